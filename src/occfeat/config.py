@@ -1,0 +1,311 @@
+"""All settings, as frozen values that are checked when they are made.
+
+This module imports no torch, so that `--help` answers at once. Every setting carries its documentation as a
+docstring, which is also its help text on the command line. Sizes are (height, width) in pixels.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+ImageSize = tuple[Positive, Positive]
+
+
+class Strict(BaseModel):
+    """Frozen settings that refuse names they do not know."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ViewConfig(Strict):
+    """What is read of a key frame."""
+
+    cameras: tuple[str, ...] = ()
+    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    image_size: ImageSize = (224, 400)
+    """Height and width of the student's images."""
+    sweeps: Positive = 1
+    """LiDAR sweeps joined into one cloud: the key frame's and those before it. The paper uses 1."""
+    compensate_ego_motion: bool = True
+    """Count the ego motion between the camera's and the LiDAR's time stamps into `ego_from_camera`."""
+    ego_radius_m: NotNegative = 1.0
+    """LiDAR returns nearer than this to the sensor, seen from above, are the car itself."""
+
+
+class GridConfig(Strict):
+    """The voxels around the car, in the ego frame (x forward, y left, z up). Defaults: Simple-BEV's."""
+
+    lower_m: tuple[float, float, float] = (-50.0, -50.0, -4.5)
+    """Smallest x, y and z."""
+    upper_m: tuple[float, float, float] = (50.0, 50.0, 5.5)
+    """Largest x, y and z."""
+    cell_m: tuple[float, float, float] = (0.5, 0.5, 1.25)
+    """Size of a voxel along x, y and z."""
+
+
+class AugmentConfig(Strict):
+    """Random changes of training samples; calibration, points and labels follow. Default: none."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the zoom of each image before it is cropped to size; below 1 pads with black."""
+    shift: NotNegative = 0.0
+    """Largest shift of the crop, as a share of the image size."""
+    image_rotation_deg: NotNegative = 0.0
+    """Largest rotation of each image, either way."""
+    image_flip: bool = False
+    """Mirror images left to right with probability 1/2, each on its own."""
+    brightness: NotNegative = 0.0
+    """Largest relative change of brightness."""
+    contrast: NotNegative = 0.0
+    """Largest relative change of contrast."""
+    saturation: NotNegative = 0.0
+    """Largest relative change of saturation."""
+    bev_rotation_deg: NotNegative = 0.0
+    """Largest rotation of the ego frame about z, either way."""
+    bev_flip: bool = False
+    """Mirror the ego frame along x and along y, each with probability 1/2."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two numbers above 0, the smaller one first, not {self.scale}")
+        return self
+
+
+class SimpleBevConfig(Strict):
+    """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
+
+    kind: Literal["simplebev"] = "simplebev"
+    """Which student this is."""
+    backbone: str = "efficientnet_b0"
+    """timm name of the image network; it must support `features_only`."""
+    backbone_weights: str = "hub"
+    """`hub` (timm's pretrained weights), `none` (random), `packaged` (the weights of `make demo`, for
+    `tf_efficientnet_lite0` only) or the path of a file of timm weights."""
+    image_channels: Positive = 128
+    """Channels of the image features that are lifted."""
+    bev_channels: Positive = 128
+    """Channels of the BEV features."""
+
+
+class TeacherConfig(Strict):
+    """The frozen image foundation model whose features the student learns to predict."""
+
+    name: str = "vit_small_patch14_dinov2.lvd142m"
+    """timm name of a vision transformer, or `packaged` for the DINOv2-derived ViT-S/14 of `make demo`."""
+    weights: str = "hub"
+    """`hub`, or the path of a local file in timm's or Meta's format."""
+    image_size: ImageSize = (224, 392)
+    """Height and width the teacher sees; whole multiples of its patch."""
+    block: int | None = None
+    """Block whose tokens are used, counted from 0. None: the last one (packaged teacher: block 10)."""
+    normalize: bool = True
+    """Apply the network's final LayerNorm to the tokens."""
+
+
+class HeadConfig(Strict):
+    """The pretraining head, which is thrown away afterwards (paper section 3)."""
+
+    channels: Positive = 32
+    """Channels per voxel after unsplatting (this project's choice)."""
+    blocks: Positive = 1
+    """3-D convolution blocks."""
+
+
+class PretrainLossConfig(Strict):
+    """Weights of the two losses: total = occupancy * L_occ + features * L_feat."""
+
+    occupancy: NotNegative = 1.0
+    """Weight of the binary cross-entropy. 0: distillation only."""
+    features: NotNegative = 0.01
+    """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.occupancy == 0 and self.features == 0:
+            raise ValueError("occupancy and features are both 0: there is nothing to learn")
+        return self
+
+
+class OptimConfig(Strict):
+    """AdamW with a one-cycle schedule (Simple-BEV's defaults)."""
+
+    epochs: Positive = 50
+    """Passes over the training key frames."""
+    batch_size: Positive = 16
+    """Key frames per optimiser step, over all devices."""
+    micro_batch_size: Positive | None = None
+    """Key frames in memory at once on each device; gradients accumulate. None: the whole batch."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Highest learning rate of the cycle."""
+    weight_decay: NotNegative = 1e-7
+    """Decoupled weight decay."""
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: NotNegative = 5.0
+    """Largest gradient norm; 0 does not clip."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a whole number of micro-batches of {self.micro_batch_size}"
+            )
+        return self
+
+
+class EngineConfig(Strict):
+    """How a run is executed; nothing here changes what is learned but `seed` and `precision`."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, order and augmentation."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+    devices: Positive = 1
+    """Processes on this machine, one per device."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """`auto`: bf16-mixed on GPUs that have it, else float32."""
+    workers: Annotated[int, Field(ge=0)] = 4
+    """Processes that load data; 0 loads in the training process."""
+    deterministic: bool = False
+    """Let torch use deterministic algorithms only, some of which are slower on GPUs."""
+    checkpoint_minutes: NotNegative = 10.0
+    """Time between checkpoints; 0 saves one after every step."""
+    max_broken: Annotated[int, Field(ge=0)] = 0
+    """Broken key frames that may be skipped in a run before it stops."""
+
+
+class DataConfig(Strict):
+    """Which key frames are used."""
+
+    root: Path
+    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    version: str | None = None
+    """Name of the folder with the tables. None: the only one there is."""
+
+
+class CheckConfig(Strict):
+    """Report everything that is wrong with a data folder, all at once."""
+
+    data: DataConfig
+    split: str = "all"
+    """Key frames to check: a split of the set, or `all`."""
+    decode: bool = False
+    """Read and decode every image and LiDAR file too, which takes longer."""
+
+
+class IndexConfig(Strict):
+    """Build the index of a data folder (done on first use anyway) and say what it holds."""
+
+    data: DataConfig
+    rebuild: bool = False
+    """Build it even if there is a current one."""
+
+
+class PretrainConfig(Strict):
+    """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
+
+    data: DataConfig
+    out: Path
+    """Folder of this run; must be new or empty."""
+    split: str = "train"
+    """Key frames to learn from; `all` takes every one."""
+    view: ViewConfig = ViewConfig()
+    grid: GridConfig = GridConfig()
+    augment: AugmentConfig = AugmentConfig()
+    student: SimpleBevConfig = SimpleBevConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    head: HeadConfig = HeadConfig()
+    loss: PretrainLossConfig = PretrainLossConfig()
+    optim: OptimConfig = OptimConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class FinetuneConfig(Strict):
+    """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
+
+    data: DataConfig
+    out: Path
+    """Folder of this run; must be new or empty."""
+    start: Path | None = None
+    """Pretraining run to start from. None: start from the backbone's own weights."""
+    split: str = "train"
+    """Labelled key frames."""
+    val_split: str | None = "val"
+    """Key frames to evaluate on at the end. None: do not evaluate."""
+    label_fraction: Fraction = 1.0
+    """Share of the labelled key frames that is used."""
+    label_draw: Literal["scene", "key-frame"] = "scene"
+    """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
+    label_seed: Annotated[int, Field(ge=0)] = 0
+    """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
+    classes: tuple[Literal["vehicle", "pedestrian"], ...] = ("vehicle",)
+    """What to segment, each class on its own."""
+    ignore_low_visibility: bool = True
+    """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
+    positive_weight: Annotated[float, Field(gt=0)] = 2.13
+    """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
+    freeze: bool = False
+    """Train the head only: a linear probe of the BEV features."""
+    view: ViewConfig = ViewConfig()
+    grid: GridConfig = GridConfig()
+    augment: AugmentConfig = AugmentConfig()
+    student: SimpleBevConfig = SimpleBevConfig()
+    optim: OptimConfig = OptimConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class EvaluateConfig(Strict):
+    """Evaluate a fine-tuned network: IoU pooled over the split, under both protocols."""
+
+    run: Path
+    """Fine-tuning run."""
+    data: DataConfig
+    out: Path | None = None
+    """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
+    split: str = "val"
+    """Key frames to evaluate on."""
+    batch_size: Positive = 4
+    """Key frames at once."""
+    engine: EngineConfig = EngineConfig()
+
+
+class PredictConfig(Strict):
+    """Predict the BEV of your own images, or of key frames of a data set."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path
+    """Folder for the probabilities (`.npy`) and pictures; must be new or empty."""
+    rig: Path | None = None
+    """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
+    data: DataConfig | None = None
+    """Data set to take key frames from, instead of `rig`."""
+    tokens: tuple[str, ...] = ()
+    """Key frames of the data set. Empty: the first ten."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
+class ViewerConfig(Strict):
+    """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
+
+    data: DataConfig
+    out: Path
+    """PNG file to write."""
+    token: str | None = None
+    """Key frame. None: the first one."""
+    calibration: bool = False
+    """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""
+    view: ViewConfig = ViewConfig(image_size=(450, 800))
+    grid: GridConfig = GridConfig()
+
+
+class DoctorConfig(Strict):
+    """Say what this installation can do: versions, devices, memory, optional parts."""

@@ -1,0 +1,143 @@
+"""The one contract between data and models: `Cameras`, `Labels`, `Sample` and `Batch`.
+
+Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image, `P` LiDAR
+points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and one axis in a `Batch`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+
+class _Tensors:
+    """Moves every tensor of a frozen dataclass, and of the dataclasses inside it, at once."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same value on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same value in page-locked memory, for fast copies to a GPU."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, _Tensors):
+                changed[field.name] = value._each(change)
+        return replace(self, **changed)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Cameras(_Tensors):
+    """Calibration of all cameras of a rig, for the image tensors they come with."""
+
+    intrinsics: Float[Tensor, "*B N 3 3"]
+    """Pixels of the image tensor as delivered: resize, crop, flip and rotation are folded in."""
+    ego_from_camera: Float[Tensor, "*B N 4 4"]
+    """Camera frame to ego frame at the LiDAR's time, ego motion in between included."""
+    present: Bool[Tensor, "*B N"]
+    """False for a camera this key frame lacks: its image is black and it sees nothing."""
+    image_size: tuple[int, int]
+    """(height, width) in pixels of the image tensors."""
+
+
+@dataclass(frozen=True)
+class Labels(_Tensors):
+    """What each BEV cell holds, one binary mask per class."""
+
+    classes: tuple[str, ...]
+    """Name of each class, such as `vehicle`."""
+    target: Bool[Tensor, "*B K X Y"]
+    """Cells covered by an annotated object of the class, whatever its visibility."""
+    low_visibility: Bool[Tensor, "*B K X Y"]
+    """Cells covered by an object of nuScenes visibility 1 (0-40 %): ignored by `/visible` protocols."""
+
+
+@dataclass(frozen=True)
+class Sample(_Tensors):
+    """One key frame. What a stage does not need is None."""
+
+    token: str
+    images: UInt8[Tensor, "N 3 H W"]
+    """RGB images of the student, augmented."""
+    cameras: Cameras
+    teacher_images: UInt8[Tensor, "N 3 h w"] | None = None
+    """The same images for the teacher, never augmented."""
+    teacher_cameras: Cameras | None = None
+    points_ego: Float[Tensor, "P 3"] | None = None
+    """LiDAR returns in the (possibly augmented) ego frame, in metres."""
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Batch(_Tensors):
+    """Several key frames. What a stage does not need is None."""
+
+    tokens: tuple[str, ...]
+    images: UInt8[Tensor, "B N 3 H W"]
+    cameras: Cameras
+    teacher_images: UInt8[Tensor, "B N 3 h w"] | None = None
+    teacher_cameras: Cameras | None = None
+    points_ego: Float[Tensor, "P 3"] | None = None
+    """LiDAR returns of all key frames, one after the other, in metres."""
+    points_key_frame: Int64[Tensor, " P"] | None = None
+    """Which key frame of the batch each point belongs to."""
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack key frames that were read with the same settings."""
+    first = samples[0]
+    points = [sample.points_ego for sample in samples if sample.points_ego is not None]
+    return Batch(
+        tokens=tuple(sample.token for sample in samples),
+        images=torch.stack([sample.images for sample in samples]),
+        cameras=_stack_cameras([sample.cameras for sample in samples]),
+        teacher_images=(
+            None
+            if first.teacher_images is None
+            else torch.stack([s.teacher_images for s in samples if s.teacher_images is not None])
+        ),
+        teacher_cameras=(
+            None
+            if first.teacher_cameras is None
+            else _stack_cameras([s.teacher_cameras for s in samples if s.teacher_cameras is not None])
+        ),
+        points_ego=torch.cat(points) if points else None,
+        points_key_frame=(
+            torch.repeat_interleave(torch.tensor([len(cloud) for cloud in points])) if points else None
+        ),
+        labels=(
+            None
+            if first.labels is None
+            else _stack_labels([s.labels for s in samples if s.labels is not None])
+        ),
+    )
+
+
+def _stack_cameras(cameras: Sequence[Cameras]) -> Cameras:
+    return Cameras(
+        intrinsics=torch.stack([rig.intrinsics for rig in cameras]),
+        ego_from_camera=torch.stack([rig.ego_from_camera for rig in cameras]),
+        present=torch.stack([rig.present for rig in cameras]),
+        image_size=cameras[0].image_size,
+    )
+
+
+def _stack_labels(labels: Sequence[Labels]) -> Labels:
+    return Labels(
+        classes=labels[0].classes,
+        target=torch.stack([one.target for one in labels]),
+        low_visibility=torch.stack([one.low_visibility for one in labels]),
+    )

@@ -1,0 +1,60 @@
+"""The errors a user can cause, each saying what is wrong, where, and what to do next.
+
+Everything that derives from `OccFeatError` is printed as a few plain lines and ends a command with exit
+code 2. Any other exception is a bug of this package and ends it with exit code 1.
+"""
+
+from collections.abc import Sequence
+
+
+class OccFeatError(Exception):
+    """A problem the user can mend.
+
+    Args:
+        message: What is wrong and where, in one sentence.
+        first: The first few things concerned (paths, tokens, names), shown one per line.
+        hint: What to do next.
+    """
+
+    def __init__(self, message: str, *, first: Sequence[object] = (), hint: str = "") -> None:
+        lines = [message, *(f"  {item}" for item in first)]
+        if hint:
+            lines.append(f"Hint: {hint}")
+        super().__init__("\n".join(lines))
+        self.message = message
+        self.first = tuple(str(item) for item in first)
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross process borders (data loading workers) with all parts intact."""
+        return _rebuild, (type(self), self.message, self.first, self.hint)
+
+
+def _rebuild(
+    kind: type[OccFeatError], message: str, first: tuple[str, ...], hint: str
+) -> OccFeatError:
+    return kind(message, first=first, hint=hint)
+
+
+class SettingsError(OccFeatError):
+    """A setting, flag or settings file that makes no sense."""
+
+
+class DatasetError(OccFeatError):
+    """A data folder that is incomplete, corrupt or not what it claims to be."""
+
+
+class KeyFrameError(DatasetError):
+    """One key frame that cannot be read; training may skip it up to a limit."""
+
+
+class WeightsError(OccFeatError):
+    """Weights or a checkpoint that do not fit the network they are loaded into."""
+
+
+class RunError(OccFeatError):
+    """A run folder that is in use, cannot be written or cannot be continued."""
+
+
+class TrainingError(OccFeatError):
+    """Training that cannot go on: a loss or gradient that is not finite, too many broken key frames."""

@@ -1,0 +1,98 @@
+"""Pinhole cameras, and intrinsics that follow every operation on the image.
+
+Pixels are (u, v): u to the right, v down, with the centre of the first pixel at (0.5, 0.5), so an image of
+width W spans 0 to W whatever its resolution. An operation on the image is the 3 x 3 matrix `new_from_old_px`
+that takes an old pixel position to the new one; the intrinsics of the new image are
+`new_from_old_px @ intrinsics`, and a chain of operations is a product of matrices.
+
+Axes: `*B` any leading axes, `P` points.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+NEAREST_DEPTH_M = 0.1
+"""Points nearer than this to the camera plane count as unseen (this project's choice)."""
+
+
+def project(
+    intrinsics: Float[Tensor, "*B 3 3"], points_camera: Float[Tensor, "*B P 3"]
+) -> tuple[Float[Tensor, "*B P 2"], Float[Tensor, "*B P"]]:
+    """Pixel position and depth in metres of points in the camera frame.
+
+    The pixel of a point with depth <= 0 is finite but means nothing: test the depth first, or use
+    `visible_in`.
+    """
+    homogeneous = points_camera @ intrinsics.mT
+    depth_m = points_camera[..., 2]
+    safe_m = torch.where(depth_m.abs() < 1e-6, torch.full_like(depth_m, 1e-6), depth_m)
+    return homogeneous[..., :2] / safe_m[..., None], depth_m
+
+
+def unproject(
+    intrinsics: Float[Tensor, "*B 3 3"],
+    pixels: Float[Tensor, "*B P 2"],
+    depth_m: Float[Tensor, "*B P"],
+) -> Float[Tensor, "*B P 3"]:
+    """Points in the camera frame that lie at these pixels and depths: the inverse of `project`."""
+    homogeneous = torch.cat((pixels, torch.ones_like(pixels[..., :1])), dim=-1)
+    rays = torch.linalg.solve(intrinsics, homogeneous.mT).mT
+    return rays * depth_m[..., None]
+
+
+def visible_in(
+    image_size: tuple[int, int], pixels: Float[Tensor, "*B P 2"], depth_m: Float[Tensor, "*B P"]
+) -> Bool[Tensor, "*B P"]:
+    """Which projections fall into an image of (height, width) pixels, in front of the camera.
+
+    The left and upper borders belong to the image, the right and lower ones do not.
+    """
+    height, width = image_size
+    u, v = pixels.unbind(-1)
+    return (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+
+
+def resize(old_size: tuple[int, int], new_size: tuple[int, int]) -> Float[Tensor, "3 3"]:
+    """`new_from_old_px` of scaling an image of (height, width) to another size."""
+    return _affine(new_size[1] / old_size[1], new_size[0] / old_size[0], 0.0, 0.0)
+
+
+def crop(left_px: float, top_px: float) -> Float[Tensor, "3 3"]:
+    """`new_from_old_px` of cutting away `left_px` columns and `top_px` rows; negative values pad."""
+    return _affine(1.0, 1.0, -left_px, -top_px)
+
+
+def flip_left_right(width_px: float) -> Float[Tensor, "3 3"]:
+    """`new_from_old_px` of mirroring an image left to right; the new focal length u is negative."""
+    return _affine(-1.0, 1.0, width_px, 0.0)
+
+
+def rotate(size: tuple[int, int], angle_deg: float) -> Float[Tensor, "3 3"]:
+    """`new_from_old_px` of turning an image of (height, width) about its middle.
+
+    A positive angle turns the picture counter-clockwise as it is seen on a screen.
+    """
+    angle = math.radians(angle_deg)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turn = torch.tensor([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
+    height, width = size
+    return crop(-width / 2, -height / 2) @ turn @ crop(width / 2, height / 2)
+
+
+def is_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
+    """Whether each matrix is finite, invertible and ends in the row (0, 0, 1)."""
+    finite = intrinsics.isfinite().all(-1).all(-1)
+    safe = torch.where(finite[..., None, None], intrinsics, torch.zeros_like(intrinsics))
+    last_row = intrinsics.new_tensor((0, 0, 1))
+    affine = ((safe[..., 2, :] - last_row).abs() < 1e-6).all(-1)
+    return finite & affine & (torch.linalg.det(safe[..., :2, :2]).abs() > 1e-6)
+
+
+def _affine(
+    scale_u: float, scale_v: float, shift_u: float, shift_v: float
+) -> Float[Tensor, "3 3"]:
+    rows = [[scale_u, 0, shift_u], [0, scale_v, shift_v], [0, 0, 1]]
+    return torch.tensor(rows, dtype=torch.float64)
