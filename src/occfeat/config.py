@@ -18,9 +18,7 @@ ImageSize = tuple[Positive, Positive]
 class Strict(BaseModel):
     """Frozen settings that refuse names they do not know."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ViewConfig(Strict):
@@ -155,7 +153,8 @@ class OptimConfig(Strict):
     def _check(self) -> Self:
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size {self.batch_size} is not a whole number of micro-batches of {self.micro_batch_size}"
+                f"batch_size {self.batch_size} is not a whole number of micro-batches "
+                f"of {self.micro_batch_size}"
             )
         return self
 

@@ -30,9 +30,7 @@ class OccFeatError(Exception):
         return _rebuild, (type(self), self.message, self.first, self.hint)
 
 
-def _rebuild(
-    kind: type[OccFeatError], message: str, first: tuple[str, ...], hint: str
-) -> OccFeatError:
+def _rebuild(kind: type[OccFeatError], message: str, first: tuple[str, ...], hint: str) -> OccFeatError:
     return kind(message, first=first, hint=hint)
 
 

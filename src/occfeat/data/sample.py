@@ -25,7 +25,7 @@ class _Tensors:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed = {}
+        changed: dict[str, Tensor | _Tensors] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if isinstance(value, Tensor):

@@ -91,8 +91,6 @@ def is_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
     return finite & affine & (torch.linalg.det(safe[..., :2, :2]).abs() > 1e-6)
 
 
-def _affine(
-    scale_u: float, scale_v: float, shift_u: float, shift_v: float
-) -> Float[Tensor, "3 3"]:
+def _affine(scale_u: float, scale_v: float, shift_u: float, shift_v: float) -> Float[Tensor, "3 3"]:
     rows = [[scale_u, 0, shift_u], [0, scale_v, shift_v], [0, 0, 1]]
     return torch.tensor(rows, dtype=torch.float64)

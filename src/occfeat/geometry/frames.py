@@ -56,9 +56,7 @@ def rotation_about_z(angle_rad: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3 3"]:
     return rotation_from_quaternion(torch.stack((half.cos(), zero, zero, half.sin()), dim=-1))
 
 
-def is_isometry(
-    a_from_b: Float[Tensor, "*B 4 4"], tolerance: float = 1e-4
-) -> Bool[Tensor, "*B"]:
+def is_isometry(a_from_b: Float[Tensor, "*B 4 4"], tolerance: float = 1e-4) -> Bool[Tensor, "*B"]:
     """Whether each matrix keeps all distances: orthogonal, finite, last row (0, 0, 0, 1)."""
     rotation = a_from_b[..., :3, :3]
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)

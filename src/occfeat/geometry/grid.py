@@ -67,9 +67,7 @@ class VoxelGrid:
         """Centres of all cells in the ego frame, in metres."""
         return _centers(self.lower_m, self.cell_m, self.shape)
 
-    def cell_index(
-        self, points_ego: Float[Tensor, "P 3"]
-    ) -> tuple[Int64[Tensor, "P 3"], Bool[Tensor, " P"]]:
+    def cell_index(self, points_ego: Float[Tensor, "P 3"]) -> tuple[Int64[Tensor, "P 3"], Bool[Tensor, " P"]]:
         """Cell of each point, and whether the point lies in the grid at all.
 
         The index of a point outside, or of one that is not finite, is (0, 0, 0).
@@ -80,9 +78,7 @@ class VoxelGrid:
         return torch.where(inside[:, None], cell, torch.zeros_like(cell)).long(), inside
 
 
-def _validate(
-    axes: str, lower_m: Sequence[float], upper_m: Sequence[float], cell_m: Sequence[float]
-) -> None:
+def _validate(axes: str, lower_m: Sequence[float], upper_m: Sequence[float], cell_m: Sequence[float]) -> None:
     hint = "Change the lower bounds, upper bounds or cell sizes of the grid."
     for axis, low, high, cell in zip(axes, lower_m, upper_m, cell_m, strict=True):
         if not all(map(math.isfinite, (low, high, cell))) or cell <= 0:
@@ -100,12 +96,8 @@ def _validate(
         raise SettingsError(f"The grid has more than {MAX_CELLS:,} cells.", hint=hint)
 
 
-def _counts(
-    lower_m: Sequence[float], upper_m: Sequence[float], cell_m: Sequence[float]
-) -> tuple[int, ...]:
-    return tuple(
-        round((high - low) / cell) for low, high, cell in zip(lower_m, upper_m, cell_m, strict=True)
-    )
+def _counts(lower_m: Sequence[float], upper_m: Sequence[float], cell_m: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round((high - low) / cell) for low, high, cell in zip(lower_m, upper_m, cell_m, strict=True))
 
 
 def _centers(

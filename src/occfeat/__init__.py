@@ -1,0 +1,1 @@
+"""Pretrain camera-only bird's-eye-view networks from unlabelled drives."""

@@ -1,0 +1,1 @@
+"""One function per command, each taking its settings."""

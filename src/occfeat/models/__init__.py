@@ -1,0 +1,1 @@
+"""The networks: student, its parts, and the frozen teacher."""

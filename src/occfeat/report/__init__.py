@@ -1,0 +1,1 @@
+"""Pictures; the only place that flips axes for display."""

@@ -1,0 +1,1 @@
+"""BEV segmentation: head, loss, pooled IoU."""
