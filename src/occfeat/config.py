@@ -174,6 +174,8 @@ class EngineConfig(Strict):
     """Processes that load data; 0 loads in the training process."""
     deterministic: bool = False
     """Let torch use deterministic algorithms only, some of which are slower on GPUs."""
+    log_every: Positive = 10
+    """Optimiser steps per line of `metrics.jsonl`."""
     checkpoint_minutes: NotNegative = 10.0
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
@@ -181,7 +183,7 @@ class EngineConfig(Strict):
 
 
 class DataConfig(Strict):
-    """Which key frames are used."""
+    """A data set on disk."""
 
     root: Path
     """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
@@ -189,28 +191,39 @@ class DataConfig(Strict):
     """Name of the folder with the tables. None: the only one there is."""
 
 
-class CheckConfig(Strict):
+class UsesData(Strict):
+    """Settings of a command that reads a data set."""
+
+    data: Path
+    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    version: str | None = None
+    """Name of the folder with the tables, such as `v1.0-mini`. None: the only one there is."""
+
+    @property
+    def source(self) -> DataConfig:
+        """The data set these settings name."""
+        return DataConfig(root=self.data, version=self.version)
+
+
+class CheckConfig(UsesData):
     """Report everything that is wrong with a data folder, all at once."""
 
-    data: DataConfig
     split: str = "all"
     """Key frames to check: a split of the set, or `all`."""
     decode: bool = False
     """Read and decode every image and LiDAR file too, which takes longer."""
 
 
-class IndexConfig(Strict):
+class IndexConfig(UsesData):
     """Build the index of a data folder (done on first use anyway) and say what it holds."""
 
-    data: DataConfig
     rebuild: bool = False
     """Build it even if there is a current one."""
 
 
-class PretrainConfig(Strict):
+class PretrainConfig(UsesData):
     """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
 
-    data: DataConfig
     out: Path
     """Folder of this run; must be new or empty."""
     split: str = "train"
@@ -226,10 +239,9 @@ class PretrainConfig(Strict):
     engine: EngineConfig = EngineConfig()
 
 
-class FinetuneConfig(Strict):
+class FinetuneConfig(UsesData):
     """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
 
-    data: DataConfig
     out: Path
     """Folder of this run; must be new or empty."""
     start: Path | None = None
@@ -260,12 +272,11 @@ class FinetuneConfig(Strict):
     engine: EngineConfig = EngineConfig()
 
 
-class EvaluateConfig(Strict):
+class EvaluateConfig(UsesData):
     """Evaluate a fine-tuned network: IoU pooled over the split, under both protocols."""
 
     run: Path
     """Fine-tuning run."""
-    data: DataConfig
     out: Path | None = None
     """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
     split: str = "val"
@@ -284,18 +295,19 @@ class PredictConfig(Strict):
     """Folder for the probabilities (`.npy`) and pictures; must be new or empty."""
     rig: Path | None = None
     """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
-    data: DataConfig | None = None
+    data: Path | None = None
     """Data set to take key frames from, instead of `rig`."""
+    version: str | None = None
+    """Name of the folder with the tables. None: the only one there is."""
     tokens: tuple[str, ...] = ()
     """Key frames of the data set. Empty: the first ten."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
 
-class ViewerConfig(Strict):
+class ViewerConfig(UsesData):
     """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
 
-    data: DataConfig
     out: Path
     """PNG file to write."""
     token: str | None = None
