@@ -1,0 +1,47 @@
+"""What the training loop asks of a network that learns, and what it gets back from every step."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Ratio(NamedTuple):
+    """A figure that is pooled over steps by adding up numerators and denominators.
+
+    A mean loss is (sum of losses, number of them); an IoU is (intersection, union). Pooled this way a figure
+    does not depend on how key frames were cut into batches.
+    """
+
+    numerator: Float[Tensor, ""]
+    denominator: Float[Tensor, ""]
+
+    def plus(self, other: "Ratio") -> "Ratio":
+        """This figure over the key frames of both."""
+        return Ratio(self.numerator + other.numerator, self.denominator + other.denominator)
+
+    def value(self) -> float:
+        """The figure itself; NaN if there was nothing to count."""
+        numerator, denominator = float(self.numerator), float(self.denominator)
+        return numerator / denominator if denominator else float("nan")
+
+
+class Step(NamedTuple):
+    """What one forward pass of a learning network gives."""
+
+    loss: Float[Tensor, ""]
+    """The scalar that is minimised."""
+    figures: dict[str, Ratio]
+    """Figures to log, detached, by name; `loss` need not be among them."""
+
+
+def mean_of(value: Float[Tensor, ""]) -> Ratio:
+    """A figure that is averaged over steps."""
+    value = value.detach().float()
+    return Ratio(value, torch.ones_like(value))
+
+
+def ratio_of(numerator: Tensor, denominator: Tensor) -> Ratio:
+    """A figure from two counts or sums."""
+    return Ratio(numerator.detach().float(), denominator.detach().float())

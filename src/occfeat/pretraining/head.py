@@ -1,0 +1,63 @@
+"""The pretraining head: BEV features back to voxels, then occupancy and teacher features (paper section 3).
+
+Axes: `B` key frames, `C` BEV channels, `D` channels per voxel, `X Y Z` voxels, `K` chosen voxels, `F` teacher
+channels.
+"""
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from occfeat.config import HeadConfig
+
+
+class PretrainingHead(nn.Module):
+    """Unsplatting, 3-D convolution blocks and two linear outputs per voxel; thrown away afterwards.
+
+    Args:
+        bev_channels: Channels of the student's BEV features.
+        heights: Number of voxels along z.
+        feature_channels: Width of the teacher; 0 builds no feature output.
+        config: Channels per voxel and number of blocks.
+    """
+
+    def __init__(self, bev_channels: int, heights: int, feature_channels: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.heights = heights
+        self.unsplat = nn.Conv2d(bev_channels, config.channels * heights, kernel_size=1)
+        self.blocks = nn.Sequential(*(_block(config.channels) for _ in range(config.blocks)))
+        self.occupancy = nn.Conv3d(config.channels, 1, kernel_size=1)
+        self.features = nn.Linear(config.channels, feature_channels) if feature_channels else None
+
+    def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B D X Y Z"]:
+        """Features of all voxels, from which both outputs are read."""
+        columns = self.unsplat(bev)
+        volume = columns.unflatten(1, (-1, self.heights))  # (B, D, Z, X, Y): no copy
+        return self.blocks(volume).permute(0, 1, 3, 4, 2)
+
+    def occupancy_logits(self, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:
+        """Logit of each voxel being occupied."""
+        # A matrix product over channels leaves the memory order of the volume as it is.
+        logits = self.occupancy(voxels.permute(0, 1, 4, 2, 3))
+        return logits[:, 0].permute(0, 2, 3, 1)
+
+    def features_at(
+        self, voxels: Float[Tensor, "B D X Y Z"], cells: Int64[Tensor, "K 4"]
+    ) -> Float[Tensor, "K F"]:
+        """Predicted teacher features of the chosen voxels, each (key frame, x, y, z).
+
+        The output is linear per voxel, so the few chosen voxels are gathered first and only they are
+        projected to the teacher's width: the same numbers as projecting all, for a fraction of the memory.
+        """
+        if self.features is None:
+            raise ValueError("this head was built without a feature output")
+        key_frame, x, y, z = cells.unbind(1)
+        return self.features(voxels[key_frame, :, x, y, z])
+
+
+def _block(channels: int) -> nn.Sequential:
+    # Group norm, not batch norm: the same in training and evaluation, whatever the batch size.
+    return nn.Sequential(
+        nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False),
+        nn.GroupNorm(1, channels),
+        nn.GELU(),
+    )

@@ -1,0 +1,26 @@
+"""The two losses of the paper, always in float32 (paper section 3).
+
+Axes: `B` key frames, `X Y Z` voxels, `K` voxels with a teacher feature, `F` teacher channels.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def occupancy_loss(logits: Float[Tensor, "B X Y Z"], occupied: Bool[Tensor, "B X Y Z"]) -> Float[Tensor, ""]:
+    """Binary cross-entropy, averaged over all voxels."""
+    logits = logits.float()
+    return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
+
+
+def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, " K"]:
+    """Cosine similarity of each predicted feature and its target, -1 to 1."""
+    return F.cosine_similarity(predicted.float(), target.float(), dim=-1)
+
+
+def feature_loss(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, ""]:
+    """Negative cosine similarity, averaged over the voxels that have a target; 0 if there is none."""
+    if len(target) == 0:
+        return predicted.float().sum()  # zero, and still part of the graph
+    return -cosine(predicted, target).mean()

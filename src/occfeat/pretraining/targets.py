@@ -1,0 +1,111 @@
+"""What the student has to predict: where the LiDAR hit, and what the teacher saw there (paper section 3).
+
+Axes: `B` key frames, `N` cameras, `P` points, `X Y Z` voxels, `K` chosen voxels, `F` teacher channels, `h w`
+teacher feature map.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert
+from occfeat.geometry.grid import VoxelGrid
+
+
+@dataclass(frozen=True)
+class FeatureTarget:
+    """Teacher features of the occupied voxels that at least one camera sees."""
+
+    cells: Int64[Tensor, "K 4"]
+    """Each voxel as (key frame, x, y, z)."""
+    features: Float[Tensor, "K F"]
+    """Mean of the teacher's features over the cameras that see the centre of the voxel."""
+
+
+def occupancy_target(
+    points_ego: Float[Tensor, "P 3"],
+    points_key_frame: Int64[Tensor, " P"],
+    key_frames: int,
+    grid: VoxelGrid,
+) -> Bool[Tensor, "B X Y Z"]:
+    """A voxel is occupied if it holds at least one LiDAR point; all others count as empty."""
+    cell, inside = grid.cell_index(points_ego)
+    occupied = torch.zeros(key_frames, *grid.shape, dtype=torch.bool, device=points_ego.device)
+    occupied[(points_key_frame[inside], *cell[inside].unbind(1))] = True
+    return occupied
+
+
+def feature_target(
+    occupied: Bool[Tensor, "B X Y Z"],
+    maps: Float[Tensor, "BN F h w"],
+    cameras: Cameras,
+    grid: VoxelGrid,
+) -> FeatureTarget:
+    """Mean of the teacher's features at the projected centre of each occupied voxel.
+
+    Voxels that no camera sees are left out. Between patch centres features are interpolated bilinearly;
+    nearer to the image border than half a patch they keep the value of the outermost patches.
+
+    Args:
+        occupied: The occupancy target.
+        maps: Teacher features of all images, cameras of one key frame after the other.
+        cameras: Calibration of the images the teacher saw, in the same ego frame as the points.
+        grid: The voxels.
+    """
+    cells = occupied.nonzero()
+    pixels, seen = _project_cells(cells, cameras, grid)  # (K, N, 2), (K, N)
+    cameras_per_voxel = seen.sum(dim=1)
+    voxel, camera = seen.nonzero(as_tuple=True)  # sorted by voxel
+    image = cells[voxel, 0] * seen.shape[1] + camera
+    tap, weight = _bilinear_taps(image, pixels[voxel, camera], cameras.image_size, maps.shape)
+    weight = weight / cameras_per_voxel[voxel, None]
+    kept = cameras_per_voxel > 0
+    taps_per_voxel = 4 * cameras_per_voxel[kept]
+    features = F.embedding_bag(
+        tap.flatten(),
+        maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]),
+        offsets=taps_per_voxel.cumsum(0) - taps_per_voxel,
+        per_sample_weights=weight.flatten().to(maps.dtype),
+        mode="sum",
+    )
+    return FeatureTarget(cells[kept], features)
+
+
+def _project_cells(
+    cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
+) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
+    """Pixel of each voxel's centre in each camera of its key frame, and whether it is seen there."""
+    key_frame = cells[:, 0]
+    lower_m, cell_m = (cameras.intrinsics.new_tensor(size) for size in (grid.lower_m, grid.cell_m))
+    centers_ego = lower_m + (cells[:, 1:] + 0.5) * cell_m
+    camera_from_ego = invert(cameras.ego_from_camera)[key_frame]  # (K, N, 4, 4)
+    rotation, translation_m = camera_from_ego[..., :3, :3], camera_from_ego[..., :3, 3]
+    centers_camera = (rotation @ centers_ego[:, None, :, None])[..., 0] + translation_m
+    pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None])
+    seen = visible_in(cameras.image_size, pixels, depth_m)[..., 0]
+    return pixels[:, :, 0], seen & cameras.present[key_frame]
+
+
+def _bilinear_taps(
+    image: Int64[Tensor, " Q"],
+    pixels: Float[Tensor, "Q 2"],
+    image_size: tuple[int, int],
+    maps_shape: torch.Size,
+) -> tuple[Int64[Tensor, "Q 4"], Float[Tensor, "Q 4"]]:
+    """Rows of the flattened maps (image, h, w) around each pixel, and their weights."""
+    height, width = maps_shape[2:]
+    scale = pixels.new_tensor((width / image_size[1], height / image_size[0]))
+    last = pixels.new_tensor((width - 1, height - 1))
+    position = (pixels * scale - 0.5).clamp(min=0).minimum(last)  # map cell centres at whole numbers
+    low = position.floor()
+    high = (low + 1).minimum(last)
+    right, down = (position - low).unbind(-1)
+    (left_x, top_y), (right_x, bottom_y) = low.long().unbind(-1), high.long().unbind(-1)
+    rows = [(image * height + y) * width + x for y in (top_y, bottom_y) for x in (left_x, right_x)]
+    weights = [wy * wx for wy in (1 - down, down) for wx in (1 - right, right)]
+    return torch.stack(rows, dim=1), torch.stack(weights, dim=1)

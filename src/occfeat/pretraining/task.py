@@ -1,0 +1,95 @@
+"""The paper on one screen: predict where the LiDAR hit, and what the teacher saw there (section 3)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from occfeat.config import PretrainLossConfig
+from occfeat.data.sample import Batch
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.learning import Ratio, Step, mean_of, ratio_of
+from occfeat.models.teacher import Teacher
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
+from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy_target
+
+
+@dataclass(frozen=True)
+class PretrainingTarget:
+    """What the student has to predict for one batch."""
+
+    occupied: Bool[Tensor, "B X Y Z"]
+    features: FeatureTarget | None
+    """None when nothing is distilled."""
+
+
+@dataclass(frozen=True)
+class TargetMaker:
+    """Makes the targets of a batch from its LiDAR points and from what the teacher sees."""
+
+    grid: VoxelGrid
+    teacher: Teacher | None
+    """None when nothing is distilled."""
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> PretrainingTarget:
+        """Targets of one batch that carries points and, with a teacher, teacher images."""
+        if batch.points_ego is None or batch.points_key_frame is None:
+            raise ValueError("pretraining needs batches with LiDAR points")
+        occupied = occupancy_target(batch.points_ego, batch.points_key_frame, len(batch), self.grid)
+        if self.teacher is None:
+            return PretrainingTarget(occupied, None)
+        if batch.teacher_images is None or batch.teacher_cameras is None:
+            raise ValueError("distillation needs batches with teacher images")
+        maps = self.teacher(batch.teacher_images.flatten(0, 1))  # (B N, F, h, w)
+        features = feature_target(occupied, maps, batch.teacher_cameras, self.grid)
+        return PretrainingTarget(occupied, features)
+
+
+class PretrainingNetwork(nn.Module):
+    """Student and pretraining head; a forward pass gives the losses of a batch.
+
+    Args:
+        student: Images and cameras to BEV features (B, C, X, Y).
+        head: BEV features to occupancy logits and teacher features.
+        weights: Weights of the two losses.
+    """
+
+    def __init__(self, student: nn.Module, head: PretrainingHead, weights: PretrainLossConfig) -> None:
+        super().__init__()
+        self.student = student
+        self.head = head
+        self.weights = weights
+
+    def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
+        """L = occupancy * L_occ + features * L_feat."""
+        bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
+        voxels = self.head(bev)  # (B, D, X, Y, Z)
+        loss = bev.new_zeros((), dtype=torch.float32)
+        figures: dict[str, Ratio] = {}
+        if self.weights.occupancy:
+            logits = self.head.occupancy_logits(voxels)
+            occupancy = occupancy_loss(logits, target.occupied)
+            loss = loss + self.weights.occupancy * occupancy
+            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target.occupied)}
+        if target.features is not None:
+            predicted = self.head.features_at(voxels, target.features.cells)
+            features = feature_loss(predicted, target.features.features)
+            loss = loss + self.weights.features * features
+            similarity = cosine(predicted, target.features.features).detach()
+            count = similarity.new_tensor(len(similarity))
+            figures |= {"loss/features": mean_of(features), "cosine": ratio_of(similarity.sum(), count)}
+        return Step(loss, {"loss": mean_of(loss), **figures})
+
+
+def _occupancy_figures(
+    logits: Float[Tensor, "B X Y Z"], occupied: Bool[Tensor, "B X Y Z"]
+) -> dict[str, Ratio]:
+    predicted = logits.detach() > 0  # probability above 0.5
+    hit = (predicted & occupied).sum()
+    return {
+        "occupancy_iou": ratio_of(hit, (predicted | occupied).sum()),
+        "occupancy_recall": ratio_of(hit, occupied.sum()),
+    }

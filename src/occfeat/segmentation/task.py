@@ -1,0 +1,79 @@
+"""Fine-tuning: the student and a segmentation head learn to mark classes in BEV."""
+
+from typing import Self
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from occfeat.data.sample import Batch, Cameras, Labels
+from occfeat.learning import Step, mean_of, ratio_of
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.losses import segmentation_loss
+from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts
+
+
+def labels_of(batch: Batch) -> Labels:
+    """The target of a fine-tuning step: the labels the batch carries."""
+    if batch.labels is None:
+        raise ValueError("segmentation needs batches with labels")
+    return batch.labels
+
+
+class Segmenter(nn.Module):
+    """Student and segmentation head: what is fine-tuned, shipped and used.
+
+    Args:
+        student: Images and cameras to BEV features (B, C, X, Y).
+        head: BEV features to logits.
+        freeze: Keep the student as it is, statistics of its normalisations included.
+    """
+
+    def __init__(self, student: nn.Module, head: SegmentationHead, *, freeze: bool = False) -> None:
+        super().__init__()
+        self.student = student
+        self.head = head
+        self.freeze = freeze
+        self.student.requires_grad_(not freeze)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; a frozen student stays in evaluation."""
+        super().train(mode)
+        if self.freeze:
+            self.student.eval()
+        return self
+
+    def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B K X Y"]:
+        """Logit of each cell holding each class."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+            bev = self.student(images, cameras)
+        logits: Tensor = self.head(bev)
+        return logits
+
+
+class FinetuningNetwork(nn.Module):
+    """A segmenter whose forward pass gives the loss of a batch.
+
+    Args:
+        segmenter: The network that is fine-tuned.
+        positive_weight: Weight of cells that hold the class.
+        ignore_low_visibility: Leave cells of objects of visibility 1 out of the loss.
+    """
+
+    def __init__(self, segmenter: Segmenter, *, positive_weight: float, ignore_low_visibility: bool) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.positive_weight = positive_weight
+        self.protocol = "visible" if ignore_low_visibility else "all"
+
+    def forward(self, batch: Batch, target: Labels) -> Step:
+        """Weighted binary cross-entropy, and the IoU of the batch under both protocols."""
+        logits = self.segmenter(batch.images, batch.cameras)
+        counted = counted_cells(target, self.protocol)
+        loss = segmentation_loss(logits, target.target, counted, self.positive_weight)
+        figures = {"loss": mean_of(loss)}
+        for protocol in PROTOCOLS:
+            counts = iou_counts(logits.detach() > 0, target.target, counted_cells(target, protocol))
+            for column, name in enumerate(target.classes):
+                figures[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
+        return Step(loss, figures)
