@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time and no time limit: a failure means a bug, never a slow machine.
+settings.register_profile("occfeat", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("occfeat")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ docstring, which is also its help text on the command line. Sizes are (height, w
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -70,7 +70,7 @@ class AugmentConfig(Strict):
     """Mirror the ego frame along x and along y, each with probability 1/2."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "AugmentConfig":
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be two numbers above 0, the smaller one first, not {self.scale}")
         return self
@@ -125,7 +125,7 @@ class PretrainLossConfig(Strict):
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "PretrainLossConfig":
         if self.occupancy == 0 and self.features == 0:
             raise ValueError("occupancy and features are both 0: there is nothing to learn")
         return self
@@ -150,7 +150,7 @@ class OptimConfig(Strict):
     """Largest gradient norm; 0 does not clip."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "OptimConfig":
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a whole number of micro-batches "

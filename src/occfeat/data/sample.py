@@ -6,25 +6,28 @@ points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and one axis i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+# Not typing.Self, which the run-time shape checks of the tests cannot read.
+T = TypeVar("T", bound="_Tensors")
+
 
 class _Tensors:
     """Moves every tensor of a frozen dataclass, and of the dataclasses inside it, at once."""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self: T, device: torch.device | str, non_blocking: bool = False) -> T:
         """The same value on another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: T) -> T:
         """The same value in page-locked memory, for fast copies to a GPU."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
         changed: dict[str, Tensor | _Tensors] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -99,7 +102,9 @@ class Batch(_Tensors):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack key frames that were read with the same settings."""
     first = samples[0]
-    points = [sample.points_ego for sample in samples if sample.points_ego is not None]
+    clouds = [sample.points_ego for sample in samples if sample.points_ego is not None]
+    if clouds and len(clouds) < len(samples):
+        raise ValueError("some samples have LiDAR points and others have none: read them alike")
     return Batch(
         tokens=tuple(sample.token for sample in samples),
         images=torch.stack([sample.images for sample in samples]),
@@ -114,9 +119,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if first.teacher_cameras is None
             else _stack_cameras([s.teacher_cameras for s in samples if s.teacher_cameras is not None])
         ),
-        points_ego=torch.cat(points) if points else None,
+        points_ego=torch.cat(clouds) if clouds else None,
         points_key_frame=(
-            torch.repeat_interleave(torch.tensor([len(cloud) for cloud in points])) if points else None
+            torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])) if clouds else None
         ),
         labels=(
             None

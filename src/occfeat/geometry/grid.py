@@ -88,6 +88,8 @@ def _validate(axes: str, lower_m: Sequence[float], upper_m: Sequence[float], cel
                 f"Grid axis {axis}: lower bound {low} m must be below upper bound {high} m.", hint=hint
             )
         cells = (high - low) / cell
+        if cells > MAX_CELLS:  # infinity, too, when the division overflows
+            raise SettingsError(f"Grid axis {axis}: more than {MAX_CELLS:,} cells.", hint=hint)
         if round(cells) < 1 or not math.isclose(cells, round(cells), abs_tol=1e-6, rel_tol=0):
             raise SettingsError(
                 f"Grid axis {axis}: {high - low:g} m is not a whole number of {cell:g} m cells.", hint=hint

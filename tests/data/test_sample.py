@@ -1,0 +1,121 @@
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from occfeat.data.sample import Batch, Cameras, Labels, Sample, collate
+
+
+def make_cameras(cameras: int = 2, size: tuple[int, int] = (4, 6)) -> Cameras:
+    return Cameras(
+        intrinsics=torch.eye(3).repeat(cameras, 1, 1),
+        ego_from_camera=torch.eye(4).repeat(cameras, 1, 1),
+        present=torch.ones(cameras, dtype=torch.bool),
+        image_size=size,
+    )
+
+
+def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = False) -> Sample:
+    """A sample whose tensors hold its own number."""
+    return Sample(
+        token=f"token{number}",
+        images=torch.full((2, 3, 4, 6), number, dtype=torch.uint8),
+        cameras=make_cameras(),
+        teacher_images=torch.full((2, 3, 14, 28), number, dtype=torch.uint8) if teacher else None,
+        teacher_cameras=make_cameras(size=(14, 28)) if teacher else None,
+        points_ego=None if points is None else torch.full((points, 3), float(number)),
+        labels=Labels(
+            classes=("vehicle", "pedestrian"),
+            target=torch.full((2, 5, 7), bool(number)),
+            low_visibility=torch.zeros(2, 5, 7, dtype=torch.bool),
+        ),
+    )
+
+
+def tensors(value: Sample | Batch) -> list[Tensor]:
+    """Every tensor of a value, those of its parts included."""
+    found: list[Tensor] = []
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, Tensor):
+            found.append(part)
+        elif hasattr(part, "__dataclass_fields__"):
+            found.extend(tensors(part))
+    return found
+
+
+def test_collate__stacks_everything() -> None:
+    batch = collate([make_sample(0, points=3, teacher=True), make_sample(1, points=2, teacher=True)])
+    assert batch.tokens == ("token0", "token1")
+    assert len(batch) == 2
+    assert batch.images.shape == (2, 2, 3, 4, 6)
+    assert batch.images[:, 0, 0, 0, 0].tolist() == [0, 1]
+    assert batch.cameras.intrinsics.shape == (2, 2, 3, 3)
+    assert batch.cameras.image_size == (4, 6)
+    assert batch.teacher_images is not None
+    assert batch.teacher_images.shape == (2, 2, 3, 14, 28)
+    assert batch.teacher_cameras is not None
+    assert batch.teacher_cameras.image_size == (14, 28)
+    assert batch.labels is not None
+    assert batch.labels.classes == ("vehicle", "pedestrian")
+    assert batch.labels.target[:, 0, 0, 0].tolist() == [False, True]
+
+
+def test_collate__points_know_their_key_frame() -> None:
+    batch = collate([make_sample(0, points=3), make_sample(1, points=0), make_sample(2, points=2)])
+    assert batch.points_ego is not None
+    assert batch.points_key_frame is not None
+    assert batch.points_key_frame.tolist() == [0, 0, 0, 2, 2]
+    assert torch.equal(batch.points_ego[:, 0], batch.points_key_frame.float())
+
+
+def test_collate__only_empty_clouds() -> None:
+    batch = collate([make_sample(0, points=0), make_sample(1, points=0)])
+    assert batch.points_ego is not None
+    assert batch.points_ego.shape == (0, 3)
+    assert batch.points_key_frame is not None
+    assert batch.points_key_frame.shape == (0,)
+
+
+def test_collate__what_a_stage_does_not_need_is_none() -> None:
+    batch = collate([replace(make_sample(), labels=None)])
+    assert batch.teacher_images is None
+    assert batch.teacher_cameras is None
+    assert batch.points_ego is None
+    assert batch.points_key_frame is None
+    assert batch.labels is None
+
+
+def test_collate__refuses_a_mixture_of_samples_with_and_without_points() -> None:
+    with pytest.raises(ValueError, match="LiDAR"):
+        collate([make_sample(0), make_sample(1, points=2)])
+
+
+def test_to__moves_every_tensor_and_keeps_the_rest() -> None:
+    batch = collate([make_sample(0, points=3, teacher=True)])
+    moved = batch.to("meta")
+    assert len(tensors(moved)) == len(tensors(batch)) == 12
+    assert all(tensor.device.type == "meta" for tensor in tensors(moved))
+    assert all(tensor.device.type == "cpu" for tensor in tensors(batch))
+    assert moved.tokens == batch.tokens
+    assert moved.cameras.image_size == (4, 6)
+    assert moved.labels is not None
+    assert moved.labels.classes == ("vehicle", "pedestrian")
+
+
+def test_to__keeps_values() -> None:
+    sample = make_sample(1, points=3)
+    assert all(
+        torch.equal(copy, one) for copy, one in zip(tensors(sample.to("cpu")), tensors(sample), strict=True)
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a GPU")
+def test_pin_memory__of_every_tensor() -> None:
+    assert all(tensor.is_pinned() for tensor in tensors(collate([make_sample(points=3)]).pin_memory()))
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        make_sample().token = "other"  # type: ignore[misc]

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from occfeat import config
+from occfeat.config import (
+    AugmentConfig,
+    FinetuneConfig,
+    GridConfig,
+    OptimConfig,
+    PretrainConfig,
+    PretrainLossConfig,
+    SimpleBevConfig,
+    Strict,
+    TeacherConfig,
+    ViewConfig,
+)
+
+REQUIRED = {"data": "/data/nuscenes", "out": "runs/pre"}
+MODELS = [
+    value
+    for value in vars(config).values()
+    if isinstance(value, type) and issubclass(value, Strict) and value is not Strict
+]
+
+
+def test_import__needs_no_torch() -> None:
+    code = "import sys, occfeat.config; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"epoch": 3}, "epoch"),
+        ({"optim": {"epoch": 3}}, "optim.epoch"),
+        ({"student": {"kind": "simplebev", "heads": 8}}, "student.heads"),
+        ({"loss": {"lambda": 0.01}}, "loss.lambda"),
+    ],
+)
+def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        PretrainConfig.model_validate(REQUIRED | settings)
+    (error,) = caught.value.errors()
+    assert error["type"] == "extra_forbidden"
+    assert ".".join(str(part) for part in error["loc"]) == where
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        (OptimConfig, {"epochs": 0}, "greater than or equal to 1"),
+        (OptimConfig, {"learning_rate": 0}, "greater than 0"),
+        (OptimConfig, {"learning_rate": float("nan")}, "finite number"),
+        (OptimConfig, {"learning_rate": "fast"}, "valid number"),
+        (OptimConfig, {"warmup": 1.0}, "less than 1"),
+        (OptimConfig, {"batch_size": 6, "micro_batch_size": 4}, "not a whole number of micro-batches"),
+        (PretrainLossConfig, {"occupancy": 0, "features": 0}, "nothing to learn"),
+        (PretrainLossConfig, {"features": -0.01}, "greater than or equal to 0"),
+        (AugmentConfig, {"scale": (1.2, 0.8)}, "the smaller one first"),
+        (AugmentConfig, {"scale": (0.0, 1.0)}, "above 0"),
+        (ViewConfig, {"image_size": (0, 400)}, "greater than or equal to 1"),
+        (ViewConfig, {"image_size": (224, 400, 3)}, "at most 2 items"),
+        (GridConfig, {"lower_m": (0.0, 0.0)}, "Field required"),
+        (GridConfig, {"upper_m": (float("inf"), 50.0, 5.0)}, "finite number"),
+        (SimpleBevConfig, {"kind": "bevformer"}, "simplebev"),
+    ],
+)
+def test_bad_values__are_refused(model: type[BaseModel], settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        model.model_validate(settings)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 2, 1.0001, float("nan")])
+def test_label_fraction__is_above_0_and_at_most_1(fraction: float) -> None:
+    with pytest.raises(ValidationError, match="label_fraction"):
+        FinetuneConfig.model_validate(REQUIRED | {"label_fraction": fraction})
+
+
+def test_label_fraction__borders() -> None:
+    assert FinetuneConfig.model_validate(REQUIRED | {"label_fraction": 1}).label_fraction == 1
+    assert FinetuneConfig.model_validate(REQUIRED | {"label_fraction": 0.01}).label_fraction == 0.01
+
+
+def test_settings__are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        OptimConfig().epochs = 3  # type: ignore[misc]
+
+
+def test_settings__survive_yaml() -> None:
+    settings = PretrainConfig.model_validate(
+        REQUIRED | {"teacher": {"block": 10}, "optim": {"batch_size": 8, "micro_batch_size": 2}}
+    )
+    again = PretrainConfig.model_validate(yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json"))))
+    assert again == settings
+    assert again.teacher == TeacherConfig(block=10)
+    assert again.data == settings.data == Path("/data/nuscenes")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_settings__are_documented(model: type[Strict]) -> None:
+    assert model.__doc__
+    plain = [
+        name
+        for name, field in model.model_fields.items()
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Strict))
+    ]
+    assert [name for name in plain if not model.model_fields[name].description] == []
+
+
+def test_defaults__are_the_published_ones() -> None:
+    settings = PretrainConfig.model_validate(REQUIRED)
+    assert settings.loss.features == 0.01
+    assert settings.optim.epochs == 50
+    assert settings.view.sweeps == 1
+    assert settings.teacher.image_size == (224, 392)
+    cells = [
+        round((high - low) / cell)
+        for low, high, cell in zip(
+            settings.grid.lower_m, settings.grid.upper_m, settings.grid.cell_m, strict=True
+        )
+    ]
+    assert cells == [200, 200, 8]
