@@ -56,3 +56,7 @@ class RunError(OccFeatError):
 
 class TrainingError(OccFeatError):
     """Training that cannot go on: a loss or gradient that is not finite, too many broken key frames."""
+
+
+class Interrupted(Exception):  # noqa: N818 - a wish, not an error
+    """A run was asked to stop and has saved its state; the message says how to go on."""

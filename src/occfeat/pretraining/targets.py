@@ -68,9 +68,9 @@ def feature_target(
     taps_per_voxel = 4 * cameras_per_voxel[kept]
     features = F.embedding_bag(
         tap.flatten(),
-        maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]),
+        maps.float().permute(0, 2, 3, 1).reshape(-1, maps.shape[1]),
         offsets=taps_per_voxel.cumsum(0) - taps_per_voxel,
-        per_sample_weights=weight.flatten().to(maps.dtype),
+        per_sample_weights=weight.flatten(),
         mode="sum",
     )
     return FeatureTarget(cells[kept], features)
@@ -80,6 +80,13 @@ def _project_cells(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
     """Pixel of each voxel's centre in each camera of its key frame, and whether it is seen there."""
+    with torch.autocast(cells.device.type, enabled=False):  # pixels need all their digits
+        return _project_exactly(cells, cameras, grid)
+
+
+def _project_exactly(
+    cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
+) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
     key_frame = cells[:, 0]
     lower_m, cell_m = (cameras.intrinsics.new_tensor(size) for size in (grid.lower_m, grid.cell_m))
     centers_ego = lower_m + (cells[:, 1:] + 0.5) * cell_m

@@ -1,7 +1,5 @@
 """Fine-tuning: the student and a segmentation head learn to mark classes in BEV."""
 
-from typing import Self
-
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -36,7 +34,7 @@ class Segmenter(nn.Module):
         self.freeze = freeze
         self.student.requires_grad_(not freeze)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Segmenter":
         """Switch to training or evaluation; a frozen student stays in evaluation."""
         super().train(mode)
         if self.freeze:

@@ -1,0 +1,176 @@
+"""The command line. Nothing here imports torch, so that `--help` answers at once."""
+
+import argparse
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from occfeat import config
+from occfeat.errors import Interrupted, OccFeatError, SettingsError
+from occfeat.recipes import RECIPES
+from occfeat.settings import base_layer, build_partial
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C or SIGTERM, the shells' convention for it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its settings, and whether they can come from a recipe or an interrupted run."""
+
+    settings: type[config.Strict]
+    recipes: bool = False
+    resumes: bool = False
+    positional: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """First line of the settings' docstring."""
+        return (self.settings.__doc__ or "").splitlines()[0]
+
+
+COMMANDS = {
+    "check": Command(config.CheckConfig, positional="data"),
+    "index": Command(config.IndexConfig, positional="data"),
+    "pretrain": Command(config.PretrainConfig, recipes=True, resumes=True),
+    "finetune": Command(config.FinetuneConfig, recipes=True, resumes=True),
+    "evaluate": Command(config.EvaluateConfig, positional="run"),
+    "predict": Command(config.PredictConfig, positional="run"),
+    "view": Command(config.ViewerConfig, recipes=True),
+    "doctor": Command(config.DoctorConfig),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives 0 if all is well, 1 for a bug, 2 for the user's input, 130 if interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"occfeat {version('occfeat')}")
+        return 0
+    debug = "--debug" in words
+    _log_to_terminal(debug)
+    try:
+        return _run(words[0], [word for word in words[1:] if word != "--debug"])
+    except OccFeatError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("Stopped at once; `--resume` goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("error: this is a bug of occfeat; please report it with the lines above.", file=sys.stderr)
+        return 1
+
+
+def _run(name: str, words: list[str]) -> int:
+    if name not in COMMANDS:
+        raise SettingsError(f"There is no command {name!r}.", hint=f"Commands: {', '.join(COMMANDS)}.")
+    command = COMMANDS[name]
+    if command.positional and words and not words[0].startswith("-"):
+        words = [f"--{command.positional}", *words]
+    layers, flags = _layer_flags(command).parse_known_args(words)
+    asks_help = "--help" in flags or "-h" in flags
+    if layers.resume is not None and flags and not asks_help:
+        raise SettingsError(
+            f"--resume goes on with the settings of the run; {' '.join(flags)} cannot be changed.",
+            hint="Start a new run in another folder to change settings.",
+        )
+    if layers.resume is not None and not asks_help:
+        outcome = _module(name).resume(layers.resume)
+    else:
+        settings = _parse(name, command, layers, flags)
+        outcome = getattr(_module(name), name)(settings)
+    print(outcome.text)
+    return int(outcome.exit_code)
+
+
+def _module(name: str) -> ModuleType:
+    # Only the module of the command that runs is imported, and with it torch.
+    return importlib.import_module(f"occfeat.commands.{name}")
+
+
+def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> config.Strict:
+    import tyro
+
+    start = _peek_start(flags) if "start" in command.settings.model_fields else None
+    layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start)
+    settings: config.Strict = tyro.cli(
+        command.settings,
+        default=build_partial(command.settings, layer, tyro.MISSING),
+        args=flags,
+        prog=f"occfeat {name}",
+        description=_description(command),
+    )
+    return settings
+
+
+def _layer_flags(command: Command) -> argparse.ArgumentParser:
+    """The flags that are not settings themselves."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.set_defaults(recipe=None, config=None, resume=None)
+    parser.add_argument("--config", type=Path)
+    if command.recipes:
+        parser.add_argument("--recipe")
+    if command.resumes:
+        parser.add_argument("--resume", type=Path)
+    return parser
+
+
+def _peek_start(flags: list[str]) -> Path | None:
+    """The run to start from, whose student is the default of the settings."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--start", type=Path)
+    start: Path | None = parser.parse_known_args(flags)[0].start
+    return start
+
+
+def _description(command: Command) -> str:
+    lines = [(command.settings.__doc__ or "").strip()]
+    if command.positional:
+        lines.append(f"The {command.positional} folder may come first, without its flag.")
+    lines.append("--config FILE: settings from a YAML file, below the flags.")
+    if command.recipes:
+        lines.append(f"--recipe NAME: named settings, below the file: {', '.join(RECIPES)}.")
+    if command.resumes:
+        lines.append("--resume RUN: go on with an interrupted run, with its own settings.")
+    return "\n\n".join(lines)
+
+
+def _overview() -> str:
+    lines = ["usage: occfeat COMMAND [OPTIONS]", "", *_wrapped_doc(), "", "commands:"]
+    lines += [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+    lines += ["", "`occfeat COMMAND --help` lists all settings of a command; `--debug` shows tracebacks."]
+    return "\n".join(lines)
+
+
+def _wrapped_doc() -> list[str]:
+    return [
+        "Pretrain camera-only bird's-eye-view networks from unlabelled drives: predict the LiDAR's",
+        "occupancy and the features a frozen image model sees there; then fine-tune with few labels.",
+    ]
+
+
+def _log_to_terminal(debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("occfeat")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)

@@ -1,0 +1,50 @@
+"""Where and how precisely to compute."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from lightning_fabric import Fabric
+
+from occfeat.config import EngineConfig
+from occfeat.errors import SettingsError
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto` into the best device there is.
+
+    Raises:
+        SettingsError: The device is not there.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        hint = "Use `--engine.device auto`; `occfeat doctor` lists what there is."
+        raise SettingsError(f"This machine has no usable {name} device.", hint=hint)
+    return torch.device(name)
+
+
+def build_fabric(engine: EngineConfig) -> Fabric:
+    """Devices and processes of a run, launched.
+
+    Fabric's own precision stays float32 on purpose: its mixed precision would round the calibration, which
+    travels with the images, to bfloat16. `autocast` below rounds inside the networks only.
+    """
+    accelerator = choose_device(engine.device).type
+    fabric = Fabric(accelerator=accelerator, devices=engine.devices, precision="32-true")
+    fabric.launch()
+    return fabric
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which the networks compute: bfloat16 where asked for, or where `auto` finds it fast."""
+    if precision == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if fast else "32-true"
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,83 @@
+"""What a run ships: `weights.safetensors`, and `model.json` that says how to build the network for them."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from occfeat.card import CARD, ModelCard, read_card
+from occfeat.config import GridConfig
+from occfeat.engine.checkpoint import write_whole
+from occfeat.errors import WeightsError
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.student import build_student
+from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.model import BevModel
+from occfeat.segmentation.task import Segmenter
+
+WEIGHTS = "weights.safetensors"
+"""Name of the weights in a run folder."""
+
+
+def build_grid(config: GridConfig) -> VoxelGrid:
+    """The voxels that settings describe.
+
+    Raises:
+        SettingsError: They are impossible.
+    """
+    return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
+
+
+def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str = "") -> None:
+    """Write weights and card into a folder, each whole or not at all.
+
+    Args:
+        folder: A run folder.
+        network: The network; its tensors are named `student.…` and `head.…`.
+        card: How to build it again.
+        only: Prefix of the tensors to write, such as `student.`.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if name.startswith(only)
+    }
+    write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+    write_whole(folder / CARD, lambda temporary: temporary.write_text(text))
+
+
+def load_student_weights(student: nn.Module, folder: Path) -> str:
+    """Load the student of a pretraining or fine-tuning run; gives a line such as `loaded 214/214 tensors`.
+
+    Raises:
+        WeightsError: Names or shapes differ.
+    """
+    tensors = read_weights_file(folder / WEIGHTS)
+    prefix = "student."
+    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    loaded = load_checked(student, own, f"student of {folder}")
+    return f"loaded {loaded}/{len(student.state_dict())} tensors of the student from {folder / WEIGHTS}"
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> BevModel:
+    """Load a fine-tuned network from its run folder, ready to predict.
+
+    Raises:
+        RunError: The folder holds no finished model.
+        WeightsError: It is a pretraining run, or the weights do not fit.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    if card.stage != "segmentation":
+        hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
+        raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
+    grid = build_grid(card.grid)
+    student = build_student(card.student.model_copy(update={"backbone_weights": "none"}), grid)
+    head = SegmentationHead(student.channels, len(card.classes), linear=card.linear_head)
+    segmenter = Segmenter(student, head)
+    load_checked(segmenter, read_weights_file(folder / WEIGHTS), f"model of {folder}")
+    return BevModel(segmenter, card.classes, card.view.image_size, grid.bev).to(device)

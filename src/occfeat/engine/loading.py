@@ -1,0 +1,47 @@
+"""Data loaders: the same key frames in the same order, whatever the number of workers."""
+
+import signal
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from occfeat.config import EngineConfig
+from occfeat.data.dataset import Draw, KeyFrames, Loaded, collate_key_frames
+
+
+def build_loader(
+    key_frames: KeyFrames, batches: Iterable[list[Draw]], engine: EngineConfig, *, pin: bool
+) -> DataLoader[Loaded]:
+    """Load batches of key frames in `engine.workers` processes.
+
+    Args:
+        key_frames: The data set.
+        batches: The draws of each batch, in order.
+        engine: How many workers.
+        pin: Deliver page-locked memory, for copies to a GPU.
+    """
+    return DataLoader(
+        key_frames,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=engine.workers,
+        collate_fn=collate_key_frames,
+        pin_memory=pin,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator(),  # leaves the random numbers of the training untouched
+    )
+
+
+def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
+    """Batches that take each key frame once, for evaluation."""
+    return [
+        [Draw(row=int(row), epoch=0) for row in rows[start : start + batch_size]]
+        for start in range(0, len(rows), batch_size)
+    ]
+
+
+def _ignore_interrupts(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the training process decides what happens.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

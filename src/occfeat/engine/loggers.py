@@ -1,0 +1,95 @@
+"""Where figures go: `metrics.jsonl` always, TensorBoard if it is installed, a progress bar or log lines."""
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsLog:
+    """Appends rows of figures to `metrics.jsonl`, and to TensorBoard if that is installed.
+
+    Args:
+        file: The JSONL file.
+        keep_bytes: On resuming: size the file had at the checkpoint; what came later is cut off.
+        step: Step the run goes on from.
+    """
+
+    def __init__(self, file: Path, *, keep_bytes: int = 0, step: int = 0) -> None:
+        self._file = file.open("ab")
+        self._file.truncate(keep_bytes)
+        self._board = _tensorboard(file.parent / "tensorboard", step)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the JSONL file."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Add one row; a figure that is not finite is written as null."""
+        row: dict[str, float | int | None] = {"step": step}
+        row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step)  # type: ignore[no-untyped-call]
+
+
+class TrainingProgress:
+    """A progress bar with the time left on a terminal; elsewhere one log line per minute.
+
+    Args:
+        steps: Steps of the whole run.
+        first_step: Steps already done.
+        what: What is going on, such as `pretrain`.
+    """
+
+    def __init__(self, steps: int, first_step: int, what: str) -> None:
+        self.steps = steps
+        self._first_step = first_step
+        self._started = self._told = time.monotonic()
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True))
+            self._task = self._bar.add_task(what, total=steps, completed=first_step, figures="")
+            self._bar.start()
+
+    def advance(self, done: int, figures: str) -> None:
+        """Show that `done` steps are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, figures=figures)
+        elif time.monotonic() - self._told >= 60 or done == self.steps:
+            self._told = time.monotonic()
+            rate = (self._told - self._started) / max(done - self._first_step, 1)
+            left_min = rate * (self.steps - done) / 60
+            logger.info("step %d/%d, %.1f min left, %s", done, self.steps, left_min, figures)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()

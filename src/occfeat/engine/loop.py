@@ -1,0 +1,249 @@
+"""The training loop, in plain sight.
+
+One step: load, make the targets, forward and backward for each micro-batch, clip, step. After any step the
+run can be killed and continued with the same result to the last bit.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from occfeat.config import EngineConfig, OptimConfig
+from occfeat.data.dataset import KeyFrames, Loaded
+from occfeat.data.sample import Batch
+from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.engine.device import autocast
+from occfeat.engine.interrupt import StopRequest
+from occfeat.engine.loading import build_loader
+from occfeat.engine.loggers import MetricsLog, TrainingProgress
+from occfeat.engine.optim import build_optimizer, learning_rate_at
+from occfeat.engine.order import TrainingOrder, steps_for
+from occfeat.engine.run import Run
+from occfeat.engine.window import Window
+from occfeat.errors import Interrupted, SettingsError, TrainingError
+from occfeat.learning import Step
+
+logger = logging.getLogger(__name__)
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Target]):
+    """What is trained, on what, and how."""
+
+    network: nn.Module
+    """Called as `network(batch, target)`; gives a `Step`."""
+    make_target: Callable[[Batch], Target]
+    """Target of a batch, made without gradients."""
+    key_frames: KeyFrames
+    rows: NDArray[np.int64]
+    """Key frames to train on."""
+    optim: OptimConfig
+    engine: EngineConfig
+
+
+def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
+    """Train the network of a job in place; see `Trainer`."""
+    Trainer(job, run, fabric, resume=resume).train()
+
+
+class Trainer(Generic[Target]):
+    """Runs a job from its first step, or from the last checkpoint of the run.
+
+    Args:
+        job: What is trained.
+        run: The open run folder; receives metrics and checkpoints.
+        fabric: Devices and processes.
+        resume: Go on from the checkpoint in the run folder, if there is one.
+
+    Raises:
+        Interrupted: From `train`, after Ctrl-C or SIGTERM, with everything saved.
+        TrainingError: From `train`, when a loss or gradient is not finite, memory runs out, or more key
+            frames are broken than allowed.
+    """
+
+    def __init__(self, job: Job[Target], run: Run, fabric: Fabric, *, resume: bool) -> None:
+        self.job, self.run, self.fabric = job, run, fabric
+        self.micro_batch_size = _micro_batch_size(job.optim, fabric.world_size)
+        self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
+        self.network, self.optimizer = fabric.setup(job.network, build_optimizer(job.network, job.optim))
+        saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
+        self.step = saved.step if saved else 0
+        self.broken = saved.broken if saved else 0
+        self.window = Window(saved.pending if saved else None)
+        self._line = ""
+        keep_bytes = saved.metrics_bytes if saved else 0
+        self.metrics = MetricsLog(run.metrics_file, keep_bytes=keep_bytes, step=self.step)
+        if saved:
+            self._restore(saved)
+
+    def train(self) -> None:
+        """Take all steps that are left, then save."""
+        batches = self._batches()
+        progress = TrainingProgress(self.steps, self.step, self.run.command)
+        saved_at = time.monotonic()
+        self.network.train()
+        try:
+            with StopRequest() as stop:
+                while self.step < self.steps:
+                    self._take_step(batches)
+                    progress.advance(self.step, self._log())
+                    if stop.signal or time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes:
+                        self._save()
+                        saved_at = time.monotonic()
+                    if stop.signal:
+                        raise Interrupted(self._how_to_go_on(stop.signal.name))
+            self._save()
+        finally:
+            progress.close()
+            self.metrics.close()
+
+    def _take_step(self, batches: Iterator[Loaded]) -> None:
+        """One optimiser step: as many micro-batches as make up a batch."""
+        optim = self.job.optim
+        micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.step, self.steps, optim)
+        tokens: list[str] = []
+        for number in range(1, micro_batches + 1):
+            with self.window.spent_on("loading"):
+                batch = self._whole(next(batches))
+            if batch is not None:
+                self._learn(batch, 1 / micro_batches, last=number == micro_batches)
+                tokens += batch.tokens
+        with self.window.spent_on("learning"):
+            self._clip(tokens)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _learn(self, batch: Batch, share: float, *, last: bool) -> None:
+        """Forward and backward of one micro-batch."""
+        batch = batch.to(self.fabric.device, non_blocking=True)
+        precision = self.job.engine.precision
+        try:
+            with self.window.spent_on("teaching"), autocast(self.fabric.device, precision):
+                target = self.job.make_target(batch)
+            with self.window.spent_on("learning"):
+                with self.fabric.no_backward_sync(self.network, enabled=not last):
+                    with autocast(self.fabric.device, precision):
+                        step: Step = self.network(batch, target)
+                    _require_finite(step, batch.tokens)
+                    self.fabric.backward(step.loss * share)
+                self.window.add(step.figures)
+        except torch.OutOfMemoryError as error:
+            hint = "Halve `--optim.micro-batch-size`; the batch size and the result stay the same."
+            raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
+
+    def _whole(self, loaded: Loaded) -> Batch | None:
+        """The batch without its broken key frames, which are counted."""
+        for key_frame in loaded.broken:
+            logger.warning("skipped: %s", key_frame.message)
+        self.broken += len(loaded.broken)
+        allowed = self.job.engine.max_broken
+        if self.broken > allowed:
+            raise TrainingError(
+                f"{self.broken} broken key frame(s), {allowed} allowed.",
+                first=[key_frame.message for key_frame in loaded.broken],
+                hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`.",
+            )
+        return loaded.batch
+
+    def _clip(self, tokens: list[str]) -> None:
+        limit = self.job.optim.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.job.network.parameters(), limit)
+        if not torch.isfinite(norm):
+            name = next(
+                name
+                for name, parameter in self.job.network.named_parameters()
+                if parameter.grad is not None and not parameter.grad.isfinite().all()
+            )
+            raise TrainingError(
+                f"The gradient of {name} is not finite at step {self.step}.",
+                first=tokens,
+                hint="Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`.",
+            )
+
+    def _log(self) -> str:
+        """Write a row of metrics if one is due; gives a short line about the last one."""
+        if self.step % self.job.engine.log_every and self.step != self.steps:
+            return self._line
+        figures = self.window.figures(self.fabric)
+        figures["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
+        self.metrics.write(self.step, figures)
+        self.window = Window()
+        self._line = "  ".join(
+            f"{name} {value:.3g}" for name, value in figures.items() if not name.startswith("time/")
+        )
+        return self._line
+
+    def _batches(self) -> Iterator[Loaded]:
+        order = TrainingOrder(
+            self.job.rows,
+            seed=self.job.engine.seed,
+            batch_size=self.job.optim.batch_size,
+            micro_batch_size=self.micro_batch_size,
+            steps=self.steps,
+            first_step=self.step,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+        pin = self.fabric.device.type == "cuda"
+        return iter(build_loader(self.job.key_frames, order, self.job.engine, pin=pin))
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            checkpoint = Checkpoint(
+                step=self.step,
+                network=self.job.network.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                random_state=torch.get_rng_state(),
+                pending=self.window.pending(),
+                metrics_bytes=self.metrics.size_bytes,
+                broken=self.broken,
+            )
+            save_checkpoint(self.run.checkpoint_file, checkpoint)
+        self.fabric.barrier()
+
+    def _restore(self, saved: Checkpoint) -> None:
+        self.job.network.load_state_dict(saved.network)
+        self.optimizer.load_state_dict(saved.optimizer)
+        torch.set_rng_state(saved.random_state)
+        logger.info("going on after step %d of %d", self.step, self.steps)
+
+    def _how_to_go_on(self, reason: str) -> str:
+        return (
+            f"{reason}: saved after step {self.step} of {self.steps}. "
+            f"Go on with: occfeat {self.run.command} --resume {self.run.path}"
+        )
+
+
+def _micro_batch_size(optim: OptimConfig, world_size: int) -> int:
+    share, rest = divmod(optim.batch_size, world_size)
+    size = optim.micro_batch_size or share
+    if rest or share % size:
+        raise SettingsError(
+            f"A batch of {optim.batch_size} cannot be split evenly over {world_size} device(s) "
+            f"in micro-batches of {size}.",
+            hint="Choose `--optim.batch-size` as a multiple of devices times `--optim.micro-batch-size`.",
+        )
+    return size
+
+
+def _require_finite(step: Step, tokens: tuple[str, ...]) -> None:
+    if torch.isfinite(step.loss):
+        return
+    names = [name for name, ratio in step.figures.items() if not torch.isfinite(ratio.numerator)]
+    raise TrainingError(
+        f"The loss is not finite ({', '.join(names) or 'loss'}) at these key frames:",
+        first=tokens,
+        hint="Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`.",
+    )

@@ -1,0 +1,197 @@
+"""The run folder: everything about one run, in one place.
+
+settings.yaml, environment.json, log.txt, metrics.jsonl, checkpoints/last.pt, weights.safetensors, model.json,
+pictures/. A folder that already holds something is never written to, except to go on with the same run.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from occfeat.config import Strict
+from occfeat.engine.checkpoint import write_whole
+from occfeat.errors import RunError, SettingsError
+
+logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=Strict)
+
+
+class Run:
+    """An open run folder; use it as a context manager, so that its lock and log are released.
+
+    Args:
+        path: The folder.
+        command: Name of the command the run belongs to.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self.command = command
+        self._lock = FileLock(path / ".lock")
+        self._log = logging.FileHandler(path / "log.txt", delay=True)
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    @classmethod
+    def create(cls, path: Path, command: str, config: Strict, *, fingerprint: str) -> "Run":
+        """Start a run in a new or empty folder and write down how it was started.
+
+        Raises:
+            RunError: The folder holds something already, or cannot be written.
+        """
+        _require_empty(path, command)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"The folder {path} cannot be made: {error.strerror}.", hint="Choose another --out."
+            ) from error
+        run = cls(path, command)
+        _write_text(run.settings_file, settings_text(config))
+        _write_text(
+            path / "environment.json", json.dumps(_environment(command, fingerprint), indent=2) + "\n"
+        )
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path, command: str, fingerprint: str | None = None) -> "Run":
+        """Open the folder of an interrupted run to go on with it.
+
+        Raises:
+            RunError: It is no run of this command, or its data set has changed since.
+        """
+        environment = read_environment(path)
+        if environment.get("command") != command:
+            raise RunError(
+                f"{path} is a run of `{environment.get('command')}`, not of `{command}`.",
+                hint=f"Use `occfeat {environment.get('command')} --resume {path}`.",
+            )
+        if fingerprint is not None and environment.get("data_fingerprint") != fingerprint:
+            raise RunError(
+                f"The tables of the data set have changed since {path} was started.",
+                hint="Restore them, or start a new run in another folder.",
+            )
+        return cls(path, command)
+
+    def __enter__(self) -> "Run":
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"Another process is writing to {self.path}.",
+                hint="Wait for it to end, or choose another --out.",
+            ) from error
+        logging.getLogger("occfeat").addHandler(self._log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("occfeat").removeHandler(self._log)
+        self._log.close()
+        self._lock.release()
+
+    @property
+    def settings_file(self) -> Path:
+        """The complete settings, which can be used as `--config`."""
+        return self.path / "settings.yaml"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """What a killed run goes on from."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object per line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the pictures, made when it is asked for."""
+        folder = self.path / "pictures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def settings_text(config: Strict) -> str:
+    """Settings as YAML that reads back to the same settings."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def read_settings(path: Path, kind: type[Config]) -> Config:
+    """Settings of a run.
+
+    Raises:
+        RunError: The folder holds no settings.
+        SettingsError: They do not fit this version.
+    """
+    file = path / "settings.yaml"
+    if not file.is_file():
+        raise RunError(f"{path} is not a run folder: it holds no settings.yaml.", hint="Check the path.")
+    try:
+        return kind.model_validate(yaml.safe_load(file.read_text()))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file} does not hold valid settings: {error}") from error
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """What is written down about where and how a run was started."""
+    file = path / "environment.json"
+    try:
+        environment = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
+        ) from error
+    if not isinstance(environment, dict):
+        raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
+    return environment
+
+
+def _require_empty(path: Path, command: str) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file, not a folder.", hint="Choose another --out.")
+    if path.is_dir() and any(path.iterdir()):
+        raise RunError(
+            f"The folder {path} is not empty.",
+            hint=f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out.",
+        )
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def _environment(command: str, fingerprint: str) -> dict[str, Any]:
+    packages = ("occfeat", "torch", "timm", "numpy", "lightning-fabric")
+    return {
+        "command": command,
+        "command_line": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "data_fingerprint": fingerprint,
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the package's own checkout, if it runs from one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

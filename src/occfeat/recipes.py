@@ -1,0 +1,106 @@
+"""Named settings of whole runs: the paper's, and one that a laptop's processor can run.
+
+A recipe is the lowest layer of settings: a settings file (`--config`) overrides it, flags override both. This
+module imports no torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from occfeat.config import (
+    AugmentConfig,
+    GridConfig,
+    HeadConfig,
+    OptimConfig,
+    PretrainLossConfig,
+    SimpleBevConfig,
+    Strict,
+    TeacherConfig,
+    ViewConfig,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that belong together, for pretraining and for fine-tuning."""
+
+    view: ViewConfig
+    grid: GridConfig
+    augment: AugmentConfig
+    student: SimpleBevConfig
+    teacher: TeacherConfig
+    head: HeadConfig
+    loss: PretrainLossConfig
+    pretrain_optim: OptimConfig
+    finetune_optim: OptimConfig
+
+    def sections(self, command: str) -> dict[str, Strict]:
+        """The sections of a command's settings that this recipe sets."""
+        shared: dict[str, Strict] = {
+            "view": self.view,
+            "grid": self.grid,
+            "augment": self.augment,
+            "student": self.student,
+        }
+        if command == "pretrain":
+            pretraining = {"teacher": self.teacher, "head": self.head, "loss": self.loss}
+            return {**shared, **pretraining, "optim": self.pretrain_optim}
+        if command == "finetune":
+            return {**shared, "optim": self.finetune_optim}
+        return {"view": self.view, "grid": self.grid}
+
+
+def paper_simplebev_b0() -> Recipe:
+    """SimpleBEV with EfficientNet-B0, 224 x 400 images, DINOv2 ViT-S/14, 200 x 200 x 8 voxels, 50 epochs.
+
+    Optimiser and augmentation are Simple-BEV's, as the paper does not give its own.
+    """
+    return Recipe(
+        view=ViewConfig(),
+        grid=GridConfig(),
+        augment=AugmentConfig(scale=(0.8, 1.2), shift=0.1),
+        student=SimpleBevConfig(),
+        teacher=TeacherConfig(),
+        head=HeadConfig(),
+        loss=PretrainLossConfig(),
+        pretrain_optim=OptimConfig(),
+        finetune_optim=OptimConfig(),
+    )
+
+
+def paper_simplebev_r50() -> Recipe:
+    """As paper-simplebev-b0, with a ResNet-50."""
+    base = paper_simplebev_b0()
+    return Recipe(**{**vars(base), "student": SimpleBevConfig(backbone="resnet50")})
+
+
+def cpu_small() -> Recipe:
+    """Runs on two processor cores: EfficientNet-lite0, 128 x 224 images, 128 x 128 x 8 voxels of 0.5 m.
+
+    Student and teacher use the packaged weights, so that nothing is fetched from a model hub. Sizes and rates
+    are this project's choice; its numbers are not comparable with the paper's.
+    """
+    return Recipe(
+        view=ViewConfig(image_size=(128, 224)),
+        grid=GridConfig(lower_m=(-32, -32, -1), upper_m=(32, 32, 3), cell_m=(0.5, 0.5, 0.5)),
+        augment=AugmentConfig(),
+        student=SimpleBevConfig(
+            backbone="tf_efficientnet_lite0",
+            backbone_weights="packaged",
+            image_channels=48,
+            bev_channels=48,
+        ),
+        teacher=TeacherConfig(name="packaged"),
+        head=HeadConfig(),
+        loss=PretrainLossConfig(),
+        pretrain_optim=OptimConfig(epochs=6, batch_size=4, learning_rate=2e-3),
+        finetune_optim=OptimConfig(epochs=30, batch_size=4, learning_rate=1e-3),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "paper-simplebev-b0": paper_simplebev_b0,
+    "paper-simplebev-r50": paper_simplebev_r50,
+    "cpu-small": cpu_small,
+}
+"""Recipes by the name they have on the command line."""

@@ -1,0 +1,118 @@
+"""The network that ships: your own images and calibration in, probabilities in BEV out."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from occfeat.data.images import resize
+from occfeat.data.sample import Cameras
+from occfeat.errors import SettingsError
+from occfeat.geometry import camera
+from occfeat.geometry.frames import is_isometry
+from occfeat.geometry.grid import BevGrid
+from occfeat.segmentation.task import Segmenter
+
+
+class BevModel(nn.Module):
+    """A fine-tuned network with everything needed to use it.
+
+    Args:
+        segmenter: Student and head.
+        classes: What it segments, in the order of its outputs.
+        image_size: (height, width) in pixels the student was trained at; images are resized to it.
+        grid: The BEV cells of its output.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, classes: tuple[str, ...], image_size: tuple[int, int], grid: BevGrid
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.classes = classes
+        self.image_size = image_size
+        self.grid = grid
+        self.eval()
+
+    @torch.inference_mode()
+    def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B K X Y"]:
+        """Probability, 0 to 1, of each cell holding each class, for images of the student's size."""
+        logits: Tensor = self.segmenter(images, cameras)
+        return logits.float().sigmoid()
+
+    def predict(
+        self,
+        images: Sequence[UInt8[Tensor, "3 _ _"]] | UInt8[Tensor, "N 3 h w"],
+        intrinsics: Float[Tensor, "N 3 3"],
+        ego_from_camera: Float[Tensor, "N 4 4"],
+        class_name: str | None = None,
+    ) -> Float[Tensor, "X Y"]:
+        """Probability, 0 to 1, of each BEV cell holding a class: your own images, any number of cameras.
+
+        Args:
+            images: RGB images of any size, which may differ between cameras.
+            intrinsics: Of those images, in their own pixels (centres at i + 0.5).
+            ego_from_camera: Camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up),
+                in metres, at one common time.
+            class_name: One of `classes`; by default the first.
+
+        Returns:
+            A grid whose first index grows forward and whose second index grows to the left; see `grid`.
+
+        Raises:
+            SettingsError: The number of cameras differs, a calibration is impossible, or there is no such
+                class.
+        """
+        index = self._class_index(class_name)
+        cameras, delivered = self._as_batch(images, intrinsics, ego_from_camera)
+        probabilities: Tensor = self(delivered, cameras)
+        return probabilities[0, index]
+
+    def _class_index(self, class_name: str | None) -> int:
+        if class_name is None:
+            return 0
+        if class_name not in self.classes:
+            hint = f"It knows: {', '.join(self.classes)}."
+            raise SettingsError(f"This model does not segment {class_name!r}.", hint=hint)
+        return self.classes.index(class_name)
+
+    def _as_batch(
+        self,
+        images: Sequence[Tensor] | Tensor,
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+    ) -> tuple[Cameras, UInt8[Tensor, "1 N 3 H W"]]:
+        """The images at the student's size, with the resize folded into the intrinsics."""
+        _require_calibration(len(images), intrinsics, ego_from_camera)
+        device = next(self.parameters()).device
+        resized, follows = [], []
+        for image in images:
+            old_size = (image.shape[-2], image.shape[-1])
+            resized.append(resize(image, self.image_size))
+            follows.append(camera.resize(old_size, self.image_size))
+        present: Bool[Tensor, "1 N"] = torch.ones(1, len(resized), dtype=torch.bool)
+        cameras = Cameras(
+            intrinsics=(torch.stack(follows) @ intrinsics.double().cpu()).float()[None],
+            ego_from_camera=ego_from_camera.float().cpu()[None],
+            present=present,
+            image_size=self.image_size,
+        )
+        return cameras.to(device), torch.stack(resized)[None].to(device)
+
+
+def _require_calibration(count: int, intrinsics: Tensor, ego_from_camera: Tensor) -> None:
+    if count == 0 or intrinsics.shape != (count, 3, 3) or ego_from_camera.shape != (count, 4, 4):
+        raise SettingsError(
+            f"{count} images, intrinsics of shape {tuple(intrinsics.shape)} and ego_from_camera of shape "
+            f"{tuple(ego_from_camera.shape)} do not belong together.",
+            hint="Give one 3x3 matrix and one 4x4 matrix per image.",
+        )
+    singular = (~camera.is_pinhole(intrinsics.double())).nonzero().flatten().tolist()
+    if singular:
+        hint = "Intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels."
+        raise SettingsError(f"The intrinsics of camera(s) {singular} are no camera matrix.", hint=hint)
+    bent = (~is_isometry(ego_from_camera.double(), tolerance=1e-3)).nonzero().flatten().tolist()
+    if bent:
+        hint = "Give a rotation and a translation in metres, last row (0, 0, 0, 1)."
+        raise SettingsError(f"ego_from_camera of camera(s) {bent} is no rigid transform.", hint=hint)
