@@ -1,0 +1,59 @@
+"""timm's names and its download hub, with errors that say the way out."""
+
+import difflib
+from typing import Any
+
+import timm
+
+from occfeat.errors import SettingsError, WeightsError
+
+
+def refuse_unknown(name: str) -> None:
+    """Stop at a network or weights tag that timm does not know, and suggest close ones.
+
+    Raises:
+        SettingsError: timm has no network of this name, or no weights of this tag for it.
+    """
+    network, _, tag = name.partition(".")
+    if not timm.is_model(network):
+        raise SettingsError(
+            f"timm knows no network {name!r}.",
+            first=difflib.get_close_matches(network, timm.list_models(), n=4),
+            hint="Take one of timm.list_models(); the closest names are shown above, if there are any.",
+        )
+    known = timm.list_pretrained(f"{network}.*")
+    if tag and name not in known:
+        raise SettingsError(
+            f"timm knows no weights {tag!r} of {network}.",
+            first=known,
+            hint="Take one of these names, or the name of the network alone.",
+        )
+
+
+def create_pretrained(name: str, setting: str, **options: Any) -> Any:
+    """A timm network with the pretrained weights of the hub, downloaded on first use and loaded strictly.
+
+    Args:
+        name: timm name, with or without the tag of the weights.
+        setting: The user's setting that would name a local file instead, for the error.
+        **options: Passed to `timm.create_model`, which refuses what the network does not have.
+
+    Raises:
+        WeightsError: The weights cannot be had.
+    """
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # of a dozen kinds, by what stands between here and the hub
+        raise WeightsError(
+            f"The pretrained weights of {name} could not be downloaded: {error}",
+            hint=f"Without network, download them elsewhere and set {setting} to the path of the file; "
+            "a student can also start from random weights (`backbone_weights` none).",
+        ) from error
+
+
+def color_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the colours (0 to 1) that the weights of a timm network expect."""
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
+    return settings.mean, settings.std

@@ -1,0 +1,63 @@
+"""Read feature maps at sub-pixel positions, and lift densely: the plain reference of `lifting`.
+
+Axes: `N` images or cameras, `C` channels, `h w` feature cells, `P` points.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.lifting import project_voxels
+
+
+def sample_at_pixels(
+    features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N P 2"], image_size: tuple[int, int]
+) -> Float[Tensor, "N C P"]:
+    """Read image features at (u, v) pixel positions, bilinearly between the centres of their cells.
+
+    Within half a cell of the border, and beyond it, the outermost features are returned.
+
+    Args:
+        features: Features that cover the image evenly.
+        pixels: Positions in the image, centre of the first pixel at (0.5, 0.5).
+        image_size: (height, width) in pixels of what the features cover.
+    """
+    height, width = image_size
+    scale = pixels.new_tensor((2 / width, 2 / height))
+    positions = (pixels * scale - 1)[:, :, None]  # an image of P x 1: exporters know no other grid_sample
+    sampled = F.grid_sample(
+        features, positions.to(features.dtype), padding_mode="border", align_corners=False
+    )
+    return sampled[..., 0]
+
+
+def lift_dense(
+    features: Float[Tensor, "B N C h w"], cameras: Cameras, stride_px: int, grid: VoxelGrid
+) -> Float[Tensor, "B C Z X Y"]:
+    """What `lifting.lift` computes, by sampling every voxel in every camera (Simple-BEV's way).
+
+    Args:
+        features: Image features of all cameras.
+        cameras: Calibration of the batch.
+        stride_px: Pixels per feature cell; cell 0 begins at pixel position 0.
+        grid: Voxels to lift to.
+    """
+    covered = (features.shape[-2] * stride_px, features.shape[-1] * stride_px)
+    volumes = []
+    for index, rig_features in enumerate(features):
+        rig = Cameras(
+            cameras.intrinsics[index],
+            cameras.ego_from_camera[index],
+            cameras.present[index],
+            cameras.image_size,
+        )
+        (u, v), visible = project_voxels(rig, grid)
+        pixels = torch.stack((u, v), dim=-1).flatten(1, 3)
+        pixels = torch.where(visible.flatten(1)[..., None], pixels, torch.zeros_like(pixels))
+        sampled = sample_at_pixels(rig_features, pixels, covered) * visible.flatten(1)[:, None]
+        mean = sampled.sum(0) / visible.flatten(1).sum(0).clamp(min=1)
+        volumes.append(mean.view(-1, *visible.shape[1:]))
+    return torch.stack(volumes)
