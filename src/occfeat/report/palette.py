@@ -1,0 +1,28 @@
+"""Colours of all pictures, chosen so that colour-blind readers can tell them apart (Okabe and Ito's set)."""
+
+CLASS_COLORS = {"vehicle": "#E69F00", "pedestrian": "#56B4E9"}
+"""Colour of each class that is segmented."""
+
+OTHER_COLOR = "#009E73"
+"""Colour of boxes and classes without one of their own."""
+
+EGO_COLOR = "#D55E00"
+"""Colour of the marker where the car itself stands."""
+
+BACKGROUND = "#F4F4F4"
+"""Colour of BEV cells that hold nothing."""
+
+DISTANCE_COLORS = "viridis_r"
+"""matplotlib colour map of distances: near is light, far is dark."""
+
+HEIGHT_COLORS = "viridis"
+"""matplotlib colour map of heights: low is dark, high is light."""
+
+PROBABILITY_COLORS = "cividis"
+"""matplotlib colour map of probabilities: 0 is dark, 1 is light."""
+
+
+def color_of(name: str) -> str:
+    """Colour of a class (`vehicle`) or of a nuScenes category (`vehicle.car`, `human.pedestrian.adult`)."""
+    family = "pedestrian" if name.startswith("human.pedestrian") else name.split(".")[0]
+    return CLASS_COLORS.get(family, OTHER_COLOR)
