@@ -204,7 +204,8 @@ def _images_and_bev(
     height_px, width_px = cameras.image_size
     images_in = PANEL_IN * max(map(len, rows))
     height_in = max(PANEL_IN * len(rows) * height_px / width_px + 0.8, PANEL_IN + 1)
-    bev_in = bev_panels * max(PANEL_IN, height_in - 1)
+    # Square panels: the inch and a half goes to the title above, and to legend and colour bar below.
+    bev_in = bev_panels * (height_in - 1.5)
     figure = Figure(figsize=(images_in + bev_in, height_in), layout="constrained")
     figure.suptitle(title, fontsize=11)
     halves = figure.add_gridspec(1, 2, width_ratios=(images_in, bev_in))
