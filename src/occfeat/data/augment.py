@@ -1,0 +1,166 @@
+"""Random changes of a sample, drawn as plain values and applied by pure functions.
+
+A draw depends on the seed, the epoch and the row alone, so it is the same whichever process loads the sample.
+The geometry of an image is first scaled, with antialiasing, then shifted, mirrored and turned in one go;
+`new_from_old_px` is the exact matrix of all of that, to be multiplied to the intrinsics. The ego frame is
+turned and mirrored by `new_ego_from_ego`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from occfeat.config import AugmentConfig
+from occfeat.data import images
+from occfeat.geometry import camera
+from occfeat.geometry.frames import from_rotation, rotation_about_z
+
+
+@dataclass(frozen=True)
+class ImageChange:
+    """What is done to one image; the defaults do nothing but scale it to size."""
+
+    zoom: float = 1.0
+    """Size before cropping, relative to the final size."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Shift of the crop's middle along u and v, as a share of the image size."""
+    rotation_deg: float = 0.0
+    """Counter-clockwise turn of the picture."""
+    flip: bool = False
+    """Mirror left to right."""
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to one sample."""
+
+    images: tuple[ImageChange, ...]
+    """One for each camera."""
+    new_ego_from_ego: Float[Tensor, "4 4"]
+    """Turn and mirroring of the ego frame: an isometry, float64."""
+
+
+def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch: int, row: int) -> Change:
+    """Draw the change of one sample; without settings the one that changes nothing."""
+    if config is None:
+        return Change((ImageChange(),) * cameras, torch.eye(4, dtype=torch.float64))
+    random = np.random.default_rng((seed, epoch, row))
+    new_ego_from_ego = _draw_ego_change(config, random)
+    return Change(tuple(_draw_image_change(config, random) for _ in range(cameras)), new_ego_from_ego)
+
+
+def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> ImageChange:
+    zoom = random.uniform(*config.scale)
+    right, down, turn, flip, *light = random.uniform(-1, 1, size=7)
+    spans = (config.brightness, config.contrast, config.saturation)
+    brightness, contrast, saturation = (
+        max(0.0, 1 + span * float(draw)) for span, draw in zip(spans, light, strict=True)
+    )
+    return ImageChange(
+        zoom=float(zoom),
+        shift=(config.shift * float(right), config.shift * float(down)),
+        rotation_deg=config.image_rotation_deg * float(turn),
+        flip=config.image_flip and bool(flip < 0),
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+    )
+
+
+def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Float[Tensor, "4 4"]:
+    turn, flip_x, flip_y = random.uniform(-1, 1, size=3)
+    angle = torch.tensor(math.radians(config.bev_rotation_deg) * float(turn), dtype=torch.float64)
+    mirror = torch.ones(3, dtype=torch.float64)
+    if config.bev_flip:
+        mirror[0], mirror[1] = 1 if flip_x < 0 else -1, 1 if flip_y < 0 else -1
+    return from_rotation(mirror.diag() @ rotation_about_z(angle), torch.zeros(3, dtype=torch.float64))
+
+
+def new_from_old_px(
+    change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "3 3"]:
+    """Where `change_image` moves pixel positions, float64."""
+    zoomed = _zoomed_size(change, size)
+    return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
+
+
+def change_image(
+    image: UInt8[Tensor, "3 H W"], change: ImageChange, size: tuple[int, int]
+) -> UInt8[Tensor, "3 h w"]:
+    """Scale an image to (height, width), with the change; what comes from outside the picture is black."""
+    zoomed = _zoomed_size(change, size)
+    scaled = images.resize(image, zoomed)
+    if change.rotation_deg == 0:
+        moved = _crop(scaled, _corner(change, zoomed, size), size)
+        moved = moved.flip(-1) if change.flip else moved
+    else:
+        moved = _warp(scaled, _new_from_zoomed_px(change, zoomed, size), size)
+    return _change_light(moved, change)
+
+
+def _zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
+    return max(1, round(size[0] * change.zoom)), max(1, round(size[1] * change.zoom))
+
+
+def _corner(change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """(left, top) of the crop in whole pixels, so that cropping does not interpolate."""
+    left = (zoomed[1] - size[1]) / 2 + change.shift[0] * size[1]
+    top = (zoomed[0] - size[0]) / 2 + change.shift[1] * size[0]
+    return round(left), round(top)
+
+
+def _new_from_zoomed_px(
+    change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "3 3"]:
+    new_from_zoomed = camera.crop(*_corner(change, zoomed, size))
+    if change.flip:
+        new_from_zoomed = camera.flip_left_right(size[1]) @ new_from_zoomed
+    if change.rotation_deg != 0:
+        new_from_zoomed = camera.rotate(size, change.rotation_deg) @ new_from_zoomed
+    return new_from_zoomed
+
+
+def _crop(
+    image: UInt8[Tensor, "3 H W"], corner: tuple[int, int], size: tuple[int, int]
+) -> UInt8[Tensor, "3 h w"]:
+    (left, top), (height, width) = corner, size
+    right, bottom = left + width - image.shape[2], top + height - image.shape[1]
+    return F.pad(image, (-left, right, -top, bottom))
+
+
+def _warp(
+    image: UInt8[Tensor, "3 H W"], new_from_old: Float[Tensor, "3 3"], size: tuple[int, int]
+) -> UInt8[Tensor, "3 h w"]:
+    """Pull the new image's pixels out of the old one, with one bilinear interpolation."""
+    rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    centers_px = torch.stack((columns, rows, torch.full_like(rows, 0)), dim=-1).double()
+    centers_px += torch.tensor((0.5, 0.5, 1), dtype=torch.float64)
+    old_px = (centers_px @ torch.linalg.inv(new_from_old).mT)[..., :2]
+    extent = torch.tensor((image.shape[2], image.shape[1]), dtype=torch.float64)
+    places = (2 * old_px / extent - 1).float()
+    warped = F.grid_sample(image[None].float(), places[None], mode="bilinear", align_corners=False)
+    return warped[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _change_light(image: UInt8[Tensor, "3 H W"], change: ImageChange) -> UInt8[Tensor, "3 H W"]:
+    """Scale brightness, then the distance from the mean grey, then the distance from each pixel's grey."""
+    if (change.brightness, change.contrast, change.saturation) == (1, 1, 1):
+        return image.contiguous()
+    light = image.float() * change.brightness
+    middle = _grey(light).mean()
+    light = (light - middle) * change.contrast + middle
+    grey = _grey(light)
+    return ((light - grey) * change.saturation + grey).round().clamp(0, 255).to(torch.uint8)
+
+
+def _grey(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "1 H W"]:
+    """Luma of ITU-R BT.601."""
+    return (image * image.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(0, keepdim=True)

@@ -1,0 +1,172 @@
+"""Key frames as samples, for torch's DataLoader.
+
+Axes: `N` cameras, `H W` student image, `h w` teacher image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from occfeat.config import AugmentConfig, ViewConfig
+from occfeat.data.augment import Change, ImageChange, change_image, draw_change, new_from_old_px
+from occfeat.data.images import read_image
+from occfeat.data.index import Index
+from occfeat.data.keyframe import CameraRecord, KeyFrame
+from occfeat.data.labels import draw_labels
+from occfeat.data.lidar import points_ego
+from occfeat.data.paths import resolve
+from occfeat.data.sample import Batch, Cameras, Sample, collate
+from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.geometry.frames import transform_points
+from occfeat.geometry.grid import VoxelGrid
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One key frame in one epoch: what a sampler asks the data set for."""
+
+    row: int
+    """Row of the index."""
+    epoch: int
+    """Counts into the augmentation."""
+
+
+@dataclass(frozen=True)
+class BrokenKeyFrame:
+    """A key frame that could not be read: a value, so that a loading process does not die of it."""
+
+    token: str
+    message: str
+    """Which file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch, less the key frames that could not be read."""
+
+    batch: Batch | None
+    """None if none could be read."""
+    broken: tuple[BrokenKeyFrame, ...]
+
+    def pin_memory(self) -> "Loaded":
+        """The same in page-locked memory; called by torch's DataLoader."""
+        return Loaded(None if self.batch is None else self.batch.pin_memory(), self.broken)
+
+
+class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
+    """Reads, augments and labels key frames. Nothing is kept between samples."""
+
+    def __init__(
+        self,
+        index: Index,
+        view: ViewConfig,
+        *,
+        grid: VoxelGrid,
+        augment: AugmentConfig | None,
+        seed: int = 0,
+        teacher_size: tuple[int, int] | None = None,
+        points: bool = False,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        """Choose what samples hold.
+
+        Args:
+            index: The set.
+            view: Cameras, image size and LiDAR sweeps.
+            grid: Cells of the labels.
+            augment: Random changes. None: none, as for evaluation.
+            seed: Of the random changes.
+            teacher_size: (height, width) of the teacher's images. None: there is no teacher.
+            points: Read the LiDAR.
+            classes: Draw labels of these classes.
+
+        Raises:
+            SettingsError: The set has no camera of a name that is asked for.
+        """
+        self.index, self.view, self.grid, self.augment, self.seed = index, view, grid, augment, seed
+        self.teacher_size, self.points, self.classes = teacher_size, points, classes
+        self.channels = view.cameras or index.channels
+        if unknown := [channel for channel in self.channels if channel not in index.channels]:
+            hint = f"Its cameras: {', '.join(index.channels) or 'none'}."
+            raise SettingsError(f"The set has no camera {', '.join(unknown)}.", hint=hint)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        try:
+            key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps)
+            change = draw_change(
+                self.augment, len(self.channels), seed=self.seed, epoch=draw.epoch, row=draw.row
+            )
+            return self._sample(key_frame, change)
+        except KeyFrameError as error:
+            return BrokenKeyFrame(self.index.tokens_of(np.array([draw.row]))[0], str(error))
+
+    def _sample(self, key_frame: KeyFrame, change: Change) -> Sample:
+        records = {record.channel: record for record in key_frame.cameras}
+        rig = [records.get(channel) for channel in self.channels]
+        files = [None if record is None else self._image(record) for record in rig]
+        images, cameras = self._shots(rig, files, change.images, self.view.image_size, change)
+        teacher_images = teacher_cameras = None
+        if self.teacher_size is not None:
+            plain = (ImageChange(),) * len(rig)
+            teacher_images, teacher_cameras = self._shots(rig, files, plain, self.teacher_size, change)
+        return Sample(
+            token=key_frame.token,
+            images=images,
+            cameras=cameras,
+            teacher_images=teacher_images,
+            teacher_cameras=teacher_cameras,
+            points_ego=self._points(key_frame, change) if self.points else None,
+            labels=(
+                draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes)
+                if self.classes
+                else None
+            ),
+        )
+
+    def _image(self, record: CameraRecord) -> UInt8[Tensor, "3 height width"]:
+        return read_image(resolve(self.index.root, record.path), record.size)
+
+    def _shots(
+        self,
+        rig: list[CameraRecord | None],
+        files: list[UInt8[Tensor, "3 _ _"] | None],
+        changes: tuple[ImageChange, ...],
+        size: tuple[int, int],
+        change: Change,
+    ) -> tuple[UInt8[Tensor, "N 3 H W"], Cameras]:
+        """Images of one size, and the calibration that fits them."""
+        images = torch.zeros(len(rig), 3, *size, dtype=torch.uint8)
+        intrinsics = torch.eye(3, dtype=torch.float64).repeat(len(rig), 1, 1)
+        ego_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(rig), 1, 1)
+        for i, (record, file) in enumerate(zip(rig, files, strict=True)):
+            if record is not None and file is not None:
+                images[i] = change_image(file, changes[i], size)
+                intrinsics[i] = new_from_old_px(changes[i], record.size, size) @ record.intrinsics
+                ego_from_camera[i] = change.new_ego_from_ego @ self._ego_from_camera(record)
+        present = torch.tensor([record is not None for record in rig])
+        return images, Cameras(intrinsics.float(), ego_from_camera.float(), present, size)
+
+    def _ego_from_camera(self, record: CameraRecord) -> Float[Tensor, "4 4"]:
+        if self.view.compensate_ego_motion:
+            return record.lidar_ego_from_camera
+        return record.camera_ego_from_camera
+
+    def _points(self, key_frame: KeyFrame, change: Change) -> Float[Tensor, "P 3"]:
+        if not key_frame.sweeps:
+            raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
+        points = points_ego(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
+        return transform_points(change.new_ego_from_ego.float(), points)
+
+
+def collate_key_frames(read: list[Sample | BrokenKeyFrame]) -> Loaded:
+    """Stack the samples and set the broken key frames aside."""
+    samples = [one for one in read if isinstance(one, Sample)]
+    broken = tuple(one for one in read if isinstance(one, BrokenKeyFrame))
+    return Loaded(collate(samples) if samples else None, broken)

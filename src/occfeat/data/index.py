@@ -1,0 +1,178 @@
+"""The index: what the tables of a set say, in one memory-mapped file that opens in milliseconds.
+
+It is built on first use and written beside the tables, or in a cache folder if that place is read-only, and
+built again when its layout or the tables have changed. This module imports no torch, so a process that only
+opens an index stays small.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Int64
+from numpy import ndarray
+
+from occfeat.config import DataConfig
+from occfeat.data.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
+from occfeat.data.index_file import find_version, map_index, open_or_build
+from occfeat.data.splits import ALL, read_splits
+from occfeat.errors import DatasetError, KeyFrameError, SettingsError
+
+if TYPE_CHECKING:
+    from occfeat.data.keyframe import Boxes, CameraRecord, KeyFrame, SweepRecord
+
+__all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "Index", "KeyFrame", "SweepRecord"]
+
+_log = logging.getLogger(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """Hand out the values of `keyframe`, which need torch, only when they are asked for."""
+    if name in __all__:
+        from occfeat.data import keyframe
+
+        return getattr(keyframe, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class Index:
+    """Key frames of one set, by row: scenes in the order of the tables, and by time in each scene.
+
+    Nothing is copied into memory but the pages that are read, which all processes share. An index can be
+    pickled: the copy opens the same file.
+    """
+
+    def __init__(self, path: Path, root: Path, version: str) -> None:
+        """Use `open`; this only maps a file that is known to be current."""
+        self.path = path
+        self.root = root
+        self.version = version
+        self._table, self.metadata = map_index(path)
+        self._splits = read_splits(root, version)
+
+    @classmethod
+    def open(cls, data: DataConfig, *, rebuild: bool = False) -> "Index":
+        """Open the index of a data folder, building it first if there is none that is current.
+
+        Args:
+            data: The folder, and the version if it holds several.
+            rebuild: Build it even if there is a current one.
+
+        Raises:
+            DatasetError: The folder or a table is missing or damaged, or nothing can be written.
+            SettingsError: The folder holds several versions and none was chosen.
+        """
+        root = data.root.expanduser().absolute()
+        version = find_version(root, data.version)
+        return cls(open_or_build(root, version, rebuild=rebuild), root, version)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.path, self.root, self.version, self.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content of the tables: the same for every copy of a set."""
+        return self.metadata.fingerprint
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All cameras of the set, front first and then clockwise."""
+        return self.metadata.channels
+
+    def splits(self) -> tuple[str, ...]:
+        """Splits of which this set has at least one scene."""
+        present = set(self.metadata.scenes)
+        return tuple(split for split, scenes in self._splits.items() if not present.isdisjoint(scenes))
+
+    def rows(self, split: str) -> Int64[ndarray, " n"]:
+        """Key frames of a split, scenes in the split's order and then by time; `all` is every key frame.
+
+        Raises:
+            SettingsError: There is no such split, or the set has none of its scenes.
+        """
+        if split == ALL:
+            return np.arange(len(self), dtype=np.int64)
+        known = self.splits()
+        if split not in known:
+            raise SettingsError(
+                f"Split {split!r} has no key frames in {self.root / self.version}.",
+                hint=f"Splits with key frames there: {', '.join((*known, ALL))}.",
+            )
+        number = {name: i for i, name in enumerate(self.metadata.scenes)}
+        present = [number[name] for name in self._splits[split] if name in number]
+        if len(present) < len(self._splits[split]):
+            total = len(self._splits[split])
+            _log.info("Split %s: %d of its %d scenes are in this set.", split, len(present), total)
+        scene = self._scene_numbers()
+        bounds = [np.searchsorted(scene, (one, one + 1)) for one in present]
+        return np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in bounds])
+
+    def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
+        """Names of the scenes of some key frames."""
+        return np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
+
+    def tokens_of(self, rows: Int64[ndarray, " n"]) -> list[str]:
+        """Tokens of some key frames."""
+        return self._table["token"].take(pa.array(rows)).to_pylist()
+
+    def row_of(self, token: str) -> int:
+        """Row of a key frame.
+
+        Raises:
+            DatasetError: There is no such key frame.
+        """
+        row = pc.index(self._table["token"], token).as_py()
+        if row < 0:
+            raise DatasetError(f"There is no key frame {token!r} in {self.root / self.version}.")
+        return int(row)
+
+    def has_lidar(self, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
+        """Which key frames have a LiDAR record (whether its file is there or not)."""
+        return self.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
+
+    def column(self, name: str) -> pa.Array:
+        """A column of the memory-mapped table, see `arrow.assemble`."""
+        return self._table[name].chunk(0)
+
+    def faults_of(self, row: int) -> list[tuple[str, str]]:
+        """(kind, message) of everything that is wrong with a key frame in the tables."""
+        return [(fault["kind"], fault["message"]) for fault in self.column("faults")[row].as_py()]
+
+    def key_frame(self, row: int, *, sweeps: int = 1) -> "KeyFrame":
+        """Everything the tables say about a key frame.
+
+        Args:
+            row: Which one.
+            sweeps: At most this many LiDAR sweeps: the key frame's own and those before it in the scene.
+
+        Raises:
+            KeyFrameError: The tables hold something impossible about it.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} key frames")
+        if faults := self.faults_of(row):
+            raise KeyFrameError(
+                f"Key frame {self._table['token'][row]} cannot be used: the tables are wrong about it.",
+                first=[message for _, message in faults[:3]],
+                hint=f"Run `occfeat check` on {self.root} to see all that is wrong.",
+            )
+        from occfeat.data.reading import read_key_frame
+
+        begin = int(np.searchsorted(self._scene_numbers(), self._table["scene"][row].as_py()))
+        return read_key_frame(self._table, self.metadata, row, first_of_scene=begin, sweeps=sweeps)
+
+    def _scene_numbers(self) -> ndarray:
+        return self.column("scene").to_numpy()
+
+
+def _reopen(path: Path, root: Path, version: str, fingerprint: str) -> Index:
+    index = Index(path, root, version)
+    if index.fingerprint != fingerprint:
+        raise DatasetError(f"The index {path} was built anew while it was in use.", hint="Start again.")
+    return index

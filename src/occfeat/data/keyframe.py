@@ -1,0 +1,103 @@
+"""What the index knows of one key frame: cameras, LiDAR sweeps and boxes, as plain values.
+
+Axes: `n` boxes. Poses are kept in float64, because global coordinates reach kilometres.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from occfeat.geometry.frames import from_rotation, rotation_from_quaternion, transform_points
+
+
+@dataclass(frozen=True)
+class CameraRecord:
+    """One image and its calibration."""
+
+    channel: str
+    """Name of the camera, such as `CAM_FRONT`."""
+    token: str
+    """Token of the image's record in the tables."""
+    path: str
+    """File name relative to the data folder."""
+    size: tuple[int, int]
+    """(height, width) of the file in pixels."""
+    intrinsics: Float[Tensor, "3 3"]
+    """Pixels of the file, as it is on disk."""
+    lidar_ego_from_camera: Float[Tensor, "4 4"]
+    """Camera frame at the camera's time to the ego frame at the key frame's LiDAR time."""
+    camera_ego_from_camera: Float[Tensor, "4 4"]
+    """The calibration alone: camera frame to the ego frame at the camera's time."""
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """One LiDAR sweep."""
+
+    token: str
+    """Token of the sweep's record in the tables."""
+    path: str
+    """File name relative to the data folder."""
+    timestamp_us: int
+    """Time of the sweep in microseconds."""
+    ego_from_lidar: Float[Tensor, "4 4"]
+    """LiDAR frame at the sweep's time to the ego frame of the key frame, ego motion counted in."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Annotated boxes of a key frame in its ego frame, in metres."""
+
+    tokens: tuple[str, ...]
+    """Token of each annotation."""
+    category: tuple[str, ...]
+    """Category names, such as `vehicle.car`."""
+    center_ego: Float[Tensor, "n 3"]
+    """Middle of each box."""
+    size_m: Float[Tensor, "n 3"]
+    """Length, width and height."""
+    ego_from_box: Float[Tensor, "n 3 3"]
+    """Rotation of each box: its x axis runs along the length, forward."""
+    visibility: Int64[Tensor, " n"]
+    """nuScenes visibility 1 (0-40 %) to 4 (80-100 %), 0 where unknown."""
+    lidar_points: Int64[Tensor, " n"]
+    """LiDAR returns inside each box, as the tables give them."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def corners_ego(self) -> Float[Tensor, "n 8 3"]:
+        """Corners: four of the bottom as in `footprint_ego`, then the four above them."""
+        signs = [(1, -1), (1, 1), (-1, 1), (-1, -1)]
+        unit = torch.tensor([(x, y, z) for z in (-1, 1) for x, y in signs], dtype=self.size_m.dtype) / 2
+        ego_from_box = from_rotation(self.ego_from_box, self.center_ego)
+        return transform_points(ego_from_box, unit * self.size_m[:, None])
+
+    def footprint_ego(self) -> Float[Tensor, "n 4 2"]:
+        """Bottom corners seen from above: front right, front left, back left, back right."""
+        return self.corners_ego()[:, :4, :2]
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """One annotated moment of a drive."""
+
+    token: str
+    scene: str
+    """Name of the scene."""
+    timestamp_us: int
+    """Time of the key frame in microseconds."""
+    global_from_ego: Float[Tensor, "4 4"]
+    """Pose of the car at the LiDAR's time (without a LiDAR record: at the nearest camera's time)."""
+    cameras: tuple[CameraRecord, ...]
+    """What the tables list, in the set's default camera order."""
+    sweeps: tuple[SweepRecord, ...]
+    """LiDAR sweeps, the key frame's own first, then backwards in time; empty without a LiDAR record."""
+    boxes: Boxes
+
+
+def transform_from_pose(pose: Float[Tensor, "*B 7"]) -> Float[Tensor, "*B 4 4"]:
+    """Transform of a pose of the tables: translation x, y, z in metres, then quaternion w, x, y, z."""
+    return from_rotation(rotation_from_quaternion(pose[..., 3:]), pose[..., :3])

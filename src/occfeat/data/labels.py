@@ -1,0 +1,99 @@
+"""Labels: which BEV cells hold an object, by the rule the field's published numbers use.
+
+The rule is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
+`cv2.fillPoly` fills the polygon, its border included. Axes: `n` boxes, `K` classes, `X Y` BEV cells.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+from numpy import ndarray
+from torch import Tensor
+
+from occfeat.data.keyframe import Boxes
+from occfeat.data.sample import Labels
+from occfeat.errors import SettingsError
+from occfeat.geometry.frames import transform_points
+from occfeat.geometry.grid import BevGrid
+
+CLASSES = {"vehicle": "vehicle.", "pedestrian": "human.pedestrian"}
+"""What the category names of each class begin with."""
+
+_FAR_CELLS = 8192
+"""cv2 counts in fixed point and overflows on polygons that reach much farther out than this."""
+
+
+def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
+    """Cells that at least one footprint covers.
+
+    Footprints are convex, in metres, and may lie partly or wholly outside of the grid.
+    """
+    mask = np.zeros(grid.shape, dtype=np.uint8)
+    corners = footprints_ego.detach().cpu().double().numpy()
+    cells = (corners - np.array(grid.lower_m)) / np.array(grid.cell_m)
+    for polygon in cells[np.isfinite(cells).all(axis=(1, 2))]:
+        if np.abs(polygon).max() > _FAR_CELLS:
+            polygon = _clip(polygon, _FAR_CELLS)
+        if len(polygon):
+            # cv2's first coordinate is the column, here y
+            cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)[:, ::-1]], 1)
+    return torch.from_numpy(mask.astype(bool))
+
+
+def draw_labels(
+    boxes: Boxes, new_ego_from_ego: Float[Tensor, "4 4"], grid: BevGrid, classes: Sequence[str]
+) -> Labels:
+    """Masks of the classes.
+
+    Args:
+        boxes: Boxes in the key frame's ego frame.
+        new_ego_from_ego: The BEV augmentation; identity for none.
+        grid: Cells in the augmented ego frame.
+        classes: Names among `CLASSES`.
+
+    Raises:
+        SettingsError: There is no such class.
+    """
+    corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
+    footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
+    hidden = boxes.visibility == 1
+    masks = []
+    for name in classes:
+        of_class = torch.tensor(
+            [category.startswith(_prefix(name)) for category in boxes.category], dtype=torch.bool
+        )
+        masks.append(
+            (rasterize(footprints_ego[of_class], grid), rasterize(footprints_ego[of_class & hidden], grid))
+        )
+    return Labels(
+        classes=tuple(classes),
+        target=torch.stack([target for target, _ in masks]),
+        low_visibility=torch.stack([low for _, low in masks]),
+    )
+
+
+def _prefix(name: str) -> str:
+    if name not in CLASSES:
+        raise SettingsError(f"There is no class {name!r}.", hint=f"Classes: {', '.join(CLASSES)}.")
+    return CLASSES[name]
+
+
+def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
+    """Part of a convex polygon with both coordinates between -reach and reach (Sutherland-Hodgman)."""
+    for axis in (0, 1):
+        for sign in (1.0, -1.0):
+            if len(polygon) == 0:
+                return polygon
+            inside_by = reach - sign * polygon[:, axis]
+            kept = []
+            for i, corner in enumerate(polygon):
+                after, here, there = (i + 1) % len(polygon), inside_by[i], inside_by[(i + 1) % len(polygon)]
+                if here >= 0:
+                    kept.append(corner)
+                if (here >= 0) != (there >= 0):
+                    kept.append(corner + (polygon[after] - corner) * (here / (here - there)))
+            polygon = np.array(kept).reshape(-1, 2)
+    return polygon

@@ -1,0 +1,198 @@
+"""Streaming reader of JSON tables: files that hold one list of flat records.
+
+A table of nuScenes has up to 1.5 GB; parsed whole it would take ten times that in memory. The file is read in
+chunks, each cut behind its last complete record and parsed on its own.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from occfeat.errors import DatasetError
+
+Record = dict[str, Any]
+Column = TypeVar("Column")
+
+CHUNK_BYTES = 8 << 20
+"""How much of a table is in memory at once; a single record may take twice this."""
+
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
+_SPACE = b" \t\r\n"
+
+
+def read_table(
+    path: Path, *, on_bytes: Callable[[bytes], object] | None = None, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[list[Record]]:
+    """Records of a table in batches of about `chunk_bytes` of file each.
+
+    Args:
+        path: JSON file with one list of objects, pretty-printed or not.
+        on_bytes: Called with every piece of the file that has been read (for a hash or a progress bar).
+        chunk_bytes: Bytes read at a time.
+
+    Raises:
+        DatasetError: The file is missing, unreadable, not JSON or not a list of objects.
+    """
+    try:
+        with path.open("rb") as stream:
+            yield from _batches(stream, path, on_bytes, chunk_bytes)
+    except FileNotFoundError as error:
+        raise DatasetError(f"Table {path} is missing.", hint=_fetch_hint(path)) from error
+    except OSError as error:
+        raise DatasetError(f"Table {path} cannot be read: {error.strerror}.") from error
+
+
+def _batches(
+    stream: BinaryIO, path: Path, on_bytes: Callable[[bytes], object] | None, chunk_bytes: int
+) -> Iterator[list[Record]]:
+    pending, consumed, first = b"", 0, True
+    while chunk := stream.read(chunk_bytes):
+        if on_bytes is not None:
+            on_bytes(chunk)
+        pending += chunk
+        if consumed == 0:
+            pending, consumed = _open_list(pending, path)
+        records, end = _complete_records(pending, path, consumed, first)
+        if end:
+            yield records
+            pending, consumed, first = pending[end:], consumed + end, False
+        elif len(pending) > 2 * chunk_bytes:
+            raise _not_json(path, f"no end of a record within {len(pending):,} bytes", consumed)
+    if consumed == 0:
+        raise _not_json(path, "the file is empty", 0)
+    if records := _parse(pending, path, consumed, first):
+        yield records
+
+
+def _open_list(pending: bytes, path: Path) -> tuple[bytes, int]:
+    """Take off the bracket that opens the list; (rest, bytes taken), none while only space has come."""
+    body = pending.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
+    if not body:
+        return pending, 0
+    if body[:1] != b"[":
+        raise _not_json(path, "it does not begin with [", 0, kind="not a JSON list of records")
+    return body[1:], len(pending) - len(body) + 1
+
+
+def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) -> tuple[list[Record], int]:
+    """Records up to the last complete one, and the position behind it; 0 if there is none.
+
+    The last closing brace is nearly always right, and when it is not, because it belongs to a text or to
+    an object inside a record, then what precedes it is no valid JSON: the quotes or braces do not match.
+    """
+    end = pending.rfind(b"}") + 1
+    if end == 0:
+        return [], 0
+    try:
+        records: list[Any] = orjson.loads(_head(first) + pending[:end] + b"]")
+    except orjson.JSONDecodeError:
+        end = _scan_record_end(pending)
+        return (_parse(pending[:end] + b"]", path, consumed, first) if end else []), end
+    return _checked(records, path, consumed, first), end
+
+
+def _scan_record_end(pending: bytes) -> int:
+    """Position behind the last complete record, counting brackets outside of texts: exact, and slower."""
+    depth = end = 0
+    for match in _STRUCTURE.finditer(pending):
+        mark = match[0]
+        if mark == b'"':  # a text that goes on behind this chunk
+            break
+        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
+        if depth == 0 and mark == b"}":
+            end = match.end()
+    return end
+
+
+def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
+    head = _head(first)
+    try:
+        records: list[Any] = orjson.loads(head + body)
+    except orjson.JSONDecodeError as error:
+        raise _not_json(path, error.msg, consumed + max(error.pos - len(head), 0)) from error
+    return _checked(records, path, consumed, first)
+
+
+def _checked(records: list[Any], path: Path, consumed: int, first: bool) -> list[Record]:
+    records = records if first else records[1:]
+    if not all(type(record) is dict for record in records):
+        raise _not_json(path, "a record is not an object", consumed, kind="not a JSON list of records")
+    return records
+
+
+def _head(first: bool) -> bytes:
+    """What makes a piece of the list a list: later pieces begin with the comma that separates them."""
+    return b"[" if first else b"[0"
+
+
+def _not_json(path: Path, why: str, byte: int, kind: str = "not valid JSON") -> DatasetError:
+    return DatasetError(
+        f"Table {path} is {kind} near byte {byte:,}: {why}.",
+        hint=f"The file is damaged or cut short. {_fetch_hint(path)}",
+    )
+
+
+def _fetch_hint(path: Path) -> str:
+    return (
+        f"Extract the metadata archive of {path.parent.name} again (for nuScenes: {path.parent.name}_meta)."
+    )
+
+
+def texts(records: list[Record], field: str, path: Path) -> list[str]:
+    """One text field of every record, such as a token."""
+    return _column(records, field, path, _as_texts, "a text")
+
+
+def integers(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
+    """One whole-number or true/false field of every record."""
+    return _column(records, field, path, _as_integers, "a whole number")
+
+
+def vectors(records: list[Record], field: str, path: Path, width: int) -> NDArray[np.float64]:
+    """One field of `width` numbers of every record, as (records, width); null becomes NaN."""
+    return _column(records, field, path, lambda values: _as_vectors(values, width), f"{width} numbers")
+
+
+def _column(
+    records: list[Record], field: str, path: Path, convert: Callable[[list[Any]], Column], kind: str
+) -> Column:
+    """Convert a field at once; only if that fails, look for the record that is to blame."""
+    try:
+        return convert([record[field] for record in records])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        for record in records:
+            try:
+                convert([record[field]])
+            except KeyError:
+                raise _bad_field(path, record, f"has no field {field!r}") from None
+            except (TypeError, ValueError, OverflowError):
+                raise _bad_field(path, record, f"has a field {field!r} that is not {kind}") from None
+        raise
+
+
+def _as_texts(values: list[Any]) -> list[str]:
+    if not all(type(value) is str for value in values):
+        raise TypeError
+    return values
+
+
+def _as_integers(values: list[Any]) -> NDArray[np.int64]:
+    if not all(type(value) is int or type(value) is bool for value in values):
+        raise TypeError
+    return np.array(values, dtype=np.int64)
+
+
+def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
+    array = np.array(values, dtype=np.float64).reshape(len(values), -1) if values else np.empty((0, width))
+    if array.shape[1] != width:
+        raise ValueError
+    return array
+
+
+def _bad_field(path: Path, record: Record, what: str) -> DatasetError:
+    return DatasetError(f"Table {path}: record {record.get('token')!r} {what}.", hint=_fetch_hint(path))
