@@ -1,1 +1,45 @@
-"""Pretrain camera-only bird's-eye-view networks from unlabelled drives."""
+"""Pretrain camera-only bird's-eye-view networks from unlabelled drives.
+
+The public API is imported on first use, so that `import occfeat` is quick.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from occfeat.api import (
+        check,
+        doctor,
+        evaluate,
+        finetune,
+        index,
+        load_model,
+        open_dataset,
+        predict,
+        pretrain,
+        view,
+    )
+
+__all__ = [
+    "check",
+    "doctor",
+    "evaluate",
+    "finetune",
+    "index",
+    "load_model",
+    "open_dataset",
+    "predict",
+    "pretrain",
+    "view",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'occfeat' has no attribute {name!r}")
+    from occfeat import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -51,6 +51,12 @@ class Cameras(_Tensors):
     image_size: tuple[int, int]
     """(height, width) in pixels of the image tensors."""
 
+    def of_key_frame(self, index: int) -> "Cameras":
+        """The calibration of one key frame of a batch."""
+        return Cameras(
+            self.intrinsics[index], self.ego_from_camera[index], self.present[index], self.image_size
+        )
+
 
 @dataclass(frozen=True)
 class Labels(_Tensors):

@@ -51,6 +51,23 @@ class MetricsLog:
             self._board.close()
 
 
+def read_rows(file: Path) -> list[dict[str, float | None]]:
+    """All rows of a `metrics.jsonl`."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def last_row(file: Path) -> dict[str, float]:
+    """Figures of the last steps, without the step, the times and the learning rate; {} if there are none."""
+    rows = read_rows(file) if file.exists() else []
+    left_out = ("step", "learning_rate", "time/")
+    figures = rows[-1].items() if rows else ()
+    return {
+        name: float("nan") if value is None else value
+        for name, value in figures
+        if not name.startswith(left_out)
+    }
+
+
 def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

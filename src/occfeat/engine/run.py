@@ -44,13 +44,23 @@ class Run:
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     @classmethod
+    def open(cls, path: Path, command: str, config: Strict, *, fingerprint: str, resume: bool) -> "Run":
+        """Create a run, or reopen an interrupted one."""
+        if resume:
+            return cls.reopen(path, command, fingerprint)
+        return cls.create(path, command, config, fingerprint=fingerprint)
+
+    @classmethod
     def create(cls, path: Path, command: str, config: Strict, *, fingerprint: str) -> "Run":
         """Start a run in a new or empty folder and write down how it was started.
 
         Raises:
             RunError: The folder holds something already, or cannot be written.
         """
-        _require_empty(path, command)
+        require_empty(
+            path,
+            hint=f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out.",
+        )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -158,14 +168,16 @@ def read_environment(path: Path) -> dict[str, Any]:
     return environment
 
 
-def _require_empty(path: Path, command: str) -> None:
+def require_empty(path: Path, *, hint: str) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Raises:
+        RunError: It does, or it is a file.
+    """
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file, not a folder.", hint="Choose another --out.")
     if path.is_dir() and any(path.iterdir()):
-        raise RunError(
-            f"The folder {path} is not empty.",
-            hint=f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out.",
-        )
+        raise RunError(f"The folder {path} is not empty.", hint=hint)
 
 
 def _write_text(path: Path, text: str) -> None:

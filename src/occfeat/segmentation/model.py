@@ -65,8 +65,7 @@ class BevModel(nn.Module):
                 class.
         """
         index = self._class_index(class_name)
-        cameras, delivered = self._as_batch(images, intrinsics, ego_from_camera)
-        probabilities: Tensor = self(delivered, cameras)
+        probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
         return probabilities[0, index]
 
     def _class_index(self, class_name: str | None) -> int:
@@ -77,13 +76,13 @@ class BevModel(nn.Module):
             raise SettingsError(f"This model does not segment {class_name!r}.", hint=hint)
         return self.classes.index(class_name)
 
-    def _as_batch(
+    def prepare(
         self,
-        images: Sequence[Tensor] | Tensor,
-        intrinsics: Tensor,
-        ego_from_camera: Tensor,
-    ) -> tuple[Cameras, UInt8[Tensor, "1 N 3 H W"]]:
-        """The images at the student's size, with the resize folded into the intrinsics."""
+        images: Sequence[UInt8[Tensor, "3 _ _"]] | UInt8[Tensor, "N 3 h w"],
+        intrinsics: Float[Tensor, "N 3 3"],
+        ego_from_camera: Float[Tensor, "N 4 4"],
+    ) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
+        """What `forward` takes: the images at the student's size, the resize folded into the intrinsics."""
         _require_calibration(len(images), intrinsics, ego_from_camera)
         device = next(self.parameters()).device
         resized, follows = [], []
@@ -98,7 +97,7 @@ class BevModel(nn.Module):
             present=present,
             image_size=self.image_size,
         )
-        return cameras.to(device), torch.stack(resized)[None].to(device)
+        return torch.stack(resized)[None].to(device), cameras.to(device)
 
 
 def _require_calibration(count: int, intrinsics: Tensor, ego_from_camera: Tensor) -> None:

@@ -1,0 +1,146 @@
+"""The commands as Python functions.
+
+Settings are keyword arguments with the names of the command line, such as
+`pretrain(data=…, out=…, optim={"epochs": 3})`. Unknown names are errors. They lie above `recipe` and the
+settings file `config`.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from occfeat import config as settings_of
+from occfeat.commands import outcome
+from occfeat.config import Strict
+from occfeat.data.index import Index
+from occfeat.engine.export import load_model as load_model
+from occfeat.errors import SettingsError
+from occfeat.settings import base_layer, build, merge
+
+Config = TypeVar("Config", bound=Strict)
+PathLike = str | Path
+
+
+def pretrain(
+    *,
+    recipe: str | None = None,
+    config: PathLike | None = None,
+    resume: PathLike | None = None,
+    **settings: Any,
+) -> outcome.RunOutcome:
+    """Pretrain a student without labels; see `PretrainConfig` for the settings.
+
+    Args:
+        recipe: Named settings, such as `paper-simplebev-b0`.
+        config: YAML file of settings, above the recipe.
+        resume: Run to go on with, instead of settings.
+        **settings: Fields of `PretrainConfig`.
+
+    Returns:
+        The run: `path`, `weights`, and the last figures as `metrics`.
+    """
+    from occfeat.commands import pretrain as command
+
+    if resume is not None:
+        _require_no_settings(recipe, config, settings)
+        return command.resume(Path(resume))
+    return command.pretrain(_configured(settings_of.PretrainConfig, "pretrain", settings, recipe, config))
+
+
+def finetune(
+    *,
+    recipe: str | None = None,
+    config: PathLike | None = None,
+    resume: PathLike | None = None,
+    **settings: Any,
+) -> outcome.RunOutcome:
+    """Fine-tune a BEV network, pretrained (`start=…`) or not, and evaluate it; see `FinetuneConfig`.
+
+    Args:
+        recipe: Named settings, such as `paper-simplebev-b0`.
+        config: YAML file of settings, above the recipe.
+        resume: Run to go on with, instead of settings.
+        **settings: Fields of `FinetuneConfig`.
+
+    Returns:
+        The run: `path`, `weights`, and `metrics` such as `vehicle_iou/visible` (0 to 1, pooled).
+    """
+    from occfeat.commands import finetune as command
+
+    if resume is not None:
+        _require_no_settings(recipe, config, settings)
+        return command.resume(Path(resume))
+    return command.finetune(_configured(settings_of.FinetuneConfig, "finetune", settings, recipe, config))
+
+
+def evaluate(run: PathLike, **settings: Any) -> outcome.RunOutcome:
+    """Evaluate a fine-tuning run on a split; see `EvaluateConfig`.
+
+    Returns:
+        `metrics` by name and protocol, 0 to 1, pooled over the split.
+    """
+    from occfeat.commands import evaluate as command
+
+    return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}))
+
+
+def predict(run: PathLike, **settings: Any) -> outcome.Outcome:
+    """Write predictions for a rig file or for key frames of a data set; see `PredictConfig`."""
+    from occfeat.commands import predict as command
+
+    return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}))
+
+
+def check(data: PathLike, **settings: Any) -> outcome.Outcome:
+    """Report everything that is wrong with a data folder; see `CheckConfig`."""
+    from occfeat.commands import check as command
+
+    return command.check(build(settings_of.CheckConfig, {"data": data, **settings}))
+
+
+def index(data: PathLike, **settings: Any) -> outcome.Outcome:
+    """Build the index of a data folder and say what it holds; see `IndexConfig`."""
+    from occfeat.commands import index as command
+
+    return command.index(build(settings_of.IndexConfig, {"data": data, **settings}))
+
+
+def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
+    """Draw one key frame as a picture; see `ViewerConfig`."""
+    from occfeat.commands import view as command
+
+    return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
+
+
+def doctor() -> outcome.Outcome:
+    """Say what this installation can do."""
+    from occfeat.commands import doctor as command
+
+    return command.doctor(settings_of.DoctorConfig())
+
+
+def open_dataset(data: PathLike, version: str | None = None) -> Index:
+    """Open the index of a data folder, building it on first use."""
+    return Index.open(settings_of.DataConfig(root=Path(data), version=version))
+
+
+def _configured(
+    kind: type[Config],
+    command: str,
+    settings: dict[str, Any],
+    recipe: str | None,
+    config: PathLike | None,
+) -> Config:
+    start = settings.get("start")
+    below = base_layer(
+        command,
+        recipe=recipe,
+        config=None if config is None else Path(config),
+        start=None if start is None else Path(start),
+    )
+    return build(kind, merge(below, settings))
+
+
+def _require_no_settings(recipe: str | None, config: PathLike | None, settings: dict[str, Any]) -> None:
+    if recipe is not None or config is not None or settings:
+        hint = "Start a new run in another folder to change settings."
+        raise SettingsError("`resume` goes on with the settings of the run.", hint=hint)

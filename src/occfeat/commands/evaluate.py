@@ -1,0 +1,52 @@
+"""`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under both protocols."""
+
+import numpy as np
+
+from occfeat.card import read_card, run_folder
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.commands.pictures import draw_predictions
+from occfeat.config import EvaluateConfig
+from occfeat.data.check import quick_check
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index import Index
+from occfeat.engine.device import choose_device
+from occfeat.engine.evaluation import evaluate_segmenter
+from occfeat.engine.export import build_grid, load_model
+from occfeat.engine.run import require_empty
+
+PICTURES = 4
+"""Key frames drawn beside the figures, spread evenly over the split."""
+
+
+def evaluate(config: EvaluateConfig) -> RunOutcome:
+    """Evaluate a fine-tuning run and write `results.json` and pictures.
+
+    Raises:
+        OccFeatError: The run, the data or the output folder cannot be used.
+    """
+    run = run_folder(config.run)
+    card = read_card(run)
+    out = config.out or run / f"evaluation-{config.split}"
+    require_empty(out, hint="Choose another --out.")
+    model = load_model(run, choose_device(config.engine.device))
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
+    key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None, classes=card.classes)
+    evaluation = evaluate_segmenter(
+        model.segmenter,
+        card.classes,
+        key_frames,
+        rows,
+        split=config.split,
+        batch_size=config.batch_size,
+        engine=config.engine,
+    )
+    evaluation.write(out / "results.json")
+    shown = np.unique(np.linspace(0, len(rows) - 1, PICTURES).astype(np.int64))
+    draw_predictions(out, model.segmenter, key_frames, rows[shown])
+    counted = (
+        f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
+    )
+    text = f"{counted}\n{table(evaluation.metrics)}\n{out / 'results.json'}"
+    return RunOutcome(text, path=out, metrics=evaluation.metrics)

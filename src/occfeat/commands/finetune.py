@@ -1,0 +1,158 @@
+"""`occfeat finetune`: learn to segment classes in BEV from few labels, then evaluate."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from occfeat.card import ModelCard, read_card, run_folder
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.commands.pictures import draw_predictions
+from occfeat.config import FinetuneConfig
+from occfeat.data.check import quick_check
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index import Index
+from occfeat.data.subsets import label_subset, write_tokens
+from occfeat.engine.device import build_fabric
+from occfeat.engine.evaluation import evaluate_segmenter
+from occfeat.engine.export import build_grid, load_student_weights, write_model
+from occfeat.engine.loggers import last_row, read_rows
+from occfeat.engine.loop import Job, fit
+from occfeat.engine.run import Run, read_settings
+from occfeat.errors import WeightsError
+from occfeat.models.student import build_student
+from occfeat.report.figures import draw_curves
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(config: FinetuneConfig) -> RunOutcome:
+    """Fine-tune a student, from a pretraining run or not, and evaluate it.
+
+    Raises:
+        OccFeatError: Settings, data, weights or the output folder cannot be used.
+        Interrupted: After Ctrl-C or SIGTERM, with everything saved.
+    """
+    return _finetune(config, resume=False)
+
+
+def resume(path: Path) -> RunOutcome:
+    """Go on with an interrupted fine-tuning run, exactly as if it had not been interrupted."""
+    return _finetune(read_settings(path, FinetuneConfig).model_copy(update={"out": path}), resume=True)
+
+
+def _finetune(config: FinetuneConfig, *, resume: bool) -> RunOutcome:
+    index = Index.open(config.source)
+    rows = label_subset(
+        index,
+        index.rows(config.split),
+        config.label_fraction,
+        draw=config.label_draw,
+        seed=config.label_seed,
+    )
+    val_rows = None if config.val_split is None else index.rows(config.val_split)
+    fabric = build_fabric(config.engine)
+    run = Run.open(config.out, "finetune", config, fingerprint=index.fingerprint, resume=resume)
+    for checked in (rows, val_rows):
+        if checked is not None:
+            allowed = config.engine.max_broken
+            quick_check(index, checked, view=config.view, needs_lidar=False, allowed=allowed)
+    network = _build(config)
+    job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
+    with run:
+        write_tokens(run.path / "label_tokens.txt", [index.token(row) for row in rows])
+        fit(job, run, fabric, resume=resume)
+        metrics = last_row(run.metrics_file)
+        if fabric.is_global_zero:
+            write_model(run.path, network.segmenter, _card(config))
+            draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
+            metrics = _evaluate(config, run, index, network.segmenter, rows, val_rows, metrics)
+    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+
+
+def _evaluate(
+    config: FinetuneConfig,
+    run: Run,
+    index: Index,
+    segmenter: Segmenter,
+    rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64] | None,
+    metrics: dict[str, float],
+) -> dict[str, float]:
+    """Figures of the validation split, or of the last steps where there is none; and pictures."""
+    key_frames = _key_frames(config, index, learn=False)
+    shown = rows if val_rows is None else val_rows
+    draw_predictions(run.pictures, segmenter, key_frames, shown[:4])
+    if val_rows is None or config.val_split is None:
+        return metrics
+    evaluation = evaluate_segmenter(
+        segmenter,
+        config.classes,
+        key_frames,
+        val_rows,
+        split=config.val_split,
+        batch_size=config.optim.micro_batch_size or config.optim.batch_size,
+        engine=config.engine,
+    )
+    evaluation.write(run.path / f"evaluation-{config.val_split}" / "results.json")
+    return evaluation.metrics
+
+
+def _build(config: FinetuneConfig) -> FinetuningNetwork:
+    """The network, its student loaded from the pretraining run if there is one."""
+    grid = build_grid(config.grid)
+    torch.manual_seed(config.engine.seed)
+    if config.start is None:
+        student = build_student(config.student, grid)
+    else:
+        start = run_folder(config.start)
+        _require_same_student(config, read_card(start))
+        student = build_student(config.student.model_copy(update={"backbone_weights": "none"}), grid)
+        logger.info("%s", load_student_weights(student, start))
+    head = SegmentationHead(student.channels, len(config.classes), linear=config.freeze)
+    return FinetuningNetwork(
+        Segmenter(student, head, freeze=config.freeze),
+        positive_weight=config.positive_weight,
+        ignore_low_visibility=config.ignore_low_visibility,
+    )
+
+
+def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
+    """Refuse weights of another architecture by name, before any tensor is compared."""
+    ours, theirs = config.student.model_dump(), card.student.model_dump()
+    differing = [
+        f"student.{name}: the run has {theirs[name]}, these settings {value}"
+        for name, value in ours.items()
+        if name != "backbone_weights" and theirs[name] != value
+    ]
+    if config.grid != card.grid:
+        differing.append(f"grid: the run has {card.grid}, these settings {config.grid}")
+    if differing:
+        hint = "Leave student and grid out of the settings to take them from the run."
+        raise WeightsError(f"{config.start} holds another network:", first=differing, hint=hint)
+
+
+def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFrames:
+    return KeyFrames(
+        index,
+        config.view,
+        grid=build_grid(config.grid),
+        augment=config.augment if learn else None,
+        seed=config.engine.seed,
+        classes=config.classes,
+    )
+
+
+def _card(config: FinetuneConfig) -> ModelCard:
+    return ModelCard(
+        stage="segmentation",
+        student=config.student,
+        grid=config.grid,
+        view=config.view,
+        classes=config.classes,
+        linear_head=config.freeze,
+    )

@@ -1,0 +1,18 @@
+"""`occfeat index`: build the index of a data folder and say what it holds."""
+
+from occfeat.commands.outcome import Outcome
+from occfeat.config import IndexConfig
+from occfeat.data.index import Index
+
+
+def index(config: IndexConfig) -> Outcome:
+    """Build the index if it is absent, stale or asked for anew.
+
+    Raises:
+        DatasetError: The tables cannot be read.
+    """
+    opened = Index.open(config.source, rebuild=config.rebuild)
+    counts = {name: len(opened.rows(name)) for name in ("all", *opened.splits()) if name != "all"}
+    lines = [f"{opened.version}: {len(opened)} key frames, tables {opened.fingerprint[:12]}"]
+    lines += [f"  {name}: {count} key frames" for name, count in counts.items() if count]
+    return Outcome("\n".join([*lines, str(opened.file)]))

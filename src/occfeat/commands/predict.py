@@ -1,0 +1,151 @@
+"""`occfeat predict`: the BEV of your own images, or of key frames of a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from occfeat.card import read_card, run_folder
+from occfeat.commands.outcome import Outcome
+from occfeat.config import DataConfig, PredictConfig, Strict
+from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.images import read_image
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample
+from occfeat.engine.device import choose_device
+from occfeat.engine.export import build_grid, load_model
+from occfeat.engine.run import require_empty
+from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.report.figures import draw_prediction
+from occfeat.segmentation.model import BevModel
+
+FIRST_KEY_FRAMES = 10
+
+
+class RigCamera(Strict):
+    """One camera of a rig file."""
+
+    image: Path
+    """Image file, relative to the rig file."""
+    intrinsics: list[list[float]] = Field(min_length=3, max_length=3)
+    """3 x 3, in pixels of that image."""
+    ego_from_camera: list[list[float]] = Field(min_length=4, max_length=4)
+    """4 x 4: camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up), metres."""
+    name: str = ""
+    """Shown in the picture."""
+
+
+class RigFile(Strict):
+    """Your own images with their calibration."""
+
+    cameras: list[RigCamera] = Field(min_length=1)
+    """All images, taken at one time."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Images of one moment, at any size, with their calibration."""
+
+    name: str
+    channels: tuple[str, ...]
+    images: tuple[UInt8[Tensor, "3 _ _"], ...]
+    intrinsics: Float64[Tensor, "N 3 3"]
+    ego_from_camera: Float64[Tensor, "N 4 4"]
+
+
+def predict(config: PredictConfig) -> Outcome:
+    """Write probabilities as `NAME_CLASS.npy`, indexed (x forward, y left), and a picture of each.
+
+    Raises:
+        OccFeatError: The run, the images, the data or the output folder cannot be used.
+    """
+    run = run_folder(config.run)
+    require_empty(config.out, hint="Choose another --out.")
+    model = load_model(run, choose_device(config.device))
+    count = 0
+    for view in _views(config, run):
+        config.out.mkdir(parents=True, exist_ok=True)
+        _write(config.out, view, model)
+        count += 1
+    grid = model.grid
+    cells = " x ".join(map(str, grid.shape))
+    where = f"{cells} cells of {grid.cell_m[0]:g} m from {grid.lower_m} to {grid.upper_m} m"
+    return Outcome(f"{count} prediction(s) of {', '.join(model.classes)} on {where}\n{config.out}")
+
+
+def _views(config: PredictConfig, run: Path) -> Iterator[View]:
+    if config.rig is not None and config.data is None:
+        yield read_rig_file(config.rig)
+    elif config.data is not None and config.rig is None:
+        index = Index.open(DataConfig(root=config.data, version=config.version))
+        yield from _key_frame_views(index, config.tokens, run)
+    else:
+        raise SettingsError("Give either --rig or --data.", hint="See `occfeat predict --help`.")
+
+
+def read_rig_file(path: Path) -> View:
+    """Images and calibration of a rig file.
+
+    Raises:
+        SettingsError: The file is missing, not JSON, or does not describe cameras.
+        KeyFrameError: An image cannot be read.
+    """
+    try:
+        rig = RigFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        hint = 'It holds {"cameras": [{"image": …, "intrinsics": 3x3, "ego_from_camera": 4x4}, …]}.'
+        raise SettingsError(f"The rig file {path} cannot be used: {error}", hint=hint) from error
+    return View(
+        name=path.stem,
+        channels=tuple(camera.name or camera.image.stem for camera in rig.cameras),
+        images=tuple(read_image(path.parent / camera.image) for camera in rig.cameras),
+        intrinsics=_matrices([camera.intrinsics for camera in rig.cameras], 3, path),
+        ego_from_camera=_matrices([camera.ego_from_camera for camera in rig.cameras], 4, path),
+    )
+
+
+def _matrices(rows: list[list[list[float]]], size: int, path: Path) -> Float64[Tensor, "N s s"]:
+    if any(len(row) != size for matrix in rows for row in matrix):
+        raise SettingsError(f"{path}: a matrix is not {size} x {size}.")
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
+    card = read_card(run)
+    key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)
+    rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
+    for row in rows:
+        sample = key_frames[Draw(int(row), 0)]
+        if not isinstance(sample, Sample):
+            raise KeyFrameError(sample.message)
+        seen = sample.cameras.present.nonzero().flatten().tolist()
+        yield View(
+            name=sample.token,
+            channels=tuple(key_frames.channels[camera] for camera in seen),
+            images=tuple(sample.images[camera] for camera in seen),
+            intrinsics=sample.cameras.intrinsics[seen].double(),
+            ego_from_camera=sample.cameras.ego_from_camera[seen].double(),
+        )
+
+
+def _write(out: Path, view: View, model: BevModel) -> None:
+    images, cameras = model.prepare(view.images, view.intrinsics, view.ego_from_camera)
+    probabilities = model(images, cameras)[0].cpu()
+    for name, probability in zip(model.classes, probabilities, strict=True):
+        stem = f"{view.name}_{name}"
+        np.save(out / f"{stem}.npy", probability.numpy())
+        draw_prediction(
+            out / f"{stem}.png",
+            images[0].cpu(),
+            cameras.of_key_frame(0).to("cpu"),
+            view.channels,
+            probability,
+            model.grid,
+            class_name=name,
+            title=view.name,
+        )

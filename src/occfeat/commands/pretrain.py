@@ -1,0 +1,106 @@
+"""`occfeat pretrain`: learn BEV features from LiDAR occupancy and teacher features, without labels."""
+
+import logging
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from occfeat.card import ModelCard
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.config import PretrainConfig
+from occfeat.data.check import quick_check
+from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
+from occfeat.data.index import Index
+from occfeat.engine.device import build_fabric
+from occfeat.engine.export import build_grid, write_model
+from occfeat.engine.loggers import last_row, read_rows
+from occfeat.engine.loop import Job, fit
+from occfeat.engine.run import Run, read_settings
+from occfeat.models.student import build_student
+from occfeat.models.teacher import Teacher, build_teacher
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from occfeat.report.figures import draw_curves, draw_occupancy
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(config: PretrainConfig) -> RunOutcome:
+    """Pretrain a student and write its weights.
+
+    Raises:
+        OccFeatError: Settings, data, weights or the output folder cannot be used.
+        Interrupted: After Ctrl-C or SIGTERM, with everything saved.
+    """
+    return _pretrain(config, resume=False)
+
+
+def resume(path: Path) -> RunOutcome:
+    """Go on with an interrupted pretraining run, exactly as if it had not been interrupted."""
+    return _pretrain(read_settings(path, PretrainConfig).model_copy(update={"out": path}), resume=True)
+
+
+def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    fabric = build_fabric(config.engine)
+    run = Run.open(config.out, "pretrain", config, fingerprint=index.fingerprint, resume=resume)
+    quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
+    network, teacher = _build(config)
+    maker = TargetMaker(network.student.grid, teacher.to(fabric.device) if teacher else None)
+    key_frames = KeyFrames(
+        index,
+        config.view,
+        grid=network.student.grid,
+        augment=config.augment,
+        seed=config.engine.seed,
+        teacher_size=config.teacher.image_size if teacher else None,
+        points=True,
+    )
+    job = Job(network, maker, key_frames, rows, config.optim, config.engine)
+    with run:
+        fit(job, run, fabric, resume=resume)
+        if fabric.is_global_zero:
+            card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
+            write_model(run.path, network, card, only="student.")
+            _draw(job, run, fabric)
+    metrics = last_row(run.metrics_file)
+    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+
+
+def _build(config: PretrainConfig) -> tuple[PretrainingNetwork, Teacher | None]:
+    """Student, head and teacher; the same random weights for the same seed."""
+    grid = build_grid(config.grid)
+    teacher = build_teacher(config.teacher) if config.loss.features else None
+    torch.manual_seed(config.engine.seed)
+    student = build_student(config.student, grid)
+    width = teacher.channels if teacher else 0
+    head = PretrainingHead(student.channels, grid.shape[2], width, config.head)
+    return PretrainingNetwork(student, head, config.loss), teacher
+
+
+@torch.inference_mode()
+def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric) -> None:
+    """Curves, and what was learned about the first key frame."""
+    draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
+    network = job.network
+    loaded = collate_key_frames([job.key_frames[Draw(int(job.rows[0]), 0)]])
+    if loaded.batch is None or not isinstance(network, PretrainingNetwork):
+        return
+    batch = loaded.batch.to(fabric.device)
+    target = job.make_target(batch)
+    network.eval()
+    voxels = network.head(network.student(batch.images, batch.cameras))
+    features = target.features
+    predicted = None if features is None else network.head.features_at(voxels, features.cells).cpu()
+    draw_occupancy(
+        run.pictures / "occupancy.png",
+        network.head.occupancy_logits(voxels)[0].sigmoid().cpu(),
+        target.occupied[0].cpu(),
+        network.student.grid,
+        cells=None if features is None else features.cells[:, 1:].cpu(),
+        teacher_features=None if features is None else features.features.cpu(),
+        predicted_features=predicted,
+        title=batch.tokens[0],
+    )

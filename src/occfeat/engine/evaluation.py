@@ -1,0 +1,80 @@
+"""Evaluate a segmenter over a split: IoU pooled over all of it, under both protocols."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from occfeat.config import EngineConfig
+from occfeat.data.dataset import KeyFrames
+from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.device import autocast
+from occfeat.engine.loading import build_loader, in_order
+from occfeat.errors import TrainingError
+from occfeat.segmentation.metrics import BevIou
+from occfeat.segmentation.task import Segmenter, labels_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one split."""
+
+    split: str
+    key_frames: int
+    """Key frames that were evaluated."""
+    broken: int
+    """Key frames that could not be read and are not counted."""
+    threshold: float
+    """Probability from which a cell counts as predicted, the same for every class."""
+    metrics: dict[str, float]
+    """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible`."""
+
+    def write(self, file: Path) -> None:
+        """Write the figures as JSON; a figure that is not a number becomes null."""
+        finite = {name: value if value == value else None for name, value in self.metrics.items()}
+        text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
+        write_whole(file, lambda temporary: temporary.write_text(text))
+
+
+@torch.inference_mode()
+def evaluate_segmenter(
+    segmenter: Segmenter,
+    classes: tuple[str, ...],
+    key_frames: KeyFrames,
+    rows: NDArray[np.int64],
+    *,
+    split: str,
+    batch_size: int,
+    engine: EngineConfig,
+) -> Evaluation:
+    """IoU of a segmenter over key frames, which must carry labels of the same classes.
+
+    Raises:
+        TrainingError: More key frames are broken than `engine.max_broken`.
+    """
+    device = next(segmenter.parameters()).device
+    segmenter.eval()
+    iou = BevIou(classes).to(device)
+    batches = in_order(rows, batch_size)
+    loader = build_loader(key_frames, batches, engine, pin=device.type == "cuda")
+    broken = []
+    for loaded in track(loader, f"evaluate on {split}", total=len(batches), console=Console(stderr=True)):
+        broken += [key_frame.message for key_frame in loaded.broken]
+        if len(broken) > engine.max_broken:
+            hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
+            raise TrainingError(f"{len(broken)} broken key frame(s).", first=broken[:3], hint=hint)
+        if loaded.batch is None:
+            continue
+        batch = loaded.batch.to(device, non_blocking=True)
+        with autocast(device, engine.precision):
+            logits = segmenter(batch.images, batch.cameras)
+        iou.update(logits > 0, labels_of(batch))
+    return Evaluation(split, len(rows) - len(broken), len(broken), 0.5, iou.compute())
