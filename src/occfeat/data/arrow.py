@@ -201,7 +201,8 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 def _matrix(column: pa.ChunkedArray) -> Float64[ndarray, "n k"]:
     """A column of vectors as one matrix."""
-    return _whole(column).flatten().to_numpy().reshape(len(column), column.type.list_size)
+    matrix: ndarray = _whole(column).flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return matrix
 
 
 def _fixed(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:

@@ -5,7 +5,6 @@ Axes: `N` cameras, `H W` student image, `h w` teacher image.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -105,7 +104,9 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             )
             return self._sample(key_frame, change)
         except KeyFrameError as error:
-            return BrokenKeyFrame(self.index.tokens_of(np.array([draw.row]))[0], str(error))
+            token = self.index.token(draw.row)
+            message = str(error) if token in str(error) else f"Key frame {token}: {error}"
+            return BrokenKeyFrame(token, message)
 
     def _sample(self, key_frame: KeyFrame, change: Change) -> Sample:
         records = {record.channel: record for record in key_frame.cameras}

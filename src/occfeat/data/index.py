@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from occfeat.config import DataConfig
 from occfeat.data.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
 from occfeat.data.index_file import find_version, map_index, open_or_build
+from occfeat.data.paths import resolve
 from occfeat.data.splits import ALL, read_splits
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 
@@ -45,12 +46,12 @@ class Index:
     pickled: the copy opens the same file.
     """
 
-    def __init__(self, path: Path, root: Path, version: str) -> None:
+    def __init__(self, file: Path, root: Path, version: str) -> None:
         """Use `open`; this only maps a file that is known to be current."""
-        self.path = path
+        self.file = file
         self.root = root
         self.version = version
-        self._table, self.metadata = map_index(path)
+        self._table, self.metadata = map_index(file)
         self._splits = read_splits(root, version)
 
     @classmethod
@@ -70,7 +71,7 @@ class Index:
         return cls(open_or_build(root, version, rebuild=rebuild), root, version)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.path, self.root, self.version, self.fingerprint)
+        return _reopen, (self.file, self.root, self.version, self.fingerprint)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -115,11 +116,12 @@ class Index:
 
     def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
         """Names of the scenes of some key frames."""
-        return np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
+        names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
+        return names
 
-    def tokens_of(self, rows: Int64[ndarray, " n"]) -> list[str]:
-        """Tokens of some key frames."""
-        return self._table["token"].take(pa.array(rows)).to_pylist()
+    def token(self, row: int) -> str:
+        """Token of a key frame."""
+        return str(self._table["token"][int(row)])
 
     def row_of(self, token: str) -> int:
         """Row of a key frame.
@@ -132,9 +134,13 @@ class Index:
             raise DatasetError(f"There is no key frame {token!r} in {self.root / self.version}.")
         return int(row)
 
-    def has_lidar(self, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-        """Which key frames have a LiDAR record (whether its file is there or not)."""
-        return self.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
+    def has_lidar_file(self, row: int) -> bool:
+        """Whether a key frame has a LiDAR record, and its file is there."""
+        sweeps = self.key_frame(row).sweeps
+        try:
+            return bool(sweeps) and resolve(self.root, sweeps[0].path).is_file()
+        except KeyFrameError:
+            return False
 
     def column(self, name: str) -> pa.Array:
         """A column of the memory-mapped table, see `arrow.assemble`."""
@@ -168,11 +174,12 @@ class Index:
         return read_key_frame(self._table, self.metadata, row, first_of_scene=begin, sweeps=sweeps)
 
     def _scene_numbers(self) -> ndarray:
-        return self.column("scene").to_numpy()
+        numbers: ndarray = self.column("scene").to_numpy()
+        return numbers
 
 
-def _reopen(path: Path, root: Path, version: str, fingerprint: str) -> Index:
-    index = Index(path, root, version)
+def _reopen(file: Path, root: Path, version: str, fingerprint: str) -> Index:
+    index = Index(file, root, version)
     if index.fingerprint != fingerprint:
-        raise DatasetError(f"The index {path} was built anew while it was in use.", hint="Start again.")
+        raise DatasetError(f"The index {file} was built anew while it was in use.", hint="Start again.")
     return index

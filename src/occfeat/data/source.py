@@ -118,4 +118,5 @@ def is_pose(pose: Float64[ndarray, "n 7"]) -> Bool[ndarray, " n"]:
     """Which poses (translation, quaternion) are finite and have a rotation at all."""
     length = np.linalg.norm(pose[:, 3:], axis=1)
     with np.errstate(invalid="ignore"):
-        return np.isfinite(pose).all(axis=1) & np.isfinite(length) & (length > 1e-6)
+        usable: ndarray = np.isfinite(pose).all(axis=1) & np.isfinite(length) & (length > 1e-6)
+    return usable

@@ -1,0 +1,77 @@
+"""Label subsets: which key frames a run may see the labels of, drawn by scene or by key frame."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from occfeat.data.index import Index
+from occfeat.errors import SettingsError
+
+_log = logging.getLogger(__name__)
+
+
+def label_subset(
+    index: Index,
+    rows: Int64[ndarray, " n"],
+    fraction: float,
+    *,
+    draw: Literal["scene", "key-frame"] = "scene",
+    seed: int = 0,
+) -> Int64[ndarray, " left"]:
+    """Draw a share of some key frames, in their order.
+
+    Args:
+        index: The set.
+        rows: Key frames to draw from.
+        fraction: Share, above 0 and at most 1.
+        draw: `scene` takes every k-th scene, in the order of the rows, k being 1 / fraction rounded (the
+            paper's and ALSO's habit); `key-frame` takes single key frames at random.
+        seed: For `scene` the number of the first scene, below k; for `key-frame` the random seed.
+
+    Raises:
+        SettingsError: The fraction is impossible, or nothing is left.
+    """
+    if not 0 < fraction <= 1:
+        raise SettingsError(f"Label fraction {fraction} is not above 0 and at most 1.")
+    if fraction == 1:
+        return rows
+    chosen = _by_scene(index, rows, fraction, seed) if draw == "scene" else _by_draw(rows, fraction, seed)
+    if len(chosen) == 0:
+        raise SettingsError(
+            f"Label fraction {fraction:g} of {len(rows)} key frames, drawn by {draw}, leaves none.",
+            hint="Take a larger fraction, or another way or seed of drawing.",
+        )
+    return chosen
+
+
+def write_tokens(path: Path, tokens: Iterable[str]) -> None:
+    """Write tokens to a text file, one a line."""
+    path.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+
+
+def _by_scene(index: Index, rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
+    step = round(1 / fraction)
+    if abs(1 / step - fraction) > 0.2 * fraction:
+        hint = f"Take 1/{step} = {1 / step:g}, or draw by key frame."
+        raise SettingsError(f"Label fraction {fraction:g}: whole scenes can be every k-th only.", hint=hint)
+    if seed >= step:
+        hint = f"Take a label seed from 0 to {step - 1}."
+        raise SettingsError(f"Every {step}th scene can be drawn in {step} ways only.", hint=hint)
+    scenes = index.scene_of(rows)
+    names = list(dict.fromkeys(scenes.tolist()))
+    chosen = names[seed::step]
+    _log.info("Labels of %d of %d scenes: every %dth from scene %d on.", len(chosen), len(names), step, seed)
+    kept: ndarray = rows[np.isin(scenes, chosen)]
+    return kept
+
+
+def _by_draw(rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
+    places = np.random.default_rng(seed).permutation(len(rows))[: round(fraction * len(rows))]
+    _log.info("Labels of %d of %d key frames, drawn with seed %d.", len(places), len(rows), seed)
+    kept: ndarray = rows[np.sort(places)]
+    return kept
