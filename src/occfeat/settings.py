@@ -5,7 +5,7 @@ This module imports no torch.
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -101,7 +101,8 @@ def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
             values[name] = missing if field.is_required() else field.get_default(call_default_factory=True)
             continue
         try:
-            values[name] = TypeAdapter(field.annotation).validate_python(layer[name])
+            kind_of_field: Any = Annotated[field.annotation, *field.metadata]
+            values[name] = TypeAdapter(kind_of_field).validate_python(layer[name])
         except ValidationError as error:
             raise explain(kind, error, prefix=(name,)) from error
     return kind.model_construct(**values)

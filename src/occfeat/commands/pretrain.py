@@ -17,6 +17,7 @@ from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings
+from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
 from occfeat.models.teacher import Teacher, build_teacher
 from occfeat.pretraining.head import PretrainingHead
@@ -42,17 +43,18 @@ def resume(path: Path) -> RunOutcome:
 
 
 def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
+    grid = build_grid(config.grid)
     index = Index.open(config.source)
     rows = index.rows(config.split)
     fabric = build_fabric(config.engine)
     run = Run.open(config.out, "pretrain", config, fingerprint=index.fingerprint, resume=resume)
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
-    network, teacher = _build(config)
-    maker = TargetMaker(network.student.grid, teacher.to(fabric.device) if teacher else None)
+    network, teacher = _build(config, grid)
+    maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
     key_frames = KeyFrames(
         index,
         config.view,
-        grid=network.student.grid,
+        grid=grid,
         augment=config.augment,
         seed=config.engine.seed,
         teacher_size=config.teacher.image_size if teacher else None,
@@ -64,14 +66,13 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
         if fabric.is_global_zero:
             card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
             write_model(run.path, network, card, only="student.")
-            _draw(job, run, fabric)
+            _draw(job, run, fabric, grid)
     metrics = last_row(run.metrics_file)
     return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
 
 
-def _build(config: PretrainConfig) -> tuple[PretrainingNetwork, Teacher | None]:
+def _build(config: PretrainConfig, grid: VoxelGrid) -> tuple[PretrainingNetwork, Teacher | None]:
     """Student, head and teacher; the same random weights for the same seed."""
-    grid = build_grid(config.grid)
     teacher = build_teacher(config.teacher) if config.loss.features else None
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid)
@@ -81,7 +82,7 @@ def _build(config: PretrainConfig) -> tuple[PretrainingNetwork, Teacher | None]:
 
 
 @torch.inference_mode()
-def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric) -> None:
+def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric, grid: VoxelGrid) -> None:
     """Curves, and what was learned about the first key frame."""
     draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
     network = job.network
@@ -98,7 +99,7 @@ def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric) -> None:
         run.pictures / "occupancy.png",
         network.head.occupancy_logits(voxels)[0].sigmoid().cpu(),
         target.occupied[0].cpu(),
-        network.student.grid,
+        grid,
         cells=None if features is None else features.cells[:, 1:].cpu(),
         teacher_features=None if features is None else features.features.cpu(),
         predicted_features=predicted,

@@ -79,6 +79,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         temporary.unlink(missing_ok=True)
@@ -86,3 +87,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path} could not be written: {error}",
             hint="Free some disk space or check the rights of the folder, then use --resume.",
         ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -6,14 +6,19 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from occfeat.config import EngineConfig
-from occfeat.data.dataset import Draw, KeyFrames, Loaded, collate_key_frames
+from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
+from occfeat.data.sample import Sample
 
 
 def build_loader(
-    key_frames: KeyFrames, batches: Iterable[list[Draw]], engine: EngineConfig, *, pin: bool
+    key_frames: Dataset[Sample | BrokenKeyFrame],
+    batches: Iterable[list[Draw]],
+    engine: EngineConfig,
+    *,
+    pin: bool,
 ) -> DataLoader[Loaded]:
     """Load batches of key frames in `engine.workers` processes.
 
@@ -23,9 +28,9 @@ def build_loader(
         engine: How many workers.
         pin: Deliver page-locked memory, for copies to a GPU.
     """
-    return DataLoader(
-        key_frames,
-        batch_sampler=batches,  # type: ignore[arg-type]
+    return DataLoader(  # collation turns samples into what the loader gives
+        key_frames,  # type: ignore[arg-type]
+        batch_sampler=batches,
         num_workers=engine.workers,
         collate_fn=collate_key_frames,
         pin_memory=pin,

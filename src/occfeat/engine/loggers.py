@@ -73,7 +73,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=step)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 class TrainingProgress:

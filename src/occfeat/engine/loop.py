@@ -15,10 +15,11 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import Dataset
 
 from occfeat.config import EngineConfig, OptimConfig
-from occfeat.data.dataset import KeyFrames, Loaded
-from occfeat.data.sample import Batch
+from occfeat.data.dataset import BrokenKeyFrame, Loaded
+from occfeat.data.sample import Batch, Sample
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
@@ -43,7 +44,8 @@ class Job(Generic[Target]):
     """Called as `network(batch, target)`; gives a `Step`."""
     make_target: Callable[[Batch], Target]
     """Target of a batch, made without gradients."""
-    key_frames: KeyFrames
+    key_frames: Dataset[Sample | BrokenKeyFrame]
+    """Indexed by `Draw`."""
     rows: NDArray[np.int64]
     """Key frames to train on."""
     optim: OptimConfig
@@ -158,19 +160,23 @@ class Trainer(Generic[Target]):
         return loaded.batch
 
     def _clip(self, tokens: list[str]) -> None:
-        limit = self.job.optim.clip_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.job.network.parameters(), limit)
+        """Limit the norm of the gradients; one that is not finite is named before clipping spreads it."""
+        gradients = {
+            name: parameter.grad
+            for name, parameter in self.job.network.named_parameters()
+            if parameter.grad is not None
+        }
+        norm = nn.utils.get_total_norm(list(gradients.values()))
         if not torch.isfinite(norm):
-            name = next(
-                name
-                for name, parameter in self.job.network.named_parameters()
-                if parameter.grad is not None and not parameter.grad.isfinite().all()
-            )
+            names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
             raise TrainingError(
-                f"The gradient of {name} is not finite at step {self.step}.",
+                f"The gradient of {names[0]} is not finite at step {self.step}.",
                 first=tokens,
                 hint="Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`.",
             )
+        if self.job.optim.clip_norm:
+            parameters = self.job.network.parameters()
+            nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
 
     def _log(self) -> str:
         """Write a row of metrics if one is due; gives a short line about the last one."""

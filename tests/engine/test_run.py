@@ -1,0 +1,149 @@
+"""Run folders and checkpoints: nothing overwritten, nothing half written, nothing unpickled."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from occfeat.config import EngineConfig, PretrainConfig
+from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from occfeat.engine.run import Run, read_settings
+from occfeat.errors import RunError, SettingsError
+
+
+def _checkpoint(step: int = 3) -> Checkpoint:
+    return Checkpoint(
+        step=step,
+        network={"weight": torch.arange(4.0)},
+        optimizer={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]},
+        random_state=torch.get_rng_state(),
+        pending={"loss": (1.5, 2.0)},
+        metrics_bytes=17,
+        broken=0,
+    )
+
+
+def _create(path: Path, command: str = "pretrain") -> Run:
+    return Run.open(path, command, EngineConfig(), fingerprint="abc", resume=False)
+
+
+def test_checkpoint__survives_the_round_trip(tmp_path: Path) -> None:
+    saved = _checkpoint()
+    save_checkpoint(tmp_path / "last.pt", saved)
+    loaded = load_checkpoint(tmp_path / "last.pt")
+    assert torch.equal(loaded.network["weight"], saved.network["weight"])
+    assert loaded.optimizer == saved.optimizer
+    assert (loaded.step, loaded.pending, loaded.metrics_bytes) == (3, {"loss": (1.5, 2.0)}, 17)
+
+
+def test_checkpoint__a_failed_write_leaves_the_old_one(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", _checkpoint())
+
+    def full_disk(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        write_whole(tmp_path / "last.pt", full_disk)
+    assert load_checkpoint(tmp_path / "last.pt").step == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04cut short"])
+def test_checkpoint__damage_is_a_clear_error(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "last.pt").write_bytes(damage)
+    with pytest.raises(RunError, match=r"last\.pt cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+def test_checkpoint__truncated_file_is_a_clear_error(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", _checkpoint())
+    whole = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="cannot be read"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+class Exploit:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("code from a checkpoint was run",)
+
+
+@pytest.mark.parametrize("container", [dict, list])
+def test_checkpoint__pickled_code_is_refused(
+    tmp_path: Path, container: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {"version": 1, "network": Exploit()} if container is dict else [Exploit()]
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(RunError, match="cannot be read"):
+        load_checkpoint(tmp_path / "last.pt")
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(content))
+    with pytest.raises(RunError, match="cannot be read"):
+        load_checkpoint(tmp_path / "bare.pt")
+    assert "code from a checkpoint was run" not in capsys.readouterr().out
+
+
+def test_checkpoint__other_versions_are_refused(tmp_path: Path) -> None:
+    torch.save({"version": 99}, tmp_path / "last.pt")
+    with pytest.raises(RunError, match="version 99"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+def test_run__refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("do not lose me")
+    with pytest.raises(RunError, match="not empty") as caught:
+        _create(tmp_path)
+    assert "--resume" in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_run__writes_settings_that_read_back(tmp_path: Path) -> None:
+    config = PretrainConfig(data=Path("/data"), out=tmp_path / "run")
+    Run.open(tmp_path / "run", "pretrain", config, fingerprint="abc", resume=False)
+    assert read_settings(tmp_path / "run", PretrainConfig) == config
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["command"] == "pretrain"
+    assert environment["data_fingerprint"] == "abc"
+    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_run__two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    with _create(tmp_path / "run"):
+        again = Run.open(tmp_path / "run", "pretrain", EngineConfig(), fingerprint="abc", resume=True)
+        with pytest.raises(RunError, match="Another process"), again:
+            pass
+
+
+def test_run__resuming_with_another_command_or_data_is_refused(tmp_path: Path) -> None:
+    _create(tmp_path / "run")
+    with pytest.raises(RunError, match="is a run of `pretrain`"):
+        Run.open(tmp_path / "run", "finetune", EngineConfig(), fingerprint="abc", resume=True)
+    with pytest.raises(RunError, match="have changed"):
+        Run.open(tmp_path / "run", "pretrain", EngineConfig(), fingerprint="other", resume=True)
+    with pytest.raises(RunError, match="not a run folder"):
+        Run.open(tmp_path / "nowhere", "pretrain", EngineConfig(), fingerprint="abc", resume=True)
+
+
+@pytest.mark.parametrize(
+    "content", ["epochs: [", "- a list", "seed: minus one", "seeed: 1", "!!python/object:os.x"]
+)
+def test_settings__damaged_files_are_clear_errors(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=r"settings\.yaml"):
+        read_settings(tmp_path, EngineConfig)
+
+
+def test_settings__yaml_is_plain(tmp_path: Path) -> None:
+    Run.open(
+        tmp_path / "run",
+        "pretrain",
+        PretrainConfig(data=Path("/data"), out=Path("o")),
+        fingerprint="",
+        resume=False,
+    )
+    text = (tmp_path / "run" / "settings.yaml").read_text()
+    assert "!!" not in text
+    assert yaml.safe_load(text)["optim"]["epochs"] == 50

@@ -1,0 +1,129 @@
+"""Segmentation loss, pooled IoU under both protocols, frozen students."""
+
+import pytest
+import torch
+from torch import nn
+
+from occfeat.data.sample import Cameras, Labels
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.losses import segmentation_loss
+from occfeat.segmentation.metrics import BevIou
+from occfeat.segmentation.task import FinetuningNetwork, Segmenter
+from tests.rigs import GRID, batch_of
+
+
+class MeanStudent(nn.Module):
+    """A small network with batch norm, to see whether it is really frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, images: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+        features = self.net(images.float().mean(1) / 255)
+        return nn.functional.interpolate(features, GRID.bev.shape)
+
+
+def _labels(target: torch.Tensor, hidden: torch.Tensor) -> Labels:
+    return Labels(("vehicle", "pedestrian"), target, hidden)
+
+
+def test_segmentation_loss__equals_a_plain_sum() -> None:
+    logits = torch.randn(2, 1, 4, 5)
+    target, counted = torch.rand(2, 1, 4, 5) < 0.3, torch.rand(2, 1, 4, 5) < 0.7
+    total, count = 0.0, 0
+    for logit, positive, counts in zip(logits.flatten(), target.flatten(), counted.flatten(), strict=True):
+        if counts:
+            probability = float(logit.double().sigmoid())
+            log = torch.tensor(probability if positive else 1 - probability).log()
+            total -= float(log) * (2.13 if positive else 1)
+            count += 1
+    assert segmentation_loss(logits, target, counted, 2.13).item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_segmentation_loss__ignored_cells_get_no_gradient() -> None:
+    logits = torch.randn(1, 1, 3, 3, requires_grad=True)
+    counted = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
+    counted[0, 0, 1, 1] = True
+    segmentation_loss(logits, counted, counted, 2.0).backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).nonzero().tolist() == [[0, 0, 1, 1]]
+
+
+def test_segmentation_loss__nothing_counted_is_zero() -> None:
+    nothing = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    assert segmentation_loss(torch.randn(1, 1, 2, 2), nothing, nothing, 2.0).item() == 0
+
+
+def test_bev_iou__is_pooled_not_averaged_over_batches() -> None:
+    target = torch.zeros(2, 2, 4, 4, dtype=torch.bool)
+    predicted = target.clone()
+    target[0, 0, :, :2] = True  # 8 cells, all found
+    predicted[0, 0, :, :2] = True
+    target[1, 0, 0, 0] = True  # 1 cell, missed; 3 false ones
+    predicted[1, 0, 1, :3] = True
+    iou = BevIou(("vehicle", "pedestrian"))
+    for key_frame in range(2):
+        part = slice(key_frame, key_frame + 1)
+        iou.update(predicted[part], _labels(target[part], torch.zeros_like(target[part])))
+    figures = iou.compute()
+    assert figures["vehicle_iou/all"] == pytest.approx(8 / 12)  # the mean of batches would be 0.5
+    assert figures["vehicle_iou/visible"] == pytest.approx(8 / 12)
+    assert figures["pedestrian_iou/all"] != figures["pedestrian_iou/all"]  # never there: not a number
+
+
+def test_bev_iou__visible_protocol_ignores_hidden_cells_on_both_sides() -> None:
+    target = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    hidden, predicted = target.clone(), target.clone()
+    target[0, 0, 0, :3] = True
+    hidden[0, 0, 0, 2] = True  # one of the three is hidden
+    predicted[0, 0, 0, :2] = True
+    iou = BevIou(("vehicle", "pedestrian"))
+    iou.update(predicted, _labels(target, hidden))
+    assert iou.compute()["vehicle_iou/all"] == pytest.approx(2 / 3)
+    assert iou.compute()["vehicle_iou/visible"] == 1
+    iou.reset()
+    predicted[0, 0, 0, 2] = True  # marking the hidden cell changes nothing
+    iou.update(predicted, _labels(target, hidden))
+    assert iou.compute()["vehicle_iou/visible"] == 1
+
+
+def test_bev_iou__equals_sets_of_cells() -> None:
+    random = torch.Generator().manual_seed(0)
+    predicted, target, hidden = (torch.rand(3, 2, 6, 7, generator=random) < 0.4 for _ in range(3))
+    iou = BevIou(("vehicle", "pedestrian"))
+    iou.update(predicted, _labels(target, hidden))
+    for column, name in enumerate(iou.classes):
+        cells = {
+            kind: {tuple(cell) for cell in mask[:, column].nonzero().tolist()}
+            for kind, mask in (("p", predicted), ("t", target), ("h", hidden))
+        }
+        for protocol, ignored in (("all", set()), ("visible", cells["h"])):
+            one, other = cells["p"] - ignored, cells["t"] - ignored
+            expected = len(one & other) / len(one | other)
+            assert iou.compute()[f"{name}_iou/{protocol}"] == pytest.approx(expected)
+
+
+def test_segmenter__frozen_student_keeps_weights_and_statistics() -> None:
+    torch.manual_seed(0)
+    batch = batch_of()
+    segmenter = Segmenter(MeanStudent(), SegmentationHead(4, 1, linear=True), freeze=True)
+    network = FinetuningNetwork(segmenter, positive_weight=2.0, ignore_low_visibility=True).train()
+    before = {name: tensor.clone() for name, tensor in segmenter.student.state_dict().items()}
+    assert batch.labels is not None
+    network(batch, batch.labels).loss.backward()
+    learning = [name for name, parameter in network.named_parameters() if parameter.grad is not None]
+    assert learning == ["segmenter.head.output.weight", "segmenter.head.output.bias"]
+    for name, tensor in segmenter.student.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_finetuning_step__reports_both_protocols() -> None:
+    batch = batch_of()
+    assert batch.labels is not None
+    network = FinetuningNetwork(
+        Segmenter(MeanStudent(), SegmentationHead(4, 1)), positive_weight=2.13, ignore_low_visibility=False
+    )
+    step = network(batch, batch.labels)
+    assert set(step.figures) == {"loss", "vehicle_iou/all", "vehicle_iou/visible"}
+    assert torch.isfinite(step.loss)
