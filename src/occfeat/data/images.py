@@ -1,6 +1,9 @@
 """Images: decoding, and resizing that equals Pillow's bit for bit."""
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,6 @@ from occfeat.errors import KeyFrameError
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded."""
 
-_FORMATS = ("JPEG", "PNG")
-
 
 def read_image(path: Path, expected_size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
     """Decode a JPEG or PNG file to RGB.
@@ -28,16 +29,20 @@ def read_image(path: Path, expected_size: tuple[int, int] | None = None) -> UInt
     Raises:
         KeyFrameError: The file is absent, damaged, cut short, too large or of another size.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as image:
-            warnings.simplefilter("ignore")  # oddities of the metadata do not matter here
-            check_size(path, (image.height, image.width), expected_size)
-            pixels = np.array(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise KeyFrameError(f"Image {path} is missing.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise KeyFrameError(f"Image {path} cannot be decoded: {error}.") from error
+    with _opened(path) as image:
+        check_size(path, (image.height, image.width), expected_size)
+        pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image in pixels, from its header alone.
+
+    Raises:
+        KeyFrameError: The file is absent, or is no image.
+    """
+    with _opened(path) as image:
+        return image.height, image.width
 
 
 def check_size(path: Path, size: tuple[int, int], expected_size: tuple[int, int] | None) -> None:
@@ -49,6 +54,28 @@ def check_size(path: Path, size: tuple[int, int], expected_size: tuple[int, int]
             f"Image {path} has {size[1]} x {size[0]} pixels; the tables say "
             f"{expected_size[1]} x {expected_size[0]}."
         )
+
+
+def ends_properly(path: Path) -> bool:
+    """Whether a file ends with the mark every JPEG ends with; one that does not is probably cut short."""
+    with path.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(-min(2, stream.tell()), os.SEEK_END)
+        return stream.read() == b"\xff\xd9"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file whose every failure is a `KeyFrameError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities of metadata, sizes that `check_size` judges
+            with Image.open(path, formats=("JPEG", "PNG")) as image:
+                yield image
+    except FileNotFoundError as error:
+        raise KeyFrameError(f"Image {path} is missing.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise KeyFrameError(f"Image {path} cannot be decoded: {error}.") from error
 
 
 def resize(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:

@@ -119,6 +119,12 @@ class Index:
         names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
         return names
 
+    def first_of_scene(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """First key frame of the scene of each."""
+        scene = self._scene_numbers()
+        first: ndarray = np.searchsorted(scene, scene[rows])
+        return first
+
     def token(self, row: int) -> str:
         """Token of a key frame."""
         return str(self._table["token"][int(row)])
@@ -170,8 +176,8 @@ class Index:
             )
         from occfeat.data.reading import read_key_frame
 
-        begin = int(np.searchsorted(self._scene_numbers(), self._table["scene"][row].as_py()))
-        return read_key_frame(self._table, self.metadata, row, first_of_scene=begin, sweeps=sweeps)
+        first = int(self.first_of_scene(np.array([row]))[0])
+        return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
 
     def _scene_numbers(self) -> ndarray:
         numbers: ndarray = self.column("scene").to_numpy()

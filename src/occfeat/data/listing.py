@@ -1,0 +1,62 @@
+"""Looks up many files of a data folder at once: each folder is listed a single time."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from occfeat.data.paths import leaves, resolve
+from occfeat.errors import KeyFrameError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a name in a table stands for."""
+
+    size: int
+    """Bytes of the file; -1 if there is no such file."""
+    leaves_root: bool = False
+    """The name leads out of the data folder."""
+
+
+class Listing:
+    """Files of a data folder, by the names tables give them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[str, dict[str, os.DirEntry[str]] | None] = {}
+
+    def look_up(self, relative: str) -> Listed:
+        """Size of a file, and whether its name stays inside the data folder."""
+        if leaves(relative):
+            return Listed(-1, leaves_root=True)
+        folder, _, name = relative.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self._list(folder)
+        entries = self._folders[folder]
+        if entries is None or ((entry := entries.get(name)) is not None and entry.is_symlink()):
+            return self._follow(relative)
+        if entry is None:
+            return Listed(-1)
+        try:
+            status = entry.stat()
+        except OSError:
+            return Listed(-1)
+        return Listed(status.st_size if stat.S_ISREG(status.st_mode) else -1)
+
+    def _list(self, folder: str) -> dict[str, os.DirEntry[str]] | None:
+        """Entries of a folder; None if it lies outside of the data folder."""
+        try:
+            with os.scandir(resolve(self._root, folder) if folder else self._root) as entries:
+                return {entry.name: entry for entry in entries}
+        except KeyFrameError:
+            return None
+        except OSError:
+            return {}
+
+    def _follow(self, relative: str) -> Listed:
+        try:
+            path = resolve(self._root, relative)
+        except KeyFrameError:
+            return Listed(-1, leaves_root=True)
+        return Listed(path.stat().st_size if path.is_file() else -1)
