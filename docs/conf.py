@@ -1,0 +1,33 @@
+"""Settings of the documentation; pictures and tables that show the package's own facts are made here."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project = "OccFeat"
+author = "The OccFeat maintainers"
+release = metadata.version("occfeat")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "OccFeat"
+exclude_patterns = ["_build", "_generated"]
+default_role = "code"  # docstrings use single backticks
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+
+
+def setup(_: Sphinx) -> None:
+    """Make what the pages include."""
+    import draw_conventions
+    import list_settings
+
+    draw_conventions.main(HERE / "_generated")
+    list_settings.main(HERE / "_generated")

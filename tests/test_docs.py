@@ -1,0 +1,105 @@
+"""What README and docs show is run, parsed or looked up, so that it cannot go stale.
+
+A Python block runs in a folder of its own, after the blocks before it on the same page. A comment
+`<!-- syntax only: why -->` before a block keeps it from running. Lines of shell blocks that call `occfeat`
+are parsed by the real command line; nothing is run.
+"""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from occfeat import cli
+from occfeat.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^(<!-- syntax only: [^\n]+ -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> Iterator[tuple[int, bool, str]]:
+    """Line number, whether it may run, and text of each fenced block of a language."""
+    text = page.read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        if found[2] == language:
+            yield text[: found.start(3)].count("\n") + 1, found[1] is None, found[3]
+
+
+def calls() -> list[Any]:
+    """Every line of a shell block that calls `occfeat`, continued lines joined."""
+    return [
+        pytest.param(line.split(" #")[0], id=f"{name_of(page)}:{line[:60]}")
+        for page in PAGES
+        for _, _, text in blocks(page, "bash")
+        for line in re.sub(r"\\\n\s*", " ", text).splitlines()
+        if re.match(r"(\.venv/bin/)?occfeat\b", line)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks__run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for line, runs, text in blocks(page, "python"):
+        code = compile("\n" * (line - 1) + text, str(page), "exec")
+        if runs:
+            exec(code, names)
+
+
+@pytest.mark.parametrize("line", calls())
+def test_shell_lines__are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *words = shlex.split(line)
+    if words[0] == "--help" or "--help" in words:
+        return
+    command = cli.COMMANDS[words[0]]
+    read_layers: Callable[..., dict[str, Any]] = cli.base_layer
+    # The run a line starts from does not exist here.
+    monkeypatch.setattr(cli, "base_layer", lambda name, *, start, **layers: read_layers(name, **layers))
+    words, name = words[1:], words[0]
+    if command.positional and words and not words[0].startswith("-"):
+        words = [f"--{command.positional}", *words]
+    layers, flags = cli._layer_flags(command).parse_known_args(words)
+    assert isinstance(layers, argparse.Namespace)
+    if layers.resume is not None:
+        assert not flags
+        return
+    assert isinstance(cli._parse(name, command, layers, flags), command.settings)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_names__of_recipes_and_commands_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"""recipe[ =]["']?((?:paper|cpu)-[\w-]+)""", text)
+    assert set(named) <= set(RECIPES)
+    commands = re.findall(r"`occfeat (\w+)", text)
+    assert set(commands) <= set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links__lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r"```\{image\} (\S+)", text)
+    generated = {"_generated"}
+    missing = [
+        link
+        for link in links
+        if not link.startswith(("http", "mailto"))
+        and Path(link).parts[0] not in generated
+        and not (page.parent / link).exists()
+    ]
+    assert missing == []
+
+
+def test_pages__are_all_in_the_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([\w-]+)$", index, re.MULTILINE))
+    assert {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"} <= listed

@@ -1,0 +1,140 @@
+"""The rules of the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "occfeat"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+CODE = sorted(
+    path
+    for folder in ("src", "tests", "benchmarks", "docs", "experiments")
+    for path in (ROOT / folder).rglob("*.py")
+)
+MAX_LINES, MAX_FUNCTION_LINES = 350, 60
+PRINTING = {PACKAGE / "cli.py"}
+FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
+FORBIDDEN_CALLS = {"eval", "exec", "print"}
+# Each room may import from those before it, and from itself.
+ORDER = (
+    "errors",
+    "config",
+    "geometry",
+    "data",
+    "models",
+    "pretraining",
+    "segmentation",
+    "engine",
+    "commands",
+    "cli",
+)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_files_and_functions__are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions(ast.parse(text))}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_sources__do_nothing_unsafe_or_hidden(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert {name.split(".")[0] for name in imports(tree)} & FORBIDDEN_IMPORTS == set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert not called.startswith("pickle."), "only the name of its error may be used"
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        assert called not in FORBIDDEN_CALLS or (called == "print" and path in PRINTING), called
+        assert called != "torch.load" or given.get("weights_only") == "True"
+        assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False"
+        assert called != "logging.basicConfig" or path in PRINTING
+        assert given.get("strict") != "False" or "load_state_dict" not in called
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_sources__have_no_asserts_and_no_shell(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not isinstance(node, ast.Assert), node.lineno
+        assert not (isinstance(node, ast.keyword) and node.arg == "shell")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports__point_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room not in ORDER:
+        return
+    later = set(ORDER[ORDER.index(room) + 1 :])
+    used = {
+        name.split(".")[1]
+        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("occfeat.")
+    }
+    assert used & later == set()
+
+
+def test_names__no_rooms_for_everything() -> None:
+    vague = {"utils", "util", "common", "base", "helpers", "misc"}
+    assert [name_of(path) for path in PACKAGE.rglob("*") if path.stem in vague] == []
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_sources__are_finished(path: Path) -> None:
+    words = "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"))
+    found = re.findall(rf"\b(?:{words})\b", path.read_text(encoding="utf-8"))
+    assert found == []
+
+
+@pytest.mark.parametrize("module", ["occfeat", "occfeat.config", "occfeat.recipes", "occfeat.cli"])
+def test_import__needs_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def tree_of_readme() -> set[str]:
+    """Paths named in the file tree of the README: the fenced block whose first line is `src/occfeat/`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = next((part for part in text.split("```") if re.match(r"(text)?\nsrc/occfeat/\n", part)), "")
+    folders: list[str] = []
+    paths = set()
+    for line in block.splitlines():
+        match = re.match(r"( *)([\w.*/]+)(?: {2,}\S|$)", line)
+        if match is None:
+            continue
+        depth, name = len(match[1]) // 2, match[2]
+        folders[depth:] = [name.rstrip("/")]
+        if not name.endswith("/"):
+            paths.add("/".join(folders))
+    return paths
+
+
+def test_readme__names_every_source_file_and_no_other() -> None:
+    shown = {path for path in tree_of_readme() if path.startswith("src/")}
+    there = {name_of(path) for path in SOURCES if path.name != "__init__.py" or path.parent == PACKAGE}
+    assert shown - there == set()
+    assert there - shown == set()
