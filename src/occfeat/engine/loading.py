@@ -1,5 +1,6 @@
 """Data loaders: the same key frames in the same order, whatever the number of workers."""
 
+import os
 import signal
 from collections.abc import Iterable
 
@@ -20,7 +21,7 @@ def build_loader(
     *,
     pin: bool,
 ) -> DataLoader[Loaded]:
-    """Load batches of key frames in `engine.workers` processes.
+    """Load batches of key frames in `engine.workers` processes, but at most one per core.
 
     Args:
         key_frames: The data set.
@@ -31,7 +32,7 @@ def build_loader(
     return DataLoader(  # collation turns samples into what the loader gives
         key_frames,  # type: ignore[arg-type]
         batch_sampler=batches,
-        num_workers=engine.workers,
+        num_workers=min(engine.workers, _cores()),
         collate_fn=collate_key_frames,
         pin_memory=pin,
         worker_init_fn=_ignore_interrupts,
@@ -45,6 +46,11 @@ def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
         [Draw(row=int(row), epoch=0) for row in rows[start : start + batch_size]]
         for start in range(0, len(rows), batch_size)
     ]
+
+
+def _cores() -> int:
+    """Cores this process may use, which a job scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupts(_: int) -> None:
