@@ -50,10 +50,10 @@ class ImageEncoder(nn.Module):
         self.neck = nn.Sequential(
             nn.Conv2d(fine + deep, channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(channels, affine=True),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(channels, affine=True),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Conv2d(channels, channels, 1),
         )
         self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
@@ -88,17 +88,24 @@ def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:
 def _create_backbone(name: str) -> Any:
     refuse_unknown(name)
     try:
-        whole: Any = timm.create_model(name, features_only=True)
+        with torch.device("meta"):
+            whole: Any = timm.create_model(name, features_only=True)
         reductions = whole.feature_info.reduction()
         stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
         backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
     except (ValueError, RuntimeError, AttributeError) as error:
-        raise SettingsError(
-            f"Backbone {name} does not offer stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX}.",
-            hint="Take a convolutional network, such as efficientnet_b0 or resnet50.",
-        ) from error
+        raise _unsuitable(name) from error
+    if getattr(backbone, "output_fmt", "NCHW") != "NCHW":  # windowed transformers of fixed image size
+        raise _unsuitable(name)
     _cut_unused_blocks(backbone)
     return backbone
+
+
+def _unsuitable(name: str) -> SettingsError:
+    return SettingsError(
+        f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
+        hint="Take a convolutional network, such as efficientnet_b0 or resnet50.",
+    )
 
 
 def _cut_unused_blocks(backbone: Any) -> None:

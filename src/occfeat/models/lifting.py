@@ -3,7 +3,7 @@
 A voxel is seen by about one camera of six, so `build_plan` lists the visible (voxel, camera) pairs once, with
 the four feature cells around each projection and their bilinear weights divided by the number of cameras.
 `lift` applies that list as a sparse matrix product: the same numbers as sampling every voxel in every camera
-(`occfeat.models.dense_lifting`, the reference) at a fraction of time and memory. The transpose of the list
+(`sampling.lift_dense`, the reference) at a fraction of time and memory. The transpose of the list
 gives the gradient. Both directions only gather, so results are deterministic on every device.
 
 Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `P` visible pairs, `V` voxels in the
@@ -20,13 +20,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.camera import NEAREST_DEPTH_M
-from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.projection import project_voxels
 
 CPU_BLOCK = 1024
 """Rows that are transposed at once on a CPU: as many as its cache holds (measured)."""
@@ -72,7 +71,11 @@ class LiftingPlan:
 
 
 def build_plan(
-    cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
+    cameras: Cameras,
+    feature_size: tuple[int, int],
+    stride_px: int,
+    grid: VoxelGrid,
+    device: torch.device | None = None,
 ) -> LiftingPlan:
     """The plan of one rig; it depends on the calibration only.
 
@@ -81,17 +84,18 @@ def build_plan(
         feature_size: (height, width) of the features in cells.
         stride_px: Pixels per feature cell; cell 0 begins at pixel position 0.
         grid: Voxels to lift to.
+        device: Where features will be. None: where the calibration is.
     """
-    pixels, visible = project_voxels(cameras, grid)
-    seen_by = visible.sum(0, dtype=torch.int32)
+    u, v, visible = project_voxels(cameras, grid, device)
+    seen_by = visible.sum(0, dtype=torch.int32).flatten(1)
     voxel, camera = visible.flatten(1).T.contiguous().nonzero().unbind(1)
     pair = camera * seen_by.numel() + voxel
-    position = torch.stack([axis.flatten()[pair] for axis in pixels])
-    columns, weights = _taps(position / stride_px - 0.5, camera, feature_size)
+    cell = torch.stack((u.flatten()[pair], v.flatten()[pair])) / stride_px - 0.5
+    columns, weights = _taps(cell, camera, feature_size)
     weights /= seen_by.flatten()[voxel][:, None]
-    shape = (seen_by.shape[0], seen_by.shape[1], seen_by.shape[2])
-    slabs = _split(seen_by.flatten(1), columns, weights)
-    return LiftingPlan((len(cameras.present), *feature_size), shape, tuple(slabs))
+    volume_shape = (u.shape[1], u.shape[2], u.shape[3])
+    feature_shape = (u.shape[0], *feature_size)
+    return LiftingPlan(feature_shape, volume_shape, tuple(_split(seen_by, columns, weights)))
 
 
 def lift(features: Float[Tensor, "B N C h w"], plans: Sequence[LiftingPlan]) -> Float32[Tensor, "B C Z X Y"]:
@@ -103,23 +107,6 @@ def lift(features: Float[Tensor, "B N C h w"], plans: Sequence[LiftingPlan]) -> 
     """
     volume: Tensor = _Lift.apply(features.float(), tuple(plans))
     return volume
-
-
-def project_voxels(
-    cameras: Cameras, grid: VoxelGrid
-) -> tuple[tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"]], Bool[Tensor, "N Z X Y"]]:
-    """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
-    height, width = cameras.image_size
-    camera_from_ego = invert(cameras.ego_from_camera.double())
-    pixel_from_ego = (cameras.intrinsics.double() @ camera_from_ego[:, :3]).float()
-    x, y, z = _axes(grid, pixel_from_ego.device)
-    # Projection is linear before the division: add up what x, y and z contribute, each computed once.
-    along_x, along_y, along_z, offset = pixel_from_ego[..., None].unbind(2)
-    plane = (along_x * x + offset)[:, :, None, :, None] + (along_y * y)[:, :, None, None, :]
-    u_depth, v_depth, depth_m = (plane + (along_z * z)[:, :, :, None, None]).unbind(1)
-    u, v = u_depth / depth_m, v_depth / depth_m
-    visible = (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    return (u, v), visible & cameras.present[:, None, None, None]
 
 
 class PlanCache:
@@ -140,12 +127,13 @@ class PlanCache:
         self, cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
     ) -> list[LiftingPlan]:
         """The plan of each key frame of a batch, on the device of its calibration."""
-        return [self._plan(rig, feature_size, stride_px, grid) for rig in _rigs(cameras)]
+        device = cameras.intrinsics.device
+        rigs = _rigs(cameras.to("cpu"))
+        return [self._plan(rig, feature_size, stride_px, grid, device) for rig in rigs]
 
     def _plan(self, rig: Cameras, *layout: Any) -> LiftingPlan:
         tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
-        calibration = tuple(tensor.cpu().numpy().tobytes() for tensor in tensors)
-        key = (*calibration, rig.image_size, rig.present.device, *layout)
+        key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
         plan = self._plans.pop(key, None) or build_plan(rig, *layout)
         self._plans[key] = plan  # at the end: the first entry is the one unused for longest
         if len(self._plans) > self._size:
@@ -196,12 +184,6 @@ def _copy_transposed(source: Float[Tensor, "R K"], target: Float[Tensor, "K R"])
             target[:, part] = source[part].T
         else:
             target[part] = source[:, part].T
-
-
-def _axes(grid: VoxelGrid, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates of voxel centres along x, y and z in metres."""
-    centers = grid.centers().to(device)
-    return centers[:, 0, 0, 0], centers[0, :, 0, 1], centers[0, 0, :, 2]
 
 
 def _taps(

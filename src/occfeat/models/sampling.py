@@ -1,4 +1,4 @@
-"""Read feature maps at sub-pixel positions, and lift densely: the plain reference of `lifting`.
+"""Read feature maps at sub-pixel positions; and lift by doing just that, the reference of `lifting`.
 
 Axes: `N` images or cameras, `C` channels, `h w` feature cells, `P` points.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.lifting import project_voxels
+from occfeat.models.projection import project_voxels
 
 
 def sample_at_pixels(
@@ -54,7 +54,7 @@ def lift_dense(
             cameras.present[index],
             cameras.image_size,
         )
-        (u, v), visible = project_voxels(rig, grid)
+        u, v, visible = project_voxels(rig, grid)
         pixels = torch.stack((u, v), dim=-1).flatten(1, 3)
         pixels = torch.where(visible.flatten(1)[..., None], pixels, torch.zeros_like(pixels))
         sampled = sample_at_pixels(rig_features, pixels, covered) * visible.flatten(1)[:, None]

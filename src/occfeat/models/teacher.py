@@ -6,7 +6,7 @@ centred at pixel position ((j + 0.5) * patch, (i + 0.5) * patch), so the feature
 
 import logging
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import timm
 import torch
@@ -61,7 +61,7 @@ class Teacher(nn.Module):
         self.requires_grad_(False)
         self.train(False)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Teacher":
         """Stay in evaluation mode, whatever is asked of the modules around."""
         super().train(False)
         return self

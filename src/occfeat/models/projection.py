@@ -1,0 +1,48 @@
+"""Where the centres of all voxels of a grid fall in the images of a rig.
+
+Axes: `N` cameras, `X Y Z` voxels; everything about voxels is in the order Z, X, Y.
+"""
+
+import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import NEAREST_DEPTH_M
+from occfeat.geometry.grid import VoxelGrid
+
+
+def project_voxels(
+    cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
+) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Bool[Tensor, "N Z X Y"]]:
+    """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen.
+
+    Exact to about 1e-3 pixels where a voxel is seen: coordinates are counted from the camera, which keeps
+    those of near voxels small. The device defaults to that of the calibration.
+    """
+    device = device or cameras.intrinsics.device
+    pose = cameras.ego_from_camera.cpu().double()
+    turn = (cameras.intrinsics.cpu().double() @ pose[:, :3, :3].mT).float().to(device)
+    # Projection is linear before the division: add up what x, y and z contribute, each computed once.
+    x, y, z = (
+        turn[:, :, axis, None] * (centers - pose[:, axis, 3, None]).float().to(device)[:, None]
+        for axis, centers in enumerate(_axes(grid))
+    )
+    u_depth, v_depth, depth_m = _outer_sum(z, x, y).unbind(1)
+    u, v = u_depth / depth_m, v_depth / depth_m
+    height, width = cameras.image_size
+    visible = (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    return u, v, visible & cameras.present.to(device)[:, None, None, None]
+
+
+def _axes(grid: VoxelGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates of voxel centres along x, y and z in metres."""
+    centers = grid.centers().double()
+    return centers[:, 0, 0, 0], centers[0, :, 0, 1], centers[0, 0, :, 2]
+
+
+def _outer_sum(
+    z: Float32[Tensor, "N 3 Z"], x: Float32[Tensor, "N 3 X"], y: Float32[Tensor, "N 3 Y"]
+) -> Float32[Tensor, "N 3 Z X Y"]:
+    plane = x[..., :, None] + y[..., None, :]
+    return z[..., None, None] + plane[:, :, None]

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from occfeat.errors import SettingsError
+from occfeat.models.backbone import ImageEncoder, feature_size
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "tf_efficientnet_lite0", "convnext_atto"])
+def test_image_encoder__stride_8_for_any_size(name: str) -> None:
+    encoder = ImageEncoder(name, channels=12).eval()
+    for size in [(64, 96), (56, 75), (33, 40)]:
+        images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+        features = encoder(images)
+        assert features.shape == (2, 12, *feature_size(size))
+        assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b4", "resnet50", "mobilenetv3_small_100"])
+def test_image_encoder__keeps_no_stage_it_does_not_use(name: str) -> None:
+    encoder = ImageEncoder(name, channels=8)
+    encoder(torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)).square().sum().backward()
+    assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
+
+
+def test_image_encoder__padding_leaves_cells_where_they_are() -> None:
+    """An image cut at the right and bottom has the features it had, away from the cut."""
+    encoder = ImageEncoder("resnet18", channels=8).eval()
+    images = torch.randint(0, 256, (1, 3, 160, 320), dtype=torch.uint8)
+    fine_whole, _ = encoder.backbone(images.float() / 255)
+    fine_cut, _ = encoder.backbone(images[..., :149, :309].float() / 255)
+    assert fine_cut.shape[-2:] == feature_size((149, 309)) == (19, 39)
+    assert torch.allclose(fine_whole[..., :8, :20], fine_cut[..., :8, :20], atol=1e-5)
+
+    # Instance normalisation sees the whole image, so the neck is compared by where its response lies.
+    peak = torch.zeros(1, 3, 149, 309, dtype=torch.uint8)
+    peak[..., 64:72, 160:168] = 255
+    response = (encoder(peak) - encoder(torch.zeros_like(peak))).abs().sum(1)[0]
+    v, u = (
+        (response.sum(1 - axis) * (torch.arange(n) + 0.5)).sum() / response.sum() * 8
+        for axis, n in enumerate((19, 39))
+    )
+    assert abs(u - 164) < 12
+    assert abs(v - 68) < 12
+
+
+def test_image_encoder__normalizes_as_the_weights_expect() -> None:
+    encoder = ImageEncoder("resnet18", channels=4)
+    assert encoder.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    seen: list[torch.Tensor] = []
+    encoder.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encoder.set_normalization((127 / 255,) * 3, (128 / 255,) * 3)
+    encoder(torch.full((1, 3, 16, 32), 255, dtype=torch.uint8))
+    assert torch.allclose(seen[0], torch.ones(()))
+    assert {"mean", "std"} <= encoder.state_dict().keys()  # they travel with the weights
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_image_encoder__refuses_networks_without_a_pyramid(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} has no stages at strides 8 and 16"):
+        ImageEncoder(name, channels=4)
+
+
+def test_image_encoder__unknown_name() -> None:
+    with pytest.raises(SettingsError, match="resnet50"):
+        ImageEncoder("resnet5O", channels=4)
