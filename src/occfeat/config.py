@@ -7,12 +7,14 @@ docstring, which is also its help text on the command line. Sizes are (height, w
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
+InputPath = Annotated[Path, AfterValidator(Path.absolute)]
+"""Written down absolute, so that a run can be resumed from another folder."""
 
 
 class Strict(BaseModel):
@@ -194,7 +196,7 @@ class DataConfig(Strict):
 class UsesData(Strict):
     """Settings of a command that reads a data set."""
 
-    data: Path
+    data: InputPath
     """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
     """Name of the folder with the tables, such as `v1.0-mini`. None: the only one there is."""
@@ -244,7 +246,7 @@ class FinetuneConfig(UsesData):
 
     out: Path
     """Folder of this run; must be new or empty."""
-    start: Path | None = None
+    start: InputPath | None = None
     """Pretraining run to start from. None: start from the backbone's own weights."""
     split: str = "train"
     """Labelled key frames."""
@@ -320,3 +322,32 @@ class ViewerConfig(UsesData):
 
 class DoctorConfig(Strict):
     """Say what this installation can do: versions, devices, memory, optional parts."""
+
+
+class WorldConfig(Strict):
+    """Build a procedural street world in nuScenes format: towns, traffic, cameras, LiDAR, labels and maps."""
+
+    out: Path
+    """Folder of the world; must be new, empty or an unfinished build of the same world."""
+    scenes: Positive = 40
+    """Scenes in all splits together."""
+    key_frames: Positive = 4
+    """Key frames per scene, half a second apart."""
+    val_scenes: Annotated[int, Field(ge=0)] | None = None
+    """Scenes of the split `val`, in a town of its own. None: a fifth, at least one of three."""
+    test_scenes: Annotated[int, Field(ge=0)] | None = None
+    """Scenes of the split `test`, in another town of its own. None: a fifth, at least one of three."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The same seed and settings give the same world."""
+    rig: str = "nuscenes"
+    """Cameras and LiDAR: `nuscenes` (6 cameras), `wide5`, `truck8`, or the path of a .json file."""
+    image_size: ImageSize = (224, 400)
+    """Height and width of the images; some cameras of some rigs have a share of it."""
+    lights: tuple[Literal["noon", "low_sun", "overcast", "dusk", "night", "wet", "fog"], ...] = ()
+    """Kinds of light and weather to choose from. Empty: all of them."""
+    sweeps: Annotated[int, Field(ge=0, le=9)] = 0
+    """LiDAR sweeps between key frames that are kept as well, 50 ms apart, the last ones first."""
+    truth: bool = False
+    """Write depth, class and object of every pixel too, into `truth`."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 starts one per core. The world does not depend on it."""

@@ -1,0 +1,147 @@
+"""Build a whole world: all scenes on all cores, resumable, tables last."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import orjson
+from rich.progress import Progress
+
+from occfeat.config import WorldConfig
+from occfeat.errors import RunError, SettingsError
+from occfeat.world.maps import write_maps
+from occfeat.world.rigs import load_rig
+from occfeat.world.scene import SceneRequest
+from occfeat.world.tables import VERSION, write_tables
+from occfeat.world.tracer import require_embree
+from occfeat.world.writer import rows_file, write_bytes, write_scene
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised whenever the same settings make another world than before."""
+SPLIT_TOWNS: dict[str, tuple[int, ...]] = {"train": (0, 1), "val": (2,), "test": (3,)}
+"""Towns of each split: validation and test towns are never trained in."""
+SMALLEST_PX = 16
+
+
+def build_world(config: WorldConfig) -> Path:
+    """Build a world in nuScenes format, or finish one that was interrupted.
+
+    Finished scenes are kept. The tables are written last, so a folder without them is unfinished.
+
+    Returns:
+        The folder, which is `config.out`.
+
+    Raises:
+        SettingsError: For settings no world can be made from, and where embreex is missing.
+        RunError: If the folder holds anything else.
+    """
+    require_embree()
+    _check(config)
+    requests, splits = plan_scenes(config)
+    _claim(config)
+    if (config.out / VERSION).is_dir():
+        logger.info("The world in %s is complete.", config.out)
+        return config.out
+    missing = [request for request in requests if not rows_file(config.out, request.name).is_file()]
+    if len(missing) < len(requests):
+        logger.info("%d of %d scenes are finished already.", len(requests) - len(missing), len(requests))
+    with Progress(transient=True) as progress:
+        task = progress.add_task(
+            "Building scenes", total=len(requests), completed=len(requests) - len(missing)
+        )
+        for _ in _write_all(missing, config.out, config.workers or os.cpu_count() or 1):
+            progress.advance(task)
+    write_maps(config.out, sorted({request.town for request in requests}), config.seed)
+    write_tables(config.out, requests, splits)
+    for request in requests:
+        rows_file(config.out, request.name).unlink()
+    (config.out / ".scenes").rmdir()
+    return config.out
+
+
+def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list[str]]]:
+    """What scenes a world has, and which split each belongs to.
+
+    A scene depends on the seed, its split and its number there, not on how many others there are.
+    """
+    fifth = max(1, config.scenes // 5) if config.scenes >= 3 else 0
+    val = fifth if config.val_scenes is None else config.val_scenes
+    test = fifth if config.test_scenes is None else config.test_scenes
+    counts = {"train": config.scenes - val - test, "val": val, "test": test}
+    if counts["train"] < 0:
+        raise SettingsError(
+            f"{val} val and {test} test scenes are more than {config.scenes} scenes.",
+            hint="Raise `scenes`, or lower `val_scenes` or `test_scenes`.",
+        )
+    requests, splits = [], {}
+    for split, count in counts.items():
+        names = [f"street-{split}-{number:04d}" for number in range(count)]
+        splits[split] = names
+        for number, name in enumerate(names):
+            towns = SPLIT_TOWNS[split]
+            requests.append(
+                SceneRequest(
+                    name=name, town=towns[number % len(towns)], seed=config.seed, number=number,
+                    key_frames=config.key_frames, rig=config.rig, image_size=config.image_size,
+                    lights=config.lights, sweeps=config.sweeps, truth=config.truth,
+                )
+            )  # fmt: skip
+    return requests, splits
+
+
+def _check(config: WorldConfig) -> None:
+    rig = load_rig(config.rig)
+    for camera in rig.cameras:
+        if min(camera.image_size(config.image_size)) < SMALLEST_PX:
+            height, width = camera.image_size(config.image_size)
+            raise SettingsError(
+                f"Images of {camera.channel} would be {height} x {width} px.",
+                hint=f"Choose an `image_size` that gives every camera at least {SMALLEST_PX} px each way.",
+            )
+
+
+def _claim(config: WorldConfig) -> None:
+    """Make sure the folder is new, empty or holds this very world."""
+    own = _description(config)
+    path = config.out / "world.json"
+    if path.is_file():
+        if path.read_bytes() != own:
+            raise RunError(
+                f"{config.out} holds another world.", hint="Choose another folder, or remove this one first."
+            )
+        return
+    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+        raise RunError(
+            f"{config.out} is not empty, and no world of this program.", hint="Choose a new or empty folder."
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, own)
+
+
+def _description(config: WorldConfig) -> bytes:
+    """Everything a world depends on, in a fixed order."""
+    rig = load_rig(config.rig)
+    settings = config.model_dump(mode="json", exclude={"out", "workers"})
+    content = {"format": FORMAT, **settings, "rig_cameras": [str(camera) for camera in rig.cameras]}
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+
+def _write_all(requests: list[SceneRequest], out: Path, workers: int) -> Iterator[Path]:
+    if workers == 1 or len(requests) < 2:
+        for request in requests:
+            yield write_scene(request, out)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(requests)), mp_context=context) as pool:
+        futures = [pool.submit(write_scene, request, out) for request in requests]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,102 @@
+"""Plane curves measured by arc length: the lines that roads, lanes, kerbs and paths follow.
+
+Axes: `P` points of a curve, `N` queries. Left of a curve is the side of positive offsets.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A polyline in metres; at least two points, no two neighbours equal."""
+
+    points: Float[np.ndarray, "P 2"]
+
+    @cached_property
+    def arc_m(self) -> Float[np.ndarray, " P"]:
+        """Way from the first point to each point."""
+        steps = np.hypot(*np.diff(self.points, axis=0).T)
+        return np.concatenate(([0.0], np.cumsum(steps)))
+
+    @property
+    def length_m(self) -> float:
+        """Way from the first to the last point."""
+        return float(self.arc_m[-1])
+
+    @cached_property
+    def tangents(self) -> Float[np.ndarray, "P 2"]:
+        """Unit direction at each point, the mean of the segments that meet there."""
+        segments = np.diff(self.points, axis=0)
+        segments /= np.hypot(*segments.T)[:, None]
+        sums = np.concatenate((segments[:1], segments[:-1] + segments[1:], segments[-1:]))
+        return sums / np.maximum(np.hypot(*sums.T), 1e-9)[:, None]
+
+    def position(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
+        """Points at given ways; ways outside the curve give its ends."""
+        return np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.points.T], axis=-1)
+
+    def direction(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
+        """Unit directions at given ways."""
+        mixed = np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.tangents.T], axis=-1)
+        return mixed / np.maximum(np.hypot(*mixed.T), 1e-9)[:, None]
+
+    def beside(
+        self, way_m: Float[np.ndarray, " N"], offset_m: Float[np.ndarray, " N"] | float
+    ) -> Float[np.ndarray, "N 2"]:
+        """Points `offset_m` to the left of the curve at given ways."""
+        direction = self.direction(way_m)
+        left = np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
+        return self.position(way_m) + left * np.broadcast_to(offset_m, way_m.shape)[:, None]
+
+    def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> Self:
+        """The curve moved `offset_m` to its left, point by point."""
+        left = np.stack((-self.tangents[:, 1], self.tangents[:, 0]), axis=-1)
+        offsets = np.broadcast_to(np.asarray(offset_m, dtype=float), len(self.points))
+        return type(self)(self.points + left * offsets[:, None])
+
+    def part(self, start_m: float, end_m: float) -> Self:
+        """The piece between two ways."""
+        inside = (self.arc_m > start_m + 0.05) & (self.arc_m < end_m - 0.05)
+        ends = self.position(np.array([start_m, end_m]))
+        return type(self)(np.concatenate((ends[:1], self.points[inside], ends[1:])))
+
+    def reverse(self) -> Self:
+        """The curve in the other direction."""
+        return type(self)(self.points[::-1])
+
+    def resample(self, step_m: float) -> Self:
+        """The same way in equal steps of about `step_m`."""
+        count = max(2, round(self.length_m / step_m) + 1)
+        return type(self)(self.position(np.linspace(0, self.length_m, count)))
+
+    def distance_m(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, " N"]:
+        """Distance of points from the nearest point of the curve."""
+        start, step = self.points[:-1], np.diff(self.points, axis=0)
+        relative = points[:, None] - start[None]
+        share = (relative * step).sum(-1) / np.maximum((step * step).sum(-1), 1e-12)
+        nearest = relative - np.clip(share, 0, 1)[..., None] * step
+        return np.sqrt((nearest**2).sum(-1).min(axis=1))
+
+
+def bezier(
+    start: Float[np.ndarray, "2"],
+    start_handle: Float[np.ndarray, "2"],
+    end_handle: Float[np.ndarray, "2"],
+    end: Float[np.ndarray, "2"],
+    count: int,
+) -> Curve:
+    """A cubic Bezier curve of `count` points; the handles are vectors added to the two ends."""
+    share = np.linspace(0, 1, count)[:, None]
+    rest = 1 - share
+    points = (
+        rest**3 * start
+        + 3 * rest**2 * share * (start + start_handle)
+        + 3 * rest * share**2 * (end + end_handle)
+        + share**3 * end
+    )
+    return Curve(points)

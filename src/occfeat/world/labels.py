@@ -1,0 +1,163 @@
+"""Boxes: which objects are labelled, how much of them the cameras see, how many LiDAR points they hold.
+
+Axes: `P` points, `N` rays. Visibility is the share of an object's own pixels, over all cameras, that nothing
+hides: nuScenes' levels 1 (up to 40 %), 2 (60 %), 3 (80 %) and 4.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from occfeat.world.objects import Annotation
+from occfeat.world.sensors import Shot, rays
+from occfeat.world.tracer import Tracer
+
+REACH_M = 80.0
+"""Objects farther from the ego vehicle than this are not labelled."""
+SAMPLES_PX = 160
+"""About this many pixels per object and camera are looked at."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera at its moment, with what it saw."""
+
+    shot: Shot
+    scene_from_camera: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an object is: its own frame stands on the ground, x forward."""
+
+    x: float
+    y: float
+    z: float
+    yaw_rad: float
+
+    @property
+    def rotation(self) -> Float[np.ndarray, "3 3"]:
+        """Own frame to scene frame."""
+        cosine, sine = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+
+    @property
+    def point(self) -> Float[np.ndarray, "3"]:
+        """Origin of the own frame."""
+        return np.array([self.x, self.y, self.z])
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is known of an object in one key frame."""
+
+    object_id: int
+    center: Float[np.ndarray, "3"]
+    """Middle of its box in the scene's frame."""
+    yaw_rad: float
+    visible: float
+    """Share of its pixels that is seen."""
+    lidar_points: int
+
+    @property
+    def level(self) -> int:
+        """NuScenes' visibility level."""
+        return 1 + sum(self.visible > limit for limit in (0.4, 0.6, 0.8))
+
+
+class TemplateTracers:
+    """Tracers of single templates, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self._tracers: dict[int, Tracer] = {}
+
+    def of(self, annotation: Annotation) -> Tracer:
+        """The tracer of an object's template."""
+        key = id(annotation.mesh)
+        if key not in self._tracers:
+            self._tracers[key] = Tracer(annotation.mesh)
+        return self._tracers[key]
+
+
+def box_corners(annotation: Annotation, pose: Pose) -> Float[np.ndarray, "8 3"]:
+    """Corners of an object's box in the scene's frame."""
+    signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+    local = signs * annotation.size_m + annotation.middle_m
+    return local @ pose.rotation.T + pose.point
+
+
+def points_inside(
+    annotation: Annotation, pose: Pose, points: Float[np.ndarray, "P 3"]
+) -> Bool[np.ndarray, " P"]:
+    """Which points of the scene lie in an object's box."""
+    local = (points - pose.point) @ pose.rotation - annotation.middle_m
+    return (np.abs(local) <= np.array(annotation.size_m) / 2).all(axis=1)
+
+
+def label(
+    object_id: int,
+    annotation: Annotation,
+    pose: Pose,
+    poses_by_view: Sequence[Pose],
+    views: Sequence[View],
+    points: Float[np.ndarray, "P 3"],
+    tracers: TemplateTracers,
+) -> Label | None:
+    """Label an object, unless neither a camera nor the LiDAR has anything of it.
+
+    `poses_by_view` are its poses at each camera's own time, `pose` that at the LiDAR's.
+    """
+    near = np.abs(points[:, :2] - (pose.x, pose.y)).max(axis=1) < max(annotation.size_m)
+    inside = int(points_inside(annotation, pose, points[near]).sum())
+    own, seen = 0, 0
+    for view, at in zip(views, poses_by_view, strict=True):
+        pixels, weight = _covering_pixels(annotation, at, view)
+        if len(pixels) == 0:
+            continue
+        covered = _covers(annotation, at, view, pixels, tracers)
+        column, row = np.floor(pixels[covered]).astype(int).T
+        own += weight * int(covered.sum())
+        seen += weight * int((view.shot.object_id[row, column] == object_id).sum())
+    if inside == 0 and seen == 0:
+        return None
+    center = pose.rotation @ np.array(annotation.middle_m) + pose.point
+    return Label(object_id, center, pose.yaw_rad, seen / own if own else 0.0, inside)
+
+
+def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Float[np.ndarray, "N 2"], int]:
+    """Centres of pixels in the rectangle around a box's projection, thinned; and how many each stands for."""
+    corners = box_corners(annotation, pose)
+    camera = (corners - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
+    height, width = view.shot.depth_m.shape
+    ahead = camera[:, 2] > 0.2
+    if not ahead.any():
+        return np.zeros((0, 2)), 1
+    depth = np.maximum(camera[:, 2], 0.2)
+    u = camera[:, 0] / depth * view.intrinsics[0, 0] + view.intrinsics[0, 2]
+    v = camera[:, 1] / depth * view.intrinsics[1, 1] + view.intrinsics[1, 2]
+    left, right = (int(np.clip(round(edge), 0, width)) for edge in (u.min() - 0.5, u.max() + 0.5))
+    top, bottom = (int(np.clip(round(edge), 0, height)) for edge in (v.min() - 0.5, v.max() + 0.5))
+    area = (right - left) * (bottom - top)
+    if area <= 0:
+        return np.zeros((0, 2)), 1
+    step = max(1, math.floor(math.sqrt(area / SAMPLES_PX)))
+    column, row = np.meshgrid(np.arange(left, right, step) + 0.5, np.arange(top, bottom, step) + 0.5)
+    return np.stack((column.ravel(), row.ravel()), axis=-1), step * step
+
+
+def _covers(
+    annotation: Annotation, pose: Pose, view: View, pixels: Float[np.ndarray, "N 2"], tracers: TemplateTracers
+) -> Bool[np.ndarray, " N"]:
+    """Through which pixels the object would be seen if nothing stood before it."""
+    directions, _ = rays(pixels, view.scene_from_camera, view.intrinsics)
+    scale = np.array(annotation.scale)
+    origin = (view.scene_from_camera[:3, 3] - pose.point) @ pose.rotation / scale
+    local: Float32[np.ndarray, "N 3"] = (directions @ pose.rotation / scale).astype(np.float32)
+    local /= np.linalg.norm(local, axis=1, keepdims=True)
+    origins = np.broadcast_to(origin.astype(np.float32), local.shape)
+    faces: Int[np.ndarray, " N"] = tracers.of(annotation).hit(np.ascontiguousarray(origins), local).face
+    return faces >= 0

@@ -1,0 +1,106 @@
+"""Light and weather, and the sky they make.
+
+Axes: `N` directions. Radiance and colours are linear RGB; 1 is a white surface at noon.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from occfeat.world.textures import patches
+from occfeat.world.towns import Color
+
+
+@dataclass(frozen=True)
+class Light:
+    """A kind of light and weather."""
+
+    sun_height_deg: float
+    sun: Color
+    zenith: Color
+    horizon: Color
+    ambient: float
+    """Strength of the light that comes from the whole sky."""
+    fog_m: float
+    """Distance over which fog takes all but 1/e of the contrast."""
+    exposure: float
+    clouds: float
+    """How much of the sky is covered, 0-1."""
+    wet: float = 0.0
+    """How wet the ground is, 0-1."""
+    lamps: float = 0.0
+    """How strongly lamps of streets and vehicles count against daylight, 0-1."""
+    sun_azimuth_deg: float = 40.0
+    """Direction of the sun in the scene's frame, counter-clockwise from +x."""
+
+    @property
+    def to_sun(self) -> Float32[np.ndarray, "3"]:
+        """Unit vector towards the sun."""
+        height, azimuth = math.radians(self.sun_height_deg), math.radians(self.sun_azimuth_deg)
+        level = math.cos(height)
+        return np.array(
+            [level * math.cos(azimuth), level * math.sin(azimuth), math.sin(height)], dtype=np.float32
+        )
+
+    @property
+    def shadows(self) -> bool:
+        """Whether the sun is bright enough to throw shadows."""
+        return max(self.sun) > 0.25
+
+
+LIGHTS: dict[str, Light] = {
+    "noon": Light(55, (1.75, 1.66, 1.5), (0.20, 0.38, 0.78), (0.66, 0.77, 0.90), 0.62, 420, 0.95, 0.35),
+    "low_sun": Light(13, (1.75, 1.22, 0.75), (0.20, 0.32, 0.60), (0.92, 0.76, 0.58), 0.50, 260, 1.0, 0.45),
+    "overcast": Light(60, (0.1, 0.1, 0.1), (0.62, 0.64, 0.67), (0.76, 0.78, 0.80), 1.0, 230, 0.9, 1.0),
+    "dusk": Light(4, (0.20, 0.11, 0.06), (0.10, 0.14, 0.28), (0.50, 0.34, 0.26), 0.42, 220, 1.7, 0.6, lamps=0.45),
+    "night": Light(40, (0.02, 0.022, 0.03), (0.004, 0.006, 0.013), (0.028, 0.022, 0.022), 0.35, 200, 3.0, 0.5,
+                   lamps=1.0),
+    "wet": Light(50, (0.1, 0.1, 0.1), (0.50, 0.53, 0.57), (0.66, 0.69, 0.72), 0.9, 160, 1.0, 1.0, wet=1.0, lamps=0.1),
+    "fog": Light(50, (0.08, 0.08, 0.08), (0.66, 0.68, 0.70), (0.70, 0.72, 0.73), 0.9, 45, 0.95, 1.0, wet=0.25,
+                 lamps=0.15),
+}  # fmt: skip
+"""Kinds of light by name."""
+
+LIGHT_SHARES: dict[str, float] = {
+    "noon": 0.30, "low_sun": 0.14, "overcast": 0.20, "dusk": 0.08, "night": 0.12, "wet": 0.10, "fog": 0.06,
+}  # fmt: skip
+"""How often each kind of light is met."""
+
+
+def draw_light(rng: np.random.Generator, names: tuple[str, ...] = ()) -> tuple[str, Light]:
+    """A kind of light (one of `names` if there are any), with the sun somewhere."""
+    choices = list(names) or list(LIGHT_SHARES)
+    shares = np.array([LIGHT_SHARES[name] for name in choices])
+    name = choices[rng.choice(len(choices), p=shares / shares.sum())]
+    light = LIGHTS[name]
+    height = light.sun_height_deg * float(rng.uniform(0.85, 1.15))
+    haze = light.fog_m * float(rng.uniform(0.8, 1.25))
+    azimuth = float(rng.uniform(0, 360))
+    return name, replace(light, sun_height_deg=height, fog_m=haze, sun_azimuth_deg=azimuth)
+
+
+def sky_radiance(directions: Float32[np.ndarray, "N 3"], light: Light) -> Float32[np.ndarray, "N 3"]:
+    """What the sky looks like in directions that point up; below the horizon it goes on as the horizon."""
+    up = np.clip(directions[:, 2], 0, 1)
+    share = (up**0.5)[:, None]
+    horizon, zenith = np.array(light.horizon, np.float32), np.array(light.zenith, np.float32)
+    radiance = horizon * (1 - share) + zenith * share
+    height = up + np.float32(0.10)
+    footprint = 0.004 / height
+    x, y = directions[:, 0] / height, directions[:, 1] / height
+    cover = patches().look(x, y, 0.02, footprint.astype(np.float32))
+    cover = np.clip((cover - (0.62 - 0.42 * light.clouds)) * 2.4, 0, 1) * np.clip(up * 7, 0, 1)
+    radiance += (cover * 0.85)[:, None] * (horizon * np.float32(1.04) - radiance)
+    if light.shadows:
+        toward = np.clip(directions @ light.to_sun, 0, 1)
+        glow = 0.22 * toward**40 + 4.0 * np.clip((toward - 0.9994) * 4000, 0, 1)
+        radiance += glow[:, None].astype(np.float32) * np.array(light.sun, np.float32)
+    return radiance
+
+
+def tone_map(radiance: Float[np.ndarray, "*shape"], exposure: float) -> Float[np.ndarray, "*shape"]:
+    """Linear radiance to display values in 0-1: a filmic curve (Narkowicz 2015) and a gamma of 2.2."""
+    x = np.maximum(radiance, 0) * exposure
+    return np.clip((x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14), 0, 1) ** (1 / 2.2)

@@ -1,0 +1,298 @@
+"""A scene: a street with everybody in it, and what the sensors make of it at any moment.
+
+The scene's frame is the town's, moved by a whole number of metres so that single precision suffices.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from occfeat.world.actors import Mover, direct, ego_pose, enlist
+from occfeat.world.labels import Label, Pose, TemplateTracers, View, label
+from occfeat.world.lidar import Sweep, take_sweep
+from occfeat.world.light import Light, draw_light
+from occfeat.world.lots import plan_town
+from occfeat.world.materials import Material
+from occfeat.world.objects import Annotation, Appearance
+from occfeat.world.placement import add_traffic_lights, build_street, finish
+from occfeat.world.rigs import Camera, Rig, load_rig
+from occfeat.world.sensors import take_shot
+from occfeat.world.shading import GroundMap, Lighting
+from occfeat.world.shapes import join, place
+from occfeat.world.tracer import Stage, Tracer
+from occfeat.world.traffic import Motion, Signals
+
+KEY_FRAME_S = 0.5
+"""Time between key frames."""
+REVOLUTION_S = 0.05
+"""Time the LiDAR takes to turn once, clockwise."""
+VIEW_M = 130.0
+"""How far moving things are drawn."""
+
+
+@dataclass(frozen=True)
+class SceneRequest:
+    """What a scene is made from; equal requests give equal scenes."""
+
+    name: str
+    town: int
+    seed: int
+    number: int
+    """Number of the scene in its split; scenes differ by it."""
+    key_frames: int
+    rig: str
+    image_size: tuple[int, int]
+    lights: tuple[str, ...]
+    sweeps: int
+    truth: bool
+
+    def rng(self, purpose: int, *moment: int) -> np.random.Generator:
+        """Random numbers for one purpose in this scene, whatever else is drawn."""
+        return np.random.default_rng((self.seed, self.town, self.number, purpose, *moment))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A street, ready to be looked at."""
+
+    request: SceneRequest
+    rig: Rig
+    origin_m: Float[np.ndarray, "3"]
+    """Origin of the scene's frame in the town's."""
+    still: Tracer
+    appearance: Appearance
+    annotations: dict[int, Annotation]
+    poses: dict[int, Pose]
+    """Poses, in the town's frame, of labelled things that stand still."""
+    movers: tuple[Mover, ...]
+    ego: Motion
+    signals: Signals
+    light_name: str
+    light: Light
+    contact: GroundMap
+    lamps: GroundMap
+
+    @cached_property
+    def tracers(self) -> TemplateTracers:
+        """Tracers of single templates, for the labels."""
+        return TemplateTracers()
+
+    def camera_delay_s(self, camera: Camera) -> float:
+        """Time of a camera after the LiDAR's time stamp: it fires as the turning LiDAR looks its way.
+
+        A revolution ends a little past the rear left; the delays are -50 to 0 ms, as on nuScenes.
+        """
+        return -REVOLUTION_S * (((camera.yaw_deg - 108.5) % 360) / 360)
+
+    def global_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
+        """Pose of the ego vehicle in the town's frame."""
+        return ego_pose(self.ego, time_s)
+
+    def _scene_from_sensor(
+        self, time_s: float, ego_from_sensor: Float[np.ndarray, "4 4"]
+    ) -> Float[np.ndarray, "4 4"]:
+        pose = self.global_from_ego(time_s) @ ego_from_sensor
+        pose[:3, 3] -= self.origin_m
+        return pose
+
+    def pose_of(self, mover: Mover, time_s: float) -> Pose:
+        """Pose of something that moves in the scene's frame."""
+        pose = mover.pose(time_s)
+        return replace(pose, x=pose.x - float(self.origin_m[0]), y=pose.y - float(self.origin_m[1]))
+
+    def look(self, camera: Camera, frame: int) -> View:
+        """Photograph key frame `frame` with a camera, at the camera's own time."""
+        time_s = frame * KEY_FRAME_S + self.camera_delay_s(camera)
+        scene_from_camera = self._scene_from_sensor(time_s, camera.ego_from_camera)
+        forward = scene_from_camera[:3, 2]
+        half_view = math.radians(min(camera.view_deg / 2 + 12, 100))
+        stage = self._stage(time_s, scene_from_camera[:3, 3], forward, half_view)
+        size = camera.image_size(self.request.image_size)
+        intrinsics = camera.intrinsics(self.request.image_size)
+        rng = self.request.rng(3, frame, self.rig.cameras.index(camera))
+        shot = take_shot(
+            stage, self._lighting(time_s), self._appearance(time_s), scene_from_camera, intrinsics, size, rng
+        )
+        return View(shot, scene_from_camera, intrinsics)
+
+    def scan(self, time_s: float) -> Sweep:
+        """Turn the LiDAR once."""
+        scene_from_lidar = self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+        stage = self._stage(time_s, scene_from_lidar[:3, 3], None, math.pi)
+        rng = self.request.rng(4, round((time_s + 10) * 1000))
+        return take_sweep(stage, self.appearance, self.light, scene_from_lidar, rng)
+
+    def labels(self, frame: int, views: list[View], sweep: Sweep) -> list[Label]:
+        """All labels of a key frame, in the scene's frame."""
+        time_s = frame * KEY_FRAME_S
+        scene_from_lidar = self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+        points = sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3]
+        ego = scene_from_lidar[:2, 3]
+        times = [time_s + self.camera_delay_s(camera) for camera in self.rig.cameras]
+        found = []
+        for number, pose in self.poses.items():
+            at = replace(pose, x=pose.x - float(self.origin_m[0]), y=pose.y - float(self.origin_m[1]))
+            if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
+                found.append(
+                    label(
+                        number, self.annotations[number], at, [at] * len(views), views, points, self.tracers
+                    )
+                )
+        for mover in self.movers:
+            at = self.pose_of(mover, time_s)
+            if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
+                by_view = [self.pose_of(mover, time) for time in times]
+                found.append(
+                    label(mover.object_id, mover.annotation, at, by_view, views, points, self.tracers)
+                )
+        return [one for one in found if one is not None]
+
+    def _stage(
+        self,
+        time_s: float,
+        origin: Float[np.ndarray, "3"],
+        forward: Float[np.ndarray, "3"] | None,
+        half_view_rad: float,
+    ) -> Stage:
+        """The scene at a moment, with those movers that a sensor may see."""
+        meshes, spheres = [], []
+        for mover in self.movers:
+            pose = self.pose_of(mover, time_s)
+            size = mover.annotation.size_m
+            radius = math.hypot(*size) / 2 + 0.3
+            center = np.array([pose.x, pose.y, pose.z + size[2] / 2])
+            toward = center - origin
+            distance = float(np.linalg.norm(toward))
+            if distance > VIEW_M:
+                continue
+            if forward is not None and distance > radius + 1:
+                angle = math.acos(float(np.clip(toward @ forward / distance, -1, 1)))
+                if angle - math.asin(min(1.0, radius / distance)) > half_view_rad:
+                    continue
+            position = (pose.x, pose.y, pose.z)
+            meshes.append(
+                place(
+                    mover.mesh(time_s), position, yaw_rad=pose.yaw_rad, scale=mover.annotation.scale,
+                    object_id=mover.object_id,
+                )
+            )  # fmt: skip
+            spheres.append((*center, radius))
+        moving = Tracer(join(meshes)) if meshes else None
+        return Stage(self.still, moving, np.array(spheres).reshape(-1, 4))
+
+    def _lighting(self, time_s: float) -> Lighting:
+        headlights, boxes = [], []
+        ego = self.global_from_ego(time_s)
+        heading = math.atan2(ego[1, 0], ego[0, 0])
+        x, y = ego[:2, 3] - self.origin_m[:2] + 2.4 * np.array([math.cos(heading), math.sin(heading)])
+        headlights.append((x, y, heading, 1.0))
+        for mover in self.movers:
+            if mover.person:
+                continue
+            pose, size = self.pose_of(mover, time_s), mover.annotation.size_m
+            distance = math.hypot(pose.x - x, pose.y - y)
+            if distance > 60:
+                continue
+            if mover.annotation.category not in ("vehicle.bicycle", "vehicle.motorcycle"):
+                boxes.append((pose.x, pose.y, pose.yaw_rad, size[0] / 2, size[1] / 2))
+            if distance < 35 and self.light.lamps > 0.2:
+                front = size[0] / 2
+                headlights.append(
+                    (
+                        pose.x + front * math.cos(pose.yaw_rad),
+                        pose.y + front * math.sin(pose.yaw_rad),
+                        pose.yaw_rad,
+                        0.6,
+                    )
+                )
+        return Lighting(
+            self.light, self.contact, self.lamps, np.array(headlights[:8]), np.array(boxes).reshape(-1, 5)
+        )
+
+    def _appearance(self, time_s: float) -> Appearance:
+        """Colours with the traffic lights as they are."""
+        parameters = self.appearance.parameters.copy()
+        for number in self._signal_objects:
+            junction, arm = (int(value) for value in parameters[number, :2])
+            parameters[number, 2] = self.signals.state(junction, arm, time_s)
+        return replace(self.appearance, parameters=parameters)
+
+    @cached_property
+    def _signal_objects(self) -> list[int]:
+        mesh = self.still.mesh
+        return [int(number) for number in np.unique(mesh.object_id[mesh.material == Material.SIGNAL])]
+
+
+LABEL_REACH_M = 80.0
+"""Objects farther from the LiDAR than this are not labelled."""
+
+
+def build_scene(request: SceneRequest) -> Scene:
+    """Make a scene from its request."""
+    plan = plan_town(request.town, request.seed)
+    duration = (request.key_frames - 1) * KEY_FRAME_S + 0.3
+    cast = direct(plan.network, request.rng(1), duration)
+    times = np.arange(-0.5, duration + 0.5, 0.5)
+    route = np.array([cast.ego.at(float(time))[:2] for time in times])
+    street = build_street(plan, route, request.rng(2))
+    add_traffic_lights(street)
+    movers = enlist(cast, street.objects, request.rng(5))
+    origin = np.append(np.rint(route.mean(axis=0)), 0.0)
+    mesh = finish(street)
+    still = Tracer(replace(mesh, vertices=mesh.vertices - origin.astype(np.float32)))
+    name, light = draw_light(request.rng(6), request.lights)
+    local_route = route - origin[:2]
+    rig = load_rig(request.rig).calibrated(np.random.default_rng((request.seed, request.town, 7)))
+    annotations = dict(street.objects.annotations)
+    annotations.update({mover.object_id: mover.annotation for mover in movers})
+    return Scene(
+        request=request,
+        rig=rig,
+        origin_m=origin,
+        still=still,
+        appearance=street.objects.appearance(),
+        annotations=annotations,
+        poses={number: Pose(*pose) for number, pose in street.objects.poses.items()},
+        movers=movers,
+        ego=cast.ego,
+        signals=cast.signals,
+        light_name=name,
+        light=light,
+        contact=_contact_map(still, local_route),
+        lamps=_lamp_map(np.array(street.lamps).reshape(-1, 2) - origin[:2], local_route),
+    )
+
+
+def _contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:
+    """How open the sky is just above the ground: dark below parked vehicles and other things."""
+    step, border = 0.3, 36.0
+    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
+    shape = np.ceil((upper - lower) / step).astype(int)
+    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
+    starts = np.stack((*np.meshgrid(x, y, indexing="ij"), np.full(shape, 0.17)), axis=-1)
+    flat = starts.reshape(-1, 3).astype(np.float32)
+    hits = still.hit(flat, np.broadcast_to(np.float32((0, 0, 1)), flat.shape))
+    covered = (hits.distance_m < 1.3).reshape(shape).astype(np.float32)
+    for axis in (0, 1):
+        covered = sum(np.roll(covered, shift, axis=axis) for shift in (-1, 0, 1)) / np.float32(3)
+    values: Float32[np.ndarray, "X Y"] = (1 - 0.78 * covered).astype(np.float32)
+    return GroundMap(lower, step, values)
+
+
+def _lamp_map(lamps: Float[np.ndarray, "L 2"], route: Float[np.ndarray, "R 2"]) -> GroundMap:
+    """Light of all street lamps on the ground, every metre."""
+    step, border = 1.0, 110.0
+    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
+    shape = np.ceil((upper - lower) / step).astype(int)
+    values = np.full(shape, 0.010, dtype=np.float32)
+    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
+    for lamp_x, lamp_y in lamps:
+        i = np.flatnonzero(np.abs(x - lamp_x) < 25)
+        j = np.flatnonzero(np.abs(y - lamp_y) < 25)
+        if len(i) and len(j):
+            square = (x[i, None] - lamp_x) ** 2 + (y[None, j] - lamp_y) ** 2
+            values[np.ix_(i, j)] += (9.0 * 7.0 / (square + 49.0) ** 1.5).astype(np.float32)
+    return GroundMap(lower, step, values)
