@@ -44,7 +44,7 @@ class Lot:
         """A point of the lot: `along` and `deep` run from -0.5 to 0.5, from left to right and front to back."""
         x, y = along * self.size_m[0], deep * self.size_m[1]
         cosine, sine = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
-        return (*self.center, cosine * x - sine * y, sine * x + cosine * y)
+        return self.center + np.array([cosine * x - sine * y, sine * x + cosine * y])
 
 
 @dataclass(frozen=True)
