@@ -101,7 +101,9 @@ def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
             values[name] = missing if field.is_required() else field.get_default(call_default_factory=True)
             continue
         try:
-            kind_of_field: Any = Annotated[field.annotation, *field.metadata]
+            kind_of_field: Any = field.annotation
+            if field.metadata:
+                kind_of_field = Annotated[kind_of_field, *field.metadata]
             values[name] = TypeAdapter(kind_of_field).validate_python(layer[name])
         except ValidationError as error:
             raise explain(kind, error, prefix=(name,)) from error

@@ -1,0 +1,214 @@
+"""Every command on a small data folder, as a user would type it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import occfeat
+from occfeat.cli import main
+from occfeat.config import DataConfig
+from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.images import read_image
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample, collate
+from occfeat.engine.export import build_grid, read_card
+from tests.end_to_end.conftest import Flags
+
+
+@pytest.fixture(scope="module")
+def pretrained(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "pre"
+    augmented = ["--augment.bev-flip", "--augment.image-flip", "--augment.brightness", "0.2"]
+    assert main(flags("pretrain", run, "--optim.epochs", "2", *augmented)) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def finetuned(flags: Flags, pretrained: Path) -> Path:
+    run = pretrained.parent / "tuned"
+    words = ["--start", str(pretrained), "--val-split", "mini_val", "--optim.epochs", "2"]
+    assert main(flags("finetune", run, *words, "--classes", "vehicle", "pedestrian")) == 0
+    return run
+
+
+def test_pretrain__leaves_a_complete_run_folder(pretrained: Path) -> None:
+    names = {file.name for file in pretrained.iterdir()}
+    wanted = {"settings.yaml", "environment.json", "log.txt", "metrics.jsonl", "checkpoints"}
+    assert wanted | {"weights.safetensors", "model.json", "pictures"} <= names
+    rows = [json.loads(line) for line in (pretrained / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    figures = {"loss", "loss/occupancy", "loss/features", "occupancy_iou", "occupancy_recall", "cosine"}
+    assert figures | {"time/loading", "time/teaching", "time/learning"} <= set(rows[-1])
+    assert sum(rows[-1][f"time/{stage}"] for stage in ("loading", "teaching", "learning")) == pytest.approx(1)
+
+
+def test_pretrain__ships_the_student_without_its_head(pretrained: Path) -> None:
+    names = load_file(pretrained / "weights.safetensors").keys()
+    assert names
+    assert all(name.startswith("student.") for name in names)
+
+
+def test_pretrain__same_seed_same_weights(flags: Flags, pretrained: Path, tmp_path: Path) -> None:
+    augmented = ["--augment.bev-flip", "--augment.image-flip", "--augment.brightness", "0.2"]
+    assert main(flags("pretrain", tmp_path / "again", "--optim.epochs", "2", *augmented)) == 0
+    first = load_file(pretrained / "weights.safetensors")
+    second = load_file(tmp_path / "again" / "weights.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_pretrain__occupancy_only_needs_no_teacher(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.features", "0", "--teacher.weights", "/nowhere", "--optim.epochs", "1"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "occupancy_iou" in last
+    assert "cosine" not in last
+
+
+def test_settings__of_a_run_repeat_it_in_another_folder(
+    flags: Flags, pretrained: Path, tmp_path: Path
+) -> None:
+    words = ["pretrain", "--config", str(pretrained / "settings.yaml"), "--out", str(tmp_path / "again")]
+    assert main(words) == 0
+    first = load_file(pretrained / "weights.safetensors")
+    second = load_file(tmp_path / "again" / "weights.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_finetune__starts_from_the_pretrained_student(
+    flags: Flags, pretrained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["--start", str(pretrained), "--val-split", "None", "--freeze", "--optim.epochs", "1"]
+    assert main(flags("finetune", tmp_path / "probe", *words)) == 0
+    before = load_file(pretrained / "weights.safetensors")
+    after = load_file(tmp_path / "probe" / "weights.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)  # frozen: unchanged
+    count = len(before)
+    assert f"loaded {count}/{count} tensors of the student" in caplog.text
+
+
+def test_finetune__writes_tokens_results_and_pictures(finetuned: Path) -> None:
+    assert len((finetuned / "label_tokens.txt").read_text().split()) == 3
+    results = json.loads((finetuned / "evaluation-mini_val" / "results.json").read_text())
+    assert results["key_frames"] == 3
+    expected = {f"{name}_iou/{p}" for name in ("vehicle", "pedestrian") for p in ("all", "visible")}
+    assert set(results["metrics"]) == expected
+    assert len(list((finetuned / "pictures").glob("*_vehicle.png"))) == 3
+
+
+def test_evaluate__repeats_the_figures_of_the_fine_tuning(
+    finetuned: Path, folder: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", str(finetuned), "--data", str(folder), "--split", "mini_val"]
+    assert main([*words, "--out", str(tmp_path / "results"), "--engine.workers", "0"]) == 0
+    ours = json.loads((tmp_path / "results" / "results.json").read_text())
+    theirs = json.loads((finetuned / "evaluation-mini_val" / "results.json").read_text())
+    assert ours["metrics"] == theirs["metrics"]
+
+
+def test_predict__key_frames_of_a_data_set(finetuned: Path, folder: Path, tmp_path: Path) -> None:
+    words = ["predict", str(finetuned), "--data", str(folder), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    arrays = sorted((tmp_path / "out").glob("*_vehicle.npy"))
+    assert len(arrays) == 6
+    probability = np.load(arrays[0], allow_pickle=False)
+    assert probability.shape == (32, 32)
+    assert 0 <= probability.min() <= probability.max() <= 1
+
+
+def test_predict__own_images_of_any_size_and_number(finetuned: Path, tmp_path: Path) -> None:
+    for number, size in enumerate([(100, 60), (80, 48), (64, 64)]):
+        Image.new("RGB", size, (30 * number, 90, 120)).save(tmp_path / f"{number}.png")
+    camera = {
+        "intrinsics": [[50, 0, 40], [0, 50, 30], [0, 0, 1]],
+        "ego_from_camera": [[0, 0, 1, 1.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]],
+    }
+    cameras = [{"image": f"{number}.png", **camera} for number in range(3)]
+    (tmp_path / "rig.json").write_text(json.dumps({"cameras": cameras}))
+    words = ["predict", str(finetuned), "--rig", str(tmp_path / "rig.json")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    written = np.load(tmp_path / "out" / "rig_vehicle.npy", allow_pickle=False)
+    model = occfeat.load_model(finetuned)
+    images = [read_image(tmp_path / f"{number}.png") for number in range(3)]
+    matrices = [torch.tensor([camera[name]] * 3) for name in ("intrinsics", "ego_from_camera")]
+    probability = model.predict(images, *[matrix.float() for matrix in matrices])
+    assert np.allclose(probability.numpy(), written, atol=1e-6)
+    assert (tmp_path / "out" / "rig_pedestrian.png").stat().st_size > 1000
+
+
+def test_predict__data_and_own_images_agree(finetuned: Path, folder: Path) -> None:
+    index = Index.open(DataConfig(root=folder))
+    key_frame = index.key_frame(0)
+    model = occfeat.load_model(finetuned)
+    probability = model.predict(
+        [read_image(folder / camera.path) for camera in key_frame.cameras],
+        torch.stack([camera.intrinsics for camera in key_frame.cameras]),
+        torch.stack([camera.lidar_ego_from_camera for camera in key_frame.cameras]),
+        "pedestrian",
+    )
+    card = read_card(finetuned)
+    sample = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)[Draw(0, 0)]
+    assert isinstance(sample, Sample)
+    batch = collate([sample])
+    with torch.inference_mode():
+        expected = model(batch.images, batch.cameras)[0, 1]
+    assert torch.allclose(probability, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("calibration", [True, False])
+def test_view__draws_a_key_frame(folder: Path, tmp_path: Path, calibration: bool) -> None:
+    words = ["view", "--data", str(folder), "--out", str(tmp_path / "view.png")]
+    assert main(words + ["--calibration"] * calibration) == 0
+    with Image.open(tmp_path / "view.png") as picture:
+        assert picture.size[0] > 800
+
+
+def test_check_and_index__are_content_with_a_whole_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(folder), "--decode"]) == 0
+    assert main(["index", str(folder)]) == 0
+    assert "6 key frames" in capsys.readouterr().out
+
+
+def test_doctor__names_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert f"torch {torch.__version__.split('+')[0]}" in capsys.readouterr().out
+
+
+def test_python_api__runs_the_same_commands(flags: Flags, folder: Path, tmp_path: Path) -> None:
+    grid = {"lower_m": (-16, -16, -1), "upper_m": (16, 16, 3), "cell_m": (1, 1, 1)}
+    student = {
+        "backbone": "test_efficientnet",
+        "backbone_weights": "none",
+        "image_channels": 8,
+        "bev_channels": 8,
+    }
+    run = occfeat.pretrain(
+        data=folder,
+        out=tmp_path / "pre",
+        split="mini_train",
+        recipe="cpu-small",
+        view={"image_size": (48, 80)},
+        grid=grid,
+        student=student,
+        loss={"features": 0},
+        optim={"epochs": 1, "batch_size": 3},
+        engine={"workers": 0},
+    )
+    assert run.weights.is_file()
+    tuned = occfeat.finetune(
+        data=folder,
+        out=tmp_path / "tuned",
+        start=run.weights,
+        split="mini_train",
+        val_split="mini_val",
+        optim={"epochs": 1, "batch_size": 3},
+        engine={"workers": 0},
+    )
+    assert 0 <= tuned.metrics["vehicle_iou/visible"] <= 1
+    assert len(occfeat.open_dataset(folder)) == 6

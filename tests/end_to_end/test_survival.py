@@ -1,0 +1,84 @@
+"""A run that is killed and resumed ends exactly like one that is not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from occfeat.cli import main
+from tests.end_to_end.conftest import Flags
+
+STEPS = ("--optim.epochs", "8", "--augment.bev-flip", "--augment.brightness", "0.2")
+"""Twelve steps."""
+
+
+@pytest.fixture(scope="module")
+def whole(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert main(flags("pretrain", run, *STEPS)) == 0
+    return load_file(run / "weights.safetensors")
+
+
+def _start(words: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "occfeat", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def _rows(run: Path) -> int:
+    file = run / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def _signal_after(process: subprocess.Popen[str], run: Path, rows: int, number: signal.Signals) -> str:
+    """Send a signal once some rows of metrics are written; gives what the process printed."""
+    deadline = time.monotonic() + 240
+    while _rows(run) < rows and process.poll() is None:
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.communicate(timeout=240)[0]
+
+
+@pytest.mark.slow
+def test_kill_and_resume__ends_bit_for_bit_the_same(
+    flags: Flags, whole: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = _start(flags("pretrain", run, *STEPS, "--engine.checkpoint-minutes", "0"))
+    _signal_after(process, run, 3, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    process = _start(["pretrain", "--resume", str(run)])
+    _signal_after(process, run, 8, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    process = _start(["pretrain", "--resume", str(run)])
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert "going on after step" in output
+    resumed = load_file(run / "weights.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert _rows(run) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop__saves_and_says_how_to_go_on(
+    flags: Flags, whole: dict[str, torch.Tensor], tmp_path: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    process = _start(flags("pretrain", run, *STEPS, "--engine.workers", "1"))
+    output = _signal_after(process, run, 2, number)
+    assert process.returncode == 130, output
+    assert f"Go on with: occfeat pretrain --resume {run}" in output
+    assert "Traceback" not in output
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    resumed = load_file(run / "weights.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
