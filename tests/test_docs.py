@@ -1,21 +1,27 @@
 """What README and docs show is run, parsed or looked up, so that it cannot go stale.
 
-A Python block runs in a folder of its own, after the blocks before it on the same page. A comment
-`<!-- syntax only: why -->` before a block keeps it from running. Lines of shell blocks that call `occfeat`
-are parsed by the real command line; nothing is run.
+A Python block runs in a folder of its own, after the blocks before it on the same page, with a small data set
+in place of `/data/nuscenes`, small networks in place of the recipe `cpu-small`, and a rig's `images`,
+`intrinsics` and `ego_from_camera`. `<!-- syntax only: why -->` before a block keeps it from running. Lines of
+shell blocks that call `occfeat` are parsed by the real command line; nothing is run.
 """
 
 import argparse
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
-from occfeat import cli
+from occfeat import cli, config
 from occfeat.recipes import RECIPES
+from tests.nuscenes_folder import build_nuscenes_folder
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,11 +51,39 @@ def calls() -> list[Any]:
     ]
 
 
+@pytest.fixture
+def _small_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `cpu-small` that takes seconds and needs no weights of packages."""
+    weights = tmp_path / "teacher.safetensors"
+    save_file(timm.create_model("test_vit", pretrained=False, num_classes=0).state_dict(), weights)
+    optim = config.OptimConfig(epochs=1, batch_size=2)
+    small = replace(
+        RECIPES["cpu-small"](),
+        view=config.ViewConfig(image_size=(48, 80)),
+        grid=config.GridConfig(lower_m=(-16, -16, -1), upper_m=(16, 16, 3), cell_m=(1, 1, 1)),
+        student=config.SimpleBevConfig(
+            backbone="test_efficientnet", backbone_weights="none", image_channels=8, bev_channels=8
+        ),
+        teacher=config.TeacherConfig(name="test_vit", weights=str(weights), image_size=(64, 96)),
+        head=config.HeadConfig(channels=8),
+        pretrain_optim=optim,
+        finetune_optim=optim,
+    )
+    monkeypatch.setitem(RECIPES, "cpu-small", lambda: small)
+
+
+@pytest.mark.usefixtures("_small_recipe")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_blocks__run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    data = build_nuscenes_folder(tmp_path / "nuscenes")
+    names: dict[str, object] = {
+        "images": torch.zeros(2, 3, 90, 160, dtype=torch.uint8),
+        "intrinsics": torch.tensor([[120.0, 0, 80], [0, 120, 45], [0, 0, 1]]).repeat(2, 1, 1),
+        "ego_from_camera": torch.eye(4).repeat(2, 1, 1),
+    }
     for line, runs, text in blocks(page, "python"):
+        text = text.replace("/data/nuscenes", str(data))
         code = compile("\n" * (line - 1) + text, str(page), "exec")
         if runs:
             exec(code, names)

@@ -60,17 +60,17 @@ def resize(old_size: tuple[int, int], new_size: tuple[int, int]) -> Float[Tensor
     return _affine(new_size[1] / old_size[1], new_size[0] / old_size[0], 0.0, 0.0)
 
 
-def crop(left_px: float, top_px: float) -> Float[Tensor, "3 3"]:
+def crop(left_px: float | int, top_px: float | int) -> Float[Tensor, "3 3"]:
     """`new_from_old_px` of cutting away `left_px` columns and `top_px` rows; negative values pad."""
-    return _affine(1.0, 1.0, -left_px, -top_px)
+    return _affine(1.0, 1.0, float(-left_px), float(-top_px))
 
 
-def flip_left_right(width_px: float) -> Float[Tensor, "3 3"]:
+def flip_left_right(width_px: float | int) -> Float[Tensor, "3 3"]:
     """`new_from_old_px` of mirroring an image left to right; the new focal length u is negative."""
-    return _affine(-1.0, 1.0, width_px, 0.0)
+    return _affine(-1.0, 1.0, float(width_px), 0.0)
 
 
-def rotate(size: tuple[int, int], angle_deg: float) -> Float[Tensor, "3 3"]:
+def rotate(size: tuple[int, int], angle_deg: float | int) -> Float[Tensor, "3 3"]:
     """`new_from_old_px` of turning an image of (height, width) about its middle.
 
     A positive angle turns the picture counter-clockwise as it is seen on a screen.
