@@ -51,7 +51,7 @@ class MetricsLog:
             self._board.close()
 
 
-def read_rows(file: Path) -> list[dict[str, float | None]]:
+def read_rows(file: Path) -> list[dict[str, float | int | None]]:
     """All rows of a `metrics.jsonl`."""
     return [json.loads(line) for line in file.read_text().splitlines()]
 
