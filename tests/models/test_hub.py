@@ -5,6 +5,7 @@ import timm
 
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.models import hub
+from occfeat.models.student import WITHOUT_NETWORK
 
 
 def test_refuse_unknown__accepts_names_and_tags() -> None:
@@ -27,8 +28,8 @@ def test_create_pretrained__says_both_ways_out(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(WeightsError, match=r"unreachable(.|\n)*teacher\.weights(.|\n)*none"):
-        hub.create_pretrained("resnet50", "teacher.weights")
+    with pytest.raises(WeightsError, match=r"unreachable(.|\n)*path of a file(.|\n)*none"):
+        hub.create_pretrained("resnet50", WITHOUT_NETWORK)
 
 
 def test_color_statistics() -> None:

@@ -59,6 +59,16 @@ def test_simplebev__same_result_in_a_batch_and_twice() -> None:
     assert torch.equal(student(images, cameras), together)
 
 
+def test_simplebev__gradients_repeat_to_the_bit() -> None:
+    student, cameras = small_student(), surround()
+
+    def gradients() -> list[torch.Tensor]:
+        weights = list(student.parameters())
+        return list(torch.autograd.grad(student(images_for(cameras), cameras).square().mean(), weights))
+
+    assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients(), strict=True))
+
+
 def test_simplebev__plans_are_no_weights() -> None:
     student, cameras = small_student(), surround()
     before = set(student.state_dict())

@@ -30,12 +30,12 @@ def refuse_unknown(name: str) -> None:
         )
 
 
-def create_pretrained(name: str, setting: str, **options: Any) -> Any:
+def create_pretrained(name: str, way_out: str, **options: Any) -> Any:
     """A timm network with the pretrained weights of the hub, downloaded on first use and loaded strictly.
 
     Args:
         name: timm name, with or without the tag of the weights.
-        setting: The user's setting that would name a local file instead, for the error.
+        way_out: What a user without network can do instead, for the error.
         **options: Passed to `timm.create_model`, which refuses what the network does not have.
 
     Raises:
@@ -46,8 +46,7 @@ def create_pretrained(name: str, setting: str, **options: Any) -> Any:
     except Exception as error:  # of a dozen kinds, by what stands between here and the hub
         raise WeightsError(
             f"The pretrained weights of {name} could not be downloaded: {error}",
-            hint=f"Without network, download them elsewhere and set {setting} to the path of the file; "
-            "a student can also start from random weights (`backbone_weights` none).",
+            hint=way_out,
         ) from error
 
 

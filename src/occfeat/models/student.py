@@ -18,6 +18,11 @@ from occfeat.models.weights import load_checked, read_weights_file
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_NETWORK = (
+    "Without network, set backbone_weights to the path of a file of timm weights, or to none to start from "
+    "random weights."
+)
+
 
 def build_student(config: SimpleBevConfig, grid: VoxelGrid) -> SimpleBev:
     """A student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
@@ -31,9 +36,8 @@ def build_student(config: SimpleBevConfig, grid: VoxelGrid) -> SimpleBev:
     if weights == "packaged":
         _load_packaged(encoder, config.backbone)
     elif weights == "hub":
-        _load_backbone(
-            encoder, config.backbone, create_pretrained(config.backbone, "backbone_weights").state_dict()
-        )
+        whole = create_pretrained(config.backbone, WITHOUT_NETWORK)
+        _load_backbone(encoder, config.backbone, whole.state_dict())
     elif weights != "none":
         _load_backbone(encoder, config.backbone, read_weights_file(Path(weights)))
     return SimpleBev(encoder, grid, config.bev_channels)

@@ -22,6 +22,11 @@ from occfeat.models.weights import load_checked, read_weights_file
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_NETWORK = (
+    "Without network, set teacher.weights to the path of a file in timm's or Meta's format, or teacher.name "
+    "to packaged."
+)
+
 
 class Teacher(nn.Module):
     """Dense features of one block of a timm vision transformer; never trained.
@@ -95,7 +100,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         transformer = _create(name)
         load_checked(transformer, packaged.packaged_teacher_weights(), "packaged teacher")
     elif config.weights == "hub":
-        transformer = create_pretrained(name, "teacher.weights", num_classes=0, dynamic_img_size=True)
+        transformer = create_pretrained(name, WITHOUT_NETWORK, num_classes=0, dynamic_img_size=True)
         count = len(transformer.state_dict())
         logger.info("teacher %s: loaded %d/%d tensors from the hub", name, count, count)
     else:

@@ -1,0 +1,160 @@
+"""Sparse lifting beside the dense `grid_sample` reference: time, memory and agreement, in one run.
+
+    python benchmarks/lifting.py
+
+Time: forward and backward of both, alternating, so that whatever else the machine does hits both; medians and
+the range of the ratio over the repeats. Memory: the growth of the peak resident size of a fresh process over
+one forward and backward; features and incoming gradient are there before, the plan is made within.
+"""
+
+import argparse
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from occfeat.config import GridConfig
+from occfeat.data.sample import Cameras
+from occfeat.geometry.frames import from_rotation, rotation_about_z
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.lifting import PlanCache, build_plan, lift
+from occfeat.models.sampling import lift_dense
+
+IMAGE_SIZE, FEATURE_SIZE, STRIDE_PX, CHANNELS = (224, 400), (28, 50), 8, 128
+AZIMUTHS_DEG = (0.0, -55.0, -110.0, 180.0, 110.0, 55.0)
+FOCAL_PX = (316.0, 316.0, 316.0, 200.0, 316.0, 316.0)
+Lifting = Callable[[Tensor, Cameras], Tensor]
+
+
+def surround_rig() -> Cameras:
+    """Six level cameras with nuScenes' azimuths and fields of view (the one that looks back sees wider)."""
+    forward = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    turns = rotation_about_z(torch.tensor([math.radians(angle) for angle in AZIMUTHS_DEG]))
+    positions_m = turns[:, :, 0] * 0.8 + torch.tensor([0.9, 0.0, 1.5])
+    intrinsics = torch.zeros(6, 3, 3)
+    for camera, focal_px in enumerate(FOCAL_PX):
+        intrinsics[camera] = torch.tensor([[focal_px, 0, 200], [0, focal_px, 112], [0, 0, 1]])
+    poses = from_rotation(turns @ forward, positions_m)
+    return Cameras(intrinsics[None], poses[None], torch.ones(1, 6, dtype=torch.bool), IMAGE_SIZE)
+
+
+def grid() -> VoxelGrid:
+    """The default grid: 200 x 200 x 8 voxels."""
+    config = GridConfig()
+    return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
+
+
+def sparse(plans: PlanCache) -> Lifting:
+    voxels = grid()
+    return lambda features, cameras: lift(features, plans.plans(cameras, FEATURE_SIZE, STRIDE_PX, voxels))
+
+
+def dense() -> Lifting:
+    voxels = grid()
+    return lambda features, cameras: lift_dense(features, cameras, STRIDE_PX, voxels)
+
+
+def inputs() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(1, 6, CHANNELS, *FEATURE_SIZE).requires_grad_(), torch.randn(1, CHANNELS, 8, 200, 200)
+
+
+def seconds(lifting: Lifting, features: Tensor, cameras: Cameras, by_volume: Tensor) -> tuple[float, float]:
+    """Time of forward and of backward."""
+    features.grad = None
+    start = time.perf_counter()
+    volume = lifting(features, cameras)
+    middle = time.perf_counter()
+    volume.backward(by_volume)
+    return middle - start, time.perf_counter() - middle
+
+
+def measure_memory(name: str) -> None:
+    """In a fresh process: print the growth of the peak resident size in MB."""
+    cameras, (features, by_volume) = surround_rig(), inputs()
+    lifting = sparse(PlanCache()) if name == "sparse" else dense()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds(lifting, features, cameras, by_volume)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(grown / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def memory_mb(name: str) -> float:
+    command = [sys.executable, __file__, "--memory", name]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def plan_ms() -> tuple[float, float]:
+    """Median time to make a plan, and then its transpose."""
+    cameras, voxels, times = surround_rig(), grid(), []
+    rig = Cameras(cameras.intrinsics[0], cameras.ego_from_camera[0], cameras.present[0], IMAGE_SIZE)
+    for _ in range(9):
+        start = time.perf_counter()
+        plan = build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels)
+        middle = time.perf_counter()
+        _ = plan.transposed_slabs
+        times.append((1e3 * (middle - start), 1e3 * (time.perf_counter() - middle)))
+    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
+
+
+def agreement(features: Tensor, cameras: Cameras, by_volume: Tensor) -> tuple[float, float]:
+    """Largest difference of the values, and of the gradients relative to the largest gradient."""
+    results = []
+    for lifting in (sparse(PlanCache()), dense()):
+        volume = lifting(features, cameras)
+        results.append((volume.detach(), torch.autograd.grad(volume, features, by_volume)[0]))
+    (volume, gradient), (volume_dense, gradient_dense) = results
+    relative = (gradient - gradient_dense).abs().max() / gradient_dense.abs().max()
+    return float((volume - volume_dense).abs().max()), float(relative)
+
+
+def row(name: str, forward: list[float], backward: list[float], megabytes: float) -> str:
+    total = statistics.median(f + b for f, b in zip(forward, backward, strict=True))
+    return (
+        f"| {name} | {statistics.median(forward):.3f} | {statistics.median(backward):.3f} | {total:.3f} "
+        f"| {megabytes:.0f} |"
+    )
+
+
+def main(repeats: int) -> None:
+    cameras, (features, by_volume) = surround_rig(), inputs()
+    memory = {name: memory_mb(name) for name in ("sparse", "dense")}
+    value, gradient = agreement(features, cameras, by_volume)
+    cached, reference = sparse(PlanCache()), dense()
+    seconds(cached, features, cameras, by_volume)
+    times: dict[str, list[tuple[float, float]]] = {"sparse": [], "planned anew": [], "dense": []}
+    for _ in range(repeats):
+        times["dense"].append(seconds(reference, features, cameras, by_volume))
+        times["sparse"].append(seconds(cached, features, cameras, by_volume))
+        times["planned anew"].append(seconds(sparse(PlanCache()), features, cameras, by_volume))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
+    print("| 6x128x28x50 -> 200x200x8 | forward s | backward s | both s | extra memory MB |")
+    print("|---|---|---|---|---|")
+    print(row("sparse, plan cached", *map(list, zip(*times["sparse"], strict=True)), memory["sparse"]))
+    print(row("sparse, planned anew", *map(list, zip(*times["planned anew"], strict=True)), memory["sparse"]))
+    print(row("dense", *map(list, zip(*times["dense"], strict=True)), memory["dense"]))
+    for name in ("sparse", "planned anew"):
+        ratios = sorted(sum(d) / sum(s) for d, s in zip(times["dense"], times[name], strict=True))
+        print(f"\n{name}: {statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f} to {ratios[-1]:.1f})")
+    print(f"\nmemory: {memory['dense'] / memory['sparse']:.1f} times less")
+    print("\nplan {:.0f} ms, its transpose {:.0f} ms".format(*plan_ms()))
+    print(f"\nlargest difference: value {value:.1e}, gradient {gradient:.1e} of the largest")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--memory", choices=("sparse", "dense"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory:
+        measure_memory(arguments.memory)
+    else:
+        main(arguments.repeats)
