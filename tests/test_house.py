@@ -5,7 +5,9 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,24 @@ def test_imports__point_one_way(path: Path) -> None:
         if name.startswith("occfeat.")
     }
     assert used & later == set()
+
+
+def test_imports__are_all_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = {
+        re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
+        for line in (*project["dependencies"], *extras["world"], *extras["tensorboard"])
+    }
+    packages = packages_distributions()
+    used = {
+        distribution.lower().replace("_", "-")
+        for path in SOURCES
+        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if (root := name.split(".")[0]) not in sys.stdlib_module_names and root != "occfeat"
+        for distribution in packages.get(root, [root])[:1]
+    }
+    assert used - declared == set()
 
 
 def test_names__no_rooms_for_everything() -> None:
