@@ -27,8 +27,8 @@ def person_mesh(gait: int) -> Mesh:
 
 
 def _torso() -> Mesh:
-    chest = ellipsoid((0, 0, 1.2), (0.135, 0.215, 0.3), Material.CLOTH, detail=2)
-    hips = ellipsoid((0, 0, 0.95), (0.125, 0.175, 0.16), Material.TROUSERS, detail=1)
+    chest = ellipsoid((0, 0, 1.2), (0.135, 0.215, 0.3), Material.CLOTH)
+    hips = ellipsoid((0, 0, 0.95), (0.125, 0.175, 0.16), Material.TROUSERS, detail=0)
     return join([chest, hips, cylinder((0, 0, 1.42), 0.06, 0.12, Material.SKIN, sides=6)])
 
 

@@ -111,7 +111,8 @@ def label(
 
     `poses_by_view` are its poses at each camera's own time, `pose` that at the LiDAR's.
     """
-    near = np.abs(points[:, :2] - (pose.x, pose.y)).max(axis=1) < max(annotation.size_m)
+    reach = max(annotation.size_m)
+    near = (np.abs(points[:, 0] - pose.x) < reach) & (np.abs(points[:, 1] - pose.y) < reach)
     inside = int(points_inside(annotation, pose, points[near]).sum())
     own, seen = 0, 0
     for view, at in zip(views, poses_by_view, strict=True):
@@ -153,7 +154,7 @@ def _covers(
     annotation: Annotation, pose: Pose, view: View, pixels: Float[np.ndarray, "N 2"], tracers: TemplateTracers
 ) -> Bool[np.ndarray, " N"]:
     """Through which pixels the object would be seen if nothing stood before it."""
-    directions, _ = rays(pixels, view.scene_from_camera, view.intrinsics)
+    directions, _ = rays(pixels.astype(np.float32), view.scene_from_camera, view.intrinsics)
     scale = np.array(annotation.scale)
     origin = (view.scene_from_camera[:3, 3] - pose.point) @ pose.rotation / scale
     local: Float32[np.ndarray, "N 3"] = (directions @ pose.rotation / scale).astype(np.float32)

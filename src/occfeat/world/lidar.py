@@ -7,13 +7,14 @@ points, `N` rays. The LiDAR frame has x to the right, y forward and z up.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int, Int32
 
 from occfeat.world.light import Light
 from occfeat.world.materials import GROUND_CLASS_TABLE, Material
 from occfeat.world.objects import Appearance
+from occfeat.world.sensors import turn
 from occfeat.world.surfaces import coat
-from occfeat.world.tracer import FAR_M, Stage
+from occfeat.world.tracer import Stage
 
 BEAMS = 32
 STEPS = 1084
@@ -43,27 +44,19 @@ def take_sweep(
     """Scan a scene once."""
     directions, ring = beam_directions()
     origin = scene_from_lidar[:3, 3].astype(np.float32)
-    turned = directions @ scene_from_lidar[:3, :3].T.astype(np.float32)
+    turned = turn(directions, scene_from_lidar)
     hits, moves = stage.hit(origin, turned)
     noise = rng.normal(0, RANGE_NOISE_M, len(ring))
     luck = rng.random(len(ring))
-    rows = np.flatnonzero((hits.distance_m > RANGE_M[0]) & (hits.distance_m < min(RANGE_M[1], FAR_M)))
-    rows = rows.astype(np.int32)
-    origins = np.broadcast_to(origin, turned.shape)
-    surface = stage.surface(hits, moves, rows, origins, turned)
-    distance = hits.distance_m[rows]
-    facing = np.maximum(-np.einsum("ij,ij->i", surface.normal, turned[rows]), 0.03)
-    footprint = distance * np.float32(0.003) / np.sqrt(facing)
-    painted = coat(
-        surface.position,
-        surface.normal,
-        surface.local,
-        surface.material,
-        surface.object_id,
-        footprint,
-        appearance,
+    hits.face[(hits.distance_m < RANGE_M[0]) | (hits.distance_m > RANGE_M[1])] = -1
+    rows, surface = stage.surface(
+        hits, moves & (hits.face >= 0), np.broadcast_to(origin, turned.shape), turned
     )
-    bright = painted.albedo.mean(axis=1)
+    distance = hits.distance_m[rows]
+    facing = np.maximum(-(surface.normal * turned[rows].T).sum(axis=0), 0.03)
+    footprint = distance * np.float32(0.003) / np.sqrt(facing)
+    painted = coat(surface, footprint, appearance)
+    bright = painted.albedo.mean(axis=0)
     shiny = np.isin(surface.material, (Material.PLATE, Material.SIGN, Material.LAMP_RED, Material.STRIPES))
     wet = light.wet * (GROUND_CLASS_TABLE[surface.material] > 0)
     lost = _loss(distance, facing, bright, surface.material == Material.GLASS, wet.astype(np.float32), light)
@@ -71,20 +64,20 @@ def take_sweep(
     strength = np.where(shiny, 160 + 90 * facing, 110 * bright**0.8 * np.sqrt(facing) * (1 - 0.6 * wet))
     measured = distance + noise[rows].astype(np.float32)
     local = directions[rows] * measured[:, None]
-    points = np.column_stack((local, np.clip(np.rint(strength), 0, 255), ring[rows]))[kept]
-    own = _own_roof(directions, ring, rng)
-    return Sweep(
-        np.concatenate((points, own)).astype(np.float32),
-        np.concatenate((surface.object_id[kept], np.full(len(own), -1, dtype=np.int32))),
-    )
+    points = np.column_stack((local, np.clip(np.rint(strength), 0, 255), ring[rows]))
+    own, own_rows = _own_roof(directions, ring, rng)
+    firing = np.concatenate((rows[kept], own_rows))
+    order = np.argsort(firing, kind="stable")
+    objects = np.concatenate((surface.object_id[kept], np.full(len(own), -1, dtype=np.int32)))
+    return Sweep(np.concatenate((points[kept], own))[order].astype(np.float32), objects[order])
 
 
 def beam_directions() -> tuple[Float32[np.ndarray, "N 3"], Int32[np.ndarray, " N"]]:
     """Unit directions in the LiDAR frame in firing order (clockwise, all beams at once), and their rings."""
     height = np.radians(np.linspace(LOWEST_DEG, HIGHEST_DEG, BEAMS))
     around = -np.arange(STEPS) * 2 * np.pi / STEPS
-    turn, lift = np.meshgrid(around, height, indexing="ij")
-    directions = np.stack((np.cos(lift) * np.cos(turn), np.cos(lift) * np.sin(turn), np.sin(lift)), axis=-1)
+    yaw, lift = np.meshgrid(around, height, indexing="ij")
+    directions = np.stack((np.cos(lift) * np.cos(yaw), np.cos(lift) * np.sin(yaw), np.sin(lift)), axis=-1)
     ring = np.tile(np.arange(BEAMS, dtype=np.int32), STEPS)
     return directions.reshape(-1, 3).astype(np.float32), ring
 
@@ -108,9 +101,9 @@ def _loss(
 
 def _own_roof(
     directions: Float32[np.ndarray, "N 3"], ring: Int32[np.ndarray, " N"], rng: np.random.Generator
-) -> Float[np.ndarray, "P 5"]:
-    """Returns of the ego vehicle's own roof rails: nearer than a metre, as in real recordings."""
+) -> tuple[Float[np.ndarray, "P 5"], Int[np.ndarray, " P"]]:
+    """Returns, and their rays, of the ego vehicle's own roof rails: nearer than a metre, as in real recordings."""
     sideways = np.abs(directions[:, 0]) > 0.78 * np.hypot(directions[:, 0], directions[:, 1])
     rows = np.flatnonzero((ring < 5) & sideways)
     reach = np.clip(0.30 / -directions[rows, 2], 0.5, 0.85) + rng.normal(0, 0.01, len(rows))
-    return np.column_stack((directions[rows] * reach[:, None], np.full(len(rows), 12.0), ring[rows]))
+    return np.column_stack((directions[rows] * reach[:, None], np.full(len(rows), 12.0), ring[rows])), rows

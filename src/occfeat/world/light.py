@@ -51,8 +51,8 @@ class Light:
 
 
 LIGHTS: dict[str, Light] = {
-    "noon": Light(55, (1.75, 1.66, 1.5), (0.20, 0.38, 0.78), (0.66, 0.77, 0.90), 0.62, 420, 0.95, 0.35),
-    "low_sun": Light(13, (1.75, 1.22, 0.75), (0.20, 0.32, 0.60), (0.92, 0.76, 0.58), 0.50, 260, 1.0, 0.45),
+    "noon": Light(55, (1.75, 1.66, 1.5), (0.20, 0.38, 0.78), (0.66, 0.77, 0.90), 0.62, 800, 0.95, 0.35),
+    "low_sun": Light(13, (1.75, 1.22, 0.75), (0.20, 0.32, 0.60), (0.92, 0.76, 0.58), 0.50, 400, 1.0, 0.45),
     "overcast": Light(60, (0.1, 0.1, 0.1), (0.62, 0.64, 0.67), (0.76, 0.78, 0.80), 1.0, 230, 0.9, 1.0),
     "dusk": Light(4, (0.20, 0.11, 0.06), (0.10, 0.14, 0.28), (0.50, 0.34, 0.26), 0.42, 220, 1.7, 0.6, lamps=0.45),
     "night": Light(40, (0.02, 0.022, 0.03), (0.004, 0.006, 0.013), (0.028, 0.022, 0.022), 0.35, 200, 3.0, 0.5,
@@ -81,22 +81,27 @@ def draw_light(rng: np.random.Generator, names: tuple[str, ...] = ()) -> tuple[s
     return name, replace(light, sun_height_deg=height, fog_m=haze, sun_azimuth_deg=azimuth)
 
 
-def sky_radiance(directions: Float32[np.ndarray, "N 3"], light: Light) -> Float32[np.ndarray, "N 3"]:
+def dot(
+    direction: Float32[np.ndarray, "3"], vectors: Float32[np.ndarray, "3 N"]
+) -> Float32[np.ndarray, " N"]:
+    """Scalar products, without BLAS: its threads would fight with those of other processes."""
+    return direction[0] * vectors[0] + direction[1] * vectors[1] + direction[2] * vectors[2]
+
+
+def sky_radiance(directions: Float32[np.ndarray, "3 N"], light: Light) -> Float32[np.ndarray, "3 N"]:
     """What the sky looks like in directions that point up; below the horizon it goes on as the horizon."""
-    up = np.clip(directions[:, 2], 0, 1)
-    share = (up**0.5)[:, None]
-    horizon, zenith = np.array(light.horizon, np.float32), np.array(light.zenith, np.float32)
-    radiance = horizon * (1 - share) + zenith * share
+    up = np.clip(directions[2], 0, 1)
+    share = np.sqrt(up)
+    horizon, zenith = (np.array(color, dtype=np.float32)[:, None] for color in (light.horizon, light.zenith))
+    radiance = horizon + share * (zenith - horizon)
     height = up + np.float32(0.10)
-    footprint = 0.004 / height
-    x, y = directions[:, 0] / height, directions[:, 1] / height
-    cover = patches().look(x, y, 0.02, footprint.astype(np.float32))
+    cover = patches().look(directions[0] / height, directions[1] / height, 0.02, np.float32(0.004) / height)
     cover = np.clip((cover - (0.62 - 0.42 * light.clouds)) * 2.4, 0, 1) * np.clip(up * 7, 0, 1)
-    radiance += (cover * 0.85)[:, None] * (horizon * np.float32(1.04) - radiance)
+    radiance += cover * np.float32(0.85) * (horizon * np.float32(1.04) - radiance)
     if light.shadows:
-        toward = np.clip(directions @ light.to_sun, 0, 1)
+        toward = np.clip(dot(light.to_sun, directions), 0, 1)
         glow = 0.22 * toward**40 + 4.0 * np.clip((toward - 0.9994) * 4000, 0, 1)
-        radiance += glow[:, None].astype(np.float32) * np.array(light.sun, np.float32)
+        radiance += glow.astype(np.float32) * np.array(light.sun, np.float32)[:, None]
     return radiance
 
 

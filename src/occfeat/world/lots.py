@@ -42,9 +42,20 @@ class Lot:
 
     def corner(self, along: float, deep: float) -> Float[np.ndarray, "2"]:
         """A point of the lot: `along` and `deep` run from -0.5 to 0.5, from left to right and front to back."""
-        x, y = along * self.size_m[0], deep * self.size_m[1]
+        return self.points(np.array([[along, deep]]))[0]
+
+    def points(self, shares: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
+        """Points of the lot, as `corner`."""
+        x, y = (shares * np.array(self.size_m)).T
         cosine, sine = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
-        return self.center + np.array([cosine * x - sine * y, sine * x + cosine * y])
+        return self.center + np.stack((cosine * x - sine * y, sine * x + cosine * y), axis=-1)
+
+
+CELL_M = 45.0
+"""Lots farther apart than this never meet."""
+CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+"""Corners of a lot, counter-clockwise from the front left, as `Lot.points` takes them."""
+_INSIDE = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.5, 0.5, 4)), -1).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -61,15 +72,17 @@ def plan_town(number: int, seed: int) -> TownPlan:
     network = build_network(TOWNS[number], seed)
     clearance, points = _keep_clear(network)
     lots: list[Lot] = []
+    cells: dict[tuple[int, int], list[Lot]] = {}
     for road in network.roads:
         for side in (1, -1):
             rng = np.random.default_rng((seed, number, 2, road.index, side + 1))
             way = rng.uniform(1.0, 4.0)
             while way < road.curve.length_m - 8:
                 lot = _draw_lot(network, road, side, way, rng)
-                fits = lot.way_m[1] < road.curve.length_m - 0.5 and _is_free(lot, lots, points, clearance)
+                fits = lot.way_m[1] < road.curve.length_m - 0.5 and _is_free(lot, cells, points, clearance)
                 if fits:
                     lots.append(lot)
+                    cells.setdefault(_cell(lot), []).append(lot)
                 way = lot.way_m[1] + rng.choice((0.3, 1.5, 4.0)) if fits else way + 3.0
     return TownPlan(network, tuple(lots))
 
@@ -120,35 +133,38 @@ def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.nda
     return np.concatenate(clearance), np.concatenate(points)
 
 
+def _cell(lot: Lot) -> tuple[int, int]:
+    return int(lot.center[0] // CELL_M), int(lot.center[1] // CELL_M)
+
+
 def _is_free(
-    lot: Lot, lots: list[Lot], points: Float[np.ndarray, "P 2"], clearance: Float[np.ndarray, " P"]
+    lot: Lot,
+    cells: dict[tuple[int, int], list[Lot]],
+    points: Float[np.ndarray, "P 2"],
+    clearance: Float[np.ndarray, " P"],
 ) -> bool:
-    steps = np.linspace(-0.5, 0.5, 5)
-    border = np.array([lot.corner(a, d) for a in steps for d in steps])
-    near = (np.abs(points - lot.center) < 45).all(axis=1)
-    gaps = np.hypot(*(border[:, None] - points[None, near]).transpose(2, 0, 1))
-    if (gaps < clearance[near]).any():
+    i, j = _cell(lot)
+    around = [cells.get((i + di, j + dj), []) for di in (-1, 0, 1) for dj in (-1, 0, 1)]
+    if any(_overlap(lot, other) for cell in around for other in cell):
         return False
     x, y = lot.center
-    return not any(
-        abs(other.center[0] - x) < 45 and abs(other.center[1] - y) < 45 and _overlap(lot, other)
-        for other in reversed(lots)
-    )
+    near = np.flatnonzero((np.abs(points[:, 0] - x) < 42) & (np.abs(points[:, 1] - y) < 42))
+    inside = lot.points(_INSIDE)
+    gaps = np.hypot(inside[:, :1] - points[near, 0], inside[:, 1:] - points[near, 1])
+    return not (gaps < clearance[near]).any()
 
 
 def _overlap(first: Lot, second: Lot) -> bool:
     """Whether two rectangles meet, by the separating axis theorem, with 0.4 m between them."""
-    corners = [
-        np.array([lot.corner(a, d) for a, d in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))])
-        for lot in (first, second)
-    ]
-    for lot in (first, second):
-        for angle in (lot.yaw_rad, lot.yaw_rad + math.pi / 2):
-            axis = np.array([math.cos(angle), math.sin(angle)])
-            a, b = (points @ axis for points in corners)
-            if a.min() > b.max() + 0.4 or b.min() > a.max() + 0.4:
-                return False
-    return True
+    far = math.hypot(*(first.center - second.center))
+    if far > (math.hypot(*first.size_m) + math.hypot(*second.size_m)) / 2 + 0.4:
+        return False
+    a, b = first.points(CORNERS), second.points(CORNERS)
+    angles = np.array([lot.yaw_rad + turn for lot in (first, second) for turn in (0, math.pi / 2)])
+    axes = np.stack((np.cos(angles), np.sin(angles)))
+    seen_a, seen_b = a @ axes, b @ axes
+    apart = (seen_a.min(axis=0) > seen_b.max(axis=0) + 0.4) | (seen_b.min(axis=0) > seen_a.max(axis=0) + 0.4)
+    return not apart.any()
 
 
 def near_route(

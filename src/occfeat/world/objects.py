@@ -38,9 +38,9 @@ class Annotation:
 class Appearance:
     """Columns of all objects, for array look-ups by object number."""
 
-    color: Float32[np.ndarray, "O 3"]
-    accent: Float32[np.ndarray, "O 3"]
-    parameters: Float32[np.ndarray, "O 12"]
+    color: Float32[np.ndarray, "3 O"]
+    accent: Float32[np.ndarray, "3 O"]
+    parameters: Float32[np.ndarray, "12 O"]
     class_id: UInt8[np.ndarray, " O"]
     seed: Int32[np.ndarray, " O"]
 
@@ -81,9 +81,9 @@ class ObjectList:
     def appearance(self) -> Appearance:
         """All objects as arrays."""
         return Appearance(
-            np.array(self._colors, dtype=np.float32).reshape(-1, 3),
-            np.array(self._accents, dtype=np.float32).reshape(-1, 3),
-            np.array(self._parameters, dtype=np.float32).reshape(-1, PARAMETERS),
+            np.array(self._colors, dtype=np.float32).reshape(-1, 3).T.copy(),
+            np.array(self._accents, dtype=np.float32).reshape(-1, 3).T.copy(),
+            np.array(self._parameters, dtype=np.float32).reshape(-1, PARAMETERS).T.copy(),
             np.array(self._classes, dtype=np.uint8),
             np.array(self._seeds, dtype=np.int32),
         )

@@ -14,7 +14,7 @@ from occfeat.world import scenery
 from occfeat.world.clutter import CLUTTER
 from occfeat.world.cycles import bicycle_rack_mesh
 from occfeat.world.ground import KERB_M, junction_mesh, plain_mesh, quad, road_mesh
-from occfeat.world.lots import Lot, TownPlan, near_route
+from occfeat.world.lots import CORNERS, Lot, TownPlan, near_route
 from occfeat.world.materials import Material
 from occfeat.world.network import CROSSING_M, Network, Road
 from occfeat.world.objects import Annotation, ObjectList
@@ -331,7 +331,7 @@ def _front_garden(street: Street, lot: Lot) -> None:
 
 def _fill_yard(street: Street, lot: Lot) -> None:
     """A storage yard: clutter with a few vehicles among it."""
-    corners = [lot.corner(a, d) for a, d in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))]
+    corners = list(lot.points(CORNERS))
     number = street.objects.add("terrain")
     street.meshes.append(place(quad(corners, KERB_M - 0.01, Material.PAVING), (0, 0, 0), object_id=number))
     columns = int(lot.size_m[0] // 7.0)
@@ -350,7 +350,7 @@ def _fill_yard(street: Street, lot: Lot) -> None:
 
 def _fill_car_park(street: Street, lot: Lot) -> None:
     """Bays of 2.5 m along the front and the back of a car park, an aisle between them."""
-    corners = [lot.corner(a, d) for a, d in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))]
+    corners = list(lot.points(CORNERS))
     number = street.objects.add("terrain", parameters=(lot.size_m[0], lot.size_m[1]))
     street.meshes.append(place(quad(corners, KERB_M, Material.CAR_PARK), (0, 0, 0), object_id=number))
     bays = int(lot.size_m[0] // 2.5)

@@ -29,7 +29,7 @@ KEY_FRAME_S = 0.5
 """Time between key frames."""
 REVOLUTION_S = 0.05
 """Time the LiDAR takes to turn once, clockwise."""
-VIEW_M = 130.0
+VIEW_M = 110.0
 """How far moving things are drawn."""
 
 
@@ -209,15 +209,15 @@ class Scene:
                     )
                 )
         return Lighting(
-            self.light, self.contact, self.lamps, np.array(headlights[:8]), np.array(boxes).reshape(-1, 5)
+            self.light, self.contact, self.lamps, np.array(headlights[:5]), np.array(boxes).reshape(-1, 5)
         )
 
     def _appearance(self, time_s: float) -> Appearance:
         """Colours with the traffic lights as they are."""
         parameters = self.appearance.parameters.copy()
         for number in self._signal_objects:
-            junction, arm = (int(value) for value in parameters[number, :2])
-            parameters[number, 2] = self.signals.state(junction, arm, time_s)
+            junction, arm = (int(value) for value in parameters[:2, number])
+            parameters[2, number] = self.signals.state(junction, arm, time_s)
         return replace(self.appearance, parameters=parameters)
 
     @cached_property

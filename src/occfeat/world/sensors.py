@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
-from occfeat.world.light import Light, tone_map
+from occfeat.world.light import Light, dot, tone_map
 from occfeat.world.objects import Appearance
 from occfeat.world.shading import Image, Lighting, shade
 from occfeat.world.tracer import Stage
 
-EXTRA_RAYS_PX = ((0.31, 0.12), (-0.14, 0.33), (-0.30, -0.22))
+EXTRA_RAYS_PX = ((0.30, -0.17), (-0.28, 0.25))
 """Where more rays are cast in pixels on an edge, from their middle."""
 
 
@@ -40,7 +40,7 @@ def take_shot(
 ) -> Shot:
     """Photograph a scene; `size` is (height, width)."""
     height, width = size
-    v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+    v, u = np.mgrid[:height, :width].astype(np.float32) + np.float32(0.5)
     pixels = np.stack((u.ravel(), v.ravel()), axis=-1)
     origin = scene_from_camera[:3, 3].astype(np.float32)
     directions, along = rays(pixels, scene_from_camera, intrinsics)
@@ -49,15 +49,14 @@ def take_shot(
     most = np.float32(3.5 / lighting.light.exposure)
     radiance = np.minimum(seen.radiance, most)
     edge = np.flatnonzero(_edges(seen, size))
-    for du, dv in EXTRA_RAYS_PX:
-        more, _ = rays(pixels[edge] + (du, dv), scene_from_camera, intrinsics)
-        radiance[edge] += np.minimum(
-            shade(stage, lighting, appearance, origin, more, pixel_rad).radiance, most
-        )
-    radiance[edge] /= 1 + len(EXTRA_RAYS_PX)
+    inside = np.concatenate([pixels[edge] + np.array(shift, dtype=np.float32) for shift in EXTRA_RAYS_PX])
+    more, _ = rays(inside, scene_from_camera, intrinsics)
+    extra = np.minimum(shade(stage, lighting, appearance, origin, more, pixel_rad).radiance, most)
+    radiance[:, edge] += extra.reshape(3, len(EXTRA_RAYS_PX), len(edge)).sum(axis=1)
+    radiance[:, edge] /= 1 + len(EXTRA_RAYS_PX)
     depth = np.where(seen.object_id >= 0, seen.distance_m * along, np.float32(np.inf))
     return Shot(
-        _develop(radiance.reshape(height, width, 3), lighting.light, rng),
+        _develop(radiance.reshape(3, height, width), lighting.light, rng),
         depth.reshape(size).astype(np.float32),
         seen.class_id.reshape(size),
         seen.object_id.reshape(size),
@@ -65,17 +64,25 @@ def take_shot(
 
 
 def rays(
-    pixels: Float[np.ndarray, "N 2"],
+    pixels: Float32[np.ndarray, "N 2"],
     scene_from_camera: Float[np.ndarray, "4 4"],
     intrinsics: Float[np.ndarray, "3 3"],
 ) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, " N"]]:
     """Unit directions in the scene's frame through pixels, and their share along the optical axis."""
-    x = (pixels[:, 0] - intrinsics[0, 2]) / intrinsics[0, 0]
-    y = (pixels[:, 1] - intrinsics[1, 2]) / intrinsics[1, 1]
-    length = np.sqrt(x * x + y * y + 1)
-    camera = np.stack((x, y, np.ones_like(x)), axis=-1) / length[:, None]
-    turned = camera.astype(np.float32) @ scene_from_camera[:3, :3].T.astype(np.float32)
-    return turned, (1 / length).astype(np.float32)
+    x = (pixels[:, 0] - np.float32(intrinsics[0, 2])) * np.float32(1 / intrinsics[0, 0])
+    y = (pixels[:, 1] - np.float32(intrinsics[1, 2])) * np.float32(1 / intrinsics[1, 1])
+    along = 1 / np.sqrt(x * x + y * y + 1)
+    return turn(np.stack((x * along, y * along, along), axis=-1), scene_from_camera), along
+
+
+def turn(
+    directions: Float32[np.ndarray, "N 3"], a_from_b: Float[np.ndarray, "4 4"]
+) -> Float32[np.ndarray, "N 3"]:
+    """Directions of frame b in frame a, without BLAS (see `light.dot`)."""
+    columns, turned = directions.T.copy(), np.empty_like(directions)
+    for axis in range(3):
+        turned[:, axis] = dot(a_from_b[axis, :3].astype(np.float32), columns)
+    return turned
 
 
 def _edges(seen: Image, size: tuple[int, int]) -> Bool[np.ndarray, " N"]:
@@ -92,17 +99,17 @@ def _edges(seen: Image, size: tuple[int, int]) -> Bool[np.ndarray, " N"]:
 
 
 def _develop(
-    radiance: Float32[np.ndarray, "H W 3"], light: Light, rng: np.random.Generator
+    radiance: Float32[np.ndarray, "3 H W"], light: Light, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Expose, darken towards the corners, add noise and quantise."""
-    height, width = radiance.shape[:2]
-    brightness = radiance @ np.array((0.3, 0.6, 0.1), dtype=np.float32)
+    height, width = radiance.shape[1:]
+    brightness = 0.3 * radiance[0] + 0.6 * radiance[1] + 0.1 * radiance[2]
     key = float(np.exp(np.log(brightness + 1e-3).mean())) * light.exposure
     exposure = light.exposure * float(np.clip((0.27 / key) ** 0.4, 0.6, 1.7))
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-    corners = 1 - 0.10 * (x * x + y * y)
-    shown = tone_map(radiance * corners[..., None], exposure)
+    shown = tone_map(radiance * (1 - 0.10 * (x * x + y * y)), exposure)
     strength = 0.007 + 0.016 * light.lamps
-    noise = rng.standard_normal(radiance.shape, dtype=np.float32) * np.float32(strength)
-    return (np.clip(shown + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
+    shown += rng.standard_normal(radiance.shape, dtype=np.float32) * np.float32(strength)
+    quantised = (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(quantised.transpose(1, 2, 0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from occfeat.errors import SettingsError
 from occfeat.world.shapes import Mesh
@@ -33,12 +33,12 @@ class Hits:
 
 @dataclass(frozen=True)
 class Surface:
-    """The surface at points that rays hit."""
+    """The surface at points that rays hit. Components come first, so that numpy works on long rows."""
 
-    position: Float32[np.ndarray, "N 3"]
-    normal: Float32[np.ndarray, "N 3"]
+    position: Float32[np.ndarray, "3 N"]
+    normal: Float32[np.ndarray, "3 N"]
     """Unit normal, turned towards the ray's origin."""
-    local: Float32[np.ndarray, "N 3"]
+    local: Float32[np.ndarray, "3 N"]
     material: UInt8[np.ndarray, " N"]
     object_id: Int32[np.ndarray, " N"]
 
@@ -63,6 +63,8 @@ class Tracer:
         from embreex.rtcore_scene import EmbreeScene
 
         self.mesh = mesh
+        self._corners = mesh.faces.T.copy()
+        self._vertex_columns = np.concatenate((mesh.normals.T, mesh.local.T))
         self._scene: EmbreeScene = EmbreeScene()
         TriangleMesh(self._scene, np.ascontiguousarray(mesh.vertices[mesh.faces], dtype=np.float32))
 
@@ -79,6 +81,11 @@ class Tracer:
         face = np.asarray(found["primID"], dtype=np.int32)
         distance = np.where(face >= 0, found["tfar"], np.float32(FAR_M)).astype(np.float32)
         return Hits(distance, face, np.asarray(found["u"]), np.asarray(found["v"]))
+
+    def by_material(self, hits: Hits, rows: Int[np.ndarray, " M"]) -> Int32[np.ndarray, " M"]:
+        """Rays in the order of the materials they hit."""
+        order = np.argsort(self.mesh.material.take(hits.face[rows]), kind="stable")
+        return rows[order].astype(np.int32)
 
     def blocked(
         self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]
@@ -102,19 +109,20 @@ class Tracer:
     ) -> Surface:
         """The surface where the rays `rows` hit; all of them must."""
         mesh, face = self.mesh, hits.face[rows]
-        corners = mesh.faces[face]
-        v, w = hits.u[rows, None], hits.v[rows, None]
+        direction = directions[rows].T
+        position = origins[rows].T + direction * hits.distance_m[rows]
+        v, w = hits.u[rows], hits.v[rows]
         u = 1 - v - w
-        direction = directions[rows]
-        position = origins[rows] + direction * hits.distance_m[rows, None]
-        a, b, c = corners.T
-        normal = mesh.normals[a] * u + mesh.normals[b] * v + mesh.normals[c] * w
-        normal /= np.maximum(np.sqrt(np.einsum("ij,ij->i", normal, normal)), 1e-9)[:, None]
-        normal *= np.where(np.einsum("ij,ij->i", normal, direction) > 0, np.float32(-1), np.float32(1))[
-            :, None
-        ]
-        local = mesh.local[a] * u + mesh.local[b] * v + mesh.local[c] * w
-        return Surface(position, normal, local, mesh.material[face], mesh.object_id[face])
+        a, b, c = (corner.take(face) for corner in self._corners)
+        mixed = np.empty((6, len(rows)), dtype=np.float32)
+        for column, values in zip(mixed, self._vertex_columns, strict=True):
+            np.multiply(values.take(a), u, out=column)
+            column += values.take(b) * v
+            column += values.take(c) * w
+        normal, local = mixed[:3], mixed[3:]
+        scale = 1 / np.maximum(np.sqrt((normal * normal).sum(axis=0)), 1e-9)
+        normal *= np.where((normal * direction).sum(axis=0) > 0, -scale, scale)
+        return Surface(position, normal, local, mesh.material.take(face), mesh.object_id.take(face))
 
 
 @dataclass(frozen=True)
@@ -160,23 +168,25 @@ class Stage:
         self,
         hits: Hits,
         moves: Bool[np.ndarray, " N"],
-        rows: Int32[np.ndarray, " M"],
         origins: Float32[np.ndarray, "N 3"],
         directions: Float32[np.ndarray, "N 3"],
-    ) -> Surface:
-        """The surface where the rays `rows` hit."""
-        mixed = moves[rows]
-        if self.moving is None or not mixed.any():
-            return self.still.surface(hits, rows, origins, directions)
-        still = self.still.surface(hits, rows[~mixed], origins, directions)
-        moving = self.moving.surface(hits, rows[mixed], origins, directions)
-        columns = []
-        for name in ("position", "normal", "local", "material", "object_id"):
-            first, second = getattr(still, name), getattr(moving, name)
-            column = np.empty((len(rows), *first.shape[1:]), dtype=first.dtype)
-            column[~mixed], column[mixed] = first, second
-            columns.append(column)
-        return Surface(*columns)
+    ) -> tuple[Int32[np.ndarray, " M"], Surface]:
+        """The surface where rays hit, and which rays they are, in runs of one material."""
+        found = hits.face >= 0
+        still = self.still.by_material(hits, np.flatnonzero(found & ~moves))
+        surface = self.still.surface(hits, still, origins, directions)
+        if self.moving is None or not moves.any():
+            return still, surface
+        moving = self.moving.by_material(hits, np.flatnonzero(moves))
+        other = self.moving.surface(hits, moving, origins, directions)
+        both = Surface(
+            np.concatenate((surface.position, other.position), axis=1),
+            np.concatenate((surface.normal, other.normal), axis=1),
+            np.concatenate((surface.local, other.local), axis=1),
+            np.concatenate((surface.material, other.material)),
+            np.concatenate((surface.object_id, other.object_id)),
+        )
+        return np.concatenate((still, moving)), both
 
     def blocked(
         self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]
@@ -199,5 +209,6 @@ class Stage:
             if distance <= radius:
                 return np.arange(len(directions), dtype=np.int32)
             cosine = np.sqrt(1 - (radius / distance) ** 2)
-            near |= directions @ (toward / distance).astype(np.float32) > cosine
+            x, y, z = (float(part) for part in toward / distance)
+            near |= directions[:, 0] * x + directions[:, 1] * y + directions[:, 2] * z > cosine
         return np.flatnonzero(near).astype(np.int32)
