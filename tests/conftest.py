@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.small_runs import flags, folder, teacher_weights
+
+__all__ = ["flags", "folder", "nuscenes_root", "teacher_weights"]
+
 # The same examples every time and no time limit: a failure means a bug, never a slow machine.
 settings.register_profile("occfeat", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("occfeat")

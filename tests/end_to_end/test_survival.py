@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
-from tests.end_to_end.conftest import Flags
+from tests.small_runs import Flags
 
 STEPS = ("--optim.epochs", "8", "--augment.bev-flip", "--augment.brightness", "0.2")
 """Twelve steps."""

@@ -67,9 +67,9 @@ def _job(data: Numbers | None = None, **engine: object) -> Job[Tensor]:
 
 
 def _train(path: Path, job: Job[Tensor], *, resume: bool = False, stop_after: int | None = None) -> None:
-    run = Run.open(path, "pretrain", job.engine, fingerprint="f", resume=resume)
-    with run:
-        trainer = Trainer(job, run, Fabric(accelerator="cpu", devices=1), resume=resume)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    with Run.start(path, "pretrain", job.engine, fabric, "f", resume=resume) as run:
+        trainer = Trainer(job, run, fabric, resume=resume)
         if stop_after is not None:
             original = trainer._take_step
 
@@ -166,7 +166,7 @@ def test_gradient_that_is_not_finite__names_the_tensor(tmp_path: Path) -> None:
 
 def test_batch_size__that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     job = _job()
-    run = Run.open(tmp_path / "run", "pretrain", job.engine, fingerprint="f", resume=False)
+    run = Run.create(tmp_path / "run", "pretrain", job.engine, fingerprint="f")
     fabric = Fabric(accelerator="cpu", devices=1)
     optim = job.optim.model_copy(update={"batch_size": 5, "micro_batch_size": 2})
     with run, pytest.raises(SettingsError, match="cannot be split"):

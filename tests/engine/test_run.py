@@ -27,7 +27,7 @@ def _checkpoint(step: int = 3) -> Checkpoint:
 
 
 def _create(path: Path, command: str = "pretrain") -> Run:
-    return Run.open(path, command, EngineConfig(), fingerprint="abc", resume=False)
+    return Run.create(path, command, EngineConfig(), fingerprint="abc")
 
 
 def test_checkpoint__survives_the_round_trip(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_run__refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
 
 def test_run__writes_settings_that_read_back(tmp_path: Path) -> None:
     config = PretrainConfig(data=Path("/data"), out=tmp_path / "run")
-    Run.open(tmp_path / "run", "pretrain", config, fingerprint="abc", resume=False)
+    Run.create(tmp_path / "run", "pretrain", config, fingerprint="abc")
     assert read_settings(tmp_path / "run", PretrainConfig) == config
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["command"] == "pretrain"
@@ -112,7 +112,7 @@ def test_run__writes_settings_that_read_back(tmp_path: Path) -> None:
 
 def test_run__two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     with _create(tmp_path / "run"):
-        again = Run.open(tmp_path / "run", "pretrain", EngineConfig(), fingerprint="abc", resume=True)
+        again = Run.reopen(tmp_path / "run", "pretrain", "abc")
         with pytest.raises(RunError, match="Another process"), again:
             pass
 
@@ -120,11 +120,11 @@ def test_run__two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
 def test_run__resuming_with_another_command_or_data_is_refused(tmp_path: Path) -> None:
     _create(tmp_path / "run")
     with pytest.raises(RunError, match="is a run of `pretrain`"):
-        Run.open(tmp_path / "run", "finetune", EngineConfig(), fingerprint="abc", resume=True)
+        Run.reopen(tmp_path / "run", "finetune", "abc")
     with pytest.raises(RunError, match="have changed"):
-        Run.open(tmp_path / "run", "pretrain", EngineConfig(), fingerprint="other", resume=True)
+        Run.reopen(tmp_path / "run", "pretrain", "other")
     with pytest.raises(RunError, match="not a run folder"):
-        Run.open(tmp_path / "nowhere", "pretrain", EngineConfig(), fingerprint="abc", resume=True)
+        Run.reopen(tmp_path / "nowhere", "pretrain", "abc")
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,8 @@ def test_settings__damaged_files_are_clear_errors(tmp_path: Path, content: str) 
 
 
 def test_settings__yaml_is_plain(tmp_path: Path) -> None:
-    Run.open(
-        tmp_path / "run",
-        "pretrain",
-        PretrainConfig(data=Path("/data"), out=Path("o")),
-        fingerprint="",
-        resume=False,
-    )
+    config = PretrainConfig(data=Path("/data"), out=Path("o"))
+    Run.create(tmp_path / "run", "pretrain", config, fingerprint="")
     text = (tmp_path / "run" / "settings.yaml").read_text()
     assert "!!" not in text
     assert yaml.safe_load(text)["optim"]["epochs"] == 50

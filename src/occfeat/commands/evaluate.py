@@ -9,7 +9,7 @@ from occfeat.config import EvaluateConfig
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.engine.device import choose_device
+from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.export import build_grid, load_model
 from occfeat.engine.run import require_empty
@@ -28,7 +28,8 @@ def evaluate(config: EvaluateConfig) -> RunOutcome:
     card = read_card(run)
     out = config.out or run / f"evaluation-{config.split}"
     require_empty(out, hint="Choose another --out.")
-    model = load_model(run, choose_device(config.engine.device))
+    fabric = build_fabric(config.engine)
+    model = load_model(run, fabric.device)
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
@@ -41,7 +42,10 @@ def evaluate(config: EvaluateConfig) -> RunOutcome:
         split=config.split,
         batch_size=config.batch_size,
         engine=config.engine,
+        fabric=fabric,
     )
+    if not fabric.is_global_zero:
+        return RunOutcome("", path=out, metrics=evaluation.metrics)
     evaluation.write(out / "results.json")
     shown = np.unique(np.linspace(0, len(rows) - 1, PICTURES).astype(np.int64))
     draw_predictions(out, model.segmenter, key_frames, rows[shown])

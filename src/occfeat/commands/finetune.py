@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from occfeat.card import ModelCard, read_card, run_folder
@@ -20,7 +21,7 @@ from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.export import build_grid, load_student_weights, write_model
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
-from occfeat.engine.run import Run, read_settings
+from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.errors import WeightsError
 from occfeat.models.student import build_student
 from occfeat.report.figures import draw_curves
@@ -28,6 +29,9 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 
 logger = logging.getLogger(__name__)
+
+PICTURES = 4
+"""Key frames whose prediction is drawn at the end."""
 
 
 def finetune(config: FinetuneConfig) -> RunOutcome:
@@ -56,21 +60,28 @@ def _finetune(config: FinetuneConfig, *, resume: bool) -> RunOutcome:
     )
     val_rows = None if config.val_split is None else index.rows(config.val_split)
     fabric = build_fabric(config.engine)
-    run = Run.open(config.out, "finetune", config, fingerprint=index.fingerprint, resume=resume)
+    if fabric.is_global_zero and not resume:
+        require_free(config.out, "finetune")
     for checked in (rows, val_rows):
         if checked is not None:
             allowed = config.engine.max_broken
             quick_check(index, checked, view=config.view, needs_lidar=False, allowed=allowed)
     network = _build(config)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
-    with run:
-        write_tokens(run.path / "label_tokens.txt", [index.token(row) for row in rows])
+    with Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run:
+        if run.writes:
+            write_tokens(run.path / "label_tokens.txt", [index.token(row) for row in rows])
         fit(job, run, fabric, resume=resume)
-        metrics = last_row(run.metrics_file)
-        if fabric.is_global_zero:
+        if run.writes:
             write_model(run.path, network.segmenter, _card(config))
             draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
-            metrics = _evaluate(config, run, index, network.segmenter, rows, val_rows, metrics)
+            key_frames = _key_frames(config, index, learn=False)
+            shown = rows if val_rows is None else val_rows
+            draw_predictions(run.pictures, network.segmenter, key_frames, shown[:PICTURES])
+        if val_rows is None:
+            metrics = last_row(run.metrics_file)
+        else:
+            metrics = _evaluate(config, run, index, network.segmenter, val_rows, fabric)
     return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
 
 
@@ -79,26 +90,22 @@ def _evaluate(
     run: Run,
     index: Index,
     segmenter: Segmenter,
-    rows: NDArray[np.int64],
-    val_rows: NDArray[np.int64] | None,
-    metrics: dict[str, float],
+    val_rows: NDArray[np.int64],
+    fabric: Fabric,
 ) -> dict[str, float]:
-    """Figures of the validation split, or of the last steps where there is none; and pictures."""
-    key_frames = _key_frames(config, index, learn=False)
-    shown = rows if val_rows is None else val_rows
-    draw_predictions(run.pictures, segmenter, key_frames, shown[:4])
-    if val_rows is None or config.val_split is None:
-        return metrics
+    """Figures of the validation split."""
     evaluation = evaluate_segmenter(
         segmenter,
         config.classes,
-        key_frames,
+        _key_frames(config, index, learn=False),
         val_rows,
-        split=config.val_split,
+        split=str(config.val_split),
         batch_size=config.optim.micro_batch_size or config.optim.batch_size,
         engine=config.engine,
+        fabric=fabric,
     )
-    evaluation.write(run.path / f"evaluation-{config.val_split}" / "results.json")
+    if run.writes:
+        evaluation.write(run.path / f"evaluation-{config.val_split}" / "results.json")
     return evaluation.metrics
 
 

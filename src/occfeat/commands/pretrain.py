@@ -16,7 +16,7 @@ from occfeat.engine.device import build_fabric
 from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
-from occfeat.engine.run import Run, read_settings
+from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
 from occfeat.models.teacher import Teacher, build_teacher
@@ -47,7 +47,8 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
     index = Index.open(config.source)
     rows = index.rows(config.split)
     fabric = build_fabric(config.engine)
-    run = Run.open(config.out, "pretrain", config, fingerprint=index.fingerprint, resume=resume)
+    if fabric.is_global_zero and not resume:
+        require_free(config.out, "pretrain")
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
     network, teacher = _build(config, grid)
     maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
@@ -61,9 +62,9 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
         points=True,
     )
     job = Job(network, maker, key_frames, rows, config.optim, config.engine)
-    with run:
+    with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
         fit(job, run, fabric, resume=resume)
-        if fabric.is_global_zero:
+        if run.writes:
             card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
             write_model(run.path, network, card, only="student.")
             _draw(job, run, fabric, grid)

@@ -1,5 +1,6 @@
 """Where and how precisely to compute."""
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -37,6 +38,8 @@ def build_fabric(engine: EngineConfig) -> Fabric:
     accelerator = choose_device(engine.device).type
     fabric = Fabric(accelerator=accelerator, devices=engine.devices, precision="32-true")
     fabric.launch()
+    if not fabric.is_global_zero:
+        logging.getLogger("occfeat").setLevel(logging.WARNING)  # say things once
     return fabric
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -54,16 +55,19 @@ def evaluate_segmenter(
     split: str,
     batch_size: int,
     engine: EngineConfig,
+    fabric: Fabric,
 ) -> Evaluation:
     """IoU of a segmenter over key frames, which must carry labels of the same classes.
+
+    Several processes share the key frames and add up their counts: the figures do not depend on how many.
 
     Raises:
         TrainingError: More key frames are broken than `engine.max_broken`.
     """
-    device = next(segmenter.parameters()).device
-    segmenter.eval()
+    device = fabric.device
+    segmenter.to(device).eval()
     iou = BevIou(classes).to(device)
-    batches = in_order(rows, batch_size)
+    batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = build_loader(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []
     for loaded in track(loader, f"evaluate on {split}", total=len(batches), console=Console(stderr=True)):
@@ -77,4 +81,6 @@ def evaluate_segmenter(
         with autocast(device, engine.precision):
             logits = segmenter(batch.images, batch.cameras)
         iou.update(logits > 0, labels_of(batch))
-    return Evaluation(split, len(rows) - len(broken), len(broken), 0.5, iou.compute())
+    everywhere = fabric.all_reduce(torch.tensor(len(broken), device=device), reduce_op="sum")
+    skipped = int(torch.as_tensor(everywhere))
+    return Evaluation(split, len(rows) - skipped, skipped, 0.5, iou.compute())

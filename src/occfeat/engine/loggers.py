@@ -19,23 +19,26 @@ class MetricsLog:
     """Appends rows of figures to `metrics.jsonl`, and to TensorBoard if that is installed.
 
     Args:
-        file: The JSONL file.
+        file: The JSONL file. None writes nothing: only the first of several processes writes.
         keep_bytes: On resuming: size the file had at the checkpoint; what came later is cut off.
         step: Step the run goes on from.
     """
 
-    def __init__(self, file: Path, *, keep_bytes: int = 0, step: int = 0) -> None:
-        self._file = file.open("ab")
-        self._file.truncate(keep_bytes)
-        self._board = _tensorboard(file.parent / "tensorboard", step)
+    def __init__(self, file: Path | None, *, keep_bytes: int = 0, step: int = 0) -> None:
+        self._file = file.open("ab") if file else None
+        self._board = _tensorboard(file.parent / "tensorboard", step) if file else None
+        if self._file is not None:
+            self._file.truncate(keep_bytes)
 
     @property
     def size_bytes(self) -> int:
         """Size of the JSONL file."""
-        return os.fstat(self._file.fileno()).st_size
+        return os.fstat(self._file.fileno()).st_size if self._file else 0
 
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Add one row; a figure that is not finite is written as null."""
+        if self._file is None:
+            return
         row: dict[str, float | int | None] = {"step": step}
         row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
         self._file.write(json.dumps(row).encode() + b"\n")
@@ -46,7 +49,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Write out what is pending."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

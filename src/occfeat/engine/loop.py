@@ -5,6 +5,7 @@ run can be killed and continued with the same result to the last bit.
 """
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,10 +81,10 @@ class Trainer(Generic[Target]):
         saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
         self.step = saved.step if saved else 0
         self.broken = saved.broken if saved else 0
-        self.window = Window(saved.pending if saved else None)
+        self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
-        keep_bytes = saved.metrics_bytes if saved else 0
-        self.metrics = MetricsLog(run.metrics_file, keep_bytes=keep_bytes, step=self.step)
+        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
+        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step)
         if saved:
             self._restore(saved)
 
@@ -98,11 +99,14 @@ class Trainer(Generic[Target]):
                 while self.step < self.steps:
                     self._take_step(batches)
                     progress.advance(self.step, self._log())
-                    if stop.signal or time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes:
+                    stopping = self._anywhere(stop.signal is not None)
+                    due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
+                    if stopping or self._anywhere(due):
                         self._save()
                         saved_at = time.monotonic()
-                    if stop.signal:
-                        raise Interrupted(self._how_to_go_on(stop.signal.name))
+                    if stopping:
+                        raise Interrupted(self._how_to_go_on(stop.signal))
+            self._share_buffers()
             self._save()
         finally:
             progress.close()
@@ -157,6 +161,9 @@ class Trainer(Generic[Target]):
                 first=[key_frame.message for key_frame in loaded.broken],
                 hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`.",
             )
+        if loaded.batch is None and self.fabric.world_size > 1:
+            hint = "Repair them, or train in one process, which can skip a whole batch."
+            raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
         return loaded.batch
 
     def _clip(self, tokens: list[str]) -> None:
@@ -206,13 +213,14 @@ class Trainer(Generic[Target]):
         return iter(build_loader(self.job.key_frames, order, self.job.engine, pin=pin))
 
     def _save(self) -> None:
-        if self.fabric.is_global_zero:
+        pending = self.window.pending(self.fabric)
+        if self.run.writes:
             checkpoint = Checkpoint(
                 step=self.step,
                 network=self.job.network.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 random_state=torch.get_rng_state(),
-                pending=self.window.pending(),
+                pending=pending,
                 metrics_bytes=self.metrics.size_bytes,
                 broken=self.broken,
             )
@@ -225,9 +233,23 @@ class Trainer(Generic[Target]):
         torch.set_rng_state(saved.random_state)
         logger.info("going on after step %d of %d", self.step, self.steps)
 
-    def _how_to_go_on(self, reason: str) -> str:
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's running statistics, which each saw its own batches for."""
+        if self.fabric.world_size > 1:
+            for buffer in self.job.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def _anywhere(self, wish: bool) -> bool:
+        """Whether any process wants something: all of them must save and stop after the same step."""
+        if self.fabric.world_size == 1:
+            return wish
+        wishes = self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum")
+        return bool(wishes)
+
+    def _how_to_go_on(self, reason: signal.Signals | None) -> str:
+        why = reason.name if reason else "Another process stopped"
         return (
-            f"{reason}: saved after step {self.step} of {self.steps}. "
+            f"{why}: saved after step {self.step} of {self.steps}. "
             f"Go on with: occfeat {self.run.command} --resume {self.run.path}"
         )
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 import yaml
 from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from occfeat.config import Strict
@@ -34,21 +35,30 @@ class Run:
     Args:
         path: The folder.
         command: Name of the command the run belongs to.
+        writes: False in all but the first of several processes: they only know the folder.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, *, writes: bool = True) -> None:
         self.path = path
         self.command = command
+        self.writes = writes
         self._lock = FileLock(path / ".lock")
         self._log = logging.FileHandler(path / "log.txt", delay=True)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     @classmethod
-    def open(cls, path: Path, command: str, config: Strict, *, fingerprint: str, resume: bool) -> "Run":
-        """Create a run, or reopen an interrupted one."""
-        if resume:
-            return cls.reopen(path, command, fingerprint)
-        return cls.create(path, command, config, fingerprint=fingerprint)
+    def start(
+        cls, path: Path, command: str, config: Strict, fabric: Fabric, fingerprint: str, *, resume: bool
+    ) -> "Run":
+        """Create a run, or reopen an interrupted one, in the first process; the others wait for it."""
+        if not fabric.is_global_zero:
+            run = cls(path, command, writes=False)
+        elif resume:
+            run = cls.reopen(path, command, fingerprint)
+        else:
+            run = cls.create(path, command, config, fingerprint=fingerprint)
+        fabric.barrier()
+        return run
 
     @classmethod
     def create(cls, path: Path, command: str, config: Strict, *, fingerprint: str) -> "Run":
@@ -57,10 +67,7 @@ class Run:
         Raises:
             RunError: The folder holds something already, or cannot be written.
         """
-        require_empty(
-            path,
-            hint=f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out.",
-        )
+        require_free(path, command)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -95,6 +102,8 @@ class Run:
         return cls(path, command)
 
     def __enter__(self) -> "Run":
+        if not self.writes:
+            return self
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -106,6 +115,8 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.writes:
+            return
         logging.getLogger("occfeat").removeHandler(self._log)
         self._log.close()
         self._lock.release()
@@ -166,6 +177,16 @@ def read_environment(path: Path) -> dict[str, Any]:
     if not isinstance(environment, dict):
         raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
     return environment
+
+
+def require_free(path: Path, command: str) -> None:
+    """Refuse to start a run in a folder that holds something.
+
+    Raises:
+        RunError: It does; the hint names the two ways out.
+    """
+    way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`"
+    require_empty(path, hint=f"{way_on}, or choose another --out.")
 
 
 def require_empty(path: Path, *, hint: str) -> None:

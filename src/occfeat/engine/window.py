@@ -36,21 +36,17 @@ class Window:
                 denominator + float(ratio.denominator),
             )
 
-    def pending(self) -> dict[str, tuple[float, float]]:
-        """Sums so far, as plain numbers for a checkpoint."""
-        return dict(self._sums)
+    def pending(self, fabric: Fabric) -> dict[str, tuple[float, float]]:
+        """Sums so far over all processes, as plain numbers for a checkpoint."""
+        if fabric.world_size == 1 or not self._sums:
+            return dict(self._sums)
+        sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=fabric.device)
+        pooled = torch.as_tensor(fabric.all_reduce(sums, reduce_op="sum")).tolist()
+        return {name: (row[0], row[1]) for name, row in zip(self._sums, pooled, strict=True)}
 
     def figures(self, fabric: Fabric) -> dict[str, float]:
-        """Pooled figures over all processes, and the share of time of each stage."""
+        """Figures pooled over all processes, and the share of time of each stage in this one."""
         total = sum(self._seconds.values()) or 1.0
         shares = {f"time/{stage}": seconds / total for stage, seconds in self._seconds.items()}
-        return {name: _pooled(sums, fabric) for name, sums in self._sums.items()} | shares
-
-
-def _pooled(sums: tuple[float, float], fabric: Fabric) -> float:
-    if fabric.world_size > 1:
-        reduced = fabric.all_reduce(
-            torch.tensor(sums, dtype=torch.float64, device=fabric.device), reduce_op="sum"
-        )
-        sums = (float(reduced[0]), float(reduced[1]))
-    return sums[0] / sums[1] if sums[1] else float("nan")
+        pooled = self.pending(fabric).items()
+        return {name: over / under if under else float("nan") for name, (over, under) in pooled} | shares
