@@ -99,6 +99,8 @@ def check(
         _check_needed_tables(root / version, findings, error)
         return Report(root, version, split, 0, 0, 0, findings.problems(root, version))
     rows = index.rows(split)
+    if len(rows) == 0:
+        findings.add("no key frames", f"{version}/sample.json lists none")
     for kind, count, examples in index.metadata.loose_faults:
         findings.add_many(kind, count, examples)
     if not with_lidar(index, rows).any():  # a set without LiDAR is a set of its own kind, see the notes

@@ -25,6 +25,7 @@ _HINTS = {
     "image of another size": "The tables belong to other images: extract {version}_meta and the camera "
     "archives ({camera}) again.",
     "duplicate record": "Remove one of them, or extract {version}_meta again.",
+    "no key frames": "Give another version, or extract {version}_meta again.",
     "no sensor": "These key frames are of no use; leave them out of the splits.",
     "no LiDAR record": "These key frames cannot be used for pretraining.",
 }

@@ -6,8 +6,9 @@ opens an index stays small.
 """
 
 import logging
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -125,9 +126,9 @@ class Index:
         first: ndarray = np.searchsorted(scene, scene[rows])
         return first
 
-    def token(self, row: int) -> str:
+    def token(self, row: SupportsIndex) -> str:
         """Token of a key frame."""
-        return str(self._table["token"][int(row)])
+        return str(self._table["token"][index(row)])
 
     def row_of(self, token: str) -> int:
         """Row of a key frame.
@@ -140,7 +141,7 @@ class Index:
             raise DatasetError(f"There is no key frame {token!r} in {self.root / self.version}.")
         return int(row)
 
-    def has_lidar_file(self, row: int) -> bool:
+    def has_lidar_file(self, row: SupportsIndex) -> bool:
         """Whether a key frame has a LiDAR record, and its file is there."""
         sweeps = self.key_frame(row).sweeps
         try:
@@ -150,13 +151,14 @@ class Index:
 
     def column(self, name: str) -> pa.Array:
         """A column of the memory-mapped table, see `arrow.assemble`."""
-        return self._table[name].chunk(0)
+        chunks = self._table[name]
+        return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
 
-    def faults_of(self, row: int) -> list[tuple[str, str]]:
+    def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
         """(kind, message) of everything that is wrong with a key frame in the tables."""
-        return [(fault["kind"], fault["message"]) for fault in self.column("faults")[row].as_py()]
+        return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]
 
-    def key_frame(self, row: int, *, sweeps: int = 1) -> "KeyFrame":
+    def key_frame(self, row: SupportsIndex, *, sweeps: int = 1) -> "KeyFrame":
         """Everything the tables say about a key frame.
 
         Args:
@@ -166,6 +168,7 @@ class Index:
         Raises:
             KeyFrameError: The tables hold something impossible about it.
         """
+        row = index(row)
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} key frames")
         if faults := self.faults_of(row):
@@ -185,7 +188,7 @@ class Index:
 
 
 def _reopen(file: Path, root: Path, version: str, fingerprint: str) -> Index:
-    index = Index(file, root, version)
-    if index.fingerprint != fingerprint:
+    opened = Index(file, root, version)
+    if opened.fingerprint != fingerprint:
         raise DatasetError(f"The index {file} was built anew while it was in use.", hint="Start again.")
-    return index
+    return opened

@@ -23,7 +23,8 @@ CLASSES = {"vehicle": "vehicle.", "pedestrian": "human.pedestrian"}
 """What the category names of each class begin with."""
 
 _FAR_CELLS = 8192
-"""cv2 counts in fixed point and overflows on polygons that reach much farther out than this."""
+"""cv2 counts in fixed point and overflows on polygons that reach much farther out than this; larger grids
+reach farther, as far as they must."""
 
 
 def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
@@ -34,9 +35,10 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
     mask = np.zeros(grid.shape, dtype=np.uint8)
     corners = footprints_ego.detach().cpu().double().numpy()
     cells = (corners - np.array(grid.lower_m)) / np.array(grid.cell_m)
+    reach = float(max(_FAR_CELLS, 2 * max(grid.shape)))
     for polygon in cells[np.isfinite(cells).all(axis=(1, 2))]:
-        if np.abs(polygon).max() > _FAR_CELLS:
-            polygon = _clip(polygon, _FAR_CELLS)
+        if np.abs(polygon).max() > reach:
+            polygon = _clip(polygon, reach)
         if len(polygon):
             # cv2's first coordinate is the column, here y
             cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)[:, ::-1]], 1)
@@ -83,6 +85,7 @@ def _prefix(name: str) -> str:
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
     """Part of a convex polygon with both coordinates between -reach and reach (Sutherland-Hodgman)."""
+    polygon = polygon.clip(-1e12, 1e12)  # where floats can still tell cells apart
     for axis in (0, 1):
         for sign in (1.0, -1.0):
             if len(polygon) == 0:

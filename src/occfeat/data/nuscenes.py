@@ -50,7 +50,7 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
     rig = read_rig(tables)
     samples = _read_samples(tables, faults)
     shots = _read_shots(tables, rig, samples, faults)
-    shots = _with_poses(shots, tables, faults)
+    shots = _with_poses(shots, tables, rig, faults)
     boxes, categories = _read_boxes(tables, samples, faults)
     return assemble(
         Joined(
@@ -121,7 +121,9 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
         }
     )
-    return table.filter(pa.array(~bad))
+    # an image stays, so that its file is checked too; its key frame cannot be read anyway
+    is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
+    return table.filter(pa.array(~bad | is_image))
 
 
 def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
@@ -130,7 +132,7 @@ def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
     return np.array([size if type(size) is int and 0 < size < 2**31 else 0 for size in sizes], dtype=np.int64)
 
 
-def _with_poses(shots: pa.Table, tables: Tables, faults: Faults) -> pa.Table:
+def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa.Table:
     """Add the ego pose of each shot; those without a usable one become faults."""
     wanted: dict[str, int] = {}
     tokens = shots["ego_pose_token"].to_pylist()
@@ -146,7 +148,8 @@ def _with_poses(shots: pa.Table, tables: Tables, faults: Faults) -> pa.Table:
         )
         faults.add(int(row[i]), fault)
     shots = shots.drop_columns("ego_pose_token").append_column("pose", _fixed(pose[number]))
-    return shots.filter(pa.array(usable))
+    is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
+    return shots.filter(pa.array(usable | is_image))
 
 
 def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray, "n 7"], ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.source import Fault, Tables, dangling, is_pose
@@ -20,13 +20,13 @@ OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
 
 @dataclass(frozen=True)
 class Rig:
-    """Calibrated sensors. The last entry of `kind` and `camera` stands for a token that does not exist."""
+    """Calibrated sensors; `kind` and `camera` have one entry more, for a token that does not exist."""
 
     position: dict[str, int]
     """Where each token is in the arrays below."""
     tokens: list[str]
-    kind: Int64[ndarray, " n+1"]
-    camera: Int64[ndarray, " n+1"]
+    kind: Int64[ndarray, " m"]
+    camera: Int64[ndarray, " m"]
     """Number of the camera in `channels`; -1 for other sensors."""
     channels: tuple[str, ...]
     """Camera names, front first and then clockwise."""
@@ -96,7 +96,7 @@ def _is_pinhole(intrinsics: Float64[ndarray, " 9"]) -> bool:
 
 
 def _clockwise(
-    cameras: list[str], pose: Float64[ndarray, "n 7"], usable: ndarray[Any, Any]
+    cameras: list[str], pose: Float64[ndarray, "n 7"], usable: Bool[ndarray, " n"]
 ) -> tuple[str, ...]:
     """Camera names ordered by where they look, front first and then clockwise; the unusable last."""
     axes: dict[str, complex] = {}

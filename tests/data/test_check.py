@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+
+from occfeat.config import DataConfig, ViewConfig
+from occfeat.data import check as checking
+from occfeat.data.check import Report, check, quick_check
+from occfeat.data.files import image_files, lidar_files
+from occfeat.data.index import Index
+from occfeat.errors import DatasetError, SettingsError
+from tests.nuscenes_folder import build_nuscenes_folder, edit_table
+
+
+def found(report: Report) -> dict[str, int]:
+    return {problem.kind: problem.count for problem in report.problems}
+
+
+def test_check__content(folder: Path) -> None:
+    report = check(DataConfig(root=folder))
+    assert found(report) == {}
+    assert (report.key_frames, report.complete, report.decoded) == (6, 6, 6)
+    assert report.text().endswith("Nothing is wrong.")
+
+
+def test_check__a_split(folder: Path, index: Index) -> None:
+    (folder / index.key_frame(5).cameras[0].path).unlink()
+    assert found(check(DataConfig(root=folder), "mini_train")) == {}
+    report = check(DataConfig(root=folder), "mini_val")
+    assert found(report) == {"missing image": 1}
+    assert (report.key_frames, report.complete) == (3, 2)
+    with pytest.raises(SettingsError):
+        check(DataConfig(root=folder), "test")
+
+
+def test_check__without_lidar(tmp_path: Path) -> None:
+    """A set without a LiDAR is a set of its own kind; one that lacks single records is incomplete."""
+    report = check(DataConfig(root=build_nuscenes_folder(tmp_path, lidar=False)))
+    assert found(report) == {}
+    assert "pretraining is not" in report.notes[0]
+
+
+def test_check__some_lidar_records_missing(folder: Path) -> None:
+    edit_table(
+        folder,
+        "sample_data",
+        lambda records: records.remove(next(one for one in records if "samples/LIDAR" in one["filename"])),
+    )
+    assert found(check(DataConfig(root=folder))) == {"no LiDAR record": 1}
+    assert found(check(DataConfig(root=folder), needs={"cameras"})) == {}
+
+
+def test_check__some_cameras_missing_is_a_note(folder: Path) -> None:
+    edit_table(
+        folder,
+        "sample_data",
+        lambda records: records.remove(next(one for one in records if "CAM_BACK" in one["filename"])),
+    )
+    report = check(DataConfig(root=folder))
+    assert found(report) == {}
+    assert report.notes == ("1 key frames lack records of some of the 6 cameras.",)
+
+
+def test_check__decodes_some_or_all(folder: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage inside a file shows when it is decoded; a cut end shows always."""
+    monkeypatch.setattr(checking, "DECODED_KEY_FRAMES", 2)
+    lidar = folder / index.key_frame(2).sweeps[0].path
+    lidar.write_bytes(b"\xff" * lidar.stat().st_size)
+    image = folder / index.key_frame(3).cameras[0].path
+    image.write_bytes(image.read_bytes()[:-40])
+    assert found(check(DataConfig(root=folder))) == {"damaged image": 1}
+    assert found(check(DataConfig(root=folder), decode=True)) == {"damaged image": 1, "damaged LiDAR file": 1}
+
+
+def test_check__many_problems_are_counted_and_cut(folder: Path) -> None:
+    for path in (folder / "samples" / "LIDAR_TOP").iterdir():
+        path.unlink()
+    (problem,) = check(DataConfig(root=folder)).problems
+    assert (problem.kind, problem.count, len(problem.first)) == ("missing LiDAR file", 6, 5)
+    text = check(DataConfig(root=folder)).text()
+    assert "6 x missing LiDAR file" in text
+    assert "... and 1 more" in text
+    assert "Extract the LiDAR archives" in text
+
+
+def test_files__equal_the_key_frames(index: Index) -> None:
+    rows = index.rows("mini_val")[::-1]
+    records = [index.key_frame(row, sweeps=5) for row in rows]
+    assert [file.token for file in image_files(index, rows, index.channels)] == [
+        camera.token for record in records for camera in record.cameras
+    ]
+    front = list(image_files(index, rows, ("CAM_FRONT",)))
+    assert [file.path for file in front] == [record.cameras[0].path for record in records]
+    assert front[0].size == (90, 160)
+    assert [file.token for file in lidar_files(index, rows, 5)] == [
+        sweep.token for record in records for sweep in reversed(record.sweeps)
+    ]
+
+
+def test_quick_check(folder: Path, index: Index, caplog: pytest.LogCaptureFixture) -> None:
+    rows, view = index.rows("all"), ViewConfig()
+    quick_check(index, rows, view=view, needs_lidar=True)
+    (folder / index.key_frame(0).sweeps[0].path).unlink()
+    (folder / index.key_frame(1).cameras[3].path).unlink()
+    with pytest.raises(DatasetError, match="2 of 6 key frames") as caught:
+        quick_check(index, rows, view=view, needs_lidar=True)
+    assert index.key_frame(0).sweeps[0].path in str(caught.value)
+    assert index.key_frame(0).sweeps[0].token in str(caught.value)
+    with pytest.raises(DatasetError, match="1 of 6 key frames"):
+        quick_check(index, rows, view=view, needs_lidar=False)
+    quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
+    quick_check(index, rows[2:], view=view, needs_lidar=True)
+    quick_check(index, rows, view=view, needs_lidar=True, allowed=2)
+    assert "2 of 6 key frames" in caplog.text
+
+
+def test_quick_check__earlier_sweeps(folder: Path, index: Index) -> None:
+    (folder / index.key_frame(1, sweeps=2).sweeps[1].path).unlink()
+    rows = index.rows("all")
+    quick_check(index, rows, view=ViewConfig(), needs_lidar=True)
+    with pytest.raises(DatasetError, match="1 of 6"):
+        quick_check(index, rows, view=ViewConfig(sweeps=2), needs_lidar=True)
+
+
+def test_quick_check__no_lidar_at_all(tmp_path: Path) -> None:
+    index = Index.open(DataConfig(root=build_nuscenes_folder(tmp_path, lidar=False)))
+    quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=False)
+    with pytest.raises(DatasetError, match="6 of 6"):
+        quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=True)
+
+
+@pytest.mark.data
+def test_check__real_key_frames(nuscenes_root: Path) -> None:
+    report = check(DataConfig(root=nuscenes_root), decode=True)
+    assert found(report) == {"missing LiDAR file": 2}
+    assert (report.key_frames, report.complete) == (3, 1)

@@ -1,0 +1,269 @@
+import gc
+import math
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from occfeat.config import AugmentConfig, DataConfig, ViewConfig
+from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, Loaded, collate_key_frames
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample
+from occfeat.errors import SettingsError
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert, transform_points
+from occfeat.geometry.grid import VoxelGrid
+from tests.data.test_augment import EVERYTHING
+from tests.nuscenes_folder import CHANNELS, edit_table
+
+GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
+VIEW = ViewConfig(image_size=(45, 80))
+CLASSES = ("vehicle", "pedestrian")
+
+
+def key_frames(index: Index, view: ViewConfig = VIEW, augment: AugmentConfig | None = None) -> KeyFrames:
+    return KeyFrames(
+        index, view, grid=GRID, augment=augment, teacher_size=(56, 98), points=True, classes=CLASSES
+    )
+
+
+def read(data: KeyFrames, row: int = 0, epoch: int = 0) -> Sample:
+    sample = data[Draw(row, epoch)]
+    assert isinstance(sample, Sample), sample
+    return sample
+
+
+def test_getitem(index: Index) -> None:
+    sample = read(key_frames(index), 2)
+    record = index.key_frame(2)
+    assert sample.token == index.token(2)
+    assert sample.images.shape == (6, 3, 45, 80)
+    assert sample.teacher_images is not None
+    assert sample.teacher_images.shape == (6, 3, 56, 98)
+    assert sample.cameras.present.all()
+    expected = record.cameras[1].intrinsics * torch.tensor([[0.5], [0.5], [1]])
+    torch.testing.assert_close(sample.cameras.intrinsics[1].double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        sample.cameras.ego_from_camera[1].double(),
+        record.cameras[1].lidar_ego_from_camera,
+        rtol=1e-6,
+        atol=1e-6,
+    )
+    assert sample.labels is not None
+    assert sample.labels.target.shape == (2, 200, 200)
+    assert sample.labels.target[0].sum() > 100
+    assert sample.points_ego is not None
+    assert len(sample.points_ego) == 2320
+
+
+def test_getitem__parts_nobody_asked_for(index: Index) -> None:
+    sample = read(KeyFrames(index, VIEW, grid=GRID, augment=None))
+    assert sample.teacher_images is sample.teacher_cameras is sample.points_ego is sample.labels is None
+
+
+def test_getitem__uncompensated(index: Index) -> None:
+    sample = read(key_frames(index, ViewConfig(image_size=(45, 80), compensate_ego_motion=False)))
+    calibration = torch.stack([camera.camera_ego_from_camera for camera in index.key_frame(0).cameras])
+    torch.testing.assert_close(sample.cameras.ego_from_camera.double(), calibration, rtol=1e-6, atol=1e-6)
+
+
+def test_getitem__chosen_cameras(index: Index) -> None:
+    view = ViewConfig(image_size=(45, 80), cameras=("CAM_BACK", "CAM_FRONT"))
+    sample, whole = read(key_frames(index, view)), read(key_frames(index))
+    assert torch.equal(sample.images, whole.images[[3, 0]])
+    with pytest.raises(SettingsError, match="no camera CAM_TOP"):
+        key_frames(index, ViewConfig(cameras=("CAM_TOP",)))
+
+
+def test_getitem__missing_camera(folder: Path) -> None:
+    edit_table(
+        folder,
+        "sample_data",
+        lambda records: records.remove(next(one for one in records if "CAM_BACK_LEFT" in one["filename"])),
+    )
+    sample = read(key_frames(Index.open(DataConfig(root=folder))))
+    assert sample.cameras.present.tolist() == [channel != "CAM_BACK_LEFT" for channel in CHANNELS]
+    assert not sample.images[4].any()
+    assert sample.images[3].any()
+
+
+@pytest.mark.parametrize("augment", [None, EVERYTHING])
+def test_getitem__any_image_size(folder: Path, augment: AugmentConfig | None) -> None:
+    index = Index.open(DataConfig(root=folder))
+    for size in ((64, 64), (90, 160), (200, 120)):
+        assert read(key_frames(index, ViewConfig(image_size=size), augment)).images.shape == (6, 3, *size)
+
+
+def paint_points(index: Index, row: int) -> torch.Tensor:
+    """Replace the images of a key frame by soft spots where one 3-D point per camera is seen."""
+    record = index.key_frame(row)
+    points = []
+    for i, camera in enumerate(record.cameras):
+        forward = torch.tensor([[0.3 * (i - 2), 0.2, 8.0 + i]], dtype=torch.float64)
+        pixel, _ = project(camera.intrinsics, forward)
+        rows, columns = torch.meshgrid(torch.arange(90) + 0.5, torch.arange(160) + 0.5, indexing="ij")
+        distance = (columns - pixel[0, 0]) ** 2 + (rows - pixel[0, 1]) ** 2
+        light = (255 * torch.exp(-distance / (2 * 4.0**2))).round().to(torch.uint8)
+        Image.fromarray(light.numpy()).convert("RGB").save(index.root / camera.path, quality=98)
+        points.append(transform_points(camera.lidar_ego_from_camera, forward)[0])
+    return torch.stack(points)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        None,
+        AugmentConfig(image_flip=True),
+        AugmentConfig(scale=(0.8, 1.2), shift=0.1),
+        AugmentConfig(image_rotation_deg=10),
+        AugmentConfig(bev_rotation_deg=180, bev_flip=True),
+        EVERYTHING,
+    ],
+)
+def test_getitem__points_stay_under_their_pixels(index: Index, augment: AugmentConfig | None) -> None:
+    """Whatever is done to images and ego frame, a point is seen where its light is; for the teacher too."""
+    points_ego = paint_points(index, 0)
+    data = key_frames(index, augment=augment)
+    for epoch in range(3):
+        sample = read(data, 0, epoch)
+        moved = points_ego @ data_change(data, epoch)[:3, :3].T
+        assert sample.teacher_images is not None
+        assert sample.teacher_cameras is not None
+        for images, cameras in (
+            (sample.images, sample.cameras),
+            (sample.teacher_images, sample.teacher_cameras),
+        ):
+            for i in range(6):
+                seen = transform_points(invert(cameras.ego_from_camera[i].double()), moved[i : i + 1])
+                pixel, depth_m = project(cameras.intrinsics[i].double(), seen)
+                if not visible_in(tuple(s - 12 for s in cameras.image_size), pixel - 6, depth_m).item():
+                    continue
+                light = images[i].float().mean(0).clamp(min=12) - 12
+                rows = (light.sum(1) * (torch.arange(light.shape[0]) + 0.5)).sum() / light.sum()
+                columns = (light.sum(0) * (torch.arange(light.shape[1]) + 0.5)).sum() / light.sum()
+                assert (columns.item(), rows.item()) == pytest.approx(pixel[0].tolist(), abs=0.3)
+
+
+def data_change(data: KeyFrames, epoch: int) -> torch.Tensor:
+    from occfeat.data.augment import draw_change
+
+    return draw_change(data.augment, 6, seed=data.seed, epoch=epoch, row=0).new_ego_from_ego
+
+
+def test_getitem__bev_change_moves_points_and_labels_together(index: Index) -> None:
+    """LiDAR returns inside vehicles stay on cells labelled vehicle."""
+    for epoch in range(4):
+        sample = read(key_frames(index, augment=EVERYTHING), 1, epoch)
+        boxes = index.key_frame(1).boxes
+        assert sample.points_ego is not None
+        assert sample.labels is not None
+        first = 2000
+        for i, category in enumerate(boxes.category):
+            points = sample.points_ego[first + 40 * i : first + 40 * (i + 1)]
+            cell, inside = GRID.cell_index(points)
+            if category.startswith("vehicle."):
+                assert sample.labels.target[0][cell[inside, 0], cell[inside, 1]].float().mean() > 0.8
+
+
+def test_getitem__teacher_sees_the_unaugmented_image(index: Index) -> None:
+    plain, changed = read(key_frames(index)), read(key_frames(index, augment=EVERYTHING))
+    assert plain.teacher_images is not None
+    assert changed.teacher_images is not None
+    assert torch.equal(plain.teacher_images, changed.teacher_images)
+    assert not torch.equal(plain.images, changed.images)
+
+
+def test_getitem__same_draw_same_sample(index: Index) -> None:
+    one, two = (read(key_frames(index, augment=EVERYTHING), 3, 5) for _ in range(2))
+    assert torch.equal(one.images, two.images)
+    assert not torch.equal(one.images, read(key_frames(index, augment=EVERYTHING), 3, 6).images)
+
+
+def test_getitem__broken(folder: Path, index: Index) -> None:
+    record = index.key_frame(1)
+    (folder / record.cameras[2].path).unlink()
+    broken = key_frames(index)[Draw(1, 0)]
+    assert isinstance(broken, BrokenKeyFrame)
+    assert broken.token == record.token
+    assert record.token in broken.message
+    assert record.cameras[2].path in broken.message
+
+
+def test_getitem__without_lidar(folder: Path) -> None:
+    edit_table(
+        folder,
+        "sample_data",
+        lambda records: records.remove(next(one for one in records if "samples/LIDAR" in one["filename"])),
+    )
+    index = Index.open(DataConfig(root=folder))
+    broken = key_frames(index)[Draw(0, 0)]
+    assert isinstance(broken, BrokenKeyFrame)
+    assert "no LiDAR record" in broken.message
+    assert isinstance(KeyFrames(index, VIEW, grid=GRID, augment=None)[Draw(0, 0)], Sample)
+
+
+def test_collate_key_frames(index: Index) -> None:
+    data = key_frames(index)
+    broken = BrokenKeyFrame("x", "gone")
+    loaded = collate_key_frames([read(data, 0), broken, read(data, 4)])
+    assert loaded.broken == (broken,)
+    assert loaded.batch is not None
+    assert loaded.batch.tokens == (index.token(0), index.token(4))
+    assert loaded.batch.images.shape == (2, 6, 3, 45, 80)
+    assert collate_key_frames([broken]) == Loaded(None, (broken,))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_data_loader__workers_give_the_same(index: Index, workers: int) -> None:
+    data = key_frames(index, augment=EVERYTHING)
+    draws = [[Draw(row, 1) for row in rows] for rows in ((0, 1), (2, 3), (4, 5))]
+    loader = DataLoader(
+        data,
+        batch_sampler=draws,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate_key_frames,
+        multiprocessing_context="spawn" if workers == 1 else "fork",
+    )
+    for loaded, rows in zip(loader, draws, strict=True):
+        here = collate_key_frames([data[draw] for draw in rows])
+        assert loaded.batch is not None
+        assert here.batch is not None
+        assert loaded.batch.tokens == here.batch.tokens
+        assert torch.equal(loaded.batch.images, here.batch.images)
+        torch.testing.assert_close(loaded.batch.points_ego, here.batch.points_ego)
+
+
+def test_memory_does_not_grow(index: Index) -> None:
+    """Reading the same key frames again and again leaves nothing behind."""
+    data = key_frames(index)
+    process = psutil.Process()
+
+    def rounds(count: int) -> int:
+        for _ in range(count):
+            for row in range(len(index)):
+                read(data, row)
+        gc.collect()
+        return int(process.memory_info().rss)
+
+    before = rounds(2)
+    assert rounds(4) - before < 8e6
+
+
+@pytest.mark.data
+def test_real_key_frame__lidar_lands_on_vehicles_of_the_label(nuscenes_root: Path) -> None:
+    index = Index.open(DataConfig(root=nuscenes_root))
+    sample = read(KeyFrames(index, ViewConfig(), grid=GRID, augment=None, points=True, classes=("vehicle",)))
+    assert sample.points_ego is not None
+    assert sample.labels is not None
+    high = sample.points_ego[(sample.points_ego[:, 2] > 0.4) & (sample.points_ego[:, 2] < 1.6)]
+    cell, inside = GRID.cell_index(high)
+    hit = torch.zeros(200, 200, dtype=torch.bool)
+    hit[cell[inside, 0], cell[inside, 1]] = True
+    labelled = sample.labels.target[0]
+    chance = labelled.float().mean().item()
+    share = (hit & labelled).sum().item() / hit.sum().item()
+    assert share > 5 * chance
+    assert math.isclose(labelled.sum().item(), 394, abs_tol=60)

@@ -1,0 +1,127 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from occfeat.data.images import MAX_PIXELS, ends_properly, read_image, read_size, resize
+from occfeat.errors import KeyFrameError
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(
+        0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8
+    )
+    return Image.fromarray(coarse).resize((width, height))
+
+
+def as_array(image: torch.Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(90, 160), (37, 51), (1, 1)])
+def test_read_image__equals_pillow(
+    tmp_path: Path, size: tuple[int, int], subsampling: int, progressive: bool
+) -> None:
+    path = tmp_path / "a.jpg"
+    picture(*size).save(path, quality=80, subsampling=subsampling, progressive=progressive)
+    np.testing.assert_array_equal(as_array(read_image(path, size)), np.asarray(Image.open(path)))
+    assert read_size(path) == size
+    assert ends_properly(path)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("RGBA", "png"), ("P", "png")])
+def test_read_image__other_modes(tmp_path: Path, mode: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    picture(20, 30).convert(mode).save(path)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    np.testing.assert_array_equal(as_array(read_image(path)), expected)
+
+
+def test_read_image__bytes_after_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture(20, 30).save(path)
+    expected = read_image(path)
+    path.write_bytes(path.read_bytes() + b"\0" * 16)
+    torch.testing.assert_close(read_image(path), expected)
+    assert not ends_properly(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+def test_read_image__cut_short(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.jpg"
+    picture(90, 160).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert not ends_properly(path)
+    with pytest.raises(KeyFrameError, match=r"a\.jpg cannot be decoded"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"GIF89a" + b"\0" * 40, b"x" * 1000])
+def test_read_image__no_image(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(KeyFrameError, match=r"a\.jpg cannot be decoded: .*the file") as caught:
+        read_image(path)
+    assert "BytesIO" not in str(caught.value)
+    with pytest.raises(KeyFrameError):
+        read_size(path)
+
+
+def test_read_image__other_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture(90, 160).save(path)
+    with pytest.raises(KeyFrameError, match="has 160 x 90 pixels; the tables say 100 x 90"):
+        read_image(path, (90, 100))
+
+
+def test_read_image__missing(tmp_path: Path) -> None:
+    for read in (read_image, read_size):
+        with pytest.raises(KeyFrameError, match="is missing"):
+            read(tmp_path / "a.jpg")
+    with pytest.raises(KeyFrameError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_read_image__bomb(tmp_path: Path) -> None:
+    """A small file that would unpack to gigabytes is refused by its header."""
+    side = int(MAX_PIXELS**0.5) + 1
+    stream = io.BytesIO()
+    Image.new("1", (side, side)).save(stream, "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(stream.getvalue())
+    with pytest.raises(KeyFrameError, match="too large"):
+        read_image(path)
+
+
+def test_resize__halves_like_pillow_bit_for_bit() -> None:
+    image = picture(900, 1600)
+    expected = np.asarray(image.resize((800, 450), Image.Resampling.BILINEAR))
+    ours = resize(torch.from_numpy(np.array(image)).permute(2, 0, 1), (450, 800))
+    np.testing.assert_array_equal(as_array(ours), expected)
+
+
+@pytest.mark.parametrize("size", [(224, 400), (224, 392), (448, 800), (1000, 1700), (30, 1600), (7, 5)])
+def test_resize__like_pillow_but_for_rounding(size: tuple[int, int]) -> None:
+    image = picture(900, 1600, seed=1)
+    expected = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+    ours = as_array(resize(torch.from_numpy(np.array(image)).permute(2, 0, 1), size)).astype(int)
+    assert np.abs(ours - expected).max() <= 1
+    if size[0] < 900:
+        assert (ours != expected).mean() < 2e-3
+
+
+def test_resize__same_size_is_the_same() -> None:
+    image = torch.randint(0, 256, (3, 9, 16), dtype=torch.uint8)
+    torch.testing.assert_close(resize(image, (9, 16)), image)
+
+
+@pytest.mark.data
+def test_real_image_equals_pillow(nuscenes_root: Path) -> None:
+    path = next((nuscenes_root / "samples" / "CAM_FRONT").iterdir())
+    np.testing.assert_array_equal(as_array(read_image(path, (900, 1600))), np.asarray(Image.open(path)))

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from occfeat.data.index import Index
+from occfeat.data.lidar import MAX_BYTES, check_bytes, points_ego, read_sweep
+from occfeat.errors import KeyFrameError
+from tests.data.test_index import matrix
+from tests.nuscenes_folder import read_records
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lidar") / "a.pcd.bin"
+
+
+def test_read_sweep(path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(7, 5)).astype("<f4")
+    values.tofile(path)
+    np.testing.assert_array_equal(read_sweep(path), values)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 19, b"\0" * 21, b"\0" * 39])
+def test_read_sweep__wrong_size(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(KeyFrameError, match=r"a\.pcd\.bin"):
+        read_sweep(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 4])
+def test_read_sweep__not_finite(path: Path, value: float, column: int) -> None:
+    values = np.zeros((100, 5), dtype="<f4")
+    values[50, column] = value
+    values.tofile(path)
+    with pytest.raises(KeyFrameError, match=r"not finite \(0\.2% of them\)"):
+        read_sweep(path)
+
+
+def test_read_sweep__missing(tmp_path: Path) -> None:
+    with pytest.raises(KeyFrameError, match="is missing"):
+        read_sweep(tmp_path / "a.pcd.bin")
+    with pytest.raises(KeyFrameError):
+        read_sweep(tmp_path)
+
+
+def test_check_bytes__absurd() -> None:
+    check_bytes(Path("a"), MAX_BYTES)
+    with pytest.raises(KeyFrameError, match="at most"):
+        check_bytes(Path("a"), MAX_BYTES + 20)
+
+
+@settings(deadline=None, max_examples=100)
+@given(content=st.binary(max_size=200))
+def test_read_sweep__any_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        sweep = read_sweep(path)
+    except KeyFrameError:
+        return
+    assert len(sweep) == len(content) / 20
+    assert sweep.isfinite().all()
+
+
+def test_points_ego__equals_a_plain_way(folder: Path, index: Index) -> None:
+    """Two sweeps, each moved by its own pose, without what lies within a metre of the sensor."""
+    key_frame = index.key_frame(1, sweeps=2)
+    poses = {record["token"]: record for record in read_records(folder, "ego_pose")}
+    calibrated = {record["token"]: record for record in read_records(folder, "calibrated_sensor")}
+    records = {record["token"]: record for record in read_records(folder, "sample_data")}
+    expected = []
+    for sweep in key_frame.sweeps:
+        record = records[sweep.token]
+        values = np.fromfile(folder / record["filename"], dtype="<f4").reshape(-1, 5)[:, :3].astype(float)
+        values = values[np.hypot(values[:, 0], values[:, 1]) >= 1]
+        moved = matrix(poses[record["ego_pose_token"]]) @ matrix(
+            calibrated[record["calibrated_sensor_token"]]
+        )
+        values = (
+            np.c_[values, np.ones(len(values))] @ (np.linalg.inv(key_frame.global_from_ego.numpy()) @ moved).T
+        )
+        expected.append(values[:, :3])
+    points = points_ego(folder, key_frame.sweeps, 1.0)
+    assert points.dtype == torch.float32
+    np.testing.assert_allclose(points, np.concatenate(expected), atol=1e-4)
+
+
+def test_points_ego__lie_on_the_ground_and_in_boxes(folder: Path, index: Index) -> None:
+    key_frame = index.key_frame(4)
+    points = points_ego(folder, key_frame.sweeps, 1.0).double()
+    ground = points[:2000]
+    assert ground[:, 2].abs().max() < 1e-3
+    boxes = key_frame.boxes
+    for i in range(len(boxes)):
+        offset = (points[2000 + 40 * i : 2040 + 40 * i] - boxes.center_ego[i]) @ boxes.ego_from_box[i]
+        assert (offset.abs() <= boxes.size_m[i] / 2 + 1e-3).all()
+
+
+def test_points_ego__radius(folder: Path, index: Index) -> None:
+    sweeps = index.key_frame(0).sweeps
+    assert len(points_ego(folder, sweeps, 0.0)) - len(points_ego(folder, sweeps, 1.0)) == 50
+    assert points_ego(folder, (), 1.0).shape == (0, 3)
+
+
+@pytest.mark.data
+def test_real_sweep__ground_lies_at_zero(nuscenes_root: Path) -> None:
+    """The rear axle stands on the ground: most returns near the car are at z = 0."""
+    from occfeat.config import DataConfig
+
+    index = Index.open(DataConfig(root=nuscenes_root))
+    points = points_ego(index.root, index.key_frame(0).sweeps, 1.0)
+    near = points[points[:, :2].norm(dim=1) < 12]
+    assert 20_000 < len(points) < 40_000
+    assert near[:, 2].median().abs() < 0.15

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
+from occfeat.data.subsets import label_subset, write_tokens
+from occfeat.errors import SettingsError
+from tests.nuscenes_folder import build_nuscenes_folder
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Ten scenes of two key frames."""
+    scenes = [f"scene-{i:04d}" for i in range(10)]
+    root = build_nuscenes_folder(
+        tmp_path_factory.mktemp("ten"),
+        scenes=scenes,
+        key_frames=2,
+        channels=("CAM_FRONT",),
+        lidar=False,
+        boxes=0,
+    )
+    return Index.open(DataConfig(root=root))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "seed", "scenes"),
+    [(0.5, 0, [0, 2, 4, 6, 8]), (0.2, 3, [3, 8]), (0.1, 9, [9]), (0.01, 4, [4])],
+)
+def test_label_subset__every_kth_scene(ten: Index, fraction: float, seed: int, scenes: list[int]) -> None:
+    rows = label_subset(ten, ten.rows("all"), fraction, draw="scene", seed=seed)
+    assert rows.tolist() == [row for scene in scenes for row in (2 * scene, 2 * scene + 1)]
+
+
+def test_label_subset__counts_the_scenes_it_is_given(ten: Index) -> None:
+    rows = ten.rows("all")[::-1][:8]
+    assert label_subset(ten, rows, 0.5, draw="scene").tolist() == [19, 18, 15, 14]
+
+
+def test_label_subset__key_frames(ten: Index) -> None:
+    rows = ten.rows("all")
+    chosen = label_subset(ten, rows, 0.3, draw="key-frame", seed=5)
+    assert len(chosen) == 6
+    assert (np.diff(chosen) > 0).all()
+    np.testing.assert_array_equal(chosen, label_subset(ten, rows, 0.3, draw="key-frame", seed=5))
+    assert chosen.tolist() != label_subset(ten, rows, 0.3, draw="key-frame", seed=6).tolist()
+
+
+def test_label_subset__all(ten: Index) -> None:
+    rows = ten.rows("all")
+    for draw in ("scene", "key-frame"):
+        assert label_subset(ten, rows, 1.0, draw=draw, seed=7).tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 2.0, float("nan")])
+def test_label_subset__impossible_fraction(ten: Index, fraction: float) -> None:
+    with pytest.raises(SettingsError, match="Label fraction"):
+        label_subset(ten, ten.rows("all"), fraction)
+
+
+def test_label_subset__nothing_left(ten: Index) -> None:
+    with pytest.raises(SettingsError, match="leaves none"):
+        label_subset(ten, ten.rows("all"), 0.01, draw="key-frame")
+    with pytest.raises(SettingsError, match="leaves none"):
+        label_subset(ten, ten.rows("all"), 0.01, draw="scene", seed=50)
+
+
+def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index) -> None:
+    with pytest.raises(SettingsError, match="every k-th"):
+        label_subset(ten, ten.rows("all"), 0.75)
+    with pytest.raises(SettingsError, match="10 ways"):
+        label_subset(ten, ten.rows("all"), 0.1, seed=10)
+
+
+def test_write_tokens(tmp_path: Path) -> None:
+    write_tokens(tmp_path / "tokens.txt", (token for token in ("a", "b")))
+    assert (tmp_path / "tokens.txt").read_text() == "a\nb\n"
