@@ -33,6 +33,9 @@ $(STAMP): pyproject.toml requirements/weights.txt
 test: setup lint docs ## Check style, types and docs, then run all tests
 	$(BIN)/pytest $(HOOK)
 
+demo: setup ## Build a street world and run the whole method on it (no download, no GPU)
+	$(BIN)/python experiments/demo.py runs/demo
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
