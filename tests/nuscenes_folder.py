@@ -1,6 +1,6 @@
 """A small data folder in nuScenes format, made on the spot, for tests that need no real data.
 
-`build_nuscenes_folder(path)` writes tables, JPEGs and LiDAR files of a car that drives a curve over flat ground
+`build_nuscenes_folder(path)` writes tables, JPEGs and LiDAR files of a car on a curve over flat ground
 among boxes. Everything is consistent: cameras and LiDAR have time stamps and ego poses of their own, returns
 lie on the ground, on the boxes and on the car itself. `edit_table` changes a table, to make bad input.
 """
@@ -106,6 +106,8 @@ class _Writer:
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        (self.root / "maps").mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(self.root / "maps" / "empty.png")
         for name, records in self.tables.items():
             (folder / f"{name}.json").write_text(json.dumps(records, indent=0))
 
@@ -113,7 +115,7 @@ class _Writer:
         self, number: int, name: str, key_frames: int, *, lidar: bool, sweeps: int, boxes: int, returns: int
     ) -> None:
         log = self.add("log", logfile=f"log-{number}", location="singapore-onenorth")
-        self.add("map", category="semantic_prior", filename="maps/none.png", log_tokens=[log])
+        self.add("map", category="semantic_prior", filename="maps/empty.png", log_tokens=[log])
         scene = self.add("scene", name=name, log_token=log, nbr_samples=key_frames, description="")
         calibrations = self._calibrate(lidar)
         start_us = START_US + number * 100_000_000
