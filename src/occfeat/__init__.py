@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         predict,
         pretrain,
         view,
+        world,
     )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "predict",
     "pretrain",
     "view",
+    "world",
 ]
 
 

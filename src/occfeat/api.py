@@ -111,6 +111,13 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
     return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 
 
+def world(out: PathLike, **settings: Any) -> outcome.Outcome:
+    """Build a procedural street world in nuScenes format; see `WorldConfig`."""
+    from occfeat.commands import world as command
+
+    return command.world(build(settings_of.WorldConfig, {"out": out, **settings}))
+
+
 def doctor() -> outcome.Outcome:
     """Say what this installation can do."""
     from occfeat.commands import doctor as command

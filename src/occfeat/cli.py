@@ -42,6 +42,7 @@ COMMANDS = {
     "evaluate": Command(config.EvaluateConfig, positional="run"),
     "predict": Command(config.PredictConfig, positional="run"),
     "view": Command(config.ViewerConfig, recipes=True),
+    "world": Command(config.WorldConfig),
     "doctor": Command(config.DoctorConfig),
 }
 

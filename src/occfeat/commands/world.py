@@ -1,0 +1,15 @@
+"""`occfeat world`: build a procedural street world in nuScenes format."""
+
+from occfeat.commands.outcome import Outcome
+from occfeat.config import WorldConfig
+from occfeat.world.build import build_world
+
+
+def world(config: WorldConfig) -> Outcome:
+    """Build a world, or finish one that was interrupted.
+
+    Raises:
+        OccFeatError: Settings make no sense, embreex is missing, or the folder holds something else.
+    """
+    built = build_world(config)
+    return Outcome(f"{config.scenes} scenes of {config.key_frames} key frames, seed {config.seed}\n{built}")

@@ -1,0 +1,76 @@
+"""The command line answers at once, and every command and setting is documented."""
+
+import subprocess
+import sys
+
+import pytest
+
+from occfeat.cli import COMMANDS, main
+
+WORDS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_help__needs_no_torch_and_little_time(words: str) -> None:
+    program = (
+        "import resource, sys; from occfeat.cli import main\n"
+        f"try: code = main({words.split()})\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print('torch' in sys.modules, usage.ru_utime + usage.ru_stime, code, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    torch_imported, processor_s, code = done.stderr.split()
+    assert torch_imported == "False"
+    assert float(processor_s) < 1
+    assert code == "0"
+    assert len(done.stdout) > 10
+
+
+def test_overview__names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in printed
+        assert command.summary in printed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_settings__all_have_help(name: str) -> None:
+    def undocumented(fields: dict[str, object], prefix: str) -> list[str]:
+        missing = []
+        for field, info in fields.items():
+            inner = getattr(getattr(info, "annotation", None), "model_fields", None)
+            if inner:
+                missing += undocumented(inner, f"{prefix}{field}.")
+            elif not getattr(info, "description", None):
+                missing.append(prefix + field)
+        return missing
+
+    assert undocumented(dict(COMMANDS[name].settings.model_fields), "") == []
+
+
+def test_debug__shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "/nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["check", "/nowhere"]) == 2
+    plain = capsys.readouterr().err
+    assert "Traceback" not in plain
+    assert "/nowhere" in plain
+
+
+def test_bug__is_exit_code_1_with_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("occfeat.commands.doctor.doctor", broken)
+    assert main(["doctor"]) == 1
+    assert "please report it" in capsys.readouterr().err
+
+
+def test_module__runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "occfeat", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("occfeat 0.")
