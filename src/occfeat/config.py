@@ -175,7 +175,7 @@ class EngineConfig(Strict):
     workers: Annotated[int, Field(ge=0)] = 4
     """Processes that load data; 0 loads in the training process."""
     deterministic: bool = False
-    """Let torch use deterministic algorithms only, some of which are slower on GPUs."""
+    """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
     log_every: Positive = 10
     """Optimiser steps per line of `metrics.jsonl`."""
     checkpoint_minutes: NotNegative = 10.0

@@ -1,6 +1,7 @@
 """Where and how precisely to compute."""
 
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -36,6 +37,9 @@ def build_fabric(engine: EngineConfig) -> Fabric:
     travels with the images, to bfloat16. `autocast` below rounds inside the networks only.
     """
     accelerator = choose_device(engine.device).type
+    if engine.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
     fabric = Fabric(accelerator=accelerator, devices=engine.devices, precision="32-true")
     fabric.launch()
     if not fabric.is_global_zero:

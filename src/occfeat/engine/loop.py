@@ -193,9 +193,9 @@ class Trainer(Generic[Target]):
         figures["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
         self.metrics.write(self.step, figures)
         self.window = Window()
-        self._line = "  ".join(
-            f"{name} {value:.3g}" for name, value in figures.items() if not name.startswith("time/")
-        )
+        shown = {name: value for name, value in figures.items() if not name.startswith("time/")}
+        self._line = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        self._line += f"  loading {figures['time/loading']:.0%} of the time"
         return self._line
 
     def _batches(self) -> Iterator[Loaded]:
