@@ -144,7 +144,7 @@ def _fill_lanes(
     """Vehicles on all lanes near the route, at random distances, away from the ego vehicle."""
     drivers: list[Driver] = []
     kinds: list[tuple[str, tuple[float, float, float]]] = []
-    mean_gap = float(rng.choice((14.0, 24.0, 40.0)))
+    mean_gap = float(rng.choice((11.0, 18.0, 34.0)))
     start = ego.path.position(np.array([ego.start_m]))[0]
     for lane in network.lanes:
         if lane.road is None or not near_route(lane.curve.points[::6], route, TRAFFIC_M).any():

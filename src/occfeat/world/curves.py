@@ -74,13 +74,14 @@ class Curve:
         count = max(2, round(self.length_m / step_m) + 1)
         return type(self)(self.position(np.linspace(0, self.length_m, count)))
 
-    def distance_m(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, " N"]:
-        """Distance of points from the nearest point of the curve."""
-        start, step = self.points[:-1], np.diff(self.points, axis=0)
-        relative = points[:, None] - start[None]
-        share = (relative * step).sum(-1) / np.maximum((step * step).sum(-1), 1e-12)
-        nearest = relative - np.clip(share, 0, 1)[..., None] * step
-        return np.sqrt((nearest**2).sum(-1).min(axis=1))
+    @property
+    def smallest_radius_m(self) -> float:
+        """Radius of its sharpest bend, as far as its points tell."""
+        steps = np.diff(self.points, axis=0)
+        heading = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+        length = (np.hypot(*steps[:-1].T) + np.hypot(*steps[1:].T)) / 2
+        bends = np.abs(np.diff(heading)) / length
+        return float(1 / max(bends.max(initial=0.0), 1e-6))
 
 
 def bezier(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from occfeat.world.curves import Curve
 from occfeat.world.materials import Material
-from occfeat.world.network import Junction, Network, Profile, Road
+from occfeat.world.network import KERBSTONE_M, Junction, Network, Road, corner_sides
 from occfeat.world.objects import ObjectList
 from occfeat.world.shapes import Mesh, make_mesh, place
 
@@ -18,8 +18,6 @@ KERB_M = 0.15
 """Height of the sidewalks above the road."""
 YARD_M = 60.0
 """How far the land behind the sidewalks reaches."""
-MEDIAN_END_M = 6.5
-"""Distance of planted medians from the ends of a road."""
 
 
 def road_mesh(network: Network, road: Road, objects: ObjectList) -> list[Mesh]:
@@ -59,17 +57,7 @@ def junction_mesh(network: Network, junction: Junction, objects: ObjectList) -> 
     meshes = [place(make_mesh(points, faces, Material.ASPHALT), (0, 0, 0), object_id=number)]
     land = objects.add("terrain", seed=1000 + junction.index)
     for corner in junction.corners:
-        start, end = (junction.arms[arm] for arm in corner.arms)
-        profiles = [network.roads[arm.road].profile for arm in (start, end)]
-        # The corner begins on the left of its first arm (seen outwards) and ends on the right of its second.
-        verge, walk = (
-            np.linspace(
-                _of_arm(profiles[0], start.at_start, 1, what),
-                _of_arm(profiles[1], end.at_start, -1, what),
-                len(corner.curve.points),
-            )
-            for what in ("verge_m", "sidewalk_m")
-        )
+        verge, walk = corner_sides(network, junction, corner)
         meshes += _side(corner.curve, -1, verge, walk, land)
     return meshes
 
@@ -119,7 +107,7 @@ def _side(
     number: int,
 ) -> list[Mesh]:
     """Kerb, verge, sidewalk and land beside a kerb line whose outside lies on `side`."""
-    stone = 0.18
+    stone = KERBSTONE_M
     inner = stone + np.asarray(verge_m)
     outer = inner + np.asarray(walk_m)
     borders: list[
@@ -147,8 +135,7 @@ def _kerb_face(kerb: Curve) -> Mesh:
 
 
 def _median(road: Road, objects: ObjectList) -> list[Mesh]:
-    half = road.profile.median_m / 2 - 0.15
-    middle = road.curve.part(MEDIAN_END_M, road.curve.length_m - MEDIAN_END_M)
+    half, middle = road.profile.median_edge_m, road.median_curve
     number = objects.add("terrain", seed=road.index)
     meshes = [strip(middle, 0.18 - half, half - 0.18, KERB_M, Material.MEDIAN)]
     for side in (1, -1):
@@ -156,13 +143,6 @@ def _median(road: Road, objects: ObjectList) -> list[Mesh]:
         meshes.append(strip(middle, low, high, KERB_M, Material.KERB))
         meshes.append(_kerb_face(middle.offset(side * half)))
     return [place(mesh, (0, 0, 0), object_id=number) for mesh in meshes]
-
-
-def _of_arm(profile: Profile, at_start: bool, hand: int, what: str) -> float:
-    """A measure of an arm's left (1) or right (-1) side, seen out of the junction."""
-    side = hand if at_start else -hand
-    pair: tuple[float, float] = getattr(profile, what)
-    return pair[side < 0]
 
 
 def _strip_faces(count: int) -> np.ndarray:

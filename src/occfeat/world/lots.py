@@ -64,6 +64,8 @@ class TownPlan:
 
     network: Network
     lots: tuple[Lot, ...]
+    trees: Float[np.ndarray, "T 2"]
+    """Places of trees on the land behind the houses."""
 
 
 @cache
@@ -84,14 +86,44 @@ def plan_town(number: int, seed: int) -> TownPlan:
                     lots.append(lot)
                     cells.setdefault(_cell(lot), []).append(lot)
                 way = lot.way_m[1] + rng.choice((0.3, 1.5, 4.0)) if fits else way + 3.0
-    return TownPlan(network, tuple(lots))
+    trees = _plant_gardens(network, cells, points, clearance, np.random.default_rng((seed, number, 3)))
+    return TownPlan(network, tuple(lots), trees)
+
+
+def _plant_gardens(
+    network: Network,
+    cells: dict[tuple[int, int], list[Lot]],
+    points: Float[np.ndarray, "P 2"],
+    clearance: Float[np.ndarray, " P"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "T 2"]:
+    """About a tree every 500 square metres of land that nothing else stands on."""
+    width, height = network.size_m
+    tried = rng.uniform((0, 0), (width, height), (int(width * height / 500), 2))
+    kept = []
+    for spot in tried:
+        i, j = int(spot[0] // CELL_M), int(spot[1] // CELL_M)
+        around = [cells.get((i + di, j + dj), []) for di in (-1, 0, 1) for dj in (-1, 0, 1)]
+        if any(_holds(lot, spot, 2.0) for cell in around for lot in cell):
+            continue
+        near = np.flatnonzero((np.abs(points[:, 0] - spot[0]) < 20) & (np.abs(points[:, 1] - spot[1]) < 20))
+        if (np.hypot(*(points[near] - spot).T) > clearance[near] + 2).all():
+            kept.append(spot)
+    return np.array(kept)
+
+
+def _holds(lot: Lot, spot: Float[np.ndarray, "2"], border_m: float) -> bool:
+    dx, dy = spot - lot.center
+    cosine, sine = math.cos(lot.yaw_rad), math.sin(lot.yaw_rad)
+    x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
+    return abs(x) < lot.size_m[0] / 2 + border_m and abs(y) < lot.size_m[1] / 2 + border_m
 
 
 def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.random.Generator) -> Lot:
     town, profile = network.town, road.profile
     kind = "house"
     if rng.random() < town.open_lots:
-        kind = ("park", "yard", "car_park")[rng.choice(3, p=(0.35, 0.3, 0.35))]
+        kind = ("park", "yard", "car_park")[rng.choice(3, p=(0.25, 0.3, 0.45))]
     width = float(rng.uniform(10, 23))
     depth = float(rng.uniform(9, 15))
     setback = float(rng.uniform(*town.setback_m))

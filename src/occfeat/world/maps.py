@@ -1,11 +1,14 @@
-"""Maps of the towns: base maps as PNG, and nuScenes' map expansion 1.3 with all its layers."""
+"""Base maps of the towns as PNG files: white where one may drive, black elsewhere."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import orjson
+from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from occfeat.world.expansion import expand_map
 from occfeat.world.lots import plan_town
 from occfeat.world.network import Network
 from occfeat.world.tables import map_file
@@ -16,26 +19,30 @@ BASE_MAP_PX_PER_M = 10
 
 
 def write_maps(out: Path, towns: list[int], seed: int) -> None:
-    """Write the maps of some towns."""
+    """Write base map and map expansion of some towns."""
     for town in towns:
-        network = plan_town(town, seed).network
-        write_bytes(out / map_file(town, seed), _base_map(network))
+        plan = plan_town(town, seed)
+        write_bytes(out / map_file(town, seed), _base_map(plan.network))
+        expansion = orjson.dumps(expand_map(plan), option=orjson.OPT_SERIALIZE_NUMPY)
+        write_bytes(out / "maps" / "expansion" / f"{plan.network.town.name}.json", expansion)
 
 
 def _base_map(network: Network) -> bytes:
-    """White where one may drive or walk, black elsewhere; the map's origin is the lower left corner."""
+    """The map's origin is its lower left corner."""
     width, height = (round(extent * BASE_MAP_PX_PER_M) for extent in network.size_m)
     image = Image.new("L", (width, height))
     draw = ImageDraw.Draw(image)
 
-    def fill(points: np.ndarray) -> None:
+    def fill(points: Float[np.ndarray, "P 2"], value: int) -> None:
         pixels = points * BASE_MAP_PX_PER_M
-        draw.polygon([(float(x), float(height - y)) for x, y in pixels], fill=255)
+        draw.polygon([(float(x), float(height - y)) for x, y in pixels], fill=value)
 
     for road in network.roads:
-        fill(np.concatenate((road.kerb(1).points, road.kerb(-1).points[::-1])))
+        fill(road.outline, 255)
+        if road.median is not None:
+            fill(road.median, 0)
     for junction in network.junctions:
-        fill(junction.outline)
+        fill(junction.outline, 255)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

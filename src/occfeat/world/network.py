@@ -22,6 +22,10 @@ MARGIN_M = 170.0
 """Country around the outermost junctions."""
 CROSSING_M = (1.2, 4.2)
 """Where crossings lie, from the end of a road."""
+KERBSTONE_M = 0.18
+"""Width of the stones between road and verge or sidewalk."""
+MEDIAN_END_M = 6.5
+"""Distance of planted medians from the ends of a road."""
 STOP_LINE_M = (5.0, 5.4)
 """Where stop lines lie, from the end of a road."""
 
@@ -46,6 +50,11 @@ class Profile:
         return self.lane_edge_m(side) + self.parking_m[side < 0]
 
     @property
+    def median_edge_m(self) -> float:
+        """Distance of a planted median's kerb from the middle of the road."""
+        return self.median_m / 2 - 0.15
+
+    @property
     def planted(self) -> bool:
         """Whether the median is a raised strip of green."""
         return self.median_m > 1
@@ -66,6 +75,24 @@ class Road:
     def kerb(self, side: int) -> Curve:
         """The kerb of one side, along the road."""
         return self.curve.offset(side * self.profile.kerb_m(side))
+
+    @property
+    def outline(self) -> Float[np.ndarray, "P 2"]:
+        """Border of its surface, between the kerbs."""
+        return np.concatenate((self.kerb(1).points, self.kerb(-1).points[::-1]))
+
+    @property
+    def median_curve(self) -> Curve:
+        """Middle of the planted median, which ends before the road does."""
+        return self.curve.part(MEDIAN_END_M, self.curve.length_m - MEDIAN_END_M)
+
+    @property
+    def median(self) -> Float[np.ndarray, "P 2"] | None:
+        """Border of the planted median, if it has one."""
+        if not self.profile.planted:
+            return None
+        edges = [self.median_curve.offset(side * self.profile.median_edge_m).points for side in (1, -1)]
+        return np.concatenate((edges[0], edges[1][::-1]))
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,11 @@ class Junction:
         """Whether it has traffic lights."""
         return len(self.arms) > 2
 
+    def is_left_of(self, corner: Corner) -> bool:
+        """Whether a corner bends away from the junction's middle, as corners of less than half a turn do."""
+        first, last = (self.arms[number].direction for number in corner.arms)
+        return bool(first[0] * last[1] - first[1] * last[0] > 0)
+
     @cached_property
     def outline(self) -> Float[np.ndarray, "P 2"]:
         """Border of the drivable area, counter-clockwise."""
@@ -147,6 +179,27 @@ class Network:
     def along_side(self) -> int:
         """Side of a road on which traffic goes along it: -1 right, +1 left."""
         return 1 if self.town.drives_left else -1
+
+
+def corner_sides(
+    network: Network, junction: Junction, corner: Corner
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+    """Widths of verge and sidewalk along a corner: from those of one road to those of the next.
+
+    Where the corner is too tight for them they are narrower, so that their borders never cross.
+    """
+    count = len(corner.curve.points)
+    ends = []
+    for arm_number, hand in zip(corner.arms, (1, -1), strict=True):
+        # A corner begins on the left of its first arm (seen outwards) and ends on the right of its second.
+        arm = junction.arms[arm_number]
+        right = (hand if arm.at_start else -hand) < 0
+        profile = network.roads[arm.road].profile
+        ends.append((profile.verge_m[right], profile.sidewalk_m[right]))
+    verge, walk = (np.linspace(ends[0][i], ends[1][i], count) for i in (0, 1))
+    room = 0.95 * corner.curve.smallest_radius_m - KERBSTONE_M
+    shrink = min(1.0, room / float((verge + walk).max())) if junction.is_left_of(corner) else 1.0
+    return verge * shrink, walk * shrink
 
 
 def build_network(town: Town, seed: int) -> Network:

@@ -71,9 +71,11 @@ def build_street(plan: TownPlan, route: Float[np.ndarray, "R 2"], rng: np.random
     for junction in network.junctions:
         if street.near(junction.center, SKYLINE_M):
             street.meshes += junction_mesh(network, junction, street.objects)
-    for lot in plan.lots:
-        if street.near(lot.center, SKYLINE_M):
-            _fill_lot(street, lot)
+    centers = np.array([lot.center for lot in plan.lots])
+    for number in np.flatnonzero(near_route(centers, route, SKYLINE_M)):
+        _fill_lot(street, plan.lots[number])
+    for tree in plan.trees[near_route(plan.trees, route, SKYLINE_M)]:
+        _plant_tree(street, tree, np.random.default_rng(np.abs(tree * 100).astype(int)).random(6))
     return street
 
 
@@ -147,9 +149,9 @@ def _furnish(street: Street, road: Road, side: int) -> None:
     if profile.parking_m[side < 0]:
         _park(street, road, side, kerb - 1.12)
     if walk > 2.0:
-        _litter(street, road, side, "walk", kerb + 0.18 + verge + walk, 26.0)
+        _litter(street, road, side, "walk", kerb + 0.18 + verge + walk, 17.0)
     if verge > 1.3:
-        _litter(street, road, side, "verge", kerb + 0.18 + verge / 2, 45.0)
+        _litter(street, road, side, "verge", kerb + 0.18 + verge / 2, 28.0)
 
 
 def _slots(
@@ -169,13 +171,13 @@ def _park(street: Street, road: Road, side: int, offset_m: float) -> None:
     """Fill a parking strip with vehicles and with clutter of their size."""
     rng, length = street.rng, road.curve.length_m
     way = ENDS_CLEAR_M + rng.uniform(0, 3)
-    full = rng.uniform(0.45, 0.9)
+    full = rng.uniform(0.6, 0.97)
     with_traffic = side == street.network.along_side
     while way < length - ENDS_CLEAR_M:
         if rng.random() > full:
             way += rng.uniform(4, 9)
             continue
-        clutter = rng.random() < 0.3
+        clutter = rng.random() < 0.36
         if clutter:
             name = _draw_clutter(rng, "parking")
             mesh = CLUTTER[name].make()
@@ -265,11 +267,10 @@ def _plant_tree(street: Street, point: Float[np.ndarray, "2"], draws: Float[np.n
     width = height * (0.8 + 0.35 * draws[1])
     green = 0.7 + 0.6 * draws[2]
     color = (0.085 * green * (1 + 0.5 * draws[3]), 0.17 * green, 0.045 * green)
-    near = street.near(point, 45.0)
+    detail = 2 if street.near(point, 30.0) else 1 if street.near(point, 70.0) else 0
     shape = int(draws[4] * scenery.TREE_SHAPES)
-    mesh = (
-        scenery.conifer() if draws[5] < street.network.town.conifers else scenery.broadleaf_tree(shape, near)
-    )
+    conifer = draws[5] < street.network.town.conifers
+    mesh = scenery.conifer() if conifer else scenery.broadleaf_tree(shape, detail)
     number = street.objects.add("vegetation", color, seed=int(draws[0] * 1e6))
     position = (*point, KERB_M)
     turn = 6.28 * float(draws[2])
@@ -354,7 +355,7 @@ def _fill_car_park(street: Street, lot: Lot) -> None:
     number = street.objects.add("terrain", parameters=(lot.size_m[0], lot.size_m[1]))
     street.meshes.append(place(quad(corners, KERB_M, Material.CAR_PARK), (0, 0, 0), object_id=number))
     bays = int(lot.size_m[0] // 2.5)
-    full = street.rng.uniform(0.3, 0.85)
+    full = street.rng.uniform(0.4, 0.95)
     for bay in range(bays):
         for row in (-1, 1):
             draw = street.rng.random()

@@ -1,5 +1,6 @@
 """Buildings, trees, hedges, walls, poles, signs and traffic lights: everything that stays where it is."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -48,24 +49,21 @@ def _flat_roof(x: float, y: float, height: float) -> list[Mesh]:
 
 
 @cache
-def broadleaf_tree(shape: int, near: bool) -> Mesh:
-    """A tree of 6 m with a lumpy crown; `shape` below `TREE_SHAPES` picks one, coarser unless `near`."""
+def broadleaf_tree(shape: int, detail: int) -> Mesh:
+    """A tree of 6 m with a lumpy crown; `shape` below `TREE_SHAPES` picks one, `detail` is 0 far to 2 near."""
     rng = np.random.default_rng((71, shape))
-    trunk = cylinder((0, 0, 0), 0.16, 3.2, Material.BARK, top_radius_m=0.1, sides=7)
+    trunk = cylinder((0, 0, 0), 0.16, 3.2, Material.BARK, top_radius_m=0.1, sides=4 + detail)
     branches = [
         cylinder((0.1 * i, 0.12 * j, 2.4), 0.07, 1.4, Material.BARK, top_radius_m=0.03, sides=5)
         for i, j in ((1, 1), (-1, 0))
     ]
-    crown = [
-        _leaves(
-            rng,
-            rng.uniform(0.75, 1.15),
-            (rng.normal(0, 0.7), rng.normal(0, 0.7), rng.uniform(3.1, 5.1)),
-            near,
-        )
-        for _ in range(7)
+    lumps = [
+        (rng.uniform(0.75, 1.15), rng.normal(0, 0.7), rng.normal(0, 0.7), rng.uniform(3.1, 5.1))
+        for _ in range(8)
     ]
-    return join([trunk, *branches, *crown])
+    if detail == 0:
+        return join([trunk, *[_leaves(rng, 1.3 * radius, at, False) for radius, *at in lumps[::3]]])
+    return join([trunk, *branches, *[_leaves(rng, radius, at, detail > 1) for radius, *at in lumps]])
 
 
 @cache
@@ -87,14 +85,12 @@ def bush() -> Mesh:
     return join([_leaves(rng, 0.45, place, False) for place in places])
 
 
-def _leaves(
-    rng: np.random.Generator, radius_m: float, center: tuple[float, float, float], fine: bool
-) -> Mesh:
+def _leaves(rng: np.random.Generator, radius_m: float, center: Sequence[float], fine: bool) -> Mesh:
     points, faces = unit_sphere(2 if fine else 1)
     waves = np.sin(points @ rng.normal(0, 4.5, (3, 4)) + rng.uniform(0, 6.3, 4)).sum(1, keepdims=True)
     crumbs = np.random.default_rng(73).normal(0, 0.07, (len(points), 1))
     lumpy = points * (1 + 0.1 * waves + crumbs) * radius_m * (1, 1, 0.85)
-    return make_mesh(lumpy + center, faces, Material.LEAF, smooth=True)
+    return make_mesh(lumpy + np.asarray(center), faces, Material.LEAF, smooth=True)
 
 
 @cache

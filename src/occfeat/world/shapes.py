@@ -51,11 +51,15 @@ def make_mesh(
         points, drawn = points[corners.ravel()], drawn[corners.ravel()]
         corners = np.arange(len(points), dtype=np.int32).reshape(-1, 3)
     a, b, c = (points[corners[:, i]] for i in range(3))
-    face_normals = np.cross(b - a, c - a)
-    normals = np.zeros_like(points)
-    for corner in corners.T:
-        np.add.at(normals, corner, face_normals)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    (ax, ay, az), (bx, by, bz) = (b - a).T, (c - a).T
+    across = np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), axis=-1)
+    if smooth:
+        index = corners.T.ravel()
+        sums = [np.bincount(index, np.tile(column, 3), len(points)) for column in across.T]
+        normals = np.stack(sums, axis=-1).astype(np.float32)
+    else:
+        normals = np.repeat(across, 3, axis=0)
+    normals /= np.maximum(np.sqrt((normals * normals).sum(axis=1, keepdims=True)), 1e-12)
     kinds = np.full(len(corners), material, dtype=np.uint8)
     return Mesh(points, normals, drawn, corners, kinds, np.zeros(len(corners), dtype=np.int32))
 
