@@ -6,6 +6,7 @@ impossible value, does not stop the reading: it is noted as a fault of its key f
 reports and which makes that key frame unreadable.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,12 @@ def _read_samples(tables: Tables, faults: Faults) -> _Samples:
     timestamp_us = integers(records, "timestamp", path)
     order = np.lexsort((timestamp_us, scene))
     row = {tokens[i]: at for at, i in enumerate(order)}
+    if len(row) < len(tokens):
+        for token, count in Counter(tokens).items():
+            if count > 1:
+                faults.add(
+                    row[token], Fault("duplicate record", f"sample.json: record {token}: {count} times")
+                )
     for i in np.flatnonzero(scene == len(scenes)):
         faults.add(row[tokens[i]], dangling("sample", tokens[i], "scene", scene_tokens[i]))
     return _Samples(row, [tokens[i] for i in order], timestamp_us[order], scene[order], (*scenes, ""))

@@ -39,6 +39,9 @@ class Fault:
     """Table, token and what is wrong."""
 
 
+FARTHEST_M = 1e9
+"""Coordinates beyond this are taken for nonsense."""
+
 MAX_FAULTS = 50
 """Faults of one key frame, and examples of a kind, that are kept: a set whose every record dangles must not
 fill the memory."""
@@ -115,8 +118,9 @@ def dangling(table: str, token: str, target: str, missing: str) -> Fault:
 
 
 def is_pose(pose: Float64[ndarray, "n 7"]) -> Bool[ndarray, " n"]:
-    """Which poses (translation, quaternion) are finite and have a rotation at all."""
-    length = np.linalg.norm(pose[:, 3:], axis=1)
-    with np.errstate(invalid="ignore"):
-        usable: ndarray = np.isfinite(pose).all(axis=1) & np.isfinite(length) & (length > 1e-6)
+    """Which poses (translation, quaternion) are finite, on this planet, and have a rotation at all."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.linalg.norm(pose[:, 3:], axis=1)
+        near = (np.abs(pose[:, :3]) < FARTHEST_M).all(axis=1)
+        usable: ndarray = near & np.isfinite(length) & (length > 1e-6)
     return usable

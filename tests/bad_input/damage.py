@@ -1,0 +1,249 @@
+"""Ways to damage a data folder, one thing at a time.
+
+Each function takes a sound folder of `tests.nuscenes_folder`, and returns the kind of problem that `check` must
+report and a token that it must name.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.nuscenes_folder import Records, edit_table, read_records
+
+Damage = Callable[[Path], tuple[str, str]]
+
+
+def first(records: Records, part: str) -> dict[str, Any]:
+    """The first record of `sample_data` whose file name holds a text."""
+    return next(record for record in records if part in record["filename"])
+
+
+def alter(folder: Path, table: str, change: Callable[[Records], dict[str, Any]]) -> str:
+    """Change a table; the token of the record that `change` returns."""
+    changed: list[dict[str, Any]] = []
+    edit_table(folder, table, lambda records: changed.append(change(records)))
+    return str(changed[0]["token"])
+
+
+def rename(folder: Path, name: str) -> str:
+    def change(records: Records) -> dict[str, Any]:
+        record = first(records, "samples/CAM_FRONT")
+        record["filename"] = name
+        return record
+
+    return alter(folder, "sample_data", change)
+
+
+def file_of(folder: Path, part: str) -> tuple[Path, str]:
+    record = first(read_records(folder, "sample_data"), part)
+    return folder / record["filename"], record["token"]
+
+
+def cut_jpeg(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return "damaged image", token
+
+
+def empty_jpeg(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    path.write_bytes(b"")
+    return "damaged image", token
+
+
+def text_instead_of_jpeg(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    path.write_text("<html>not found</html>")
+    return "damaged image", token
+
+
+def other_size(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    Image.new("RGB", (80, 45)).save(path)
+    return "image of another size", token
+
+
+def absent_image(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    path.unlink()
+    return "missing image", token
+
+
+def folder_instead_of_image(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    path.unlink()
+    path.mkdir()
+    return "missing image", token
+
+
+def absent_lidar(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/LIDAR_TOP")
+    path.unlink()
+    return "missing LiDAR file", token
+
+
+def odd_lidar(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/LIDAR_TOP")
+    path.write_bytes(path.read_bytes()[:-3])
+    return "damaged LiDAR file", token
+
+
+def empty_lidar(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/LIDAR_TOP")
+    path.write_bytes(b"")
+    return "damaged LiDAR file", token
+
+
+def lidar_of_nan(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/LIDAR_TOP")
+    np.full((100, 5), np.nan, dtype="<f4").tofile(path)
+    return "damaged LiDAR file", token
+
+
+def parent_folder(folder: Path) -> tuple[str, str]:
+    return "file outside the data folder", rename(folder, "../../secret.jpg")
+
+
+def absolute_name(folder: Path) -> tuple[str, str]:
+    return "file outside the data folder", rename(folder, "/etc/passwd")
+
+
+def link_out(folder: Path) -> tuple[str, str]:
+    path, token = file_of(folder, "samples/CAM_FRONT")
+    shutil.move(path, folder.parent / "elsewhere.jpg")
+    path.symlink_to(folder.parent / "elsewhere.jpg")
+    return "file outside the data folder", token
+
+
+def empty_name(folder: Path) -> tuple[str, str]:
+    return "file outside the data folder", rename(folder, "")
+
+
+def calibration(folder: Path, **fields: Any) -> str:
+    """Change the first camera's calibration, which all its images use."""
+
+    def change(records: Records) -> dict[str, Any]:
+        records[0].update(fields)
+        return records[0]
+
+    return alter(folder, "calibrated_sensor", change)
+
+
+def singular_intrinsics(folder: Path) -> tuple[str, str]:
+    return "singular intrinsics", calibration(folder, camera_intrinsic=[[0, 0, 5], [0, 9, 5], [0, 0, 1]])
+
+
+def no_intrinsics(folder: Path) -> tuple[str, str]:
+    return "singular intrinsics", calibration(folder, camera_intrinsic=[])
+
+
+def intrinsics_of_text(folder: Path) -> tuple[str, str]:
+    return "singular intrinsics", calibration(folder, camera_intrinsic=[["a", 0, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def zero_rotation(folder: Path) -> tuple[str, str]:
+    return "impossible pose", calibration(folder, rotation=[0, 0, 0, 0])
+
+
+def dangling_sensor(folder: Path) -> tuple[str, str]:
+    return "dangling token", calibration(folder, sensor_token="nobody")
+
+
+def first_record(folder: Path, table: str, **fields: Any) -> str:
+    def change(records: Records) -> dict[str, Any]:
+        records[0].update(fields)
+        return records[0]
+
+    return alter(folder, table, change)
+
+
+def null_translation(folder: Path) -> tuple[str, str]:
+    return "impossible pose", first_record(folder, "ego_pose", translation=[None, 0, 0])
+
+
+def missing_pose(folder: Path) -> tuple[str, str]:
+    alter(folder, "ego_pose", lambda records: records.pop(0))
+    return "dangling token", read_records(folder, "sample_data")[0]["token"]
+
+
+def missing_calibration(folder: Path) -> tuple[str, str]:
+    return "dangling token", first_record(folder, "sample_data", calibrated_sensor_token="nobody")
+
+
+def missing_instance(folder: Path) -> tuple[str, str]:
+    return "dangling token", first_record(folder, "sample_annotation", instance_token="nobody")
+
+
+def missing_category(folder: Path) -> tuple[str, str]:
+    return "dangling token", first_record(folder, "instance", category_token="nobody")
+
+
+def missing_visibility(folder: Path) -> tuple[str, str]:
+    return "dangling token", first_record(folder, "sample_annotation", visibility_token="9")
+
+
+def missing_scene(folder: Path) -> tuple[str, str]:
+    return "dangling token", first_record(folder, "sample", scene_token="nobody")
+
+
+def flat_box(folder: Path) -> tuple[str, str]:
+    return "impossible box", first_record(folder, "sample_annotation", size=[0.0, 4, 2])
+
+
+def same_camera_twice(folder: Path) -> tuple[str, str]:
+    def change(records: Records) -> dict[str, Any]:
+        records.append({**records[0], "token": "twin", "timestamp": records[0]["timestamp"] + 1})
+        return records[-1]
+
+    return "duplicate record", alter(folder, "sample_data", change)
+
+
+def same_key_frame_twice(folder: Path) -> tuple[str, str]:
+    def change(records: Records) -> dict[str, Any]:
+        records.append(dict(records[0]))
+        return records[0]
+
+    return "duplicate record", alter(folder, "sample", change)
+
+
+def far_away(folder: Path) -> tuple[str, str]:
+    return "impossible box", first_record(folder, "sample_annotation", translation=[1e300, 0, 0])
+
+
+BREAKING: list[Damage] = [
+    cut_jpeg,
+    empty_jpeg,
+    text_instead_of_jpeg,
+    other_size,
+    absent_image,
+    folder_instead_of_image,
+    absent_lidar,
+    odd_lidar,
+    empty_lidar,
+    lidar_of_nan,
+    parent_folder,
+    absolute_name,
+    link_out,
+    empty_name,
+    singular_intrinsics,
+    no_intrinsics,
+    intrinsics_of_text,
+    zero_rotation,
+    dangling_sensor,
+    null_translation,
+    missing_pose,
+    missing_calibration,
+    missing_instance,
+    missing_category,
+    missing_visibility,
+    missing_scene,
+    flat_box,
+    same_camera_twice,
+    same_key_frame_twice,
+    far_away,
+]
+"""Damage that makes at least one key frame unreadable."""
