@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from occfeat.config import WorldConfig
 from occfeat.errors import RunError, SettingsError
+from occfeat.world.lots import plan_town, share_plans
 from occfeat.world.maps import write_maps
 from occfeat.world.rigs import load_rig
 from occfeat.world.scene import SceneRequest
@@ -137,7 +138,10 @@ def _write_all(requests: list[SceneRequest], out: Path, workers: int) -> Iterato
             yield write_scene(request, out)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(requests)), mp_context=context) as pool:
+    keys = {(request.town, request.seed) for request in requests}
+    plans = {(town, seed): plan_town(town, seed) for town, seed in sorted(keys)}
+    processes = min(workers, len(requests))
+    with ProcessPoolExecutor(processes, context, initializer=share_plans, initargs=(plans,)) as pool:
         futures = [pool.submit(write_scene, request, out) for request in requests]
         try:
             for future in as_completed(futures):

@@ -145,7 +145,7 @@ def wheels(axles: list[tuple[float, float]], radius_m: float, width_m: float = 0
                 sides=8,
             )
             arch = cylinder(
-                (x, side * (half - 0.01) - width_m / 2, radius_m * 1.2), radius_m * 1.15, width_m, Material.DARK,
+                (x, side * (half - 0.01) - width_m / 2, radius_m * 1.12), radius_m * 1.08, width_m, Material.DARK,
                 axis="y", sides=12,
             )  # fmt: skip
             parts += [hub, arch]
@@ -164,18 +164,19 @@ def _lamps(body: CarBody) -> list[Mesh]:
 
 
 def _trim(body: CarBody) -> list[Mesh]:
-    """Bumpers, plates and door gaps."""
+    """Bumpers and plates."""
     rear, front = body.stations[0][0], body.stations[-1][0]
     width = body.width_m
-    parts = [
+    return [
         box((front - 0.02, 0, 0.42), (0.12, width * 0.78, 0.2), Material.DARK),
         box((rear + 0.02, 0, 0.42), (0.12, width * 0.80, 0.2), Material.DARK),
         box((front + 0.045, 0, 0.46), (0.02, 0.5, 0.11), Material.PLATE),
         box((rear - 0.045, 0, 0.62), (0.09, 0.5, 0.11), Material.PLATE),
     ]
-    gaps = [x for x, _, kind in body.stations if kind == "p"] or [0.55]
-    for x in [*gaps, body.axles_m[1] - body.wheel_m * 1.5]:
-        parts.append(
-            box((x, 0, (body.belt_m + 0.34) / 2), (0.02, width + 0.004, body.belt_m - 0.36), Material.DARK)
-        )
-    return parts
+
+
+def door_gaps(name: str) -> tuple[float, ...]:
+    """Where the gaps of the doors are along a car, for its paint; the first number is the belt height."""
+    body = CARS[name]
+    pillars = [x for x, _, kind in body.stations if kind == "p"][-2:] or [0.55]
+    return (body.belt_m, *pillars, body.axles_m[1] - body.wheel_m * 1.6)

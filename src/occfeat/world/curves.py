@@ -3,6 +3,8 @@
 Axes: `P` points of a curve, `N` queries. Left of a curve is the side of positive offsets.
 """
 
+import bisect
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -44,6 +46,19 @@ class Curve:
         """Unit directions at given ways."""
         mixed = np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.tangents.T], axis=-1)
         return mixed / np.maximum(np.hypot(*mixed.T), 1e-9)[:, None]
+
+    def frame(self, way_m: float) -> tuple[float, float, float]:
+        """(x, y, heading) at one way, fast."""
+        index = min(max(bisect.bisect_right(self._arc, way_m) - 1, 0), len(self._arc) - 2)
+        share = min(max((way_m - self._arc[index]) / (self._arc[index + 1] - self._arc[index]), 0.0), 1.0)
+        (x0, y0), (x1, y1) = self.points[index].tolist(), self.points[index + 1].tolist()
+        (u0, v0), (u1, v1) = self.tangents[index].tolist(), self.tangents[index + 1].tolist()
+        heading = math.atan2(v0 + share * (v1 - v0), u0 + share * (u1 - u0))
+        return x0 + share * (x1 - x0), y0 + share * (y1 - y0), heading
+
+    @cached_property
+    def _arc(self) -> list[float]:
+        return self.arc_m.tolist()
 
     def beside(
         self, way_m: Float[np.ndarray, " N"], offset_m: Float[np.ndarray, " N"] | float

@@ -47,6 +47,7 @@ class _Expansion:
         self.plan = plan
         self.network: Network = plan.network
         self.layers: dict[str, list[Record]] = {layer: [] for layer in LAYERS}
+        self._map_token = token("map", self.network.town.name)
 
     def build(self) -> Record:
         for road in self.network.roads:
@@ -83,12 +84,13 @@ class _Expansion:
         return number
 
     def _nodes(self, points: Float[np.ndarray, "P 2"]) -> list[str]:
-        """Nodes at given points; equal points share one node within the call only."""
+        """New nodes at given points; they are numbered, as there are too many to hash."""
+        points = thin(points)
         start = len(self.layers["node"])
-        tokens = [self._token("node", start + i) for i in range(len(points))]
+        tokens = [f"{self._map_token[:16]}{start + i:016x}" for i in range(len(points))]
         self.layers["node"] += [
-            {"token": number, "x": round(float(x), 4), "y": round(float(y), 4)}
-            for number, (x, y) in zip(tokens, points, strict=True)
+            {"token": number, "x": x, "y": y}
+            for number, (x, y) in zip(tokens, np.round(points, 4).tolist(), strict=True)
         ]
         return tokens
 
@@ -258,6 +260,20 @@ def _across(
     """A stripe across a road near one of its ends, between two offsets."""
     ways = np.array(way_m) if at_start else road.curve.length_m - np.array(way_m)
     return np.concatenate((road.curve.beside(ways, left_m), road.curve.beside(ways[::-1], right_m)))
+
+
+def thin(points: Float[np.ndarray, "P 2"], tolerance_m: float = 0.02) -> Float[np.ndarray, "Q 2"]:
+    """Leave out points that lie on the line between their neighbours; ends and corners stay."""
+    for _ in range(4):
+        before, middle, after = points[:-2:2], points[1:-1:2], points[2::2]
+        chord, gap = after - before, middle - before
+        length = np.maximum(np.hypot(*chord.T), 1e-9)
+        bend = np.abs(chord[:, 0] * gap[:, 1] - chord[:, 1] * gap[:, 0]) / length
+        onward = ((gap * chord).sum(axis=1) > 0) & ((gap * chord).sum(axis=1) < length**2)
+        kept = np.ones(len(points), dtype=bool)
+        kept[1:-1:2] = (bend > tolerance_m) | ~onward
+        points = points[kept]
+    return points
 
 
 def arc_path(curve: Curve) -> list[Record]:

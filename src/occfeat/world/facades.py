@@ -36,7 +36,7 @@ def facade(spot: Spot) -> FacadeLook:
     glass = np.where(curtains, np.float32(0.25), pane) * rgb(0.85, 1.0, 1.15)
     panes = np.maximum(parts.window, parts.door)
     draw = scatter(parts.column, parts.storey, spot.seed + 1)
-    lit = parts.window * (draw > 0.66) + parts.door * np.float32(0.6)
+    lit = parts.window * (draw > 0.7) + parts.door * (draw > 0.45) * np.float32(0.55)
     glow = lit * np.where(draw > 0.85, rgb(0.30, 0.33, 0.36), rgb(0.40, 0.28, 0.13))
     return FacadeLook(paint_over(wall, panes, glass), panes * np.float32(0.8), glow)
 

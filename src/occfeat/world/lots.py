@@ -3,9 +3,10 @@
 Lots belong to the town, not to a scene: every scene of a town sees the same houses, and car parks are on its map.
 """
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -68,9 +69,22 @@ class TownPlan:
     """Places of trees on the land behind the houses."""
 
 
-@cache
+_PLANS: dict[tuple[int, int], TownPlan] = {}
+
+
 def plan_town(number: int, seed: int) -> TownPlan:
-    """Lay out town `number` of `towns.TOWNS`; kept in memory for the next scene."""
+    """Town `number` of `towns.TOWNS`; kept in memory for the next scene."""
+    if (number, seed) not in _PLANS:
+        _PLANS[number, seed] = _lay_out(number, seed)
+    return _PLANS[number, seed]
+
+
+def share_plans(plans: dict[tuple[int, int], TownPlan]) -> None:
+    """Take over the plans another process has made, by (number, seed)."""
+    _PLANS.update(plans)
+
+
+def _lay_out(number: int, seed: int) -> TownPlan:
     network = build_network(TOWNS[number], seed)
     clearance, points = _keep_clear(network)
     lots: list[Lot] = []
@@ -84,7 +98,8 @@ def plan_town(number: int, seed: int) -> TownPlan:
                 fits = lot.way_m[1] < road.curve.length_m - 0.5 and _is_free(lot, cells, points, clearance)
                 if fits:
                     lots.append(lot)
-                    cells.setdefault(_cell(lot), []).append(lot)
+                    cell = int(lot.center[0] // CELL_M), int(lot.center[1] // CELL_M)
+                    cells.setdefault(cell, []).append(lot)
                 way = lot.way_m[1] + rng.choice((0.3, 1.5, 4.0)) if fits else way + 3.0
     trees = _plant_gardens(network, cells, points, clearance, np.random.default_rng((seed, number, 3)))
     return TownPlan(network, tuple(lots), trees)
@@ -100,30 +115,41 @@ def _plant_gardens(
     """About a tree every 500 square metres of land that nothing else stands on."""
     width, height = network.size_m
     tried = rng.uniform((0, 0), (width, height), (int(width * height / 500), 2))
-    kept = []
-    for spot in tried:
-        i, j = int(spot[0] // CELL_M), int(spot[1] // CELL_M)
-        around = [cells.get((i + di, j + dj), []) for di in (-1, 0, 1) for dj in (-1, 0, 1)]
-        if any(_holds(lot, spot, 2.0) for cell in around for lot in cell):
-            continue
-        near = np.flatnonzero((np.abs(points[:, 0] - spot[0]) < 20) & (np.abs(points[:, 1] - spot[1]) < 20))
-        if (np.hypot(*(points[near] - spot).T) > clearance[near] + 2).all():
-            kept.append(spot)
-    return np.array(kept)
+    return np.array([spot for spot in tried if _is_land(spot, cells, points, clearance)])
 
 
-def _holds(lot: Lot, spot: Float[np.ndarray, "2"], border_m: float) -> bool:
-    dx, dy = spot - lot.center
+def _is_land(
+    spot: Float[np.ndarray, "2"],
+    cells: dict[tuple[int, int], list[Lot]],
+    points: Float[np.ndarray, "P 2"],
+    clearance: Float[np.ndarray, " P"],
+) -> bool:
+    x, y = float(spot[0]), float(spot[1])
+    if any(_holds(lot, x, y, 2.0) for lot in _around(cells, x, y)):
+        return False
+    near = np.flatnonzero((np.abs(points[:, 0] - x) < 20) & (np.abs(points[:, 1] - y) < 20))
+    return bool((np.hypot(*(points[near] - spot).T) > clearance[near] + 2).all())
+
+
+def _around(cells: dict[tuple[int, int], list[Lot]], x: float, y: float) -> Iterator[Lot]:
+    """Lots whose middle lies in the same cell or one beside it."""
+    i, j = int(x // CELL_M), int(y // CELL_M)
+    for di, dj in itertools.product((-1, 0, 1), repeat=2):
+        yield from cells.get((i + di, j + dj), ())
+
+
+def _holds(lot: Lot, x: float, y: float, border_m: float) -> bool:
+    dx, dy = x - lot.center[0], y - lot.center[1]
     cosine, sine = math.cos(lot.yaw_rad), math.sin(lot.yaw_rad)
-    x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
-    return abs(x) < lot.size_m[0] / 2 + border_m and abs(y) < lot.size_m[1] / 2 + border_m
+    along, deep = abs(cosine * dx + sine * dy), abs(cosine * dy - sine * dx)
+    return bool(along < lot.size_m[0] / 2 + border_m and deep < lot.size_m[1] / 2 + border_m)
 
 
 def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.random.Generator) -> Lot:
     town, profile = network.town, road.profile
     kind = "house"
     if rng.random() < town.open_lots:
-        kind = ("park", "yard", "car_park")[rng.choice(3, p=(0.25, 0.3, 0.45))]
+        kind = ("park", "yard", "yard", "car_park", "car_park", "car_park")[rng.integers(6)]
     width = float(rng.uniform(10, 23))
     depth = float(rng.uniform(9, 15))
     setback = float(rng.uniform(*town.setback_m))
@@ -132,10 +158,10 @@ def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.rando
     elif kind != "house":
         width, depth, setback = width + 6, 16.0, 0.3
     front = profile.kerb_m(side) + 0.18 + profile.verge_m[side < 0] + profile.sidewalk_m[side < 0]
-    middle = np.array([way + width / 2])
-    center = road.curve.beside(middle, side * (front + setback + depth / 2))[0]
-    heading = road.curve.direction(middle)[0]
-    yaw = math.atan2(heading[1], heading[0]) + (0 if side > 0 else math.pi)
+    x, y, heading = road.curve.frame(way + width / 2)
+    deep = side * (front + setback + depth / 2)
+    center = np.array([x - math.sin(heading) * deep, y + math.cos(heading) * deep])
+    yaw = heading + (0 if side > 0 else math.pi)
     storeys = int(rng.integers(town.storeys[0], town.storeys[1] + 1))
     tint = np.array(town.walls[rng.integers(len(town.walls))]) * rng.uniform(0.8, 1.2)
     return Lot(
@@ -165,21 +191,15 @@ def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.nda
     return np.concatenate(clearance), np.concatenate(points)
 
 
-def _cell(lot: Lot) -> tuple[int, int]:
-    return int(lot.center[0] // CELL_M), int(lot.center[1] // CELL_M)
-
-
 def _is_free(
     lot: Lot,
     cells: dict[tuple[int, int], list[Lot]],
     points: Float[np.ndarray, "P 2"],
     clearance: Float[np.ndarray, " P"],
 ) -> bool:
-    i, j = _cell(lot)
-    around = [cells.get((i + di, j + dj), []) for di in (-1, 0, 1) for dj in (-1, 0, 1)]
-    if any(_overlap(lot, other) for cell in around for other in cell):
+    x, y = float(lot.center[0]), float(lot.center[1])
+    if any(_overlap(lot, other) for other in _around(cells, x, y)):
         return False
-    x, y = lot.center
     near = np.flatnonzero((np.abs(points[:, 0] - x) < 42) & (np.abs(points[:, 1] - y) < 42))
     inside = lot.points(_INSIDE)
     gaps = np.hypot(inside[:, :1] - points[near, 0], inside[:, 1:] - points[near, 1])

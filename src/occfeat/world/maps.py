@@ -44,5 +44,5 @@ def _base_map(network: Network) -> bytes:
     for junction in network.junctions:
         fill(junction.outline, 255)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    image.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

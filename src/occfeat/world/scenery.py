@@ -1,6 +1,6 @@
 """Buildings, trees, hedges, walls, poles, signs and traffic lights: everything that stays where it is."""
 
-from collections.abc import Sequence
+import math
 from functools import cache
 
 import numpy as np
@@ -57,13 +57,15 @@ def broadleaf_tree(shape: int, detail: int) -> Mesh:
         cylinder((0.1 * i, 0.12 * j, 2.4), 0.07, 1.4, Material.BARK, top_radius_m=0.03, sides=5)
         for i, j in ((1, 1), (-1, 0))
     ]
-    lumps = [
-        (rng.uniform(0.75, 1.15), rng.normal(0, 0.7), rng.normal(0, 0.7), rng.uniform(3.1, 5.1))
-        for _ in range(8)
-    ]
-    if detail == 0:
-        return join([trunk, *[_leaves(rng, 1.3 * radius, at, False) for radius, *at in lumps[::3]]])
-    return join([trunk, *branches, *[_leaves(rng, radius, at, detail > 1) for radius, *at in lumps]])
+    count = (4, 9, 20)[detail]
+    size = (1.45, 1.0, 0.72)[detail]
+    crown = []
+    for number in range(count):
+        turn, deep = number * 2.4, math.sqrt((number + 0.5) / count)
+        spread = 1.35 * deep + rng.normal(0, 0.15)
+        at = (spread * math.cos(turn), spread * math.sin(turn), 4.5 - 0.5 * spread + rng.uniform(-0.7, 0.8))
+        crown.append(_leaves(rng, size * rng.uniform(0.75, 1.1), at))
+    return join([trunk, *branches, *crown])
 
 
 @cache
@@ -82,15 +84,14 @@ def bush() -> Mesh:
     """A round bush of 1 m."""
     rng = np.random.default_rng(72)
     places = ((0, 0, 0.45), (0.35, 0.2, 0.35), (-0.3, -0.25, 0.38))
-    return join([_leaves(rng, 0.45, place, False) for place in places])
+    return join([_leaves(rng, 0.45, place) for place in places])
 
 
-def _leaves(rng: np.random.Generator, radius_m: float, center: Sequence[float], fine: bool) -> Mesh:
-    points, faces = unit_sphere(2 if fine else 1)
-    waves = np.sin(points @ rng.normal(0, 4.5, (3, 4)) + rng.uniform(0, 6.3, 4)).sum(1, keepdims=True)
-    crumbs = np.random.default_rng(73).normal(0, 0.07, (len(points), 1))
-    lumpy = points * (1 + 0.1 * waves + crumbs) * radius_m * (1, 1, 0.85)
-    return make_mesh(lumpy + np.asarray(center), faces, Material.LEAF, smooth=True)
+def _leaves(rng: np.random.Generator, radius_m: float, center: tuple[float, float, float]) -> Mesh:
+    points, faces = unit_sphere(1)
+    waves = np.sin(points @ rng.normal(0, 3.5, (3, 3)) + rng.uniform(0, 6.3, 3)).sum(1, keepdims=True)
+    lumpy = points * (1 + 0.12 * waves + rng.normal(0, 0.09, (len(points), 1))) * radius_m * (1, 1, 0.85)
+    return make_mesh(lumpy + center, faces, Material.LEAF, smooth=True)
 
 
 @cache

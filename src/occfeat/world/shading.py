@@ -14,7 +14,7 @@ from occfeat.world.materials import GROUND_CLASS_TABLE, Material
 from occfeat.world.objects import Appearance
 from occfeat.world.pavement import rgb
 from occfeat.world.surfaces import Coat, coat
-from occfeat.world.textures import patches
+from occfeat.world.textures import leaves, patches
 from occfeat.world.tracer import Stage, Surface
 
 LAMP_COLOR = rgb(1.0, 0.72, 0.42)
@@ -97,14 +97,16 @@ def shade(
         rows, surface = stage.surface(hits, moves, np.broadcast_to(origin, directions.shape), directions)
         seen, distance = directions[rows].T.copy(), hits.distance_m[rows]
         facing = np.maximum(-(surface.normal * seen).sum(axis=0), np.float32(0.02))
-        painted = coat(surface, distance * np.float32(pixel_rad) / np.sqrt(facing), appearance)
+        footprint = distance * np.float32(pixel_rad) / np.sqrt(facing)
+        painted = coat(surface, footprint, appearance)
+        crease[rows] = _creases(surface)
+        _ruffle(surface, footprint)
         lit = _light_up(stage, lighting, appearance, surface, painted, seen)
         clear = np.exp(-distance / np.float32(light.fog_m))
         horizon = rgb(*light.horizon)
         radiance[:, rows] = horizon + clear * (lit - horizon)
         class_id[rows] = classes_of(surface, appearance)
         object_id[rows] = surface.object_id
-        crease[rows] = _creases(surface)
     return Image(radiance, hits.distance_m, class_id, object_id, crease)
 
 
@@ -119,6 +121,20 @@ def _creases(surface: Surface) -> Int32[np.ndarray, " N"]:
     facing = steps[0] * 49 + steps[1] * 7 + steps[2]
     facing[np.isin(surface.material, SOFT)] = 0
     return (surface.object_id * 64 + surface.material) * 343 + facing
+
+
+def _ruffle(surface: Surface, footprint_m: Float32[np.ndarray, " N"]) -> None:
+    """Turn the normals of leaves every which way, so that crowns do not look like stones."""
+    rows = np.flatnonzero((surface.material == Material.LEAF) | (surface.material == Material.HEDGE))
+    if len(rows) == 0:
+        return
+    x, y, z = surface.local[:, rows]
+    foot = footprint_m[rows]
+    bumps = np.stack(
+        [leaves().look(a, b, 0.02, foot) for a, b in ((x + z, y - z), (y + z, z - x), (z - y, x + y))]
+    )
+    normal = surface.normal[:, rows] + np.float32(2.0) * (bumps - np.float32(0.5))
+    surface.normal[:, rows] = normal / np.maximum(np.sqrt((normal * normal).sum(axis=0)), 1e-6)
 
 
 def _light_up(
@@ -239,7 +255,7 @@ def _puddles(surface: Surface, ground: Bool[np.ndarray, " N"], light: Light) -> 
     x, y = surface.position[:2]
     deep = patches().look(x + 31, y + 17, 0.05, np.full(len(x), 0.05, np.float32))
     sealed = ground & ~np.isin(surface.material, (Material.GRASS, Material.MEDIAN))
-    return (sealed * light.wet * np.clip(0.28 + (deep - 0.5) * 3.2, 0.12, 1.0)).astype(np.float32)
+    return (sealed * light.wet * np.clip(0.22 + (deep - 0.5) * 2.6, 0.10, 0.8)).astype(np.float32)
 
 
 def _wet_mirror(

@@ -60,9 +60,13 @@ def _plain(*color: float) -> Texture:
 
 
 def _paint(spot: Spot) -> RGB:
-    dirt = patches().look(spot.local[0] + spot.local[1], spot.local[2], 0.02, spot.footprint_m)
-    low = np.clip(1.2 - spot.local[2] * 1.5, 0, 1) * 0.35
-    return paint_over(spot.color, dirt * low, (0.12, 0.10, 0.08))
+    x, z, foot = spot.local[0], spot.local[2], spot.footprint_m
+    dirt = patches().look(x + spot.local[1], z, 0.02, foot)
+    low = np.clip(1.2 - z * 1.5, 0, 1) * 0.35
+    belt, *gaps = spot.parameters[:4]
+    gap = np.max([stripe(x - at, -0.012, 0.012, foot) for at in gaps], axis=0)
+    gap *= (belt > 0) & (z > 0.36) & (z < belt)
+    return paint_over(paint_over(spot.color, dirt * low, (0.12, 0.10, 0.08)), gap * 0.8, (0.01, 0.01, 0.01))
 
 
 def _cargo(spot: Spot) -> RGB:

@@ -92,7 +92,7 @@ def patches() -> Tile:
 def cracks() -> Tile:
     """1 on thin wandering lines, 0 elsewhere."""
     field = _fractal(3, 4, 5, 0.5)
-    return _make_tile((np.abs(field - 0.5) < 0.006).astype(np.float32))
+    return _make_tile((np.abs(field - 0.5) < 0.0045).astype(np.float32))
 
 
 @cache

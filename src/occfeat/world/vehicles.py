@@ -26,6 +26,13 @@ class VehicleKind:
     """Its speed compared with cars."""
     varies: float = 0.05
     """Largest relative change of its length, width and height."""
+    car: str = ""
+    """Its name in `cars.CARS`, if it is there."""
+
+    @property
+    def paint_marks(self) -> tuple[float, ...]:
+        """Parameters of its paint: belt height and door gaps."""
+        return cars.door_gaps(self.car) if self.car else ()
 
     @property
     def cycle(self) -> bool:
@@ -34,13 +41,13 @@ class VehicleKind:
 
 
 VEHICLES: dict[str, VehicleKind] = {
-    "sedan": VehicleKind(partial(cars.car_mesh, "sedan"), "vehicle.car", 5.0, 5.0),
-    "hatchback": VehicleKind(partial(cars.car_mesh, "hatchback"), "vehicle.car", 4.0, 4.5),
-    "wagon": VehicleKind(partial(cars.car_mesh, "wagon"), "vehicle.car", 2.0, 2.5),
-    "suv": VehicleKind(partial(cars.car_mesh, "suv"), "vehicle.car", 4.0, 4.0),
-    "minivan": VehicleKind(partial(cars.car_mesh, "minivan"), "vehicle.car", 1.5, 1.5),
-    "van": VehicleKind(partial(cars.car_mesh, "van"), "vehicle.car", 1.5, 1.8),
-    "pickup": VehicleKind(partial(cars.car_mesh, "pickup"), "vehicle.truck", 1.2, 1.2),
+    "sedan": VehicleKind(partial(cars.car_mesh, "sedan"), "vehicle.car", 5.0, 5.0, car="sedan"),
+    "hatchback": VehicleKind(partial(cars.car_mesh, "hatchback"), "vehicle.car", 4.0, 4.5, car="hatchback"),
+    "wagon": VehicleKind(partial(cars.car_mesh, "wagon"), "vehicle.car", 2.0, 2.5, car="wagon"),
+    "suv": VehicleKind(partial(cars.car_mesh, "suv"), "vehicle.car", 4.0, 4.0, car="suv"),
+    "minivan": VehicleKind(partial(cars.car_mesh, "minivan"), "vehicle.car", 1.5, 1.5, car="minivan"),
+    "van": VehicleKind(partial(cars.car_mesh, "van"), "vehicle.car", 1.5, 1.8, car="van"),
+    "pickup": VehicleKind(partial(cars.car_mesh, "pickup"), "vehicle.truck", 1.2, 1.2, car="pickup"),
     "box_truck": VehicleKind(trucks.box_truck_mesh, "vehicle.truck", 1.2, 0.5, 0.85, 0.12),
     "flatbed": VehicleKind(trucks.flatbed_truck_mesh, "vehicle.truck", 0.6, 0.4, 0.85, 0.1),
     "tanker": VehicleKind(trucks.tanker_mesh, "vehicle.truck", 0.3, 0.05, 0.8),
