@@ -1,7 +1,7 @@
 """Ways to damage a data folder, one thing at a time.
 
-Each function takes a sound folder of `tests.nuscenes_folder`, and returns the kind of problem that `check` must
-report and a token that it must name.
+Each function takes a sound folder of `tests.nuscenes_folder`, and returns the kind of problem that `check`
+must report and a token that it must name.
 """
 
 import shutil

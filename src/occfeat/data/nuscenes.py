@@ -74,17 +74,15 @@ def _read_samples(tables: Tables, faults: Faults) -> _Samples:
     scenes = texts(scene_records, "name", path)
     number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
     records, path = tables.records("sample"), tables.path("sample")
+    again = [token for token, count in Counter(texts(records, "token", path)).items() if count > 1]
+    records = list({record["token"]: record for record in records}.values())
     tokens, scene_tokens = texts(records, "token", path), texts(records, "scene_token", path)
     scene = np.array([number.get(token, len(scenes)) for token in scene_tokens], dtype=np.int64)
     timestamp_us = integers(records, "timestamp", path)
     order = np.lexsort((timestamp_us, scene))
     row = {tokens[i]: at for at, i in enumerate(order)}
-    if len(row) < len(tokens):
-        for token, count in Counter(tokens).items():
-            if count > 1:
-                faults.add(
-                    row[token], Fault("duplicate record", f"sample.json: record {token}: {count} times")
-                )
+    for token in again:
+        faults.add(row[token], Fault("duplicate record", f"sample.json: record {token} is there twice"))
     for i in np.flatnonzero(scene == len(scenes)):
         faults.add(row[tokens[i]], dangling("sample", tokens[i], "scene", scene_tokens[i]))
     return _Samples(row, [tokens[i] for i in order], timestamp_us[order], scene[order], (*scenes, ""))
