@@ -50,10 +50,12 @@ def main(out: Path) -> None:
     if not (out / "calibration.png").exists():
         print(occfeat.view(street, out / "calibration.png", calibration=True).text)
     say("pretraining: LiDAR occupancy and teacher features, no labels")
-    learn("pretrain", out / "pretrained", data=street, engine={"log_every": 4})
+    learn("pretrain", out / "pretrained", data=street, optim={"epochs": 4}, engine={"log_every": 4})
     say("fine-tuning: vehicles")
-    start = {"start": out / "pretrained", "optim": {"epochs": 8}}
-    tuned = learn("finetune", out / "tuned", data=street, engine={"log_every": 8}, **start)
+    start = out / "pretrained"
+    tuned = learn(
+        "finetune", out / "tuned", start=start, data=street, optim={"epochs": 5}, engine={"log_every": 4}
+    )
     if tuned is not None:
         print(tuned.text)
     say(f"done: look at {out}/calibration.png, {out}/pretrained/pictures and {out}/tuned/pictures")
