@@ -51,7 +51,10 @@ def find_version(root: Path, version: str | None) -> str:
     """
     if not root.is_dir():
         raise DatasetError(f"Data folder {root} does not exist.", hint="Check the path (`--data.root`).")
-    found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
+    try:
+        found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
+    except OSError as error:
+        raise DatasetError(f"Data folder {root} cannot be read: {error.strerror or error}.") from error
     if version is not None:
         if Path(version).name != version or not (root / version).is_dir():
             hint = f"Versions there: {', '.join(found) or 'none'}."
