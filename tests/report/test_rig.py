@@ -2,6 +2,7 @@ from pathlib import Path
 
 import torch
 from hypothesis import given
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def test_clip_to_front__keeps_the_part_in_front(first: Tensor, second: Tensor) -
         torch.testing.assert_close(area, torch.zeros_like(area), rtol=0, atol=1e-8)
 
 
-def bare_axes(cameras: Cameras, figure: Figure):  # type: ignore[no-untyped-def]
+def bare_axes(cameras: Cameras, figure: Figure) -> Axes:
     """Axes that fill a figure in which one pixel is one image pixel."""
     height, width = cameras.image_size
     figure.set_size_inches(width / 10, height / 10)
