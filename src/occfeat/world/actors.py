@@ -179,7 +179,7 @@ def _people(
     found: list[tuple[float, Motion]] = []
     crowd = float(rng.choice((0.4, 1.0, 2.2)))
     for road in network.roads:
-        if not near_route(road.curve.points[::5], route, 60).any():
+        if not near_route(road.curve.points[::5], route, 60.0).any():
             continue
         for side in (1, -1):
             for _ in range(rng.poisson(1.6 * crowd)):
@@ -189,7 +189,7 @@ def _people(
             if crossing and _red_at(network, signals, road, at_start, duration_s / 2):
                 for _ in range(rng.poisson(1.0 * crowd)):
                     found.append((0.0, _walk_across(road, at_start, rng, duration_s)))
-    return [item for item in found if near_route(item[1].points[::20], route, 70).any()]
+    return [item for item in found if near_route(item[1].points[::20], route, 70.0).any()]
 
 
 def _red_at(network: Network, signals: Signals, road: Road, at_start: bool, time_s: float) -> bool:

@@ -7,7 +7,6 @@ import bisect
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -68,26 +67,26 @@ class Curve:
         left = np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
         return self.position(way_m) + left * np.broadcast_to(offset_m, way_m.shape)[:, None]
 
-    def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> Self:
+    def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> "Curve":
         """The curve moved `offset_m` to its left, point by point."""
         left = np.stack((-self.tangents[:, 1], self.tangents[:, 0]), axis=-1)
         offsets = np.broadcast_to(np.asarray(offset_m, dtype=float), len(self.points))
-        return type(self)(self.points + left * offsets[:, None])
+        return Curve(self.points + left * offsets[:, None])
 
-    def part(self, start_m: float, end_m: float) -> Self:
+    def part(self, start_m: float, end_m: float) -> "Curve":
         """The piece between two ways."""
         inside = (self.arc_m > start_m + 0.05) & (self.arc_m < end_m - 0.05)
         ends = self.position(np.array([start_m, end_m]))
-        return type(self)(np.concatenate((ends[:1], self.points[inside], ends[1:])))
+        return Curve(np.concatenate((ends[:1], self.points[inside], ends[1:])))
 
-    def reverse(self) -> Self:
+    def reverse(self) -> "Curve":
         """The curve in the other direction."""
-        return type(self)(self.points[::-1])
+        return Curve(self.points[::-1])
 
-    def resample(self, step_m: float) -> Self:
+    def resample(self, step_m: float) -> "Curve":
         """The same way in equal steps of about `step_m`."""
         count = max(2, round(self.length_m / step_m) + 1)
-        return type(self)(self.position(np.linspace(0, self.length_m, count)))
+        return Curve(self.position(np.linspace(0, self.length_m, count)))
 
     @property
     def smallest_radius_m(self) -> float:

@@ -64,7 +64,7 @@ class ObjectList:
         kind: str,
         color: Color = (0.5, 0.5, 0.5),
         accent: Color = (0.5, 0.5, 0.5),
-        parameters: Sequence[float] = (),
+        parameters: Sequence[int | float] = (),
         seed: int = 0,
     ) -> int:
         """Add an object of a class of `materials.CLASSES` and return its number."""

@@ -213,7 +213,7 @@ def _litter(street: Street, road: Road, side: int, zone: str, edge_m: float, gap
             number = street.objects.add("clutter", draw_paint(street.rng), seed=len(street.objects))
             pose = (*point, KERB_M, heading + math.pi / 2)
             _annotate(
-                street, number, bicycle_rack_mesh(), (1, 1, 1), "static_object.bicycle_rack", pose, None
+                street, number, bicycle_rack_mesh(), (1.0, 1.0, 1.0), "static_object.bicycle_rack", pose, None
             )
             continue
         name = _draw_clutter(street.rng, zone)
@@ -287,7 +287,7 @@ def _place(
 def _fill_lot(street: Street, lot: Lot) -> None:
     if lot.kind == "house":
         _build_house(street, lot)
-    if not street.near(lot.center, STREET_M + 15):
+    if not street.near(lot.center, STREET_M + 15.0):
         return
     if lot.kind == "car_park":
         _fill_car_park(street, lot)

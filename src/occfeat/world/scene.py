@@ -29,6 +29,8 @@ KEY_FRAME_S = 0.5
 """Time between key frames."""
 REVOLUTION_S = 0.05
 """Time the LiDAR takes to turn once, clockwise."""
+LAST_YAW_DEG = 104.0
+"""Where the LiDAR looks at its time stamp, counter-clockwise from forward."""
 VIEW_M = 110.0
 """How far moving things are drawn."""
 
@@ -83,9 +85,9 @@ class Scene:
     def camera_delay_s(self, camera: Camera) -> float:
         """Time of a camera after the LiDAR's time stamp: it fires as the turning LiDAR looks its way.
 
-        A revolution ends a little past the rear left; the delays are -50 to 0 ms, as on nuScenes.
+        A revolution ends just past the rear left camera of nuScenes; the delays are -50 to 0 ms, as there.
         """
-        return -REVOLUTION_S * (((camera.yaw_deg - 108.5) % 360) / 360)
+        return -REVOLUTION_S * (((camera.yaw_deg - LAST_YAW_DEG) % 360) / 360)
 
     def global_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
         """Pose of the ego vehicle in the town's frame."""

@@ -83,7 +83,7 @@ def conifer() -> Mesh:
 def bush() -> Mesh:
     """A round bush of 1 m."""
     rng = np.random.default_rng(72)
-    places = ((0, 0, 0.45), (0.35, 0.2, 0.35), (-0.3, -0.25, 0.38))
+    places = ((0.0, 0.0, 0.45), (0.35, 0.2, 0.35), (-0.3, -0.25, 0.38))
     return join([_leaves(rng, 0.45, place) for place in places])
 
 

@@ -270,8 +270,8 @@ def _wet_mirror(
     """Blend in what the wet ground mirrors, found by rays from it and shown without shadows."""
     light = lighting.light
     rows = np.flatnonzero(puddles > 0.2)
-    bounced = directions[:, rows] * rgb(1, 1, -1)
-    starts = (surface.position[:, rows] + rgb(0, 0, 0.02)).T
+    bounced = directions[:, rows] * rgb(1.0, 1.0, -1.0)
+    starts = (surface.position[:, rows] + rgb(0.0, 0.0, 0.02)).T
     hits, moves = stage.hit_from(starts, bounced.T, np.arange(len(rows), dtype=np.int32))
     mirrored = sky_radiance(bounced, light)
     if (hits.face >= 0).any():

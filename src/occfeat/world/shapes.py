@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Float, Float32, Int, Int32, UInt8
 
 from occfeat.world.materials import Material
 
-Point = tuple[float, float, float]
+Real = int | float
+Point = tuple[Real, Real, Real]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Mesh:
 
 def make_mesh(
     vertices: Float[np.ndarray, "V 3"],
-    faces: Sequence[Sequence[int]] | Int32[np.ndarray, "F 3"],
+    faces: Sequence[Sequence[int]] | Int[np.ndarray, "F 3"],
     material: Material,
     *,
     local: Float[np.ndarray, "V 3"] | None = None,
@@ -81,10 +82,10 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
 
 def place(
     mesh: Mesh,
-    position: Sequence[float],
+    position: Sequence[Real],
     *,
-    yaw_rad: float = 0.0,
-    scale: Sequence[float] = (1.0, 1.0, 1.0),
+    yaw_rad: Real = 0.0,
+    scale: Sequence[Real] = (1.0, 1.0, 1.0),
     object_id: int | None = None,
 ) -> Mesh:
     """A template scaled, turned about z and moved, as a numbered object; `local` stays."""
@@ -100,7 +101,7 @@ def place(
     return replace(mesh, vertices=vertices, normals=normals @ turn, object_id=ids)
 
 
-def tilt(mesh: Mesh, pitch_rad: float, pivot: Point = (0, 0, 0)) -> Mesh:
+def tilt(mesh: Mesh, pitch_rad: Real, pivot: Point = (0, 0, 0)) -> Mesh:
     """A template turned about the y axis through `pivot`; positive turns forward down. `local` stays."""
     cosine, sine = np.cos(pitch_rad), np.sin(pitch_rad)
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]], dtype=np.float32)
@@ -120,7 +121,7 @@ def box(center: Point, size: Point, material: Material) -> Mesh:
     return make_mesh(corners * size + center, _BOX_FACES, material)
 
 
-def prism(outline: Sequence[tuple[float, float]], half_width_m: float, material: Material) -> Mesh:
+def prism(outline: Sequence[tuple[Real, Real]], half_width_m: Real, material: Material) -> Mesh:
     """A convex side profile of (x, z) points, extruded to both sides along y."""
     profile = np.asarray(outline, dtype=float)
     count = len(profile)
@@ -134,12 +135,12 @@ def prism(outline: Sequence[tuple[float, float]], half_width_m: float, material:
 
 def cylinder(
     foot: Point,
-    radius_m: float,
-    length_m: float,
+    radius_m: Real,
+    length_m: Real,
     material: Material,
     *,
     axis: str = "z",
-    top_radius_m: float | None = None,
+    top_radius_m: Real | None = None,
     sides: int = 10,
 ) -> Mesh:
     """A cylinder or cone from `foot` along an axis: a smooth side and two flat ends."""
@@ -218,7 +219,7 @@ def loft(rings: Float[np.ndarray, "S P 3"], material: UInt8[np.ndarray, "S-1 P-1
                 points[used],
                 compact.reshape(-1, 3).astype(np.int32),
                 Material(int(kind)),
-                smooth=kind == Material.PAINT,
+                smooth=bool(kind == Material.PAINT),
             )
         )
     return join(meshes)

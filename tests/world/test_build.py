@@ -1,0 +1,174 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from occfeat.config import DataConfig, WorldConfig
+from occfeat.data.index import Index
+from occfeat.errors import RunError, SettingsError
+from occfeat.world.build import build_world, plan_scenes
+from occfeat.world.writer import rows_file
+from tests.world.conftest import SMALL
+
+
+def table(world: Path, name: str) -> list[dict]:
+    return json.loads((world / "v1.0-street" / f"{name}.json").read_text())
+
+
+def files_of(world: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(world)): path.read_bytes() for path in world.rglob("*") if path.is_file()}
+
+
+def test_the_index_reads_it(street_world: Path) -> None:
+    index = Index.open(DataConfig(root=street_world))
+    assert len(index) == 4
+    assert len(index.rows("val")) == 4
+    key_frame = index.key_frame(0, sweeps=2)
+    assert len(key_frame.cameras) == 6
+    assert all(camera.size == (64, 112) for camera in key_frame.cameras)
+    assert any(category.startswith("vehicle.") for category in key_frame.boxes.category)
+
+
+def test_every_file_of_the_tables_exists_and_nothing_else(street_world: Path) -> None:
+    named = {row["filename"] for row in table(street_world, "sample_data")}
+    found = {str(p.relative_to(street_world)) for d in ("samples", "sweeps") for p in (street_world / d).rglob("*.*")}
+    assert named == found
+
+
+def test_records_are_chained_and_point_to_each_other(street_world: Path) -> None:
+    for name in ("sample", "sample_data", "sample_annotation"):
+        rows = {row["token"]: row for row in table(street_world, name)}
+        for row in rows.values():
+            if row["next"]:
+                assert rows[row["next"]]["prev"] == row["token"]
+    poses = {row["token"] for row in table(street_world, "ego_pose")}
+    sensors = {row["token"] for row in table(street_world, "calibrated_sensor")}
+    samples = {row["token"] for row in table(street_world, "sample")}
+    for row in table(street_world, "sample_data"):
+        assert row["ego_pose_token"] in poses
+        assert row["calibrated_sensor_token"] in sensors
+        assert row["sample_token"] in samples
+    instances = {row["token"]: row for row in table(street_world, "instance")}
+    counts = dict.fromkeys(instances, 0)
+    for row in table(street_world, "sample_annotation"):
+        counts[row["instance_token"]] += 1
+    assert all(instances[number]["nbr_annotations"] == count for number, count in counts.items())
+
+
+def test_cameras_fire_before_the_lidar_in_the_order_it_sweeps(street_world: Path) -> None:
+    sample = table(street_world, "sample")[0]
+    rows = [r for r in table(street_world, "sample_data") if r["sample_token"] == sample["token"] and r["is_key_frame"]]
+    delay_ms = {r["filename"].split("/")[1]: (r["timestamp"] - sample["timestamp"]) / 1000 for r in rows}
+    assert delay_ms["LIDAR_TOP"] == 0
+    order = ["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT"]
+    assert sorted(order, key=lambda channel: delay_ms[channel]) == order
+    assert -50 <= delay_ms["CAM_FRONT_LEFT"] < -40
+    assert -2 < delay_ms["CAM_BACK_LEFT"] <= 0
+
+
+def test_sweeps_lie_before_their_key_frame(street_world: Path) -> None:
+    samples = {row["token"]: row for row in table(street_world, "sample")}
+    sweeps = [row for row in table(street_world, "sample_data") if not row["is_key_frame"]]
+    assert len(sweeps) == 2
+    for row in sweeps:
+        assert samples[row["sample_token"]]["timestamp"] - row["timestamp"] == 50_000
+        assert row["filename"].startswith("sweeps/LIDAR_TOP/")
+
+
+def test_images_are_not_flat(street_world: Path) -> None:
+    for path in sorted((street_world / "samples" / "CAM_FRONT").iterdir()):
+        pixels = np.asarray(Image.open(path))
+        assert pixels.shape == (64, 112, 3)
+        assert pixels.std() > 15
+
+
+def test_the_same_bytes_with_any_number_of_workers_and_after_an_interruption(tmp_path: Path) -> None:
+    settings = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
+    one = build_world(WorldConfig(out=tmp_path / "one", workers=1, **settings))
+    two = build_world(WorldConfig(out=tmp_path / "two", workers=2, **settings))
+    assert files_of(one) == files_of(two)
+    shutil.copytree(one, tmp_path / "half")
+    half = tmp_path / "half"
+    requests, _ = plan_scenes(WorldConfig(out=half, workers=1, **settings))
+    rows = {name: table(half, name) for name in ("scene", "log", "sample", "sample_data", "ego_pose")}
+    rows |= {name: table(half, name) for name in ("sample_annotation", "instance")}
+    logs = {log["token"]: log["logfile"] for log in rows["log"]}
+    assert set(logs.values()) == {request.name for request in requests}
+    shutil.rmtree(half / "v1.0-street")
+    build_world(WorldConfig(out=half, workers=1, **settings))
+    assert files_of(one) == files_of(half)
+
+
+def test_finished_scenes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import occfeat.world.build as build
+
+    config = WorldConfig(out=tmp_path / "world", workers=1, **{**SMALL, "key_frames": 1, "image_size": (32, 48)})
+    original, made = build.write_scene, []
+
+    def stop_at_the_second(request, out):
+        if made:
+            raise KeyboardInterrupt
+        made.append(request.name)
+        return original(request, out)
+
+    monkeypatch.setattr(build, "write_scene", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        build_world(config)
+    assert not (config.out / "v1.0-street").exists()
+    assert rows_file(config.out, "street-val-0000").is_file()
+    monkeypatch.setattr(build, "write_scene", lambda request, out: made.append(request.name) or original(request, out))
+    build_world(config)
+    assert made == ["street-val-0000", "street-val-0001"]
+    assert not (config.out / ".scenes").exists()
+    build_world(config)
+    assert len(made) == 2
+
+
+def test_another_world_or_other_files_are_left_alone(street_world: Path, tmp_path: Path) -> None:
+    before = files_of(street_world)
+    with pytest.raises(RunError, match="another world"):
+        build_world(WorldConfig(out=street_world, **SMALL))
+    assert files_of(street_world) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        build_world(WorldConfig(out=tmp_path, **SMALL))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": (1, 1)}, "1 x 1 px"),
+        ({"rig": "pogo"}, "no rig named"),
+        ({"scenes": 2, "val_scenes": 2, "test_scenes": 1}, "more than 2 scenes"),
+    ],
+)
+def test_settings_no_world_can_be_made_from(tmp_path: Path, change: dict, message: str) -> None:
+    out = tmp_path / "world"
+    with pytest.raises(SettingsError, match=message):
+        build_world(WorldConfig(out=out, **{**SMALL, **change}))
+    assert not out.exists()
+
+
+def test_no_embree_says_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "embreex", None)
+    with pytest.raises(SettingsError, match=r"Linux x86_64, macOS arm64 and Windows"):
+        build_world(WorldConfig(out=tmp_path / "world"))
+
+
+def test_splits_hold_out_whole_towns() -> None:
+    requests, splits = plan_scenes(WorldConfig(out=Path("unused"), scenes=10))
+    assert {split: len(names) for split, names in splits.items()} == {"train": 6, "val": 2, "test": 2}
+    towns = {split: {r.town for r in requests if r.name in names} for split, names in splits.items()}
+    assert towns["train"] == {0, 1}
+    assert towns["train"].isdisjoint(towns["val"] | towns["test"])
+    assert towns["val"].isdisjoint(towns["test"])
+
+
+def test_a_scene_does_not_depend_on_how_many_there_are() -> None:
+    few, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=4, val_scenes=1, test_scenes=1))
+    many, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=40, val_scenes=9, test_scenes=9))
+    assert set(few) <= set(many)
