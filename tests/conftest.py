@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.small_runs import flags, folder, teacher_weights
@@ -13,6 +14,11 @@ __all__ = ["flags", "folder", "nuscenes_root", "teacher_weights"]
 # The same examples every time and no time limit: a failure means a bug, never a slow machine.
 settings.register_profile("occfeat", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("occfeat")
+
+
+# Small tensors are computed several times as fast on one thread, above all on a busy machine.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the programs that tests start
 
 
 @pytest.fixture(scope="session")
