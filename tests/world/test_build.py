@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,13 @@ from PIL import Image
 from occfeat.config import DataConfig, WorldConfig
 from occfeat.data.index import Index
 from occfeat.errors import RunError, SettingsError
+from occfeat.world import build
 from occfeat.world.build import build_world, plan_scenes
+from occfeat.world.scene import SceneRequest
 from occfeat.world.writer import rows_file
 from tests.world.conftest import SMALL
+
+TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
 
 
 def table(world: Path, name: str) -> list[dict]:
@@ -85,30 +88,23 @@ def test_images_are_not_flat(street_world: Path) -> None:
         assert pixels.std() > 15
 
 
-def test_the_same_bytes_with_any_number_of_workers_and_after_an_interruption(tmp_path: Path) -> None:
-    settings = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
-    one = build_world(WorldConfig(out=tmp_path / "one", workers=1, **settings))
-    two = build_world(WorldConfig(out=tmp_path / "two", workers=2, **settings))
-    assert files_of(one) == files_of(two)
-    shutil.copytree(one, tmp_path / "half")
-    half = tmp_path / "half"
-    requests, _ = plan_scenes(WorldConfig(out=half, workers=1, **settings))
-    rows = {name: table(half, name) for name in ("scene", "log", "sample", "sample_data", "ego_pose")}
-    rows |= {name: table(half, name) for name in ("sample_annotation", "instance")}
-    logs = {log["token"]: log["logfile"] for log in rows["log"]}
-    assert set(logs.values()) == {request.name for request in requests}
-    shutil.rmtree(half / "v1.0-street")
-    build_world(WorldConfig(out=half, workers=1, **settings))
-    assert files_of(one) == files_of(half)
+@pytest.fixture(scope="module")
+def plain_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_world(WorldConfig(out=tmp_path_factory.mktemp("plain") / "world", workers=1, **TINY))
 
 
-def test_finished_scenes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import occfeat.world.build as build
+def test_the_same_bytes_with_any_number_of_workers(plain_world: Path, tmp_path: Path) -> None:
+    other = build_world(WorldConfig(out=tmp_path / "world", workers=2, **TINY))
+    assert files_of(plain_world) == files_of(other)
 
-    config = WorldConfig(out=tmp_path / "world", workers=1, **{**SMALL, "key_frames": 1, "image_size": (32, 48)})
+
+def test_an_interrupted_build_goes_on_where_it_was(
+    plain_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = WorldConfig(out=tmp_path / "world", workers=1, **TINY)
     original, made = build.write_scene, []
 
-    def stop_at_the_second(request, out):
+    def stop_at_the_second(request: SceneRequest, out: Path) -> Path:
         if made:
             raise KeyboardInterrupt
         made.append(request.name)
@@ -122,7 +118,7 @@ def test_finished_scenes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(build, "write_scene", lambda request, out: made.append(request.name) or original(request, out))
     build_world(config)
     assert made == ["street-val-0000", "street-val-0001"]
-    assert not (config.out / ".scenes").exists()
+    assert files_of(config.out) == files_of(plain_world)
     build_world(config)
     assert len(made) == 2
 

@@ -208,7 +208,8 @@ def build_network(town: Town, seed: int) -> Network:
     centers, turns = _place_junctions(town, rng)
     links = _choose_links(town, rng)
     profiles = [_draw_profile(town, rng) for _ in links]
-    full = [_lay_curve(centers, turns, link) for link in links]
+    bows = rng.uniform(-town.bow_m, town.bow_m, len(links))
+    full = [_lay_curve(centers, turns, link, float(bow)) for link, bow in zip(links, bows, strict=True)]
     cuts = _cut_lengths(links, full, profiles)
     degree = np.bincount(np.ravel(links), minlength=GRID * GRID)
     roads = []
@@ -280,13 +281,23 @@ def _outward(link: tuple[int, int], at_start: bool, turn: float) -> Float[np.nda
 
 
 def _lay_curve(
-    centers: Float[np.ndarray, "J 2"], turns: Float[np.ndarray, " J"], link: tuple[int, int]
+    centers: Float[np.ndarray, "J 2"],
+    turns: Float[np.ndarray, " J"],
+    link: tuple[int, int],
+    bow_m: float,
 ) -> Curve:
+    """From junction to junction through a point `bow_m` to the left of the middle."""
     start, end = centers[link[0]], centers[link[1]]
-    handle = 0.38 * math.hypot(*(end - start))
-    out_of_start = handle * _outward(link, True, turns[link[0]])
-    out_of_end = handle * _outward(link, False, turns[link[1]])
-    return bezier(start, out_of_start, out_of_end, end, 161)
+    chord = end - start
+    length = math.hypot(*chord)
+    middle = (start + end) / 2 + bow_m / length * np.array([-chord[1], chord[0]])
+    out_of_start = 0.22 * length * _outward(link, True, float(turns[link[0]]))
+    out_of_end = 0.22 * length * _outward(link, False, float(turns[link[1]]))
+    halves = (
+        bezier(start, out_of_start, -0.17 * chord, middle, 81),
+        bezier(middle, 0.17 * chord, out_of_end, end, 81),
+    )
+    return Curve(np.concatenate((halves[0].points, halves[1].points[1:])))
 
 
 def _cut_lengths(

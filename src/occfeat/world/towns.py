@@ -21,7 +21,9 @@ class Town:
     spacing_m: tuple[float, float]
     """Mean distance of junctions along x and y."""
     turn_deg: float
-    """How far junctions are turned against the grid: the curvature of the roads."""
+    """How far junctions are turned against the grid, which bends the roads."""
+    bow_m: float
+    """How far the middle of a road may lie off the straight way."""
     missing: float
     """Share of roads left out, which makes T-junctions."""
     lanes: tuple[tuple[int, int], ...]
@@ -56,25 +58,25 @@ GREYS: tuple[Color, ...] = ((0.42, 0.42, 0.42), (0.55, 0.54, 0.52), (0.26, 0.29,
 
 TOWNS: tuple[Town, ...] = (
     Town(
-        "boston-seaport", 0, drives_left=False, spacing_m=(125.0, 140.0), turn_deg=10.0, missing=0.15,
+        "boston-seaport", 0, drives_left=False, spacing_m=(125.0, 140.0), turn_deg=10.0, bow_m=10.0, missing=0.15,
         lanes=((1, 1), (2, 2), (2, 1), (2, 2)), lane_m=(3.2, 3.6), median=0.3, parking=0.85,
         verge_m=(0.0, 1.6), sidewalk_m=(2.2, 4.2), setback_m=(0.2, 3.0), storeys=(3, 9), facades=(0, 0, 2, 3),
         walls=BRICKS + GREYS, gabled=0.1, trees=0.6, conifers=0.1, open_lots=0.25, yellow_lines=True,
     ),
     Town(
-        "singapore-onenorth", 1, drives_left=True, spacing_m=(145.0, 125.0), turn_deg=22.0, missing=0.25,
+        "singapore-onenorth", 1, drives_left=True, spacing_m=(145.0, 125.0), turn_deg=22.0, bow_m=14.0, missing=0.25,
         lanes=((1, 1), (2, 2), (1, 1), (2, 1)), lane_m=(3.1, 3.5), median=0.5, parking=0.65,
         verge_m=(0.8, 2.4), sidewalk_m=(1.8, 3.0), setback_m=(3.0, 9.0), storeys=(2, 12), facades=(1, 2, 4),
         walls=PLASTERS + GREYS, gabled=0.0, trees=0.9, conifers=0.0, open_lots=0.35, yellow_lines=False,
     ),
     Town(
-        "singapore-hollandvillage", 2, drives_left=True, spacing_m=(115.0, 120.0), turn_deg=16.0, missing=0.3,
+        "singapore-hollandvillage", 2, drives_left=True, spacing_m=(115.0, 120.0), turn_deg=16.0, bow_m=11.0, missing=0.3,
         lanes=((1, 1), (1, 1), (2, 1)), lane_m=(3.0, 3.4), median=0.2, parking=0.75,
         verge_m=(0.4, 2.0), sidewalk_m=(1.6, 2.8), setback_m=(2.0, 7.0), storeys=(1, 4), facades=(1, 0, 1),
         walls=PLASTERS + BRICKS, gabled=0.7, trees=0.8, conifers=0.25, open_lots=0.3, yellow_lines=False,
     ),
     Town(
-        "singapore-queenstown", 3, drives_left=True, spacing_m=(135.0, 135.0), turn_deg=18.0, missing=0.2,
+        "singapore-queenstown", 3, drives_left=True, spacing_m=(135.0, 135.0), turn_deg=18.0, bow_m=12.0, missing=0.2,
         lanes=((2, 2), (1, 1), (2, 1)), lane_m=(3.2, 3.6), median=0.35, parking=0.7,
         verge_m=(0.0, 2.2), sidewalk_m=(2.0, 3.6), setback_m=(0.5, 6.0), storeys=(2, 8), facades=(4, 1, 0, 2),
         walls=GREYS + PLASTERS, gabled=0.3, trees=0.75, conifers=0.15, open_lots=0.3, yellow_lines=False,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -77,11 +77,16 @@ PAINTS: tuple[Color, ...] = (
 """Colours of vehicles, linear RGB."""
 
 
+@cache
+def _length_m(name: str) -> float:
+    return float(np.ptp(VEHICLES[name].make().vertices[:, 0]))
+
+
 def draw_kind(rng: np.random.Generator, *, driving: bool, longest_m: float = 99.0) -> str:
     """A kind of vehicle, by how often it drives or parks, no longer than `longest_m`."""
     names = list(VEHICLES)
     weights = np.array([VEHICLES[name].drives if driving else VEHICLES[name].parks for name in names])
-    fits = [np.ptp(VEHICLES[name].make().vertices[:, 0]) <= longest_m for name in names]
+    fits = [_length_m(name) <= longest_m for name in names]
     weights = weights * fits
     return names[rng.choice(len(names), p=weights / weights.sum())]
 
