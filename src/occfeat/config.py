@@ -173,7 +173,7 @@ class EngineConfig(Strict):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on GPUs that have it, else float32."""
     workers: Annotated[int, Field(ge=0)] = 4
-    """Processes that load data; 0 loads in the training process."""
+    """Processes that load data, at most one per core; 0 loads in the training process."""
     deterministic: bool = False
     """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
     log_every: Positive = 10
