@@ -120,7 +120,7 @@ def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
 
 def _checked(records: list[Any], path: Path, consumed: int, first: bool) -> list[Record]:
     records = records if first else records[1:]
-    if not all(type(record) is dict for record in records):
+    if not set(map(type, records)) <= {dict}:
         raise _not_json(path, "a record is not an object", consumed, kind="not a JSON list of records")
     return records
 
@@ -176,13 +176,13 @@ def _column(
 
 
 def _as_texts(values: list[Any]) -> list[str]:
-    if not all(type(value) is str for value in values):
+    if not set(map(type, values)) <= {str}:
         raise TypeError
     return values
 
 
 def _as_integers(values: list[Any]) -> NDArray[np.int64]:
-    if not all(type(value) is int or type(value) is bool for value in values):
+    if not set(map(type, values)) <= {int, bool}:
         raise TypeError
     return np.array(values, dtype=np.int64)
 
