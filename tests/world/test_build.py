@@ -37,7 +37,11 @@ def test_the_index_reads_it(street_world: Path) -> None:
 
 def test_every_file_of_the_tables_exists_and_nothing_else(street_world: Path) -> None:
     named = {row["filename"] for row in table(street_world, "sample_data")}
-    found = {str(p.relative_to(street_world)) for d in ("samples", "sweeps") for p in (street_world / d).rglob("*.*")}
+    found = {
+        str(p.relative_to(street_world))
+        for d in ("samples", "sweeps")
+        for p in (street_world / d).rglob("*.*")
+    }
     assert named == found
 
 
@@ -63,7 +67,11 @@ def test_records_are_chained_and_point_to_each_other(street_world: Path) -> None
 
 def test_cameras_fire_before_the_lidar_in_the_order_it_sweeps(street_world: Path) -> None:
     sample = table(street_world, "sample")[0]
-    rows = [r for r in table(street_world, "sample_data") if r["sample_token"] == sample["token"] and r["is_key_frame"]]
+    rows = [
+        r
+        for r in table(street_world, "sample_data")
+        if r["sample_token"] == sample["token"] and r["is_key_frame"]
+    ]
     delay_ms = {r["filename"].split("/")[1]: (r["timestamp"] - sample["timestamp"]) / 1000 for r in rows}
     assert delay_ms["LIDAR_TOP"] == 0
     order = ["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT"]
@@ -115,7 +123,9 @@ def test_an_interrupted_build_goes_on_where_it_was(
         build_world(config)
     assert not (config.out / "v1.0-street").exists()
     assert rows_file(config.out, "street-val-0000").is_file()
-    monkeypatch.setattr(build, "write_scene", lambda request, out: made.append(request.name) or original(request, out))
+    monkeypatch.setattr(
+        build, "write_scene", lambda request, out: made.append(request.name) or original(request, out)
+    )
     build_world(config)
     assert made == ["street-val-0000", "street-val-0001"]
     assert files_of(config.out) == files_of(plain_world)

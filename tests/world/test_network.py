@@ -29,7 +29,10 @@ def test_the_same_seed_gives_the_same_town_and_another_another() -> None:
 def test_it_has_three_and_four_way_junctions_curves_and_several_widths(network: Network) -> None:
     assert {3, 4} <= {len(junction.arms) for junction in network.junctions}
     assert len({sum(road.profile.lanes) for road in network.roads}) >= 2
-    bends = [road.curve.length_m / np.hypot(*(road.curve.points[-1] - road.curve.points[0])) for road in network.roads]
+    bends = [
+        road.curve.length_m / np.hypot(*(road.curve.points[-1] - road.curve.points[0]))
+        for road in network.roads
+    ]
     assert min(bends) < 1.002
     assert max(bends) > 1.015
     assert all(road.curve.smallest_radius_m > 22 for road in network.roads)

@@ -59,7 +59,10 @@ def test_a_rig_from_a_file(tmp_path: Path) -> None:
     [
         ('{"cameras": []}', "cameras"),
         ("{", "not usable"),
-        ('{"cameras": [{"channel": "../A", "position_m": [0,0,0], "yaw_deg": 0, "view_deg": 60}]}', "channel"),
+        (
+            '{"cameras": [{"channel": "../A", "position_m": [0,0,0], "yaw_deg": 0, "view_deg": 60}]}',
+            "channel",
+        ),
         ('{"cameras": [{"channel": "A", "position_m": [0,0,0], "yaw_deg": 0, "view_deg": 190}]}', "view_deg"),
         (
             '{"cameras": [{"channel": "A", "position_m": [0,0,1], "yaw_deg": 0, "view_deg": 60},'

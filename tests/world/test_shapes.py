@@ -17,7 +17,9 @@ def area(mesh: Mesh) -> float:
 
 def test_areas_of_solids() -> None:
     assert area(box((1, 2, 3), (2, 3, 4), Material.WOOD)) == pytest.approx(52)
-    assert area(ellipsoid((0, 0, 0), (1, 1, 1), Material.LEAF, detail=3)) == pytest.approx(4 * np.pi, rel=0.01)
+    assert area(ellipsoid((0, 0, 0), (1, 1, 1), Material.LEAF, detail=3)) == pytest.approx(
+        4 * np.pi, rel=0.01
+    )
     tube = cylinder((0, 0, 0), 0.5, 2.0, Material.METAL, sides=64)
     assert area(tube) == pytest.approx(2 * np.pi * 0.5 * 2 + 2 * np.pi * 0.25, rel=0.01)
 
@@ -33,7 +35,9 @@ def test_the_sphere_is_closed_and_round() -> None:
 
 @given(st.floats(-3, 3), st.floats(0.5, 2), st.floats(0.5, 2))
 def test_placing_moves_points_and_keeps_normals_upright(yaw: float, length: float, height: float) -> None:
-    mesh = place(box((0, 0, 0.5), (2, 1, 1), Material.WOOD), (3, 4, 5), yaw_rad=yaw, scale=(length, 1, height))
+    mesh = place(
+        box((0, 0, 0.5), (2, 1, 1), Material.WOOD), (3, 4, 5), yaw_rad=yaw, scale=(length, 1, height)
+    )
     low, high = mesh.bounds
     assert low[2] == pytest.approx(5, abs=1e-5)
     assert high[2] == pytest.approx(5 + height, rel=1e-5)

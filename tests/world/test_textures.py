@@ -36,7 +36,9 @@ def test_a_tile_repeats() -> None:
     x = np.linspace(0, 5, 50, dtype=np.float32)
     foot = np.full(50, 0.02, np.float32)
     size = np.float32(TILE * 0.0625)
-    np.testing.assert_array_equal(grain().look(x, x, 0.0625, foot), grain().look(x + size, x - size, 0.0625, foot))
+    np.testing.assert_array_equal(
+        grain().look(x, x, 0.0625, foot), grain().look(x + size, x - size, 0.0625, foot)
+    )
 
 
 def test_scatter_is_even_and_repeatable() -> None:

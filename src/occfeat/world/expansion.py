@@ -25,7 +25,7 @@ from occfeat.world.network import (
 from occfeat.world.writer import token
 
 VERSION = "1.3"
-ARC_M = 6.0
+ARC_M = 4.0
 """Length of the arcs that stand for the middle line of a lane."""
 LAYERS = (
     "polygon", "line", "node", "drivable_area", "road_segment", "road_block", "lane", "ped_crossing", "walkway",

@@ -104,6 +104,6 @@ def _own_roof(
 ) -> tuple[Float[np.ndarray, "P 5"], Int[np.ndarray, " P"]]:
     """Returns, and their rays, of the ego vehicle's own roof rails: nearer than a metre, as in real recordings."""
     sideways = np.abs(directions[:, 0]) > 0.78 * np.hypot(directions[:, 0], directions[:, 1])
-    rows = np.flatnonzero((ring < 5) & sideways)
+    rows = np.flatnonzero((ring < 3) & sideways)
     reach = np.clip(0.30 / -directions[rows, 2], 0.5, 0.85) + rng.normal(0, 0.01, len(rows))
     return np.column_stack((directions[rows] * reach[:, None], np.full(len(rows), 12.0), ring[rows])), rows

@@ -93,6 +93,10 @@ class Scene:
         """Pose of the ego vehicle in the town's frame."""
         return ego_pose(self.ego, time_s)
 
+    def scene_from_lidar(self, time_s: float) -> Float[np.ndarray, "4 4"]:
+        """Pose of the LiDAR in the scene's frame."""
+        return self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+
     def _scene_from_sensor(
         self, time_s: float, ego_from_sensor: Float[np.ndarray, "4 4"]
     ) -> Float[np.ndarray, "4 4"]:
@@ -122,7 +126,7 @@ class Scene:
 
     def scan(self, time_s: float) -> Sweep:
         """Turn the LiDAR once."""
-        scene_from_lidar = self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+        scene_from_lidar = self.scene_from_lidar(time_s)
         stage = self._stage(time_s, scene_from_lidar[:3, 3], None, math.pi)
         rng = self.request.rng(4, round((time_s + 10) * 1000))
         return take_sweep(stage, self.appearance, self.light, scene_from_lidar, rng)
@@ -130,7 +134,7 @@ class Scene:
     def labels(self, frame: int, views: list[View], sweep: Sweep) -> list[Label]:
         """All labels of a key frame, in the scene's frame."""
         time_s = frame * KEY_FRAME_S
-        scene_from_lidar = self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+        scene_from_lidar = self.scene_from_lidar(time_s)
         points = sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3]
         ego = scene_from_lidar[:2, 3]
         times = [time_s + self.camera_delay_s(camera) for camera in self.rig.cameras]
