@@ -1,12 +1,15 @@
 """Looks up many files of a data folder at once: each folder is listed a single time."""
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from occfeat.data.paths import leaves, resolve
 from occfeat.errors import KeyFrameError
+
+_PLAIN = re.compile(r"[\w+-][\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class Listing:
 
     def look_up(self, relative: str) -> Listed:
         """Size of a file, and whether its name stays inside the data folder."""
-        if leaves(relative):
-            return Listed(-1, leaves_root=True)
         folder, _, name = relative.rpartition("/")
+        # a plain name in a folder that was found to lie inside cannot leave: most files are looked up so
+        if (folder not in self._folders or not _PLAIN.fullmatch(name)) and leaves(relative):
+            return Listed(-1, leaves_root=True)
         if folder not in self._folders:
             self._folders[folder] = self._list(folder)
         entries = self._folders[folder]
