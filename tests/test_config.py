@@ -59,7 +59,7 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
         (OptimConfig, {"learning_rate": float("nan")}, "finite number"),
         (OptimConfig, {"learning_rate": "fast"}, "valid number"),
         (OptimConfig, {"warmup": 1.0}, "less than 1"),
-        (OptimConfig, {"batch_size": 6, "micro_batch_size": 4}, "not a whole number of micro-batches"),
+        (OptimConfig, {"batch_size": 6, "micro_batch_size": 4}, "not a multiple of 4"),
         (PretrainLossConfig, {"occupancy": 0, "features": 0}, "nothing to learn"),
         (PretrainLossConfig, {"features": -0.01}, "greater than or equal to 0"),
         (AugmentConfig, {"scale": (1.2, 0.8)}, "the smaller one first"),

@@ -154,10 +154,7 @@ class OptimConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a whole number of micro-batches "
-                f"of {self.micro_batch_size}"
-            )
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.micro_batch_size}")
         return self
 
 
