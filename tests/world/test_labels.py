@@ -4,9 +4,9 @@ import pytest
 from occfeat.world.labels import Label, Pose, TemplateTracers, View, label, points_inside
 from occfeat.world.materials import Material
 from occfeat.world.objects import Annotation
-from occfeat.world.placement import annotation_of
 from occfeat.world.sensors import Shot, rays
 from occfeat.world.shapes import box, join, place
+from occfeat.world.street import annotation_of
 from occfeat.world.tracer import Tracer
 
 CAR = box((0, 0, 0.8), (4, 2, 1.6), Material.PAINT)

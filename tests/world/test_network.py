@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from occfeat.world.lots import CORNERS, Lot, plan_town
-from occfeat.world.network import Network, build_network, corner_sides
+from occfeat.world.network import Network, corner_sides
+from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from occfeat.world.actors import direct, ego_pose
 from occfeat.world.curves import Curve
-from occfeat.world.network import build_network
+from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS
 from occfeat.world.traffic import (
     WARM_UP_S,

@@ -16,8 +16,8 @@ from occfeat.world.labels import Pose
 from occfeat.world.lots import near_route
 from occfeat.world.network import CROSSING_M, Network, Road
 from occfeat.world.objects import Annotation, ObjectList
-from occfeat.world.placement import annotation_of
 from occfeat.world.shapes import Mesh
+from occfeat.world.street import annotation_of
 from occfeat.world.traffic import (
     CITY_SPEED_MPS,
     STEP_S,

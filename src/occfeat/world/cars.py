@@ -144,10 +144,8 @@ def wheels(axles: list[tuple[float, float]], radius_m: float, width_m: float = 0
                 axis="y",
                 sides=8,
             )
-            arch = cylinder(
-                (x, side * (half - 0.01) - width_m / 2, radius_m * 1.12), radius_m * 1.08, width_m, Material.DARK,
-                axis="y", sides=12,
-            )  # fmt: skip
+            foot = (x, side * (half - 0.01) - width_m / 2, radius_m * 1.12)
+            arch = cylinder(foot, radius_m * 1.08, width_m, Material.DARK, axis="y", sides=12)
             parts += [hub, arch]
     return parts
 

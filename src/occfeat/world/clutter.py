@@ -204,8 +204,9 @@ def barrier() -> Mesh:
 def cart() -> Mesh:
     """A hand cart with a load."""
     tyres = [cylinder((0.1, y, 0.2), 0.2, 0.06, Material.RUBBER, axis="y", sides=10) for y in (-0.34, 0.28)]
-    return join([box((0, 0, 0.35), (1.0, 0.6, 0.08), Material.METAL), box((0, 0, 0.65), (0.8, 0.5, 0.5), Material.WOOD), *tyres,
-                 box((-0.6, 0, 0.75), (0.06, 0.5, 0.7), Material.METAL)])  # fmt: skip
+    frame = box((0, 0, 0.35), (1.0, 0.6, 0.08), Material.METAL)
+    handle = box((-0.6, 0, 0.75), (0.06, 0.5, 0.7), Material.METAL)
+    return join([frame, box((0, 0, 0.65), (0.8, 0.5, 0.5), Material.WOOD), *tyres, handle])
 
 
 CLUTTER: dict[str, ClutterKind] = {

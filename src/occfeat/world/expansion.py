@@ -28,9 +28,22 @@ VERSION = "1.3"
 ARC_M = 4.0
 """Length of the arcs that stand for the middle line of a lane."""
 LAYERS = (
-    "polygon", "line", "node", "drivable_area", "road_segment", "road_block", "lane", "ped_crossing", "walkway",
-    "stop_line", "carpark_area", "road_divider", "lane_divider", "traffic_light", "lane_connector",
-)  # fmt: skip
+    "polygon",
+    "line",
+    "node",
+    "drivable_area",
+    "road_segment",
+    "road_block",
+    "lane",
+    "ped_crossing",
+    "walkway",
+    "stop_line",
+    "carpark_area",
+    "road_divider",
+    "lane_divider",
+    "traffic_light",
+    "lane_connector",
+)
 
 Record = dict[str, Any]
 
@@ -61,9 +74,12 @@ class _Expansion:
                 block = self._token("block", lot.road, lot.side)
                 polygon = self._polygon(lot.points(CORNERS))
                 self._add(
-                    "carpark_area", ("lot", number), polygon_token=polygon, orientation=lot.yaw_rad,
+                    "carpark_area",
+                    ("lot", number),
+                    polygon_token=polygon,
+                    orientation=lot.yaw_rad,
                     road_block_token=block,
-                )  # fmt: skip
+                )
         return {
             "version": VERSION,
             "canvas_edge": list(self.network.size_m),
@@ -112,9 +128,12 @@ class _Expansion:
         area = self._polygon(road.outline, holes)
         drivable = self._add("drivable_area", ("drivable", road.index), polygon_tokens=[area])
         segment = self._add(
-            "road_segment", ("segment", road.index), polygon_token=self._polygon(road.outline), is_intersection=False,
+            "road_segment",
+            ("segment", road.index),
+            polygon_token=self._polygon(road.outline),
+            is_intersection=False,
             drivable_area_token=drivable,
-        )  # fmt: skip
+        )
         self._add_dividers(road, segment)
         for side in (1, -1):
             self._add_block(road, side, segment)
@@ -130,10 +149,13 @@ class _Expansion:
         ends = [np.stack((inner.points[i], outer.points[i])) for i in (0, -1)]
         first, last = (self._line(end) for end in (ends if along else ends[::-1]))
         self._add(
-            "road_block", ("block", road.index, side),
+            "road_block",
+            ("block", road.index, side),
             polygon_token=self._polygon(np.concatenate((inner.points, outer.points[::-1]))),
-            from_edge_line_token=first, to_edge_line_token=last, road_segment_token=segment,
-        )  # fmt: skip
+            from_edge_line_token=first,
+            to_edge_line_token=last,
+            road_segment_token=segment,
+        )
 
     def _add_dividers(self, road: Road, segment: str) -> None:
         profile = road.profile
@@ -153,9 +175,11 @@ class _Expansion:
                 nodes = self.layers["line"][-1]["node_tokens"]
                 segments = [{"node_token": node, "segment_type": "SINGLE_DASHED_WHITE"} for node in nodes]
                 self._add(
-                    "lane_divider", ("lane divider", road.index, side, number), line_token=line,
+                    "lane_divider",
+                    ("lane divider", road.index, side, number),
+                    line_token=line,
                     lane_divider_segments=segments,
-                )  # fmt: skip
+                )
 
     def _add_walkway(self, road: Road, side: int) -> None:
         profile = road.profile
@@ -178,7 +202,7 @@ class _Expansion:
                     ("crossing", road.index, end),
                     polygon_token=self._polygon(points),
                     road_segment_token=segment,
-                )  # fmt: skip
+                )
             )
         if not self.network.junctions[road.ends[end]].signals:
             return
@@ -189,10 +213,14 @@ class _Expansion:
             road, at_start, STOP_LINE_M, side * profile.lane_edge_m(side), side * profile.median_m / 2
         )
         self._add(
-            "stop_line", ("stop line", road.index, end), polygon_token=self._polygon(points),
-            stop_line_type="TRAFFIC_LIGHT", ped_crossing_tokens=crossings, traffic_light_tokens=[light],
+            "stop_line",
+            ("stop line", road.index, end),
+            polygon_token=self._polygon(points),
+            stop_line_type="TRAFFIC_LIGHT",
+            ped_crossing_tokens=crossings,
+            traffic_light_tokens=[light],
             road_block_token=block,
-        )  # fmt: skip
+        )
 
     def _add_light(self, road: Road, at_start: bool, side: int, block: str) -> str:
         points = _across(road, at_start, CROSSING_M, side * (road.profile.kerb_m(side) + 0.5), 0.0)
@@ -202,26 +230,34 @@ class _Expansion:
         colors = (("RED", 0.32), ("YELLOW", 0.0), ("GREEN", -0.32))
         items = [
             {
-                "color": color, "shape": "CIRCLE", "to_road_block_tokens": [],
+                "color": color,
+                "shape": "CIRCLE",
+                "to_road_block_tokens": [],
                 "rel_pos": {"tx": 0.0, "ty": 0.0, "tz": height, "rx": 0.0, "ry": 0.0, "rz": 0.0},
             }
             for color, height in colors
-        ]  # fmt: skip
+        ]
         across = 0.2 * np.array([-heading[1], heading[0]])
         return self._add(
-            "traffic_light", ("light", road.index, at_start),
+            "traffic_light",
+            ("light", road.index, at_start),
             line_token=self._line(np.stack((points[1] - across, points[1] + across))),
-            traffic_light_type="VERTICAL", from_road_block_token=block, items=items,
+            traffic_light_type="VERTICAL",
+            from_road_block_token=block,
+            items=items,
             pose={"tx": x, "ty": y, "tz": 3.0, "rx": 0.0, "ry": 0.0, "rz": yaw},
-        )  # fmt: skip
+        )
 
     def _add_junction(self, junction: Junction) -> None:
         area = self._polygon(junction.outline)
         drivable = self._add("drivable_area", ("drivable junction", junction.index), polygon_tokens=[area])
         self._add(
-            "road_segment", ("segment junction", junction.index), polygon_token=self._polygon(junction.outline),
-            is_intersection=True, drivable_area_token=drivable,
-        )  # fmt: skip
+            "road_segment",
+            ("segment junction", junction.index),
+            polygon_token=self._polygon(junction.outline),
+            is_intersection=True,
+            drivable_area_token=drivable,
+        )
         for number, corner in enumerate(junction.corners):
             verge, walk = corner_sides(self.network, junction, corner)
             near = KERBSTONE_M + verge
@@ -236,11 +272,15 @@ class _Expansion:
             self._add("lane_connector", ("lane", lane.index), polygon_token=polygon)
             return
         self._add(
-            "lane", ("lane", lane.index), polygon_token=polygon, lane_type="CAR",
+            "lane",
+            ("lane", lane.index),
+            polygon_token=polygon,
+            lane_type="CAR",
             from_edge_line_token=self._line(np.stack((left[0], right[0]))),
             to_edge_line_token=self._line(np.stack((left[-1], right[-1]))),
-            left_lane_divider_segments=[], right_lane_divider_segments=[],
-        )  # fmt: skip
+            left_lane_divider_segments=[],
+            right_lane_divider_segments=[],
+        )
 
     def _connectivity(self) -> dict[str, Record]:
         lanes = self.network.lanes

@@ -1,6 +1,7 @@
 """The ground of a scene: roads, junctions, kerbs, sidewalks, verges, medians and what lies behind them.
 
-Strips carry (along, across, 0) in `local`, so that markings are drawn exactly; across is positive to the left.
+Strips carry (along, across, 0) in `local`, so that markings are drawn exactly; across is positive to the
+left.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """A spinning LiDAR with 32 beams, like the one of nuScenes.
 
-A sweep is taken at one instant, its time stamp: neither the ego vehicle's nor other motion smears it. Axes: `P`
-points, `N` rays. The LiDAR frame has x to the right, y forward and z up.
+A sweep is taken at one instant, its time stamp: neither the ego vehicle's nor other motion smears it. Axes:
+`P` points, `N` rays. The LiDAR frame has x to the right, y forward and z up.
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def _loss(
 def _own_roof(
     directions: Float32[np.ndarray, "N 3"], ring: Int32[np.ndarray, " N"], rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "P 5"], Int[np.ndarray, " P"]]:
-    """Returns, and their rays, of the ego vehicle's own roof rails: nearer than a metre, as in real recordings."""
+    """Returns of the ego vehicle's own roof, as in real recordings, and which rays they are."""
     sideways = np.abs(directions[:, 0]) > 0.78 * np.hypot(directions[:, 0], directions[:, 1])
     rows = np.flatnonzero((ring < 3) & sideways)
     reach = np.clip(0.30 / -directions[rows, 2], 0.5, 0.85) + rng.normal(0, 0.01, len(rows))

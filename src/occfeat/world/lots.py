@@ -1,6 +1,7 @@
 """The land of a town along its roads: lots with buildings, parks, yards and car parks.
 
-Lots belong to the town, not to a scene: every scene of a town sees the same houses, and car parks are on its map.
+Lots belong to the town, not to a scene: every scene of a town sees the same houses, and car parks are on
+its map.
 """
 
 import itertools
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from occfeat.world.network import Network, Road, build_network
+from occfeat.world.network import Network, Road
+from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS, Color
 
 CAR_PARK_DEPTH_M = 33.0
@@ -42,7 +44,7 @@ class Lot:
     seed: int = 0
 
     def corner(self, along: float, deep: float) -> Float[np.ndarray, "2"]:
-        """A point of the lot: `along` and `deep` run from -0.5 to 0.5, from left to right and front to back."""
+        """A point of the lot: `along` (left to right) and `deep` (front to back) run from -0.5 to 0.5."""
         return self.points(np.array([[along, deep]]))[0]
 
     def points(self, shares: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:

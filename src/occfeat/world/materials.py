@@ -63,7 +63,7 @@ CLASSES: tuple[str, ...] = (
 )
 """Names of the classes of the truth images, by number."""
 
-GROUND_CLASS: dict[Material, int] = {
+GROUND_CLASS: dict[int, int] = {
     Material.ROAD: 1,
     Material.ASPHALT: 1,
     Material.CAR_PARK: 1,
@@ -75,7 +75,5 @@ GROUND_CLASS: dict[Material, int] = {
 }
 """Class of materials that lie on the ground; everything else has the class of its object."""
 
-GROUND_CLASS_TABLE = np.zeros(64, dtype=np.uint8)
+GROUND_CLASS_TABLE = np.array([GROUND_CLASS.get(number, 0) for number in range(64)], dtype=np.uint8)
 """`GROUND_CLASS` as a table by material number; 0 for what does not lie on the ground."""
-for _material, _class in GROUND_CLASS.items():
-    GROUND_CLASS_TABLE[_material] = _class

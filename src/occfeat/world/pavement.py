@@ -77,7 +77,7 @@ def asphalt(spot: Spot) -> RGB:
 
 
 def road(spot: Spot) -> RGB:
-    """Asphalt with lane marks, crossings and stop lines, from a road's parameters (see `ground.road_mesh`)."""
+    """Asphalt with lane marks, crossings and stop lines, by its parameters (see `ground.road_mesh`)."""
     surface = asphalt(spot)
     along, across, foot = spot.local[0], spot.local[1], spot.footprint_m
     columns = spot.parameters

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from occfeat.world.actors import Mover, direct, ego_pose, enlist
 from occfeat.world.labels import Label, Pose, TemplateTracers, View, label
@@ -17,7 +17,7 @@ from occfeat.world.light import Light, draw_light
 from occfeat.world.lots import plan_town
 from occfeat.world.materials import Material
 from occfeat.world.objects import Annotation, Appearance
-from occfeat.world.placement import add_traffic_lights, build_street, finish
+from occfeat.world.placement import add_traffic_lights, build_street
 from occfeat.world.rigs import Camera, Rig, load_rig
 from occfeat.world.sensors import take_shot
 from occfeat.world.shading import GroundMap, Lighting
@@ -247,7 +247,7 @@ def build_scene(request: SceneRequest) -> Scene:
     add_traffic_lights(street)
     movers = enlist(cast, street.objects, request.rng(5))
     origin = np.append(np.rint(route.mean(axis=0)), 0.0)
-    mesh = finish(street)
+    mesh = join(street.meshes)
     still = Tracer(replace(mesh, vertices=mesh.vertices - origin.astype(np.float32)))
     name, light = draw_light(request.rng(6), request.lights)
     local_route = route - origin[:2]
@@ -280,12 +280,11 @@ def _contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:
     x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
     starts = np.stack((*np.meshgrid(x, y, indexing="ij"), np.full(shape, 0.17)), axis=-1)
     flat = starts.reshape(-1, 3).astype(np.float32)
-    hits = still.hit(flat, np.broadcast_to(np.float32((0, 0, 1)), flat.shape))
-    covered = (hits.distance_m < 1.3).reshape(shape).astype(np.float32)
+    upward = np.broadcast_to(np.array((0, 0, 1), dtype=np.float32), flat.shape)
+    covered = (still.hit(flat, upward).distance_m < 1.3).reshape(shape).astype(np.float32)
     for axis in (0, 1):
-        covered = sum(np.roll(covered, shift, axis=axis) for shift in (-1, 0, 1)) / np.float32(3)
-    values: Float32[np.ndarray, "X Y"] = (1 - 0.78 * covered).astype(np.float32)
-    return GroundMap(lower, step, values)
+        covered = (np.roll(covered, -1, axis) + covered + np.roll(covered, 1, axis)) / np.float32(3)
+    return GroundMap(lower, step, 1 - np.float32(0.78) * covered)
 
 
 def _lamp_map(lamps: Float[np.ndarray, "L 2"], route: Float[np.ndarray, "R 2"]) -> GroundMap:

@@ -13,7 +13,7 @@ TREE_SHAPES = 5
 
 
 def building_mesh(width_m: float, depth_m: float, height_m: float, *, gabled: bool) -> Mesh:
-    """A house on a rectangle, middle at the origin, front towards -y; walls carry (along, 0, up) in `local`."""
+    """A house, middle at the origin, front towards -y; its walls carry (along, 0, up) in `local`."""
     x, y = width_m / 2, depth_m / 2
     corners = [(-x, -y), (x, -y), (x, y), (-x, y)]
     parts = []
@@ -50,7 +50,7 @@ def _flat_roof(x: float, y: float, height: float) -> list[Mesh]:
 
 @cache
 def broadleaf_tree(shape: int, detail: int) -> Mesh:
-    """A tree of 6 m with a lumpy crown; `shape` below `TREE_SHAPES` picks one, `detail` is 0 far to 2 near."""
+    """A tree of 6 m; `shape` below `TREE_SHAPES` picks one, `detail` goes from 0 (far) to 2 (near)."""
     rng = np.random.default_rng((71, shape))
     trunk = cylinder((0, 0, 0), 0.16, 3.2, Material.BARK, top_radius_m=0.1, sides=4 + detail)
     branches = [

@@ -1,7 +1,7 @@
 """Cameras: rays through pixels, more of them at edges, exposure and noise.
 
-Axes: `H W` image, `N` rays. Pixel centres lie at i + 0.5. `scene_from_camera` takes the camera frame (x right,
-y down, z forward) to the scene's frame.
+Axes: `H W` image, `N` rays. Pixel centres lie at i + 0.5. `scene_from_camera` takes the camera frame (x
+right, y down, z forward) to the scene's frame.
 """
 
 from dataclasses import dataclass

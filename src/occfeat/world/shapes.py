@@ -1,7 +1,8 @@
 """Triangle meshes and the simple solids that everything in the world is made of.
 
-Axes: `V` vertices, `F` faces, `P` points of a profile. Templates are made in their own frame: x forward, y left,
-z up, standing on z = 0. Flat faces do not share vertices, round ones do, so that every vertex has one normal.
+Axes: `V` vertices, `F` faces, `P` points of a profile. Templates are made in their own frame: x forward, y
+left, z up, standing on z = 0. Flat faces do not share vertices, round ones do, so that every vertex has one
+normal.
 """
 
 from collections.abc import Sequence
@@ -110,8 +111,8 @@ def tilt(mesh: Mesh, pitch_rad: Real, pivot: Point = (0, 0, 0)) -> Mesh:
 
 
 _BOX_FACES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
-     [1, 5, 7], [1, 7, 3]], dtype=np.int32,
+    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
+     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]], dtype=np.int32,
 )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """The tables of the whole world: what all scenes share, and the scenes' rows put together."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +17,42 @@ VERSION = "v1.0-street"
 """Folder of the tables."""
 
 CATEGORIES = (
-    "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.wheelchair", "human.pedestrian.stroller",
-    "human.pedestrian.personal_mobility", "human.pedestrian.police_officer", "human.pedestrian.construction_worker",
-    "animal", "vehicle.car", "vehicle.motorcycle", "vehicle.bicycle", "vehicle.bus.bendy", "vehicle.bus.rigid",
-    "vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance", "vehicle.emergency.police",
-    "vehicle.trailer", "movable_object.barrier", "movable_object.trafficcone", "movable_object.pushable_pullable",
-    "movable_object.debris", "static_object.bicycle_rack",
-)  # fmt: skip
+    "human.pedestrian.adult",
+    "human.pedestrian.child",
+    "human.pedestrian.wheelchair",
+    "human.pedestrian.stroller",
+    "human.pedestrian.personal_mobility",
+    "human.pedestrian.police_officer",
+    "human.pedestrian.construction_worker",
+    "animal",
+    "vehicle.car",
+    "vehicle.motorcycle",
+    "vehicle.bicycle",
+    "vehicle.bus.bendy",
+    "vehicle.bus.rigid",
+    "vehicle.truck",
+    "vehicle.construction",
+    "vehicle.emergency.ambulance",
+    "vehicle.emergency.police",
+    "vehicle.trailer",
+    "movable_object.barrier",
+    "movable_object.trafficcone",
+    "movable_object.pushable_pullable",
+    "movable_object.debris",
+    "static_object.bicycle_rack",
+)
 """nuScenes' categories; the world uses some of them."""
 
 ATTRIBUTES = (
-    "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider",
-    "pedestrian.sitting_lying_down", "pedestrian.standing", "pedestrian.moving",
-)  # fmt: skip
+    "vehicle.moving",
+    "vehicle.stopped",
+    "vehicle.parked",
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "pedestrian.sitting_lying_down",
+    "pedestrian.standing",
+    "pedestrian.moving",
+)
 VISIBILITIES = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
 
 Table = list[dict[str, Any]]
@@ -48,7 +70,7 @@ def write_tables(out: Path, requests: Sequence[SceneRequest], splits: dict[str, 
     for name, rows in tables.items():
         write_bytes(building / f"{name}.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     write_bytes(building / "splits.json", orjson.dumps(splits, option=orjson.OPT_INDENT_2))
-    os.replace(building, out / VERSION)
+    building.replace(out / VERSION)
     return out / VERSION
 
 

@@ -53,7 +53,7 @@ def _make_tile(finest: Float32[np.ndarray, "S S"]) -> Tile:
 
 
 def _fractal(seed: int, coarsest: int, octaves: int, keep: float) -> Float32[np.ndarray, "S S"]:
-    """Noise in 0-1 with mean 0.5: octaves of smoothly joined random values, each `keep` times the one before."""
+    """Noise in 0-1 around 0.5: octaves of smooth random values, each `keep` times the one before."""
     rng = np.random.default_rng((411, seed))
     total, weight = np.zeros((TILE, TILE)), 0.0
     for octave in range(octaves):

@@ -159,8 +159,11 @@ class Stage:
         rows = candidates[nearer]
         moves[rows] = True
         for mine, theirs in (
-            (hits.distance_m, other.distance_m), (hits.face, other.face), (hits.u, other.u), (hits.v, other.v),
-        ):  # fmt: skip
+            (hits.distance_m, other.distance_m),
+            (hits.face, other.face),
+            (hits.u, other.u),
+            (hits.v, other.v),
+        ):
             mine[rows] = theirs[nearer]
         return hits, moves
 

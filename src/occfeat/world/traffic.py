@@ -1,7 +1,7 @@
 """Who moves how: vehicles that follow lanes, keep their distance and stop at red lights.
 
-Positions are in the town's frame, times in seconds from the first key frame. Axes: `N` vehicles, `T` time steps,
-`M` metres along a path, `A` distances looked ahead, `C` circles that stand for other road users.
+Positions are in the town's frame, times in seconds from the first key frame. Axes: `N` vehicles, `T` time
+steps, `M` metres along a path, `A` distances looked ahead, `C` circles that stand for other road users.
 """
 
 import math

@@ -1,14 +1,13 @@
 """One scene on disk: images, LiDAR files, and the rows of nuScenes' tables that tell of them.
 
-Tokens are hashes of what they name, so the same world has the same tokens. A scene's rows are kept in one JSON
-file, which is written last: a scene without it is made again.
+Tokens are hashes of what they name, so the same world has the same tokens. A scene's rows are kept in one
+JSON file, which is written last: a scene without it is made again.
 """
 
 import hashlib
 import io
 import itertools
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def jpeg(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
@@ -242,6 +241,7 @@ class SceneWriter:
         request = self.scene.request
         log = token(*self._key, "log")
         speed = self.scene.ego.at(0.0)[3]
+        light = self.scene.light_name.replace("_", " ")
         self.rows["scene"].append(
             {
                 "token": token(*self._key, "scene"),
@@ -250,7 +250,7 @@ class SceneWriter:
                 "first_sample_token": samples[0],
                 "last_sample_token": samples[-1],
                 "name": request.name,
-                "description": f"Street world, {self.scene.light_name.replace('_', ' ')}, ego at {speed:.0f} m/s",
+                "description": f"Street world, {light}, ego at {speed:.0f} m/s",
             }
         )
         self.rows["log"].append(
