@@ -7,7 +7,14 @@ import pytest
 from occfeat.config import WorldConfig
 from occfeat.world.build import build_world
 
-SMALL = {"scenes": 2, "key_frames": 2, "val_scenes": 2, "test_scenes": 0, "image_size": (64, 112)}
+SMALL = {
+    "scenes": 2,
+    "key_frames": 2,
+    "val_scenes": 2,
+    "test_scenes": 0,
+    "town_size": 3,
+    "image_size": (64, 112),
+}
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from occfeat.world.expansion import LAYERS, arc_path, expand_map, thin
-from occfeat.world.lots import plan_town
+from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.network import Network
 
-PLAN = plan_town(2, 0)
+PLAN = plan_town(TownRequest(2, 0, 3))
 
 
 @pytest.fixture(scope="module")

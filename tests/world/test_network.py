@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from occfeat.world.lots import CORNERS, Lot, plan_town
+from occfeat.world.lots import CORNERS, Lot, TownRequest, plan_town
 from occfeat.world.network import Network, corner_sides
 from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS
@@ -10,7 +10,7 @@ from occfeat.world.towns import TOWNS
 
 @pytest.fixture(scope="module", params=range(len(TOWNS)), ids=[town.name for town in TOWNS])
 def network(request: pytest.FixtureRequest) -> Network:
-    return build_network(TOWNS[request.param], 5)
+    return build_network(TOWNS[request.param], 5, 6)
 
 
 def area(outline: np.ndarray) -> float:
@@ -19,7 +19,7 @@ def area(outline: np.ndarray) -> float:
 
 
 def test_the_same_seed_gives_the_same_town_and_another_another() -> None:
-    first, again, other = (build_network(TOWNS[0], seed) for seed in (1, 1, 2))
+    first, again, other = (build_network(TOWNS[0], seed, 4) for seed in (1, 1, 2))
     for a, b in zip(first.roads, again.roads, strict=True):
         np.testing.assert_array_equal(a.curve.points, b.curve.points)
     assert len(first.roads) != len(other.roads) or not np.allclose(
@@ -93,7 +93,7 @@ def lot_polygon(lot: Lot, shrink: float) -> np.ndarray:
 
 
 def test_lots_stand_on_no_road_and_on_no_other_lot() -> None:
-    plan = plan_town(1, 5)
+    plan = plan_town(TownRequest(1, 5, 5))
     width, height = (int(extent * 2) for extent in plan.network.size_m)
     roads = np.zeros((height, width), dtype=np.uint8)
     for outline in [r.outline for r in plan.network.roads] + [j.outline for j in plan.network.junctions]:
@@ -110,4 +110,4 @@ def test_lots_stand_on_no_road_and_on_no_other_lot() -> None:
 
 
 def test_a_town_has_every_kind_of_lot() -> None:
-    assert {lot.kind for lot in plan_town(1, 5).lots} == {"house", "park", "yard", "car_park"}
+    assert {lot.kind for lot in plan_town(TownRequest(1, 5, 5)).lots} == {"house", "park", "yard", "car_park"}

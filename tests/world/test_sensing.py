@@ -10,11 +10,12 @@ import torch
 from occfeat.config import DataConfig
 from occfeat.data.index import Index, KeyFrame
 from occfeat.geometry.frames import invert, transform_points
+from occfeat.world.lots import TownRequest
 from occfeat.world.materials import CLASSES
 from occfeat.world.scene import Scene, SceneRequest, build_scene
 from occfeat.world.towns import TOWNS
 
-REQUEST = SceneRequest("here", 2, 7, 1, 2, "nuscenes", (64, 112), ("noon",), 0, True)
+REQUEST = SceneRequest("here", TownRequest(2, 7, 4), 1, 2, "nuscenes", (64, 112), ("noon",), 0, True)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from occfeat.world.traffic import (
     step_count,
 )
 
-NETWORK = build_network(TOWNS[0], 3)
+NETWORK = build_network(TOWNS[0], 3, 5)
 STRAIGHT = Curve(np.array([[0.0, 0.0], [400.0, 0.0]]))
 NOBODY = np.zeros((step_count(10.0), 0, 2))
 

@@ -12,8 +12,8 @@ from rich.progress import Progress
 
 from occfeat.config import WorldConfig
 from occfeat.errors import RunError, SettingsError
-from occfeat.world.lots import plan_town, share_plans
-from occfeat.world.maps import write_maps
+from occfeat.world.lots import TownRequest, plan_town, share_plans
+from occfeat.world.maps import write_map
 from occfeat.world.rigs import load_rig
 from occfeat.world.scene import SceneRequest
 from occfeat.world.tables import VERSION, write_tables
@@ -55,9 +55,8 @@ def build_world(config: WorldConfig) -> Path:
         task = progress.add_task(
             "Building scenes", total=len(requests), completed=len(requests) - len(missing)
         )
-        for _ in _write_all(missing, config.out, config.workers or os.cpu_count() or 1):
+        for _ in _write_all(requests, missing, config.out, config.workers or os.cpu_count() or 1):
             progress.advance(task)
-    write_maps(config.out, sorted({request.town for request in requests}), config.seed)
     write_tables(config.out, requests, splits)
     for request in requests:
         rows_file(config.out, request.name).unlink()
@@ -84,10 +83,10 @@ def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list
         names = [f"street-{split}-{number:04d}" for number in range(count)]
         splits[split] = names
         for number, name in enumerate(names):
-            towns = SPLIT_TOWNS[split]
+            towns = [TownRequest(town, config.seed, config.town_size) for town in SPLIT_TOWNS[split]]
             requests.append(
                 SceneRequest(
-                    name=name, town=towns[number % len(towns)], seed=config.seed, number=number,
+                    name=name, town=towns[number % len(towns)], number=number,
                     key_frames=config.key_frames, rig=config.rig, image_size=config.image_size,
                     lights=config.lights, sweeps=config.sweeps, truth=config.truth,
                 )
@@ -132,20 +131,30 @@ def _description(config: WorldConfig) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
 
-def _write_all(requests: list[SceneRequest], out: Path, workers: int) -> Iterator[Path]:
-    if workers == 1 or len(requests) < 2:
-        for request in requests:
-            yield write_scene(request, out)
+def _write_all(
+    requests: list[SceneRequest], missing: list[SceneRequest], out: Path, workers: int
+) -> Iterator[None]:
+    """Write missing scenes and all maps; yields once per scene."""
+    towns = sorted({request.town for request in requests})
+    if workers == 1 or len(missing) < 2:
+        for request in missing:
+            write_scene(request, out)
+            yield
+        for town in towns:
+            write_map(out, town)
         return
+    plans = {town: plan_town(town) for town in towns}
     context = multiprocessing.get_context("spawn")
-    keys = {(request.town, request.seed) for request in requests}
-    plans = {(town, seed): plan_town(town, seed) for town, seed in sorted(keys)}
-    processes = min(workers, len(requests))
+    processes = min(workers, len(missing))
     with ProcessPoolExecutor(processes, context, initializer=share_plans, initargs=(plans,)) as pool:
-        futures = [pool.submit(write_scene, request, out) for request in requests]
+        maps = [pool.submit(write_map, out, town) for town in towns]
+        scenes = [pool.submit(write_scene, request, out) for request in missing]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            for future in as_completed(scenes):
+                future.result()
+                yield
+            for future in maps:
+                future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

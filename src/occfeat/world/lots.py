@@ -71,23 +71,35 @@ class TownPlan:
     """Places of trees on the land behind the houses."""
 
 
-_PLANS: dict[tuple[int, int], TownPlan] = {}
+@dataclass(frozen=True, order=True)
+class TownRequest:
+    """What a town is made from; equal requests give equal towns."""
+
+    number: int
+    """Its number in `towns.TOWNS`."""
+    seed: int
+    size: int
+    """Junctions along each of its sides."""
 
 
-def plan_town(number: int, seed: int) -> TownPlan:
-    """Town `number` of `towns.TOWNS`; kept in memory for the next scene."""
-    if (number, seed) not in _PLANS:
-        _PLANS[number, seed] = _lay_out(number, seed)
-    return _PLANS[number, seed]
+_PLANS: dict[TownRequest, TownPlan] = {}
 
 
-def share_plans(plans: dict[tuple[int, int], TownPlan]) -> None:
-    """Take over the plans another process has made, by (number, seed)."""
+def plan_town(request: TownRequest) -> TownPlan:
+    """Lay out a town, once per process."""
+    if request not in _PLANS:
+        _PLANS[request] = _lay_out(request)
+    return _PLANS[request]
+
+
+def share_plans(plans: dict[TownRequest, TownPlan]) -> None:
+    """Take over the plans another process has made."""
     _PLANS.update(plans)
 
 
-def _lay_out(number: int, seed: int) -> TownPlan:
-    network = build_network(TOWNS[number], seed)
+def _lay_out(request: TownRequest) -> TownPlan:
+    number, seed = request.number, request.seed
+    network = build_network(TOWNS[number], seed, request.size)
     clearance, points = _keep_clear(network)
     lots: list[Lot] = []
     cells: dict[tuple[int, int], list[Lot]] = {}

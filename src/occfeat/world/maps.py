@@ -1,4 +1,4 @@
-"""Base maps of the towns as PNG files: white where one may drive, black elsewhere."""
+"""Maps of the towns: base maps as PNG (white where one may drive, black elsewhere) and map expansions."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from occfeat.world.expansion import expand_map
-from occfeat.world.lots import plan_town
+from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.network import Network
 from occfeat.world.tables import map_file
 from occfeat.world.writer import write_bytes
@@ -18,13 +18,12 @@ BASE_MAP_PX_PER_M = 10
 """Resolution of nuScenes' base maps."""
 
 
-def write_maps(out: Path, towns: list[int], seed: int) -> None:
-    """Write base map and map expansion of some towns."""
-    for town in towns:
-        plan = plan_town(town, seed)
-        write_bytes(out / map_file(town, seed), _base_map(plan.network))
-        expansion = orjson.dumps(expand_map(plan), option=orjson.OPT_SERIALIZE_NUMPY)
-        write_bytes(out / "maps" / "expansion" / f"{plan.network.town.name}.json", expansion)
+def write_map(out: Path, town: TownRequest) -> None:
+    """Write base map and map expansion of a town."""
+    plan = plan_town(town)
+    write_bytes(out / map_file(town), _base_map(plan.network))
+    expansion = orjson.dumps(expand_map(plan))
+    write_bytes(out / "maps" / "expansion" / f"{plan.network.town.name}.json", expansion)
 
 
 def _base_map(network: Network) -> bytes:

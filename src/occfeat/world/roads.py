@@ -11,28 +11,26 @@ from occfeat.world.lanes import make_lanes
 from occfeat.world.network import Arm, Corner, Junction, Network, Profile, Road
 from occfeat.world.towns import Town
 
-GRID = 8
-"""Junctions along each side of a town."""
 MARGIN_M = 170.0
 """Country around the outermost junctions."""
 
 
-def build_network(town: Town, seed: int) -> Network:
-    """Lay out a town; the same seed gives the same town."""
+def build_network(town: Town, seed: int, size: int) -> Network:
+    """Lay out a town of `size` x `size` junctions; the same seed gives the same town."""
     rng = np.random.default_rng((seed, town.number, 1))
-    centers, turns = _place_junctions(town, rng)
-    links = _choose_links(town, rng)
+    centers, turns = _place_junctions(town, size, rng)
+    links = _choose_links(town, size, rng)
     profiles = [_draw_profile(town, rng) for _ in links]
     bows = rng.uniform(-town.bow_m, town.bow_m, len(links))
     full = [_lay_curve(centers, turns, link, float(bow)) for link, bow in zip(links, bows, strict=True)]
     cuts = _cut_lengths(links, full, profiles)
-    degree = np.bincount(np.ravel(links), minlength=GRID * GRID)
+    degree = np.bincount(np.ravel(links), minlength=size * size)
     roads = []
     for index, (link, curve, profile, cut) in enumerate(zip(links, full, profiles, cuts, strict=True)):
         crossings = tuple(bool(degree[end] > 2 and rng.random() < 0.85) for end in link)
         part = curve.part(cut[0], curve.length_m - cut[1]).resample(2.5)
         roads.append(Road(index, link, part, profile, (crossings[0], crossings[1])))
-    junctions = tuple(_make_junction(index, centers[index], roads) for index in range(GRID * GRID))
+    junctions = tuple(_make_junction(index, centers[index], roads) for index in range(size * size))
     lanes, following = make_lanes(town, roads, junctions)
     extent = centers.max(axis=0) + MARGIN_M
     return Network(
@@ -46,9 +44,9 @@ def build_network(town: Town, seed: int) -> Network:
 
 
 def _place_junctions(
-    town: Town, rng: np.random.Generator
+    town: Town, size: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "J 2"], Float[np.ndarray, " J"]]:
-    grid = np.stack(np.meshgrid(np.arange(GRID), np.arange(GRID), indexing="ij"), -1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
     spacing = np.array(town.spacing_m)
     shaken = grid + rng.uniform(-0.13, 0.13, grid.shape)
     centers = shaken * spacing
@@ -56,11 +54,11 @@ def _place_junctions(
     return centers, np.radians(rng.uniform(-town.turn_deg, town.turn_deg, len(grid)))
 
 
-def _choose_links(town: Town, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _choose_links(town: Town, size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Grid neighbours, less some; every junction keeps at least three arms, the town's four corners two."""
-    links = [(x * GRID + y, (x + 1) * GRID + y) for x in range(GRID - 1) for y in range(GRID)]
-    links += [(x * GRID + y, x * GRID + y + 1) for x in range(GRID) for y in range(GRID - 1)]
-    degree = np.bincount(np.ravel(links), minlength=GRID * GRID)
+    links = [(x * size + y, (x + 1) * size + y) for x in range(size - 1) for y in range(size)]
+    links += [(x * size + y, x * size + y + 1) for x in range(size) for y in range(size - 1)]
+    degree = np.bincount(np.ravel(links), minlength=size * size)
     kept = set(links)
     for position in rng.permutation(len(links))[: round(town.missing * len(links))]:
         a, b = links[position]
@@ -90,7 +88,7 @@ def _draw_profile(town: Town, rng: np.random.Generator) -> Profile:
 
 
 def _outward(link: tuple[int, int], at_start: bool, turn: float) -> Float[np.ndarray, "2"]:
-    along_x = link[1] - link[0] == GRID
+    along_x = link[1] - link[0] > 1  # junctions are numbered along y first
     angle = (0.0 if along_x else math.pi / 2) + (0 if at_start else math.pi) + turn
     return np.array([math.cos(angle), math.sin(angle)])
 

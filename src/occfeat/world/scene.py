@@ -14,7 +14,7 @@ from occfeat.world.actors import Mover, direct, ego_pose, enlist
 from occfeat.world.labels import Label, Pose, TemplateTracers, View, label
 from occfeat.world.lidar import Sweep, take_sweep
 from occfeat.world.light import Light, draw_light
-from occfeat.world.lots import plan_town
+from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.materials import Material
 from occfeat.world.objects import Annotation, Appearance
 from occfeat.world.placement import add_traffic_lights, build_street
@@ -40,8 +40,7 @@ class SceneRequest:
     """What a scene is made from; equal requests give equal scenes."""
 
     name: str
-    town: int
-    seed: int
+    town: TownRequest
     number: int
     """Number of the scene in its split; scenes differ by it."""
     key_frames: int
@@ -51,9 +50,14 @@ class SceneRequest:
     sweeps: int
     truth: bool
 
+    def mounted_rig(self) -> Rig:
+        """The rig as it sits on the vehicle of the town."""
+        rng = np.random.default_rng((self.town.seed, self.town.number, 7))
+        return load_rig(self.rig).calibrated(rng)
+
     def rng(self, purpose: int, *moment: int) -> np.random.Generator:
         """Random numbers for one purpose in this scene, whatever else is drawn."""
-        return np.random.default_rng((self.seed, self.town, self.number, purpose, *moment))
+        return np.random.default_rng((self.town.seed, self.town.number, self.number, purpose, *moment))
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,7 @@ LABEL_REACH_M = 80.0
 
 def build_scene(request: SceneRequest) -> Scene:
     """Make a scene from its request."""
-    plan = plan_town(request.town, request.seed)
+    plan = plan_town(request.town)
     duration = (request.key_frames - 1) * KEY_FRAME_S + 0.3
     cast = direct(plan.network, request.rng(1), duration)
     times = np.arange(-0.5, duration + 0.5, 0.5)
@@ -251,12 +255,11 @@ def build_scene(request: SceneRequest) -> Scene:
     still = Tracer(replace(mesh, vertices=mesh.vertices - origin.astype(np.float32)))
     name, light = draw_light(request.rng(6), request.lights)
     local_route = route - origin[:2]
-    rig = load_rig(request.rig).calibrated(np.random.default_rng((request.seed, request.town, 7)))
     annotations = dict(street.objects.annotations)
     annotations.update({mover.object_id: mover.annotation for mover in movers})
     return Scene(
         request=request,
-        rig=rig,
+        rig=request.mounted_rig(),
         origin_m=origin,
         still=still,
         appearance=street.objects.appearance(),

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
+from occfeat.world.lots import TownRequest
 from occfeat.world.rigs import load_rig
 from occfeat.world.scene import SceneRequest
 from occfeat.world.towns import TOWNS
@@ -74,15 +74,18 @@ def write_tables(out: Path, requests: Sequence[SceneRequest], splits: dict[str, 
     return out / VERSION
 
 
-def map_file(town: int, seed: int) -> str:
+def map_file(town: TownRequest) -> str:
     """Path of a town's base map."""
-    return f"maps/{token(seed, 'map', town)}.png"
+    return f"maps/{_map_token(town)}.png"
+
+
+def _map_token(town: TownRequest) -> str:
+    return token("map", town.seed, town.number, town.size)
 
 
 def _shared_tables(requests: Sequence[SceneRequest], logs: Table) -> dict[str, Table]:
-    seed = requests[0].seed
     towns = sorted({request.town for request in requests})
-    located = {TOWNS[town].name: town for town in towns}
+    located = {TOWNS[town.number].name: town for town in towns}
     return {
         "category": [
             {"token": token("category", name), "name": name, "description": ""} for name in CATEGORIES
@@ -98,9 +101,9 @@ def _shared_tables(requests: Sequence[SceneRequest], logs: Table) -> dict[str, T
         "calibrated_sensor": [row for town in towns for row in _calibrations(_first_in(requests, town))],
         "map": [
             {
-                "token": token(seed, "map", town),
+                "token": _map_token(town),
                 "category": "semantic_prior",
-                "filename": map_file(town, seed),
+                "filename": map_file(town),
                 "log_tokens": [log["token"] for log in logs if located[log["location"]] == town],
             }
             for town in towns
@@ -108,7 +111,7 @@ def _shared_tables(requests: Sequence[SceneRequest], logs: Table) -> dict[str, T
     }
 
 
-def _first_in(requests: Sequence[SceneRequest], town: int) -> SceneRequest:
+def _first_in(requests: Sequence[SceneRequest], town: TownRequest) -> SceneRequest:
     return next(request for request in requests if request.town == town)
 
 
@@ -121,7 +124,7 @@ def _sensors(request: SceneRequest) -> Table:
 
 
 def _calibrations(request: SceneRequest) -> Table:
-    rig = load_rig(request.rig).calibrated(np.random.default_rng((request.seed, request.town, 7)))
+    rig = request.mounted_rig()
     poses = [
         (camera.channel, camera.ego_from_camera, camera.intrinsics(request.image_size).tolist())
         for camera in rig.cameras

@@ -71,8 +71,8 @@ class SceneWriter:
     def __init__(self, scene: Scene, out: Path) -> None:
         self.scene = scene
         self.out = out
-        self.town = TOWNS[scene.request.town]
-        self._key = (scene.request.seed, scene.request.name)
+        self.town = TOWNS[scene.request.town.number]
+        self._key = (scene.request.town.seed, scene.request.name)
         digest = hashlib.blake2b(scene.request.name.encode(), digest_size=4).digest()
         self._start_us = FIRST_TIME_US + int.from_bytes(digest, "big") % 500_000 * 60_000_000
         self.rows: dict[str, list[Row]] = {
@@ -257,7 +257,7 @@ class SceneWriter:
             {
                 "token": log,
                 "logfile": request.name,
-                "vehicle": f"{self.scene.rig.name}-{request.town}",
+                "vehicle": f"{self.scene.rig.name}-{request.town.number}",
                 "date_captured": "2030-01-01",
                 "location": self.town.name,
             }
@@ -266,7 +266,7 @@ class SceneWriter:
 
 def calibration_token(request: SceneRequest, channel: str) -> str:
     """Every town has one vehicle, calibrated once."""
-    return token(request.seed, request.rig, "calibration", request.town, channel)
+    return token(request.town.seed, request.rig, "calibration", request.town.number, channel)
 
 
 def _link(chain: list[Row]) -> None:
@@ -274,13 +274,10 @@ def _link(chain: list[Row]) -> None:
         before["next"], after["prev"] = after["token"], before["token"]
 
 
-def write_scene(request: SceneRequest, out: Path) -> Path:
-    """Make one scene; returns the file with its rows."""
-    rows_path = rows_file(out, request.name)
-    scene = build_scene(request)
-    rows = SceneWriter(scene, out).write()
-    write_bytes(rows_path, orjson.dumps(rows))
-    return rows_path
+def write_scene(request: SceneRequest, out: Path) -> None:
+    """Make one scene and write it."""
+    rows = SceneWriter(build_scene(request), out).write()
+    write_bytes(rows_file(out, request.name), orjson.dumps(rows))
 
 
 def rows_file(out: Path, name: str) -> Path:
