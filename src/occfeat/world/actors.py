@@ -35,6 +35,8 @@ from occfeat.world.vehicles import VEHICLES, draw_kind, draw_paint, draw_scale
 TRAFFIC_M = 95.0
 """How far from the ego vehicle's way others are put on the road."""
 EGO_LENGTH_M, EGO_WIDTH_M = 4.1, 1.75
+GREEN_WAVE = 0.75
+"""Share of scenes whose first traffic lights let the ego vehicle pass, so that most scenes move."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def direct(network: Network, rng: np.random.Generator, duration_s: float) -> Cas
     """Choose a way for the ego vehicle, fill the streets around it, and let everybody move."""
     signals = make_signals(network, rng)
     ego = _ego_driver(network, rng, duration_s)
+    if rng.random() < GREEN_WAVE:
+        _turn_green(network, signals, ego, rng)
     reach = ego.start_m + np.arange(0, (duration_s + WARM_UP_S) * ego.speed_mps + 30, 8.0)
     route = ego.path.position(reach)
     drivers, kinds = _fill_lanes(network, rng, ego, route, duration_s)
@@ -132,6 +136,20 @@ def _ego_driver(network: Network, rng: np.random.Generator, duration_s: float) -
     )
     start = float(rng.uniform(4.0, lane.curve.length_m - 15))
     return Driver(path, start, speed, EGO_LENGTH_M, EGO_WIDTH_M, lanes=numbers)
+
+
+def _turn_green(network: Network, signals: Signals, ego: Driver, rng: np.random.Generator) -> None:
+    """Start the lights of the next junctions so that they are green when the ego vehicle arrives."""
+    way = 0.0
+    for number in ego.lanes:
+        lane = network.lanes[number]
+        way += lane.curve.length_m
+        turns = signals.turn[lane.junction]
+        if lane.road is None or not turns:
+            continue
+        arrival_s = (way - ego.start_m) / ego.speed_mps - WARM_UP_S
+        wanted = turns[lane.arm] * signals.half_s + float(rng.uniform(3.0, 6.0))
+        signals.start_s[lane.junction] = wanted - arrival_s
 
 
 def _fill_lanes(

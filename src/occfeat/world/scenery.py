@@ -57,15 +57,15 @@ def broadleaf_tree(shape: int, detail: int) -> Mesh:
         cylinder((0.1 * i, 0.12 * j, 2.4), 0.07, 1.4, Material.BARK, top_radius_m=0.03, sides=5)
         for i, j in ((1, 1), (-1, 0))
     ]
-    count = (4, 9, 20)[detail]
-    size = (1.45, 1.0, 0.72)[detail]
+    count = (7, 9, 20)[detail]
+    size = (1.15, 1.0, 0.72)[detail]
     crown = []
     for number in range(count):
         turn, deep = number * 2.4, math.sqrt((number + 0.5) / count)
         spread = 1.35 * deep + rng.normal(0, 0.15)
         at = (spread * math.cos(turn), spread * math.sin(turn), 4.5 - 0.5 * spread + rng.uniform(-0.7, 0.8))
-        crown.append(_leaves(rng, size * rng.uniform(0.75, 1.1), at))
-    return join([trunk, *branches, *crown])
+        crown.append(_leaves(rng, size * rng.uniform(0.75, 1.1), at, fine=detail > 0))
+    return join([trunk, *(branches if detail else []), *crown])
 
 
 @cache
@@ -84,11 +84,13 @@ def bush() -> Mesh:
     """A round bush of 1 m."""
     rng = np.random.default_rng(72)
     places = ((0.0, 0.0, 0.45), (0.35, 0.2, 0.35), (-0.3, -0.25, 0.38))
-    return join([_leaves(rng, 0.45, place) for place in places])
+    return join([_leaves(rng, 0.45, place, fine=True) for place in places])
 
 
-def _leaves(rng: np.random.Generator, radius_m: float, center: tuple[float, float, float]) -> Mesh:
-    points, faces = unit_sphere(1)
+def _leaves(
+    rng: np.random.Generator, radius_m: float, center: tuple[float, float, float], *, fine: bool
+) -> Mesh:
+    points, faces = unit_sphere(1 if fine else 0)
     waves = np.sin(points @ rng.normal(0, 3.5, (3, 3)) + rng.uniform(0, 6.3, 3)).sum(1, keepdims=True)
     lumpy = points * (1 + 0.12 * waves + rng.normal(0, 0.09, (len(points), 1))) * radius_m * (1, 1, 0.85)
     return make_mesh(lumpy + center, faces, Material.LEAF, smooth=True)

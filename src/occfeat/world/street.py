@@ -128,7 +128,7 @@ def plant_tree(street: Street, point: Float[np.ndarray, "2"], draws: Float[np.nd
     width = height * (0.8 + 0.35 * draws[1])
     green = 0.7 + 0.6 * draws[2]
     color = (0.085 * green * (1 + 0.5 * draws[3]), 0.17 * green, 0.045 * green)
-    detail = 2 if street.near(point, 30.0) else 1 if street.near(point, 70.0) else 0
+    detail = 2 if street.near(point, 25.0) else 1 if street.near(point, 55.0) else 0
     shape = int(draws[4] * scenery.TREE_SHAPES)
     conifer = draws[5] < street.network.town.conifers
     mesh = scenery.conifer() if conifer else scenery.broadleaf_tree(shape, detail)

@@ -35,11 +35,16 @@ class Signals:
     green_s: float = 9.0
     amber_s: float = 2.0
 
+    @property
+    def half_s(self) -> float:
+        """Time from the green of one turn to that of the other."""
+        return self.green_s + self.amber_s + 1.0
+
     def state(self, junction: int, arm: int, time_s: float) -> int:
         """0 red, 1 amber, 2 green."""
         if not self.turn[junction]:
             return 2
-        half = self.green_s + self.amber_s + 1.0
+        half = self.half_s
         phase = (time_s + float(self.start_s[junction])) % (2 * half) - half * self.turn[junction][arm]
         if phase < 0 or phase > self.green_s + self.amber_s:
             return 0

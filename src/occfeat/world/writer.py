@@ -18,6 +18,7 @@ from PIL import Image
 
 from occfeat.world.labels import Label, View
 from occfeat.world.lidar import Sweep
+from occfeat.world.materials import CLASSES
 from occfeat.world.rigs import Camera
 from occfeat.world.scene import KEY_FRAME_S, REVOLUTION_S, Scene, SceneRequest, build_scene
 from occfeat.world.towns import TOWNS
@@ -98,7 +99,16 @@ class SceneWriter:
         self._link_data()
         self._link_annotations()
         self._describe(samples)
+        if self.scene.request.truth:
+            self._write_legend()
         return self.rows
+
+    def _write_legend(self) -> None:
+        """What the numbers in the scene's truth files mean."""
+        request = self.scene.request
+        instances = {str(number): token(*self._key, "instance", number) for number in self.scene.annotations}
+        legend = {"classes": CLASSES, "instances": instances}
+        write_bytes(self.out / "truth" / f"{request.name}.json", orjson.dumps(legend))
 
     def _time_us(self, time_s: float) -> int:
         return self._start_us + round(time_s * 1e6)
