@@ -157,3 +157,16 @@ def test_tracks_keep_their_token_size_and_speed(street_world: Path) -> None:
 def test_logs_name_places_the_devkit_knows(street_world: Path) -> None:
     logs = json.loads((street_world / "v1.0-street" / "log.json").read_text())
     assert {log["location"] for log in logs} <= {town.name for town in TOWNS}
+
+
+def test_truth_names_classes_and_instances(street_world: Path, key_frames: list[KeyFrame]) -> None:
+    camera = key_frames[0].cameras[0]
+    truth = np.load(truth_file(street_world, camera.path).with_suffix(".npz"))
+    assert truth["depth_m"].shape == truth["class_id"].shape == truth["object_id"].shape == (64, 112)
+    assert truth["class_id"].max() < len(CLASSES)
+    np.testing.assert_array_equal(truth["object_id"] < 0, truth["class_id"] == CLASSES.index("sky"))
+    legend = json.loads((street_world / "truth" / f"{key_frames[0].scene}.json").read_text())
+    assert legend["classes"] == list(CLASSES)
+    seen = {legend["instances"].get(str(number)) for number in np.unique(truth["object_id"])}
+    known = {r["token"] for r in json.loads((street_world / "v1.0-street" / "instance.json").read_text())}
+    assert seen & known
