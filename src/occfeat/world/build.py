@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 from rich.progress import Progress
 
-from occfeat.config import WorldConfig
 from occfeat.errors import RunError, SettingsError
+from occfeat.world.config import WorldConfig
 from occfeat.world.lots import TownRequest, plan_town, share_plans
 from occfeat.world.maps import write_map
 from occfeat.world.rigs import load_rig

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from occfeat.world.materials import Material
-from occfeat.world.shapes import Mesh, box, cylinder, join, loft, make_mesh
+from occfeat.world.shapes import Mesh, box, cylinder, disc, join, loft, make_mesh
 
 Station = tuple[float, float, str]
 
@@ -127,26 +127,16 @@ def _wheels(body: CarBody) -> list[Mesh]:
 
 
 def wheels(axles: list[tuple[float, float]], radius_m: float, width_m: float = 0.22) -> list[Mesh]:
-    """Pairs of wheels at (x, half track) with dark arches and bright hubs."""
+    """Pairs of wheels at (x, half track) with dark arches behind and bright hubs before them."""
     parts = []
     for x, half in axles:
         for side in (1, -1):
-            inner = side * half - width_m / 2
-            parts.append(
-                cylinder((x, inner, radius_m), radius_m, width_m, Material.RUBBER, axis="y", sides=12)
-            )
-            out = side * (half + width_m / 2 + 0.006)
-            hub = cylinder(
-                (x, min(out, out - side * 0.03), radius_m),
-                radius_m * 0.58,
-                0.03,
-                Material.METAL,
-                axis="y",
-                sides=8,
-            )
-            foot = (x, side * (half - 0.01) - width_m / 2, radius_m * 1.12)
-            arch = cylinder(foot, radius_m * 1.08, width_m, Material.DARK, axis="y", sides=12)
-            parts += [hub, arch]
+            foot = (x, side * half - width_m / 2, radius_m)
+            parts.append(cylinder(foot, radius_m, width_m, Material.RUBBER, axis="y", sides=11))
+            out = half + width_m / 2
+            parts.append(disc((x, side * (out + 0.006), radius_m), radius_m * 0.58, Material.METAL, sides=8))
+            arch = (x, side * (out - 0.01), radius_m * 1.12)
+            parts.append(disc(arch, radius_m * 1.08, Material.DARK, sides=11))
     return parts
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from occfeat.world.materials import Material
-from occfeat.world.shapes import Mesh, box, cylinder, ellipsoid, join, place, tilt
+from occfeat.world.shapes import Mesh, box, cylinder, disc, ellipsoid, join, place, tilt
 
 GAITS = 8
 """Templates of a walking person over one double step; `GAITS` itself is a person standing."""
@@ -66,11 +66,9 @@ def _rider(lean: float, seat: float) -> list[Mesh]:
 
 
 def _spoked_wheel(x: float, radius: float, width: float) -> list[Mesh]:
-    tyre = cylinder((x, -width / 2, radius), radius, width, Material.RUBBER, axis="y", sides=14)
-    disc = cylinder(
-        (x, -width / 2 - 0.005, radius), radius * 0.82, width + 0.01, Material.METAL, axis="y", sides=14
-    )
-    return [tyre, disc]
+    tyre = cylinder((x, -width / 2, radius), radius, width, Material.RUBBER, axis="y", sides=12)
+    sides = (-width / 2 - 0.005, width / 2 + 0.005)
+    return [tyre, *(disc((x, y, radius), radius * 0.82, Material.METAL, sides=12) for y in sides)]
 
 
 @cache

@@ -161,6 +161,14 @@ def cylinder(
     return join([make_mesh(points, side, material, smooth=True), make_mesh(points, ends, material)])
 
 
+def disc(center: Point, radius_m: Real, material: Material, *, sides: int = 10) -> Mesh:
+    """A flat disc across the y axis."""
+    angle = np.arange(sides) * 2 * np.pi / sides
+    ring = np.stack((np.cos(angle), np.zeros(sides), np.sin(angle)), axis=-1)
+    faces = np.array([[0, i, i + 1] for i in range(1, sides - 1)], dtype=np.int32)
+    return make_mesh(ring * radius_m + np.asarray(center), faces, material)
+
+
 def ellipsoid(center: Point, radii: Point, material: Material, *, detail: int = 1) -> Mesh:
     """A smooth ellipsoid of 20 * 4**detail faces."""
     points, faces = unit_sphere(detail)
