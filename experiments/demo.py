@@ -14,8 +14,8 @@ from pathlib import Path
 
 import occfeat
 from occfeat.commands.outcome import RunOutcome
-from occfeat.config import WorldConfig
 from occfeat.world.build import build_world
+from occfeat.world.config import WorldConfig
 
 STREET = {"scenes": 16, "val_scenes": 4, "test_scenes": 0, "lights": ("noon", "overcast")}
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Overfit three real nuScenes key frames: a network that cannot learn them by heart is wrong somewhere.
 # Pretrains on the scenes of mini_train that are there (with LiDAR), fine-tunes on all key frames, and
-# evaluates on the same ones. Usage: experiments/overfit_key_frames.sh NUSCENES_FOLDER RUNS_FOLDER
+# evaluates on the same ones. Cells of 1 m and larger images than cpu-small's: what is to be learned by heart
+# must be visible. Usage: experiments/overfit_key_frames.sh NUSCENES_FOLDER RUNS_FOLDER
 set -euo pipefail
 data=${1:?folder that holds v1.0-mini} runs=${2:?folder for the runs}
+common=(--recipe cpu-small --data "$data" --engine.workers 0)
 
-occfeat pretrain --recipe cpu-small --data "$data" --split mini_train --out "$runs/pretrained" \
-  --optim.batch-size 1 --optim.epochs 400 --optim.learning-rate 3e-3 --engine.workers 0
+occfeat pretrain "${common[@]}" --split mini_train --out "$runs/pretrained" \
+  --view.image-size 224 400 --grid.cell-m 1 1 1 --student.image-channels 96 --student.bev-channels 96 \
+  --teacher.image-size 112 196 --optim.batch-size 1 --optim.epochs 500 --optim.learning-rate 5e-3
 
-occfeat finetune --recipe cpu-small --data "$data" --split all --val-split all --out "$runs/tuned" \
-  --start "$runs/pretrained" --optim.batch-size 3 --optim.epochs 150 --optim.learning-rate 2e-3 --engine.workers 0
+occfeat finetune --data "$data" --engine.workers 0 --split all --val-split all --out "$runs/tuned" \
+  --start "$runs/pretrained" --optim.batch-size 3 --optim.epochs 150 --optim.learning-rate 3e-3

@@ -15,6 +15,7 @@ from occfeat.data.index import Index
 from occfeat.engine.export import load_model as load_model
 from occfeat.errors import SettingsError
 from occfeat.settings import base_layer, build, merge
+from occfeat.world.config import WorldConfig
 
 Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
@@ -115,7 +116,7 @@ def world(out: PathLike, **settings: Any) -> outcome.Outcome:
     """Build a procedural street world in nuScenes format; see `WorldConfig`."""
     from occfeat.commands import world as command
 
-    return command.world(build(settings_of.WorldConfig, {"out": out, **settings}))
+    return command.world(build(WorldConfig, {"out": out, **settings}))
 
 
 def doctor() -> outcome.Outcome:

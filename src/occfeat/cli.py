@@ -14,6 +14,7 @@ from occfeat import config
 from occfeat.errors import Interrupted, OccFeatError, SettingsError
 from occfeat.recipes import RECIPES
 from occfeat.settings import base_layer, build_partial
+from occfeat.world.config import WorldConfig
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, the shells' convention for it."""
@@ -42,7 +43,7 @@ COMMANDS = {
     "evaluate": Command(config.EvaluateConfig, positional="run"),
     "predict": Command(config.PredictConfig, positional="run"),
     "view": Command(config.ViewerConfig, recipes=True),
-    "world": Command(config.WorldConfig),
+    "world": Command(WorldConfig),
     "doctor": Command(config.DoctorConfig),
 }
 

@@ -42,7 +42,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
         (["--optim.learning-rate", "-1"], "greater than 0"),
         (["--loss.occupancy", "0", "--loss.features", "0"], "nothing to learn"),
         (["--augment.scale", "2", "1"], "smaller one first"),
-        (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "micro-batches"),
+        (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "not a multiple of 2"),
         (["--recipe", "papre"], "There is no recipe 'papre'"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
         (["--split", "trian"], "Split 'trian'"),

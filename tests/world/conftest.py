@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.config import WorldConfig
 from occfeat.world.build import build_world
+from occfeat.world.config import WorldConfig
 
 SMALL = {
     "scenes": 2,

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occfeat.config import DataConfig, WorldConfig
+from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.errors import RunError, SettingsError
 from occfeat.world import build
 from occfeat.world.build import build_world, plan_scenes
+from occfeat.world.config import WorldConfig
 from occfeat.world.scene import SceneRequest
 from occfeat.world.writer import rows_file
 from tests.world.conftest import SMALL
