@@ -29,7 +29,12 @@ def _start(words: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "occfeat", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
@@ -39,12 +44,15 @@ def _rows(run: Path) -> int:
 
 
 def _signal_after(process: subprocess.Popen[str], run: Path, rows: int, number: signal.Signals) -> str:
-    """Send a signal once some rows of metrics are written; gives what the process printed."""
+    """Send a signal once some rows of metrics are written; gives what the process printed.
+
+    It reaches the loading processes too, as a terminal's Ctrl-C and a job scheduler's SIGTERM do.
+    """
     deadline = time.monotonic() + 240
     while _rows(run) < rows and process.poll() is None:
         assert time.monotonic() < deadline, "no progress"
         time.sleep(0.005)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     return process.communicate(timeout=240)[0]
 
 

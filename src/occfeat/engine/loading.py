@@ -54,5 +54,7 @@ def _cores() -> int:
 
 
 def _ignore_interrupts(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the training process decides what happens.
+    # Ctrl-C reaches every process of the terminal, and a job scheduler's SIGTERM every process of the job:
+    # the training process decides what happens.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
