@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occfeat.world.expansion import LAYERS, arc_path, expand_map, thin
+from occfeat.world.curves import thin
+from occfeat.world.expansion import LAYERS, arc_path, expand_map
 from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.network import Network
 

@@ -115,3 +115,17 @@ def bezier(
         + share**3 * end
     )
     return Curve(points)
+
+
+def thin(points: Float[np.ndarray, "P 2"], tolerance_m: float = 0.02) -> Float[np.ndarray, "Q 2"]:
+    """Leave out points that lie on the line between their neighbours; ends and corners stay."""
+    for _ in range(4):
+        before, middle, after = points[:-2:2], points[1:-1:2], points[2::2]
+        chord, gap = after - before, middle - before
+        length = np.maximum(np.hypot(*chord.T), 1e-9)
+        bend = np.abs(chord[:, 0] * gap[:, 1] - chord[:, 1] * gap[:, 0]) / length
+        onward = ((gap * chord).sum(axis=1) > 0) & ((gap * chord).sum(axis=1) < length**2)
+        kept = np.ones(len(points), dtype=bool)
+        kept[1:-1:2] = (bend > tolerance_m) | ~onward
+        points = points[kept]
+    return points

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from occfeat.world.curves import Curve
+from occfeat.world.curves import Curve, thin
 from occfeat.world.lots import CORNERS, TownPlan
 from occfeat.world.network import (
     CROSSING_M,
@@ -300,20 +300,6 @@ def _across(
     """A stripe across a road near one of its ends, between two offsets."""
     ways = np.array(way_m) if at_start else road.curve.length_m - np.array(way_m)
     return np.concatenate((road.curve.beside(ways, left_m), road.curve.beside(ways[::-1], right_m)))
-
-
-def thin(points: Float[np.ndarray, "P 2"], tolerance_m: float = 0.02) -> Float[np.ndarray, "Q 2"]:
-    """Leave out points that lie on the line between their neighbours; ends and corners stay."""
-    for _ in range(4):
-        before, middle, after = points[:-2:2], points[1:-1:2], points[2::2]
-        chord, gap = after - before, middle - before
-        length = np.maximum(np.hypot(*chord.T), 1e-9)
-        bend = np.abs(chord[:, 0] * gap[:, 1] - chord[:, 1] * gap[:, 0]) / length
-        onward = ((gap * chord).sum(axis=1) > 0) & ((gap * chord).sum(axis=1) < length**2)
-        kept = np.ones(len(points), dtype=bool)
-        kept[1:-1:2] = (bend > tolerance_m) | ~onward
-        points = points[kept]
-    return points
 
 
 def arc_path(curve: Curve) -> list[Record]:

@@ -17,8 +17,6 @@ from occfeat.world.shapes import Mesh, make_mesh, place
 
 KERB_M = 0.15
 """Height of the sidewalks above the road."""
-YARD_M = 60.0
-"""How far the land behind the sidewalks reaches."""
 
 
 def road_mesh(network: Network, road: Road, objects: ObjectList) -> list[Mesh]:
@@ -61,6 +59,14 @@ def junction_mesh(network: Network, junction: Junction, objects: ObjectList) -> 
         verge, walk = corner_sides(network, junction, corner)
         meshes += _side(corner.curve, -1, verge, walk, land)
     return meshes
+
+
+def block_mesh(triangles: Float[np.ndarray, "T 3 2"], paved: bool, objects: ObjectList) -> Mesh:
+    """The land of a block, a little below the sidewalks that lie on its border."""
+    points = np.insert(triangles.reshape(-1, 2), 2, KERB_M - 0.03, axis=1)
+    faces = np.arange(len(points)).reshape(-1, 3)
+    mesh = make_mesh(points, faces, Material.PAVING if paved else Material.GRASS, smooth=True)
+    return place(mesh, (0, 0, 0), object_id=objects.add("terrain"))
 
 
 def plain_mesh(size_m: tuple[float, float], objects: ObjectList) -> Mesh:
@@ -107,7 +113,7 @@ def _side(
     walk_m: Float[np.ndarray, " P"] | float,
     number: int,
 ) -> list[Mesh]:
-    """Kerb, verge, sidewalk and land beside a kerb line whose outside lies on `side`."""
+    """Kerb, verge and sidewalk beside a kerb line whose outside lies on `side`."""
     stone = KERBSTONE_M
     inner = stone + np.asarray(verge_m)
     outer = inner + np.asarray(walk_m)
@@ -117,7 +123,6 @@ def _side(
         (Material.KERB, 0.0, stone, KERB_M),
         (Material.GRASS, stone, inner, KERB_M - 0.02),
         (Material.SIDEWALK, inner, outer, KERB_M),
-        (Material.GRASS, outer, outer + YARD_M, KERB_M - 0.03),
     ]
     meshes = [_kerb_face(kerb)]
     for material, near, far, height in borders:

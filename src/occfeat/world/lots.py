@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from occfeat.world.blocks import block_outlines, triangulate
 from occfeat.world.network import Network, Road
 from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS, Color
@@ -54,11 +55,21 @@ class Lot:
         return self.center + np.stack((cosine * x - sine * y, sine * x + cosine * y), axis=-1)
 
 
+COUNTRY_M = 1500.0
+"""How far the country reaches from the middle of a town, along x and y."""
 CELL_M = 45.0
 """Lots farther apart than this never meet."""
 CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 """Corners of a lot, counter-clockwise from the front left, as `Lot.points` takes them."""
 _INSIDE = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.5, 0.5, 4)), -1).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Land between roads."""
+
+    triangles: Float[np.ndarray, "T 3 2"]
+    paved: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class TownPlan:
     lots: tuple[Lot, ...]
     trees: Float[np.ndarray, "T 2"]
     """Places of trees on the land behind the houses."""
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -116,7 +128,16 @@ def _lay_out(request: TownRequest) -> TownPlan:
                     cells.setdefault(cell, []).append(lot)
                 way = lot.way_m[1] + rng.choice((0.3, 1.5, 4.0)) if fits else way + 3.0
     trees = _plant_gardens(network, cells, points, clearance, np.random.default_rng((seed, number, 3)))
-    return TownPlan(network, tuple(lots), trees)
+    blocks = _cut_blocks(network, np.random.default_rng((seed, number, 4)))
+    return TownPlan(network, tuple(lots), trees, blocks)
+
+
+def _cut_blocks(network: Network, rng: np.random.Generator) -> tuple[Block, ...]:
+    *blocks, country = block_outlines(network)
+    x, y = network.size_m
+    horizon = COUNTRY_M * np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)]) + np.array((x / 2, y / 2))
+    land = [Block(triangulate([outline]), bool(rng.random() < network.town.paved)) for outline in blocks]
+    return (*land, Block(triangulate([country, horizon]), False))
 
 
 def _plant_gardens(

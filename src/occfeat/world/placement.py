@@ -12,7 +12,7 @@ from jaxtyping import Float
 from occfeat.world import scenery
 from occfeat.world.clutter import CLUTTER
 from occfeat.world.cycles import bicycle_rack_mesh
-from occfeat.world.ground import KERB_M, junction_mesh, plain_mesh, road_mesh
+from occfeat.world.ground import KERB_M, block_mesh, junction_mesh, plain_mesh, road_mesh
 from occfeat.world.land import fill_lot
 from occfeat.world.lots import TownPlan, near_route
 from occfeat.world.network import CROSSING_M, Road
@@ -40,6 +40,9 @@ def build_street(plan: TownPlan, route: Float[np.ndarray, "R 2"], rng: np.random
     street = Street(plan, route, rng, ObjectList(), [], [])
     network = plan.network
     street.meshes.append(plain_mesh(network.size_m, street.objects))
+    for block in plan.blocks:
+        if near_route(block.triangles.reshape(-1, 2), route, SKYLINE_M).any():
+            street.meshes.append(block_mesh(block.triangles, block.paved, street.objects))
     for road in network.roads:
         if near_route(road.curve.points, route, SKYLINE_M).any():
             street.meshes += road_mesh(network, road, street.objects)

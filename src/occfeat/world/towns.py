@@ -48,6 +48,8 @@ class Town:
     conifers: float
     open_lots: float
     """Share of lots that are parks, car parks and yards."""
+    paved: float
+    """Share of blocks with gravel instead of lawn."""
     yellow_lines: bool
     """Centre lines are yellow."""
 
@@ -79,6 +81,7 @@ TOWNS: tuple[Town, ...] = (
         trees=0.6,
         conifers=0.1,
         open_lots=0.25,
+        paved=0.45,
         yellow_lines=True,
     ),
     Town(
@@ -103,6 +106,7 @@ TOWNS: tuple[Town, ...] = (
         trees=0.9,
         conifers=0.0,
         open_lots=0.35,
+        paved=0.15,
         yellow_lines=False,
     ),
     Town(
@@ -127,6 +131,7 @@ TOWNS: tuple[Town, ...] = (
         trees=0.8,
         conifers=0.25,
         open_lots=0.3,
+        paved=0.1,
         yellow_lines=False,
     ),
     Town(
@@ -151,6 +156,7 @@ TOWNS: tuple[Town, ...] = (
         trees=0.75,
         conifers=0.15,
         open_lots=0.3,
+        paved=0.3,
         yellow_lines=False,
     ),
 )
