@@ -32,7 +32,9 @@ SMALLEST_PX = 16
 def build_world(config: WorldConfig) -> Path:
     """Build a world in nuScenes format, or finish one that was interrupted.
 
-    Finished scenes are kept. The tables are written last, so a folder without them is unfinished.
+    Finished scenes are kept. The tables are written last, so a folder without them is unfinished. The same
+    settings give the same bytes on one machine, whatever the number of processes; other kinds of processors
+    may round differently.
 
     Returns:
         The folder, which is `config.out`.

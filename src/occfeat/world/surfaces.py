@@ -174,7 +174,7 @@ def _signal_glow(spot: Spot) -> RGB:
     """Red, amber or green by the state in the third parameter; lamps are told apart by their height."""
     lamp = np.rint((spot.local[2] - 2.85) / 0.32).astype(int)
     burning = lamp == np.rint(1 - spot.parameters[2]).astype(int)
-    colors = np.array([(0.05, 1.0, 1.0), (0.9, 0.55, 0.05), (0.35, 0.03, 0.03)], dtype=np.float32)
+    colors = np.array([(0.05, 1.0, 1.0), (0.9, 0.55, 0.05), (0.18, 0.03, 0.03)], dtype=np.float32)
     return colors[:, lamp.clip(-1, 1) + 1] * burning
 
 
