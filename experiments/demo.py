@@ -14,8 +14,6 @@ from pathlib import Path
 
 import occfeat
 from occfeat.commands.outcome import RunOutcome
-from occfeat.world.build import build_world
-from occfeat.world.config import WorldConfig
 
 STREET = {"scenes": 16, "val_scenes": 4, "test_scenes": 0, "lights": ("noon", "overcast")}
 
@@ -43,7 +41,7 @@ def main(out: Path) -> None:
     """Every stage in turn."""
     street = out / "street"
     say("a street world: 16 scenes of 4 key frames, six cameras and a LiDAR")
-    build_world(WorldConfig.model_validate({"out": street, **STREET}))
+    print(occfeat.build_world(street, **STREET).text)
     say("is it complete?")
     print(occfeat.check(street).text)
     say("is its calibration right?")

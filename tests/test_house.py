@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import occfeat
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "occfeat"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -117,6 +119,11 @@ def test_imports__are_all_declared() -> None:
         for distribution in packages.get(root, [root])[:1]
     }
     assert used - declared == set()
+
+
+def test_api__is_not_hidden_by_rooms_of_the_same_name() -> None:
+    # Once a subpackage is imported, it is an attribute of the package.
+    assert set(occfeat.__all__) & {path.stem for path in PACKAGE.iterdir()} == set()
 
 
 def test_names__no_rooms_for_everything() -> None:

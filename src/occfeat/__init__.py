@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occfeat.api import (
+        build_world,
         check,
         doctor,
         evaluate,
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
         predict,
         pretrain,
         view,
-        world,
     )
 
 __all__ = [
+    "build_world",
     "check",
     "doctor",
     "evaluate",
@@ -31,7 +32,6 @@ __all__ = [
     "predict",
     "pretrain",
     "view",
-    "world",
 ]
 
 

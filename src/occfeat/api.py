@@ -112,7 +112,7 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
     return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 
 
-def world(out: PathLike, **settings: Any) -> outcome.Outcome:
+def build_world(out: PathLike, **settings: Any) -> outcome.Outcome:
     """Build a procedural street world in nuScenes format; see `WorldConfig`."""
     from occfeat.commands import world as command
 
