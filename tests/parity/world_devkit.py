@@ -41,7 +41,9 @@ invalid = sum(
 sample = world.sample[0]
 pose = world.get("ego_pose", world.get("sample_data", sample["data"]["LIDAR_TOP"])["ego_pose_token"])
 x, y = pose["translation"][:2]
-mask = town.get_map_mask((x, y, 100, 100), 0, None, (200, 200))
+areas = [layer for layer in town.non_geometric_layers if layer != "traffic_light"]
+mask = town.get_map_mask((x, y, 100, 100), 0, areas, (200, 200))
+filled = mask.reshape(len(mask), -1).mean(axis=1).tolist()
 lane = town.get_closest_lane(x, y, 5)
 on_road = bool(town.record_on_point(x, y, "drivable_area"))
 base = world.map[0]["mask"]
@@ -57,7 +59,7 @@ answers.write_text(
             "boxes": len(world.sample_annotation),
             "mismatched": int(mismatched),
             "invalid": int(invalid),
-            "filled": dict(zip(town.non_geometric_layers, mask.reshape(len(mask), -1).mean(axis=1).tolist())),
+            "filled": dict(zip(areas, filled, strict=True)),
             "lane": len(town.discretize_lanes([lane], 1.0)[lane]) if lane else 0,
             "on_road": on_road,
             "on_base_map": bool(base.is_on_mask(np.array([x]), np.array([y]))[0]),
