@@ -8,8 +8,9 @@ data=${1:?folder that holds v1.0-mini} runs=${2:?folder for the runs}
 common=(--recipe cpu-small --data "$data" --engine.workers 0)
 
 occfeat pretrain "${common[@]}" --split mini_train --out "$runs/pretrained" \
-  --view.image-size 224 400 --grid.cell-m 1 1 1 --student.image-channels 96 --student.bev-channels 96 \
-  --teacher.image-size 112 196 --optim.batch-size 1 --optim.epochs 500 --optim.learning-rate 5e-3
+  --grid.lower-m -32 -32 -1 --grid.upper-m 32 32 3 --grid.cell-m 1 1 1 --view.image-size 224 400 \
+  --student.image-channels 96 --student.bev-channels 96 --teacher.image-size 112 196 \
+  --loss.features 0.1 --optim.batch-size 1 --optim.epochs 350 --optim.learning-rate 5e-3
 
 occfeat finetune --data "$data" --engine.workers 0 --split all --val-split all --out "$runs/tuned" \
-  --start "$runs/pretrained" --optim.batch-size 3 --optim.epochs 150 --optim.learning-rate 3e-3
+  --start "$runs/pretrained" --optim.batch-size 3 --optim.epochs 100 --optim.learning-rate 3e-3

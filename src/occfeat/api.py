@@ -37,7 +37,7 @@ def pretrain(
         **settings: Fields of `PretrainConfig`.
 
     Returns:
-        The run: `path`, `weights`, and the last figures as `metrics`.
+        `path`, `weights`, and the last figures as `metrics`.
     """
     from occfeat.commands import pretrain as command
 
@@ -63,7 +63,7 @@ def finetune(
         **settings: Fields of `FinetuneConfig`.
 
     Returns:
-        The run: `path`, `weights`, and `metrics` such as `vehicle_iou/visible` (0 to 1, pooled).
+        `path`, `weights`, and `metrics` such as `vehicle_iou/visible` (0 to 1, pooled).
     """
     from occfeat.commands import finetune as command
 

@@ -42,7 +42,7 @@ COMMANDS = {
     "finetune": Command(config.FinetuneConfig, recipes=True, resumes=True),
     "evaluate": Command(config.EvaluateConfig, positional="run"),
     "predict": Command(config.PredictConfig, positional="run"),
-    "view": Command(config.ViewerConfig, recipes=True),
+    "view": Command(config.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),
     "doctor": Command(config.DoctorConfig),
 }

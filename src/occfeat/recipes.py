@@ -75,22 +75,22 @@ def paper_simplebev_r50() -> Recipe:
 
 
 def cpu_small() -> Recipe:
-    """Runs on two processor cores: EfficientNet-lite0, 128 x 224 images, 128 x 128 x 8 voxels of 0.5 m.
+    """Runs on two processor cores: EfficientNet-lite0, 128 x 224 images, 64 x 64 x 8 voxels of 0.8 m.
 
     Student and teacher use the packaged weights, so that nothing is fetched from a model hub. Sizes and rates
     are this project's choice; its numbers are not comparable with the paper's.
     """
     return Recipe(
         view=ViewConfig(image_size=(128, 224)),
-        grid=GridConfig(lower_m=(-32, -32, -1), upper_m=(32, 32, 3), cell_m=(0.5, 0.5, 0.5)),
+        grid=GridConfig(lower_m=(-25.6, -25.6, -1), upper_m=(25.6, 25.6, 3), cell_m=(0.8, 0.8, 0.5)),
         augment=AugmentConfig(),
         student=SimpleBevConfig(
             backbone="tf_efficientnet_lite0",
             backbone_weights="packaged",
-            image_channels=48,
+            image_channels=32,
             bev_channels=48,
         ),
-        teacher=TeacherConfig(name="packaged"),
+        teacher=TeacherConfig(name="packaged", image_size=(168, 294)),
         head=HeadConfig(),
         loss=PretrainLossConfig(),
         pretrain_optim=OptimConfig(epochs=6, batch_size=4, learning_rate=2e-3),

@@ -91,7 +91,7 @@ def test_finetune__starts_from_the_pretrained_student(
     after = load_file(tmp_path / "probe" / "weights.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)  # frozen: unchanged
     count = len(before)
-    assert f"loaded {count}/{count} tensors of the student" in caplog.text
+    assert f"student of {pretrained}: loaded {count}/{count} tensors" in caplog.text
 
 
 def test_finetune__writes_tokens_results_and_pictures(finetuned: Path) -> None:

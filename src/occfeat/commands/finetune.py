@@ -1,6 +1,5 @@
 """`occfeat finetune`: learn to segment classes in BEV from few labels, then evaluate."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,6 @@ from occfeat.models.student import build_student
 from occfeat.report.figures import draw_curves
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
-
-logger = logging.getLogger(__name__)
 
 PICTURES = 4
 """Key frames whose prediction is drawn at the end."""
@@ -119,7 +116,7 @@ def _build(config: FinetuneConfig) -> FinetuningNetwork:
         start = run_folder(config.start)
         _require_same_student(config, read_card(start))
         student = build_student(config.student.model_copy(update={"backbone_weights": "none"}), grid)
-        logger.info("%s", load_student_weights(student, start))
+        load_student_weights(student, start)
     head = SegmentationHead(student.channels, len(config.classes), linear=config.freeze)
     return FinetuningNetwork(
         Segmenter(student, head, freeze=config.freeze),

@@ -50,8 +50,8 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
     write_whole(folder / CARD, lambda temporary: temporary.write_text(text))
 
 
-def load_student_weights(student: nn.Module, folder: Path) -> str:
-    """Load the student of a pretraining or fine-tuning run; gives a line such as `loaded 214/214 tensors`.
+def load_student_weights(student: nn.Module, folder: Path) -> None:
+    """Load the student of a pretraining or fine-tuning run; logs a line such as `loaded 214/214 tensors`.
 
     Raises:
         WeightsError: Names or shapes differ.
@@ -59,8 +59,7 @@ def load_student_weights(student: nn.Module, folder: Path) -> str:
     tensors = read_weights_file(folder / WEIGHTS)
     prefix = "student."
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    loaded = load_checked(student, own, f"student of {folder}")
-    return f"loaded {loaded}/{len(student.state_dict())} tensors of the student from {folder / WEIGHTS}"
+    load_checked(student, own, f"student of {folder}")
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> BevModel:

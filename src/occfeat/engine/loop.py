@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -90,27 +91,26 @@ class Trainer(Generic[Target]):
 
     def train(self) -> None:
         """Take all steps that are left, then save."""
-        batches = self._batches()
         progress = TrainingProgress(self.steps, self.step, self.run.command)
-        saved_at = time.monotonic()
-        self.network.train()
-        try:
-            with StopRequest() as stop:
-                while self.step < self.steps:
-                    self._take_step(batches)
-                    progress.advance(self.step, self._log())
-                    stopping = self._anywhere(stop.signal is not None)
-                    due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
-                    if stopping or self._anywhere(due):
-                        self._save()
-                        saved_at = time.monotonic()
-                    if stopping:
-                        raise Interrupted(self._how_to_go_on(stop.signal))
+        with closing(self.metrics), closing(progress), StopRequest() as stop:
+            self.network.train()
+            self._take_steps(self._batches(), progress, stop)
             self._share_buffers()
             self._save()
-        finally:
-            progress.close()
-            self.metrics.close()
+
+    def _take_steps(self, batches: Iterator[Loaded], progress: TrainingProgress, stop: StopRequest) -> None:
+        """Step by step, with a checkpoint from time to time and when a signal asks to stop."""
+        saved_at = time.monotonic()
+        while self.step < self.steps:
+            self._take_step(batches)
+            progress.advance(self.step, self._log())
+            stopping = self._anywhere(stop.signal is not None)
+            due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
+            if stopping or self._anywhere(due):
+                self._save()
+                saved_at = time.monotonic()
+            if stopping:
+                raise Interrupted(self._how_to_go_on(stop.signal))
 
     def _take_step(self, batches: Iterator[Loaded]) -> None:
         """One optimiser step: as many micro-batches as make up a batch."""

@@ -43,6 +43,7 @@ class Run:
         self.command = command
         self.writes = writes
         self._lock = FileLock(path / ".lock")
+        self._level = logging.NOTSET
         self._log = logging.FileHandler(path / "log.txt", delay=True)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
@@ -111,13 +112,17 @@ class Run:
                 f"Another process is writing to {self.path}.",
                 hint="Wait for it to end, or choose another --out.",
             ) from error
-        logging.getLogger("occfeat").addHandler(self._log)
+        package = logging.getLogger("occfeat")
+        package.addHandler(self._log)
+        self._level = package.level
+        package.setLevel(self._level or logging.INFO)  # in Python nobody may have set one
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self.writes:
             return
         logging.getLogger("occfeat").removeHandler(self._log)
+        logging.getLogger("occfeat").setLevel(self._level)
         self._log.close()
         self._lock.release()
 
