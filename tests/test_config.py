@@ -7,12 +7,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from occfeat import config
+from occfeat.commands import config as commands
+from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import (
     AugmentConfig,
-    FinetuneConfig,
     GridConfig,
     OptimConfig,
-    PretrainConfig,
     PretrainLossConfig,
     SimpleBevConfig,
     Strict,
@@ -23,13 +23,13 @@ from occfeat.config import (
 REQUIRED = {"data": "/data/nuscenes", "out": "runs/pre"}
 MODELS = [
     value
-    for value in vars(config).values()
+    for value in (*vars(config).values(), *vars(commands).values())
     if isinstance(value, type) and issubclass(value, Strict) and value is not Strict
 ]
 
 
 def test_import__needs_no_torch() -> None:
-    code = "import sys, occfeat.config; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys, occfeat.commands.config; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -8,9 +8,9 @@ settings file `config`.
 from pathlib import Path
 from typing import Any, TypeVar
 
-from occfeat import config as settings_of
+from occfeat.commands import config as settings_of
 from occfeat.commands import outcome
-from occfeat.config import Strict
+from occfeat.config import DataConfig, Strict
 from occfeat.data.index import Index
 from occfeat.engine.export import load_model as load_model
 from occfeat.errors import SettingsError
@@ -128,7 +128,7 @@ def doctor() -> outcome.Outcome:
 
 def open_dataset(data: PathLike, version: str | None = None) -> Index:
     """Open the index of a data folder, building it on first use."""
-    return Index.open(settings_of.DataConfig(root=Path(data), version=version))
+    return Index.open(DataConfig(root=Path(data), version=version))
 
 
 def _configured(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from occfeat import config
+from occfeat.commands import config as commands
+from occfeat.config import Strict
 from occfeat.errors import Interrupted, OccFeatError, SettingsError
 from occfeat.recipes import RECIPES
 from occfeat.settings import base_layer, build_partial
@@ -24,7 +25,7 @@ INTERRUPTED = 130
 class Command:
     """One command: its settings, and whether they can come from a recipe or an interrupted run."""
 
-    settings: type[config.Strict]
+    settings: type[Strict]
     recipes: bool = False
     resumes: bool = False
     positional: str | None = None
@@ -36,15 +37,15 @@ class Command:
 
 
 COMMANDS = {
-    "check": Command(config.CheckConfig, positional="data"),
-    "index": Command(config.IndexConfig, positional="data"),
-    "pretrain": Command(config.PretrainConfig, recipes=True, resumes=True),
-    "finetune": Command(config.FinetuneConfig, recipes=True, resumes=True),
-    "evaluate": Command(config.EvaluateConfig, positional="run"),
-    "predict": Command(config.PredictConfig, positional="run"),
-    "view": Command(config.ViewerConfig, recipes=True, positional="data"),
+    "check": Command(commands.CheckConfig, positional="data"),
+    "index": Command(commands.IndexConfig, positional="data"),
+    "pretrain": Command(commands.PretrainConfig, recipes=True, resumes=True),
+    "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
+    "evaluate": Command(commands.EvaluateConfig, positional="run"),
+    "predict": Command(commands.PredictConfig, positional="run"),
+    "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),
-    "doctor": Command(config.DoctorConfig),
+    "doctor": Command(commands.DoctorConfig),
 }
 
 
@@ -109,12 +110,12 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"occfeat.commands.{name}")
 
 
-def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> config.Strict:
+def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
     import tyro
 
     start = _peek_start(flags) if "start" in command.settings.model_fields else None
     layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start)
-    settings: config.Strict = tyro.cli(
+    settings: Strict = tyro.cli(
         command.settings,
         default=build_partial(command.settings, layer, tyro.MISSING),
         args=flags,

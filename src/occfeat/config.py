@@ -1,4 +1,4 @@
-"""All settings, as frozen values that are checked when they are made.
+"""Sections of settings, as frozen values that are checked when they are made.
 
 This module imports no torch, so that `--help` answers at once. Every setting carries its documentation as a
 docstring, which is also its help text on the command line. Sizes are (height, width) in pixels.
@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
@@ -188,134 +187,3 @@ class DataConfig(Strict):
     """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
     """Name of the folder with the tables. None: the only one there is."""
-
-
-class UsesData(Strict):
-    """Settings of a command that reads a data set."""
-
-    data: InputPath
-    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
-    version: str | None = None
-    """Name of the folder with the tables, such as `v1.0-mini`. None: the only one there is."""
-
-    @property
-    def source(self) -> DataConfig:
-        """The data set these settings name."""
-        return DataConfig(root=self.data, version=self.version)
-
-
-class CheckConfig(UsesData):
-    """Report everything that is wrong with a data folder, all at once."""
-
-    split: str = "all"
-    """Key frames to check: a split of the set, or `all`."""
-    decode: bool = False
-    """Read and decode every image and LiDAR file too, which takes longer."""
-
-
-class IndexConfig(UsesData):
-    """Build the index of a data folder (done on first use anyway) and say what it holds."""
-
-    rebuild: bool = False
-    """Build it even if there is a current one."""
-
-
-class PretrainConfig(UsesData):
-    """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
-
-    out: Path
-    """Folder of this run; must be new or empty."""
-    split: str = "train"
-    """Key frames to learn from; `all` takes every one."""
-    view: ViewConfig = ViewConfig()
-    grid: GridConfig = GridConfig()
-    augment: AugmentConfig = AugmentConfig()
-    student: SimpleBevConfig = SimpleBevConfig()
-    teacher: TeacherConfig = TeacherConfig()
-    head: HeadConfig = HeadConfig()
-    loss: PretrainLossConfig = PretrainLossConfig()
-    optim: OptimConfig = OptimConfig()
-    engine: EngineConfig = EngineConfig()
-
-
-class FinetuneConfig(UsesData):
-    """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
-
-    out: Path
-    """Folder of this run; must be new or empty."""
-    start: InputPath | None = None
-    """Pretraining run to start from. None: start from the backbone's own weights."""
-    split: str = "train"
-    """Labelled key frames."""
-    val_split: str | None = "val"
-    """Key frames to evaluate on at the end. None: do not evaluate."""
-    label_fraction: Fraction = 1.0
-    """Share of the labelled key frames that is used."""
-    label_draw: Literal["scene", "key-frame"] = "scene"
-    """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
-    label_seed: Annotated[int, Field(ge=0)] = 0
-    """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
-    classes: tuple[Literal["vehicle", "pedestrian"], ...] = ("vehicle",)
-    """What to segment, each class on its own."""
-    ignore_low_visibility: bool = True
-    """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
-    positive_weight: Annotated[float, Field(gt=0)] = 2.13
-    """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
-    freeze: bool = False
-    """Train the head only: a linear probe of the BEV features."""
-    view: ViewConfig = ViewConfig()
-    grid: GridConfig = GridConfig()
-    augment: AugmentConfig = AugmentConfig()
-    student: SimpleBevConfig = SimpleBevConfig()
-    optim: OptimConfig = OptimConfig()
-    engine: EngineConfig = EngineConfig()
-
-
-class EvaluateConfig(UsesData):
-    """Evaluate a fine-tuned network: IoU pooled over the split, under both protocols."""
-
-    run: Path
-    """Fine-tuning run."""
-    out: Path | None = None
-    """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
-    split: str = "val"
-    """Key frames to evaluate on."""
-    batch_size: Positive = 4
-    """Key frames at once."""
-    engine: EngineConfig = EngineConfig()
-
-
-class PredictConfig(Strict):
-    """Predict the BEV of your own images, or of key frames of a data set."""
-
-    run: Path
-    """Fine-tuning run."""
-    out: Path
-    """Folder for the probabilities (`.npy`) and pictures; must be new or empty."""
-    rig: Path | None = None
-    """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
-    data: Path | None = None
-    """Data set to take key frames from, instead of `rig`."""
-    version: str | None = None
-    """Name of the folder with the tables. None: the only one there is."""
-    tokens: tuple[str, ...] = ()
-    """Key frames of the data set. Empty: the first ten."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-
-class ViewerConfig(UsesData):
-    """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
-
-    out: Path
-    """PNG file to write."""
-    token: str | None = None
-    """Key frame. None: the first one."""
-    calibration: bool = False
-    """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""
-    view: ViewConfig = ViewConfig(image_size=(450, 800))
-    grid: GridConfig = GridConfig()
-
-
-class DoctorConfig(Strict):
-    """Say what this installation can do: versions, devices, memory, optional parts."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from occfeat.config import EngineConfig, PretrainConfig
+from occfeat.commands.config import PretrainConfig
+from occfeat.config import EngineConfig
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
 from occfeat.engine.run import Run, read_settings
 from occfeat.errors import RunError, SettingsError

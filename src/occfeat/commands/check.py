@@ -1,7 +1,7 @@
 """`occfeat check`: everything that is wrong with a data folder, at once."""
 
+from occfeat.commands.config import CheckConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.config import CheckConfig
 from occfeat.data import check as data_check
 
 

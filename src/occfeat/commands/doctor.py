@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from occfeat.commands.config import DoctorConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.config import DoctorConfig
 from occfeat.engine.device import choose_device
 from occfeat.errors import WeightsError
 from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate

@@ -3,9 +3,9 @@
 import numpy as np
 
 from occfeat.card import read_card, run_folder
+from occfeat.commands.config import EvaluateConfig
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pictures import draw_predictions
-from occfeat.config import EvaluateConfig
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index

@@ -8,9 +8,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from occfeat.card import ModelCard, read_card, run_folder
+from occfeat.commands.config import FinetuneConfig
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pictures import draw_predictions
-from occfeat.config import FinetuneConfig
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index

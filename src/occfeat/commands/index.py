@@ -1,7 +1,7 @@
 """`occfeat index`: build the index of a data folder and say what it holds."""
 
+from occfeat.commands.config import IndexConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.config import IndexConfig
 from occfeat.data.index import Index
 
 

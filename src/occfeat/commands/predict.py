@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from occfeat.card import read_card, run_folder
+from occfeat.commands.config import PredictConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.config import DataConfig, PredictConfig, Strict
+from occfeat.config import DataConfig, Strict
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index import Index

@@ -7,8 +7,8 @@ import torch
 from lightning_fabric import Fabric
 
 from occfeat.card import ModelCard
+from occfeat.commands.config import PretrainConfig
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.config import PretrainConfig
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index import Index

@@ -1,7 +1,7 @@
 """`occfeat view`: one key frame as a picture."""
 
+from occfeat.commands.config import ViewerConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.config import ViewerConfig
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
