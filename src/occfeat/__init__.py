@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from occfeat.api import (
         build_world,
+        cache,
         check,
         doctor,
         evaluate,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build_world",
+    "cache",
     "check",
     "doctor",
     "evaluate",

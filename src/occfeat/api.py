@@ -21,6 +21,29 @@ Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
 
 
+def cache(
+    data: PathLike,
+    out: PathLike,
+    *,
+    recipe: str | None = None,
+    config: PathLike | None = None,
+    **settings: Any,
+) -> outcome.Outcome:
+    """Compute once what the teacher sees, for `pretrain(teacher_cache=…)`; see `CacheConfig`.
+
+    Args:
+        data: Dataset folder.
+        out: Folder of the cache.
+        recipe: Named settings, such as `paper-simplebev-b0`.
+        config: YAML file of settings, above the recipe.
+        **settings: Fields of `CacheConfig`.
+    """
+    from occfeat.commands import cache as command
+
+    settings = {"data": data, "out": out, **settings}
+    return command.cache(_configured(settings_of.CacheConfig, "cache", settings, recipe, config))
+
+
 def pretrain(
     *,
     recipe: str | None = None,

@@ -39,6 +39,7 @@ class Command:
 COMMANDS = {
     "check": Command(commands.CheckConfig, positional="data"),
     "index": Command(commands.IndexConfig, positional="data"),
+    "cache": Command(commands.CacheConfig, recipes=True),
     "pretrain": Command(commands.PretrainConfig, recipes=True, resumes=True),
     "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
     "evaluate": Command(commands.EvaluateConfig, positional="run"),

@@ -50,6 +50,10 @@ class WeightsError(OccFeatError):
     """Weights or a checkpoint that do not fit the network they are loaded into."""
 
 
+class CacheError(OccFeatError):
+    """A teacher cache that is unfinished, damaged or made for something else."""
+
+
 class RunError(OccFeatError):
     """A run folder that is in use, cannot be written or cannot be continued."""
 

@@ -36,6 +36,8 @@ class Recipe:
 
     def sections(self, command: str) -> dict[str, Strict]:
         """The sections of a command's settings that this recipe sets."""
+        if command == "cache":
+            return {"teacher": self.teacher}
         shared: dict[str, Strict] = {
             "view": self.view,
             "grid": self.grid,

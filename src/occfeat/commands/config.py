@@ -58,6 +58,25 @@ class IndexConfig(UsesData):
     """Build it even if there is a current one."""
 
 
+class CacheConfig(UsesData):
+    """Compute once what the teacher sees in every key frame, so that pretraining only reads it."""
+
+    out: Path
+    """Folder of the cache; must be new, empty or an unfinished cache of the same settings."""
+    split: str = "train"
+    """Key frames the teacher sees; `all` takes every one."""
+    cameras: tuple[str, ...] = ()
+    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    teacher: TeacherConfig = TeacherConfig()
+    dtype: Literal["int8", "fp16"] = "int8"
+    """How features are stored: eight bits per value and a scale per patch, or sixteen bits."""
+    batch_size: Positive = 4
+    """Key frames at once."""
+    shard_size: Positive = 64
+    """Key frames per file; what an interruption loses at most."""
+    engine: EngineConfig = EngineConfig()
+
+
 class PretrainConfig(UsesData):
     """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
 
@@ -70,6 +89,8 @@ class PretrainConfig(UsesData):
     augment: AugmentConfig = AugmentConfig()
     student: SimpleBevConfig = SimpleBevConfig()
     teacher: TeacherConfig = TeacherConfig()
+    teacher_cache: InputPath | None = None
+    """Folder made by `occfeat cache` with the same teacher. None: the teacher sees every image anew."""
     head: HeadConfig = HeadConfig()
     loss: PretrainLossConfig = PretrainLossConfig()
     optim: OptimConfig = OptimConfig()

@@ -3,8 +3,10 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from occfeat.card import ModelCard
 from occfeat.commands.config import PretrainConfig
@@ -12,6 +14,7 @@ from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index import Index
+from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import build_fabric
 from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.loggers import last_row, read_rows
@@ -50,17 +53,18 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
-    network, teacher = _build(config, grid)
-    maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
     key_frames = KeyFrames(
         index,
         config.view,
         grid=grid,
         augment=config.augment,
         seed=config.engine.seed,
-        teacher_size=config.teacher.image_size if teacher else None,
+        teacher_size=config.teacher.image_size if config.loss.features else None,
+        teacher_cache=_open_cache(config, index, rows),
         points=True,
     )
+    network, teacher = _build(config, grid, key_frames.teacher_cache)
+    maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
     job = Job(network, maker, key_frames, rows, config.optim, config.engine)
     with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
         fit(job, run, fabric, resume=resume)
@@ -72,12 +76,29 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
     return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
 
 
-def _build(config: PretrainConfig, grid: VoxelGrid) -> tuple[PretrainingNetwork, Teacher | None]:
-    """Student, head and teacher; the same random weights for the same seed."""
-    teacher = build_teacher(config.teacher) if config.loss.features else None
+def _open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache | None:
+    """The teacher cache, if there is one and features are distilled."""
+    if config.teacher_cache is None or not config.loss.features:
+        return None
+    cache = TeacherCache(config.teacher_cache)
+    cache.require(
+        rows,
+        teacher=config.teacher,
+        cameras=config.view.cameras or index.channels,
+        fingerprint=index.fingerprint,
+        allowed=config.engine.max_broken,
+    )
+    return cache
+
+
+def _build(
+    config: PretrainConfig, grid: VoxelGrid, cache: TeacherCache | None
+) -> tuple[PretrainingNetwork, Teacher | None]:
+    """Student, head and the teacher, unless it is cached; the same random weights for the same seed."""
+    teacher = build_teacher(config.teacher) if config.loss.features and cache is None else None
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid)
-    width = teacher.channels if teacher else 0
+    width = teacher.channels if teacher else cache.card.channels if cache else 0
     head = PretrainingHead(student.channels, grid.shape[2], width, config.head)
     return PretrainingNetwork(student, head, config.loss), teacher
 

@@ -19,6 +19,7 @@ from occfeat.data.labels import draw_labels
 from occfeat.data.lidar import points_ego
 from occfeat.data.paths import resolve
 from occfeat.data.sample import Batch, Cameras, Sample, collate
+from occfeat.data.teacher_cache import TeacherCache
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
@@ -68,6 +69,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         augment: AugmentConfig | None,
         seed: int = 0,
         teacher_size: tuple[int, int] | None = None,
+        teacher_cache: TeacherCache | None = None,
         points: bool = False,
         classes: tuple[str, ...] = (),
     ) -> None:
@@ -80,6 +82,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             augment: Random changes. None: none, as for evaluation.
             seed: Of the random changes.
             teacher_size: (height, width) of the teacher's images. None: there is no teacher.
+            teacher_cache: Where to read what it saw in them, instead of giving the images.
             points: Read the LiDAR.
             classes: Draw labels of these classes.
 
@@ -87,7 +90,8 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             SettingsError: The set has no camera of a name that is asked for.
         """
         self.index, self.view, self.grid, self.augment, self.seed = index, view, grid, augment, seed
-        self.teacher_size, self.points, self.classes = teacher_size, points, classes
+        self.teacher_size, self.teacher_cache = teacher_size, teacher_cache
+        self.points, self.classes = points, classes
         self.channels = view.cameras or index.channels
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
             hint = f"Its cameras: {', '.join(index.channels) or 'none'}."
@@ -102,27 +106,28 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             change = draw_change(
                 self.augment, len(self.channels), seed=self.seed, epoch=draw.epoch, row=draw.row
             )
-            return self._sample(key_frame, change)
+            return self._sample(draw.row, key_frame, change)
         except KeyFrameError as error:
             token = self.index.token(draw.row)
             message = str(error) if token in str(error) else f"Key frame {token}: {error}"
             return BrokenKeyFrame(token, message)
 
-    def _sample(self, key_frame: KeyFrame, change: Change) -> Sample:
+    def _sample(self, row: int, key_frame: KeyFrame, change: Change) -> Sample:
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
         files = [None if record is None else self._image(record) for record in rig]
-        images, cameras = self._shots(rig, files, change.images, self.view.image_size, change)
+        size, plain, cache = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
         teacher_images = teacher_cameras = None
         if self.teacher_size is not None:
-            plain = (ImageChange(),) * len(rig)
-            teacher_images, teacher_cameras = self._shots(rig, files, plain, self.teacher_size, change)
+            teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
+            teacher_images = _images(files, plain, self.teacher_size) if cache is None else None
         return Sample(
             token=key_frame.token,
-            images=images,
-            cameras=cameras,
+            images=_images(files, change.images, size),
+            cameras=self._cameras(rig, change.images, size, change),
             teacher_images=teacher_images,
             teacher_cameras=teacher_cameras,
+            teacher_maps=None if cache is None else cache.read(row),
             points_ego=self._points(key_frame, change) if self.points else None,
             labels=(
                 draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes)
@@ -134,25 +139,22 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
     def _image(self, record: CameraRecord) -> UInt8[Tensor, "3 height width"]:
         return read_image(resolve(self.index.root, record.path), record.size)
 
-    def _shots(
+    def _cameras(
         self,
         rig: list[CameraRecord | None],
-        files: list[UInt8[Tensor, "3 _ _"] | None],
         changes: tuple[ImageChange, ...],
         size: tuple[int, int],
         change: Change,
-    ) -> tuple[UInt8[Tensor, "N 3 H W"], Cameras]:
-        """Images of one size, and the calibration that fits them."""
-        images = torch.zeros(len(rig), 3, *size, dtype=torch.uint8)
+    ) -> Cameras:
+        """The calibration that fits images of one size."""
         intrinsics = torch.eye(3, dtype=torch.float64).repeat(len(rig), 1, 1)
         ego_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(rig), 1, 1)
-        for i, (record, file) in enumerate(zip(rig, files, strict=True)):
-            if record is not None and file is not None:
-                images[i] = change_image(file, changes[i], size)
+        for i, record in enumerate(rig):
+            if record is not None:
                 intrinsics[i] = new_from_old_px(changes[i], record.size, size) @ record.intrinsics
                 ego_from_camera[i] = change.new_ego_from_ego @ self._ego_from_camera(record)
         present = torch.tensor([record is not None for record in rig])
-        return images, Cameras(intrinsics.float(), ego_from_camera.float(), present, size)
+        return Cameras(intrinsics.float(), ego_from_camera.float(), present, size)
 
     def _ego_from_camera(self, record: CameraRecord) -> Float[Tensor, "4 4"]:
         if self.view.compensate_ego_motion:
@@ -164,6 +166,17 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
         points = points_ego(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
         return transform_points(change.new_ego_from_ego.float(), points)
+
+
+def _images(
+    files: list[UInt8[Tensor, "3 _ _"] | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
+) -> UInt8[Tensor, "N 3 H W"]:
+    """Images of one size; black where there is no file."""
+    images = torch.zeros(len(files), 3, *size, dtype=torch.uint8)
+    for i, file in enumerate(files):
+        if file is not None:
+            images[i] = change_image(file, changes[i], size)
+    return images
 
 
 def collate_key_frames(read: list[Sample | BrokenKeyFrame]) -> Loaded:

@@ -1,7 +1,8 @@
 """The one contract between data and models: `Cameras`, `Labels`, `Sample` and `Batch`.
 
-Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image, `P` LiDAR
-points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and one axis in a `Batch`.
+Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image or its
+patches, `F` teacher channels, `P` LiDAR points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and
+one axis in a `Batch`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 # Not typing.Self, which the run-time shape checks of the tests cannot read.
@@ -71,6 +72,19 @@ class Labels(_Tensors):
 
 
 @dataclass(frozen=True)
+class FeatureMaps(_Tensors):
+    """What the teacher saw, as a cache stores it: the features of a patch are `values * scale`."""
+
+    values: Shaped[Tensor, "*B N h w F"]
+    """Integers of eight bits or floats of sixteen."""
+    scales: Float32[Tensor, "*B N h w"]
+
+    def decode(self) -> Float32[Tensor, "*B N F h w"]:
+        """Features as the teacher gives them."""
+        return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
+
+
+@dataclass(frozen=True)
 class Sample(_Tensors):
     """One key frame. What a stage does not need is None."""
 
@@ -79,8 +93,11 @@ class Sample(_Tensors):
     """RGB images of the student, augmented."""
     cameras: Cameras
     teacher_images: UInt8[Tensor, "N 3 h w"] | None = None
-    """The same images for the teacher, never augmented."""
+    """The same images for the teacher, never augmented. None also if what it sees in them is cached."""
     teacher_cameras: Cameras | None = None
+    """Calibration of the images the teacher sees or saw."""
+    teacher_maps: FeatureMaps | None = None
+    """What the teacher saw, from a cache."""
     points_ego: Float[Tensor, "P 3"] | None = None
     """LiDAR returns in the (possibly augmented) ego frame, in metres."""
     labels: Labels | None = None
@@ -95,6 +112,7 @@ class Batch(_Tensors):
     cameras: Cameras
     teacher_images: UInt8[Tensor, "B N 3 h w"] | None = None
     teacher_cameras: Cameras | None = None
+    teacher_maps: FeatureMaps | None = None
     points_ego: Float[Tensor, "P 3"] | None = None
     """LiDAR returns of all key frames, one after the other, in metres."""
     points_key_frame: Int64[Tensor, " P"] | None = None
@@ -125,6 +143,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if first.teacher_cameras is None
             else _stack_cameras([s.teacher_cameras for s in samples if s.teacher_cameras is not None])
         ),
+        teacher_maps=(
+            None
+            if first.teacher_maps is None
+            else _stack_maps([s.teacher_maps for s in samples if s.teacher_maps is not None])
+        ),
         points_ego=torch.cat(clouds) if clouds else None,
         points_key_frame=(
             torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])) if clouds else None
@@ -143,6 +166,13 @@ def _stack_cameras(cameras: Sequence[Cameras]) -> Cameras:
         ego_from_camera=torch.stack([rig.ego_from_camera for rig in cameras]),
         present=torch.stack([rig.present for rig in cameras]),
         image_size=cameras[0].image_size,
+    )
+
+
+def _stack_maps(maps: Sequence[FeatureMaps]) -> FeatureMaps:
+    return FeatureMaps(
+        values=torch.stack([one.values for one in maps]),
+        scales=torch.stack([one.scales for one in maps]),
     )
 
 

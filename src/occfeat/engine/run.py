@@ -10,6 +10,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +44,7 @@ class Run:
         self.path = path
         self.command = command
         self.writes = writes
-        self._lock = FileLock(path / ".lock")
+        self._lock = ExitStack()
         self._level = logging.NOTSET
         self._log = logging.FileHandler(path / "log.txt", delay=True)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -105,13 +107,7 @@ class Run:
     def __enter__(self) -> "Run":
         if not self.writes:
             return self
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"Another process is writing to {self.path}.",
-                hint="Wait for it to end, or choose another --out.",
-            ) from error
+        self._lock.enter_context(lock_folder(self.path))
         package = logging.getLogger("occfeat")
         package.addHandler(self._log)
         self._level = package.level
@@ -124,7 +120,7 @@ class Run:
         logging.getLogger("occfeat").removeHandler(self._log)
         logging.getLogger("occfeat").setLevel(self._level)
         self._log.close()
-        self._lock.release()
+        self._lock.close()
 
     @property
     def settings_file(self) -> Path:
@@ -147,6 +143,21 @@ class Run:
         folder = self.path / "pictures"
         folder.mkdir(exist_ok=True)
         return folder
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder.
+
+    Raises:
+        RunError: Another one is writing to it.
+    """
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        hint = "Wait for it to end, or choose another --out."
+        raise RunError(f"Another process is writing to {path}.", hint=hint) from error
 
 
 def settings_text(config: Strict) -> str:

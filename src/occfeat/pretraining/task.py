@@ -31,7 +31,7 @@ class TargetMaker:
 
     grid: VoxelGrid
     teacher: Teacher | None
-    """None when nothing is distilled."""
+    """None when nothing is distilled, or when batches carry what it saw."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
@@ -39,13 +39,21 @@ class TargetMaker:
         if batch.points_ego is None or batch.points_key_frame is None:
             raise ValueError("pretraining needs batches with LiDAR points")
         occupied = occupancy_target(batch.points_ego, batch.points_key_frame, len(batch), self.grid)
-        if self.teacher is None:
+        if batch.teacher_cameras is None:
+            if self.teacher is not None:
+                raise ValueError("distillation needs batches with teacher images")
             return PretrainingTarget(occupied, None)
-        if batch.teacher_images is None or batch.teacher_cameras is None:
-            raise ValueError("distillation needs batches with teacher images")
-        maps = self.teacher(batch.teacher_images.flatten(0, 1))  # (B N, F, h, w)
+        maps = self._maps(batch)
         features = feature_target(occupied, maps, batch.teacher_cameras, self.grid)
         return PretrainingTarget(occupied, features)
+
+    def _maps(self, batch: Batch) -> Float[Tensor, "BN F h w"]:
+        """What the teacher sees in all images, or saw when it was cached."""
+        if batch.teacher_maps is not None:
+            return batch.teacher_maps.decode().flatten(0, 1)
+        if self.teacher is None or batch.teacher_images is None:
+            raise ValueError("distillation needs a teacher and its images, or what it saw")
+        return self.teacher(batch.teacher_images.flatten(0, 1))
 
 
 class PretrainingNetwork(nn.Module):

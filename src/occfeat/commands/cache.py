@@ -1,0 +1,115 @@
+"""`occfeat cache`: compute once what the teacher sees, so that pretraining only reads it."""
+
+import json
+import logging
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from occfeat.commands.config import CacheConfig
+from occfeat.commands.outcome import Outcome
+from occfeat.config import GridConfig, ViewConfig
+from occfeat.data.check import quick_check
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index import Index
+from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
+from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
+from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.device import build_fabric
+from occfeat.engine.export import build_grid
+from occfeat.engine.run import lock_folder, require_empty
+from occfeat.errors import CacheError
+from occfeat.models.teacher import Teacher, build_teacher
+
+logger = logging.getLogger(__name__)
+
+NUSCENES_KEY_FRAMES = 28_130
+"""Key frames of nuScenes' training split, as a measure of size."""
+
+
+def cache(config: CacheConfig) -> Outcome:
+    """Make a teacher cache, or finish one that was interrupted.
+
+    Raises:
+        OccFeatError: Settings, data, weights or the output folder cannot be used.
+        Interrupted: After Ctrl-C or SIGTERM; what is finished stays.
+    """
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    size = config.teacher.image_size
+    view = ViewConfig(cameras=config.cameras, image_size=size)
+    fabric = build_fabric(config.engine)
+    quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
+    teacher = build_teacher(config.teacher)
+    key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None, teacher_size=size)
+    card = _card(config, index, teacher, key_frames.channels, len(rows))
+    job = CacheJob(card, teacher, key_frames, rows, config.batch_size, config.engine)
+    if fabric.is_global_zero:
+        _begin(config.out, card)
+    fabric.barrier()
+    lock: AbstractContextManager[object] = lock_folder(config.out) if fabric.is_global_zero else nullcontext()
+    with lock:
+        filled = fill_cache(config.out, job, fabric)
+    lines = [f"{card.key_frames} key frames, {filled.key_frames} of them now"]
+    if filled.key_frames:
+        lines.append(f"mean cosine of stored and exact features: {filled.cosine:.5f}")
+    return Outcome("\n".join([*lines, str(config.out)]))
+
+
+def _card(
+    config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
+) -> CacheCard:
+    height, width = config.teacher.image_size
+    return CacheCard(
+        teacher=config.teacher,
+        weights_sha256=sha256_of(teacher),
+        channels=teacher.channels,
+        patches=(height // teacher.patch_px, width // teacher.patch_px),
+        cameras=cameras,
+        data_fingerprint=index.fingerprint,
+        split=config.split,
+        key_frames=key_frames,
+        dtype=config.dtype,
+        shard_size=config.shard_size,
+    )
+
+
+def _begin(path: Path, card: CacheCard) -> None:
+    """Say how large the cache will be, and write its card; or see that it is the one to go on with."""
+    if (path / CARD).is_file():
+        if differences := read_cache_card(path).differences(card):
+            hint = "Choose another --out, or give the settings it was begun with."
+            raise CacheError(f"{path} holds another teacher cache:", first=differences, hint=hint)
+    else:
+        require_empty(path, hint="Choose another --out.")
+    waiting = sum(not shard_file(path, number).is_file() for number in range(card.shards))
+    wanted = min(waiting * card.shard_size, card.key_frames) * card.key_frame_bytes
+    logger.info("%s", _size(card))
+    write_whole(path / CARD, lambda temporary: temporary.write_text(_text(card)))
+    free = shutil.disk_usage(path).free
+    if wanted > free:
+        hint = "Free some, choose another --out, a smaller teacher image or `--dtype int8`."
+        raise CacheError(f"{_human(wanted)} are needed in {path}, {_human(free)} are free.", hint=hint)
+
+
+def _text(card: CacheCard) -> str:
+    return json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _size(card: CacheCard) -> str:
+    rows, columns = card.patches
+    whole = _human(card.key_frame_bytes * NUSCENES_KEY_FRAMES)
+    return (
+        f"{len(card.cameras)} cameras x {rows} x {columns} patches x {card.channels} values of {card.dtype}: "
+        f"{_human(card.key_frame_bytes)} per key frame, {_human(card.key_frame_bytes * card.key_frames)} for "
+        f"{card.key_frames} ({whole} for the {NUSCENES_KEY_FRAMES} of nuScenes' training split)"
+    )
+
+
+def _human(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
