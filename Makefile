@@ -34,7 +34,7 @@ test: setup lint docs ## Check style, types and docs, then run all tests
 	$(BIN)/pytest $(HOOK)
 
 demo: setup ## Build a street world and run the whole method on it (no download, no GPU)
-	$(BIN)/python experiments/demo.py runs/demo
+	$(BIN)/occfeat demo --out runs/demo
 
 lint: setup
 	$(BIN)/ruff check

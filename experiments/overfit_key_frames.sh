@@ -9,7 +9,8 @@ common=(--recipe cpu-small --data "$data" --engine.workers 0)
 
 occfeat pretrain "${common[@]}" --split mini_train --out "$runs/pretrained" \
   --grid.lower-m -32 -32 -1 --grid.upper-m 32 32 3 --grid.cell-m 1 1 1 --view.image-size 224 400 \
-  --student.image-channels 96 --student.bev-channels 96 --teacher.image-size 112 196 \
+  --student.no-freeze-stem --student.image-channels 96 --student.bev-channels 96 --head.channels 32 \
+  --teacher.image-size 112 196 \
   --loss.features 0.1 --optim.batch-size 1 --optim.epochs 350 --optim.learning-rate 5e-3
 
 occfeat finetune --data "$data" --engine.workers 0 --split all --val-split all --out "$runs/tuned" \

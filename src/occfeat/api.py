@@ -142,6 +142,13 @@ def build_world(out: PathLike, **settings: Any) -> outcome.Outcome:
     return command.world(build(WorldConfig, {"out": out, **settings}))
 
 
+def demo(**settings: Any) -> outcome.Outcome:
+    """Run the whole method on a street world it builds; see `DemoConfig`."""
+    from occfeat.commands import demo as command
+
+    return command.demo(build(settings_of.DemoConfig, settings))
+
+
 def doctor() -> outcome.Outcome:
     """Say what this installation can do."""
     from occfeat.commands import doctor as command

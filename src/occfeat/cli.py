@@ -46,6 +46,7 @@ COMMANDS = {
     "predict": Command(commands.PredictConfig, positional="run"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),
+    "demo": Command(commands.DemoConfig),
     "doctor": Command(commands.DoctorConfig),
 }
 

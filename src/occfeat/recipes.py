@@ -89,14 +89,15 @@ def cpu_small() -> Recipe:
         student=SimpleBevConfig(
             backbone="tf_efficientnet_lite0",
             backbone_weights="packaged",
+            freeze_stem=True,
             image_channels=32,
             bev_channels=48,
         ),
         teacher=TeacherConfig(name="packaged", image_size=(168, 294)),
-        head=HeadConfig(),
+        head=HeadConfig(channels=16),
         loss=PretrainLossConfig(),
-        pretrain_optim=OptimConfig(epochs=6, batch_size=4, learning_rate=2e-3),
-        finetune_optim=OptimConfig(epochs=30, batch_size=4, learning_rate=1e-3),
+        pretrain_optim=OptimConfig(epochs=10, batch_size=4, learning_rate=4e-3),
+        finetune_optim=OptimConfig(epochs=30, batch_size=4, learning_rate=3e-3),
     )
 
 

@@ -1,6 +1,8 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
+from occfeat.config import SimpleBevConfig
 from occfeat.errors import SettingsError
 from occfeat.models.backbone import ImageEncoder, feature_size
 
@@ -63,3 +65,33 @@ def test_image_encoder__refuses_networks_without_a_pyramid(name: str) -> None:
 def test_image_encoder__unknown_name() -> None:
     with pytest.raises(SettingsError, match="resnet50"):
         ImageEncoder("resnet5O", channels=4)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "resnet18", "convnext_atto"])
+def test_freeze_stem__keeps_the_layers_up_to_stride_8_and_trains_the_rest(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(name, 8, freeze_stem=True).train()
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        fine_before = encoder.backbone(images / 255)[0]
+    before = {key: tensor.clone() for key, tensor in encoder.backbone.state_dict().items()}
+    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=0.1)
+    encoder(images).square().mean().backward()
+    optimizer.step()
+    changed = {
+        key for key, tensor in encoder.backbone.state_dict().items() if not torch.equal(tensor, before[key])
+    }
+    assert changed, "the layers behind stride 8 learn"
+    with torch.no_grad():
+        fine_after = encoder.backbone(images / 255)[0]
+    assert torch.equal(fine_before, fine_after)
+    assert encoder.eval().train().backbone.training
+    frozen = [parameter for parameter in encoder.backbone.parameters() if not parameter.requires_grad]
+    assert frozen
+    assert len(frozen) < len(list(encoder.backbone.parameters()))
+
+
+def test_freeze_stem__of_random_weights_is_refused() -> None:
+    with pytest.raises(ValidationError, match="random weights"):
+        SimpleBevConfig(freeze_stem=True, backbone_weights="none")

@@ -176,5 +176,16 @@ class ViewerConfig(UsesData):
     grid: GridConfig = GridConfig()
 
 
+class DemoConfig(Strict):
+    """Run the whole method on a street world it builds: no data set, no download, no GPU; ten minutes."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the demo; if it was interrupted, the same command goes on."""
+    quick: bool = False
+    """Everything in miniature, in a minute: shows that it runs, not what it gains."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the world, the weights and the labels."""
+
+
 class DoctorConfig(Strict):
     """Say what this installation can do: versions, devices, memory, optional parts."""

@@ -34,6 +34,7 @@ class ImageEncoder(nn.Module):
     Args:
         backbone: timm name of a network with `features_only` and stages at strides 8 and 16.
         channels: Channels of the features.
+        freeze_stem: Keep the layers up to stride 8 as they are, in training too.
 
     Raises:
         SettingsError: timm has no such network, or not as a pyramid of these strides.
@@ -42,10 +43,13 @@ class ImageEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, channels: int) -> None:
+    def __init__(self, backbone: str, channels: int, *, freeze_stem: bool = False) -> None:
         super().__init__()
         self.channels = channels
         self.backbone: Any = _create_backbone(backbone)
+        self._frozen = _stem(self.backbone) if freeze_stem else ()
+        for layer in self._frozen:
+            layer.requires_grad_(False)
         fine, deep = self.backbone.feature_info.channels()
         self.neck = nn.Sequential(
             nn.Conv2d(fine + deep, channels, 3, padding=1, bias=False),
@@ -65,6 +69,13 @@ class ImageEncoder(nn.Module):
         """State what the backbone's weights expect: (pixel / 255 - mean) / std per colour."""
         self.mean.copy_(torch.tensor(mean))
         self.std.copy_(torch.tensor(std))
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        """Switch to training or evaluation; frozen layers stay in evaluation."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
 
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
         """Features of RGB images; `h` and `w` are those of `feature_size`."""
@@ -106,6 +117,22 @@ def _unsuitable(name: str) -> SettingsError:
     return SettingsError(
         f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
         hint="Take a convolutional network, such as efficientnet_b0 or resnet50.",
+    )
+
+
+def _stem(backbone: Any) -> tuple[nn.Module, ...]:
+    """The layers up to stride 8, in their order."""
+    last = backbone.feature_info.module_name()[0].replace(".", "_")
+    layers = []
+    for name, child in backbone.named_children():
+        parts = child.named_children() if name == "blocks" else [("", child)]
+        for part, layer in parts:
+            layers.append(layer)
+            if "_".join(filter(None, (name, part))) == last:
+                return tuple(layers)
+    raise SettingsError(
+        "This backbone does not say which of its layers lie up to stride 8.",
+        hint="Set student.freeze_stem to false.",
     )
 
 

@@ -31,7 +31,7 @@ def build_student(config: SimpleBevConfig, grid: VoxelGrid) -> SimpleBev:
         SettingsError: The backbone does not exist or cannot be used.
         WeightsError: The backbone's weights cannot be had or do not fit.
     """
-    encoder = ImageEncoder(config.backbone, config.image_channels)
+    encoder = ImageEncoder(config.backbone, config.image_channels, freeze_stem=config.freeze_stem)
     weights = config.backbone_weights
     if weights == "packaged":
         _load_packaged(encoder, config.backbone)

@@ -72,7 +72,7 @@ def draw_calibration(
         scale = ScalarMappable(Normalize(0, farthest_m), DISTANCE_COLORS)
         right.colorbar(scale, ax=axes, location="bottom", shrink=0.6, label="LiDAR distance on the images, m")
     bev.legend(axes)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_prediction(
@@ -117,7 +117,7 @@ def draw_prediction(
     )
     bev.outline(panels[-1], probability, 0.5, grid)
     right.colorbar(shown, ax=panels, location="bottom", shrink=0.5, label=f"probability of {class_name}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_occupancy(
@@ -166,7 +166,7 @@ def draw_occupancy(
         for axes, rgb, name in zip(panels[1], colors, ("teacher", "predicted"), strict=True):
             bev.bev_axes(axes, grid.bev, f"{name} features (one PCA basis)")
             bev.show_cells(axes, colors_from_above(cells, rgb, grid.bev.shape), grid.bev)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]], *, title: str = "") -> None:
@@ -193,7 +193,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]], *,
         axes.grid(alpha=0.3)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _images_and_bev(
@@ -212,7 +212,12 @@ def _images_and_bev(
     return figure, figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, making the folder if need be.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=DOTS_PER_INCH)

@@ -1,0 +1,81 @@
+"""The page at the end of `occfeat demo`: figures, and pictures of every stage."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from occfeat.card import read_card
+from occfeat.config import DataConfig
+from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample, collate
+from occfeat.engine.export import build_grid, load_model
+from occfeat.report.comparison import Compared, draw_comparison
+from occfeat.report.page import Picture, Table, write_page
+from occfeat.segmentation.model import BevModel
+
+TITLES = {"none": "from ImageNet weights", "occfeat": "from OccFeat weights"}
+SHOWN = 2
+"""Key frames that are compared in the picture."""
+
+
+def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], draws: int) -> None:
+    """Draw the comparison and write `index.html`.
+
+    Args:
+        out: Folder of the demo, with all its runs finished.
+        split: Key frames both fine-tunings were evaluated on.
+        arms: Mean figures of each, by name.
+        draws: Draws of labels they are averaged over; the pictures show the first.
+    """
+    _draw(out, split)
+    tokens = (out / "none-0" / "label_tokens.txt").read_text().split()
+    names = sorted(arms["none"])
+    rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
+    rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])
+    pretrained = out / "pretrained" / "pictures"
+    write_page(
+        out / "index.html",
+        "OccFeat on a street world",
+        [
+            f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
+            "town that neither network has seen. One starts from ImageNet weights; the other was first "
+            "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features. "
+            f"Figures are means over {draws} draws of the labelled key frames.",
+        ],
+        [Table(["fine-tuned", *names], rows)],
+        [
+            Picture(out / "comparison.png", "The unseen town: truth, and what each network predicts"),
+            Picture(
+                pretrained / "occupancy.png",
+                "What pretraining predicts: where the LiDAR hits, and what the teacher sees there",
+            ),
+            Picture(out / "calibration.png", "A key frame of the world: LiDAR and boxes on the images"),
+            Picture(pretrained / "curves.png", "Pretraining, step by step"),
+            Picture(out / "none-0" / "pictures" / "curves.png", f"Fine-tuning {TITLES['none']}"),
+            Picture(out / "occfeat-0" / "pictures" / "curves.png", f"Fine-tuning {TITLES['occfeat']}"),
+        ],
+    )
+
+
+def _draw(out: Path, split: str) -> None:
+    models = {TITLES[arm]: load_model(out / f"{arm}-0") for arm in TITLES}
+    card = read_card(out / "none-0")
+    index = Index.open(DataConfig(root=out / "street"))
+    grid = build_grid(card.grid)
+    key_frames = KeyFrames(index, card.view, grid=grid, augment=None, points=True, classes=card.classes)
+    rows = index.rows(split)
+    chosen = rows[np.linspace(0, len(rows) - 1, SHOWN + 2).astype(np.int64)[1:-1]]
+    compared = [_compare(key_frames, int(row), models) for row in chosen]
+    draw_comparison(out / "comparison.png", compared, grid.bev)
+
+
+@torch.inference_mode()
+def _compare(key_frames: KeyFrames, row: int, models: dict[str, BevModel]) -> Compared:
+    sample = key_frames[Draw(row, 0)]
+    if not isinstance(sample, Sample):
+        raise ValueError(f"a key frame of a world of our own is broken: {sample.message}")
+    batch = collate([sample])
+    probabilities = {name: model(batch.images, batch.cameras)[0, 0] for name, model in models.items()}
+    return Compared(sample, key_frames.channels, probabilities)

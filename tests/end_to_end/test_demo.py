@@ -1,0 +1,91 @@
+"""`occfeat demo --quick`: every stage of the method, on a world of its own."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from occfeat.cli import main
+from occfeat.commands import demo as command
+from occfeat.errors import Interrupted
+
+pytestmark = pytest.mark.slow
+STAGES = ["world", "check", "cache", "pretrain", "finetune none", "finetune occfeat", "pictures"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    assert main(["demo", "--quick", "--out", str(out)]) == 0
+    return out
+
+
+def test_demo__writes_a_summary(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert set(summary) == {"arms", "seconds", "peak_memory_mb"}
+    assert set(summary["arms"]) == {"none", "occfeat"}
+    for arm, figures in summary["arms"].items():
+        files = [finished / f"{arm}-{draw}" / "evaluation-test" / "results.json" for draw in (0, 1)]
+        draws = [json.loads(file.read_text())["metrics"] for file in files]
+        assert set(figures) == {"vehicle_iou/visible", "vehicle_iou/all"}
+        for name, value in figures.items():
+            assert value == pytest.approx((draws[0][name] + draws[1][name]) / 2)
+    assert list(summary["seconds"]) == STAGES
+    assert all(seconds >= 0 for seconds in summary["seconds"].values())
+    assert 100 < summary["peak_memory_mb"] < 4000
+
+
+def test_demo__both_arms_learn_from_the_same_labels(finished: Path) -> None:
+    for draw in (0, 1):
+        tokens = [
+            (finished / f"{arm}-{draw}" / "label_tokens.txt").read_text() for arm in ("none", "occfeat")
+        ]
+        assert tokens[0] == tokens[1]
+        assert len(tokens[0].split()) == 2
+
+
+def test_demo__ends_with_a_page_of_pictures(finished: Path) -> None:
+    text = (finished / "index.html").read_text()
+    pictures = re.findall(r'<img src="([^"]+)"', text)
+    assert len(pictures) == 6
+    for name in pictures:
+        with Image.open(finished / name) as picture:
+            assert min(picture.size) > 300
+    figure = json.loads((finished / "summary.json").read_text())["arms"]["occfeat"]["vehicle_iou/visible"]
+    assert f"<td>{figure:.3f}</td>" in text
+
+
+def test_demo__goes_on_where_it_was(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "demo")
+    kept = (out / "none-0" / "weights.safetensors").stat().st_mtime_ns
+    shutil.rmtree(out / "occfeat-1" / "evaluation-test")  # its training had finished
+    (out / "occfeat-1" / "model.json").unlink()
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted("SIGTERM")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_demo_page", interrupt)
+        assert main(["demo", "--quick", "--out", str(out)]) == 130
+    assert f"Go on with: occfeat demo --out {out} --quick" in capsys.readouterr().err
+    assert main(["demo", "--quick", "--out", str(out)]) == 0
+    assert (out / "none-0" / "weights.safetensors").stat().st_mtime_ns == kept
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "index.html")
+    before, after = (json.loads((folder / "summary.json").read_text()) for folder in (finished, out))
+    assert after["arms"] == before["arms"]
+
+
+def test_demo__refuses_other_settings_and_other_folders(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--quick", "--seed", "1", "--out", str(finished)]) == 2
+    assert "demo with other settings" in capsys.readouterr().err
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
