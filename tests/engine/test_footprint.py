@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from occfeat.engine import footprint as footprint_module
 from occfeat.engine.footprint import Footprint
 from occfeat.errors import RunError
 
@@ -28,7 +29,8 @@ def _stop_in_the_middle(file: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_memory__counts_what_the_program_starts(tmp_path: Path) -> None:
+def test_memory__counts_what_the_program_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint_module, "INTERVAL_S", 0.1)
     code = "import time; held = bytearray(300_000_000); time.sleep(3)"
     with Footprint(tmp_path / "footprint.json") as footprint:
         time.sleep(0.5)
