@@ -34,9 +34,11 @@ from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.footprint import Footprint
 from occfeat.engine.run import lock_folder, require_empty, settings_text
 from occfeat.errors import Interrupted, RunError, TrainingError
+from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
 from occfeat.settings import base_layer, build, merge
 from occfeat.world.build import build_world
 from occfeat.world.config import WorldConfig
+from occfeat.world.tracer import require_embree
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,9 @@ def demo(config: DemoConfig) -> Outcome:
         OccFeatError: A part is not installed, or the folder holds something else.
         Interrupted: After Ctrl-C or SIGTERM; the same command goes on.
     """
+    require_embree()
+    for file in (STUDENT_FILE, TEACHER_FILE):
+        locate(file)
     _claim(config)
     try:
         with lock_folder(config.out), Footprint(config.out / "footprint.json") as footprint:
@@ -101,7 +106,7 @@ def demo(config: DemoConfig) -> Outcome:
 def _run(config: DemoConfig, size: Size, footprint: Footprint) -> dict[str, dict[str, float]]:
     """All stages in turn; gives the figures of each arm."""
     out, street = config.out, config.out / "street"
-    common = {"data": street, "engine": {"seed": config.seed, "workers": 2, "checkpoint_minutes": 0.5}}
+    common = {"data": street, "engine": {"seed": config.seed, "workers": 1, "checkpoint_minutes": 0.5}}
 
     def stage(name: str, text: str, work: Callable[[], object]) -> None:
         logger.info("\n== %s (%.0f s so far)", text, sum(footprint.seconds.values()))

@@ -12,15 +12,15 @@ import psutil
 from occfeat.engine.checkpoint import write_whole
 from occfeat.errors import RunError
 
-INTERVAL_S = 2.0
+INTERVAL_S = 5.0
 """Time between two looks at the memory; a look stops allocations for some 20 ms per gigabyte."""
 
 
 class Footprint:
     """Measures while it is open; what was measured before an interruption is in the file and counts too.
 
-    Memory is that of this process and all it started, looked at every two seconds. Pages that processes share
-    count once on Linux; elsewhere they count in each of them, which makes the sum an upper bound.
+    Memory is that of this process and all it started, looked at every five seconds. Pages that processes
+    share count once on Linux; elsewhere they count in each of them, which makes the sum an upper bound.
 
     Args:
         file: JSON file with `seconds` by stage and `peak_memory_mb`.
