@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("Stopped at once; `--resume` goes on from the last checkpoint.", file=sys.stderr)
+        print("Stopped at once. What was finished stays; runs go on with `--resume`.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 0

@@ -97,7 +97,9 @@ class SimpleBevConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "SimpleBevConfig":
         if self.freeze_stem and self.backbone_weights == "none":
-            raise ValueError("freeze_stem would keep random weights: give backbone_weights")
+            raise ValueError(
+                "freeze_stem would keep random weights: set it to false, or give backbone_weights"
+            )
         return self
 
 

@@ -41,6 +41,8 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
         (["--optim.epochs", "many"], "many"),
         (["--optim.learning-rate", "-1"], "greater than 0"),
         (["--loss.occupancy", "0", "--loss.features", "0"], "nothing to learn"),
+        (["--student.freeze-stem"], "random weights"),
+        (["--teacher-cache", "/nowhere"], "/nowhere is no teacher cache"),
         (["--augment.scale", "2", "1"], "smaller one first"),
         (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "not a multiple of 2"),
         (["--recipe", "papre"], "There is no recipe 'papre'"),
@@ -200,4 +202,4 @@ def test_no_rights__is_a_clear_error(flags: Flags, refused: Refused) -> None:
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:
-    assert "Commands: check, index, pretrain" in refused(["pretrian"])
+    assert "Commands: check, index, cache, pretrain" in refused(["pretrian"])

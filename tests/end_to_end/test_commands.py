@@ -188,6 +188,7 @@ def test_python_api__runs_the_same_commands(flags: Flags, folder: Path, tmp_path
     student = {
         "backbone": "test_efficientnet",
         "backbone_weights": "none",
+        "freeze_stem": False,
         "image_channels": 8,
         "bev_channels": 8,
     }

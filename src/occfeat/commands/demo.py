@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from occfeat.commands.cache import cache
 from occfeat.commands.check import check
@@ -25,7 +25,7 @@ from occfeat.commands.config import (
 from occfeat.commands.demo_page import TITLES, write_demo_page
 from occfeat.commands.finetune import finetune
 from occfeat.commands.finetune import resume as resume_finetune
-from occfeat.commands.outcome import Outcome, RunOutcome
+from occfeat.commands.outcome import Outcome
 from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.commands.view import view
@@ -41,11 +41,10 @@ from occfeat.world.config import WorldConfig
 from occfeat.world.tracer import require_embree
 
 logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=Strict)
 
 SPLIT = "test"
 """Its town is never trained in."""
-ARMS = {"none": None, "occfeat": "pretrained"}
-"""What is compared, and the pretraining run each starts from (none: ImageNet weights of the backbone)."""
 DRAWS = 2
 """Draws of labelled key frames; both arms see the same, and their figures are averaged over them."""
 
@@ -96,86 +95,99 @@ def demo(config: DemoConfig) -> Outcome:
     _claim(config)
     try:
         with lock_folder(config.out), Footprint(config.out / "footprint.json") as footprint:
-            arms = _run(config, QUICK if config.quick else FULL, footprint)
+            arms = _Demo(config, footprint).run()
     except (Interrupted, KeyboardInterrupt) as stop:
         again = f"occfeat demo --out {config.out}" + (" --quick" if config.quick else "")
         raise Interrupted(f"Stopped; what is finished stays. Go on with: {again}") from stop
     return _conclude(config.out, arms, footprint)
 
 
-def _run(config: DemoConfig, size: Size, footprint: Footprint) -> dict[str, dict[str, float]]:
-    """All stages in turn; gives the figures of each arm."""
-    out, street = config.out, config.out / "street"
-    common = {"data": street, "engine": {"seed": config.seed, "workers": 1, "checkpoint_minutes": 0.5}}
+class _Demo:
+    """The stages, each of which leaves what it finds finished."""
 
-    def stage(name: str, text: str, work: Callable[[], object]) -> None:
-        logger.info("\n== %s (%.0f s so far)", text, sum(footprint.seconds.values()))
-        with footprint.stage(name):
+    def __init__(self, config: DemoConfig, footprint: Footprint) -> None:
+        self.out, self.seed, self.footprint = config.out, config.seed, footprint
+        self.street = config.out / "street"
+        self.size = QUICK if config.quick else FULL
+        engine = {"seed": config.seed, "workers": 1, "checkpoint_minutes": 0.5}
+        self.common = {"data": self.street, "engine": engine}
+
+    def run(self) -> dict[str, dict[str, float]]:
+        """All stages in turn; gives the figures of each arm."""
+        self._stage("world", "a street world in nuScenes' format", self._build_world)
+        self._stage("check", "is it complete, and its calibration right?", self._check)
+        self._stage("cache", "what the teacher sees", self._cache)
+        self._stage("pretrain", "pretraining: LiDAR occupancy, teacher features, no labels", self._pretrain)
+        for arm, title in TITLES.items():
+            for draw in range(DRAWS):
+                text = f"fine-tuning with few labels (draw {draw}), {title}"
+                self._stage(f"finetune {arm}", text, partial(self._finetune, arm, draw))
+        arms = {arm: _mean([_figures(self._results(arm, draw)) for draw in range(DRAWS)]) for arm in TITLES}
+        self._stage("pictures", "pictures", partial(write_demo_page, self.out, SPLIT, arms, DRAWS))
+        return arms
+
+    def _stage(self, name: str, text: str, work: Callable[[], object]) -> None:
+        logger.info("\n== %s (%.0f s so far)", text, sum(self.footprint.seconds.values()))
+        with self.footprint.stage(name):
             work()
 
-    lights = ("noon", "overcast")
-    world = {"out": street, "seed": config.seed, "val_scenes": 0, "lights": lights, **size.world}
-    stage("world", "a street world in nuScenes' format", partial(build_world, build(WorldConfig, world)))
-    stage("check", "is it complete, and its calibration right?", partial(_check, street, out))
-    seen = {"data": street, "out": out / "teacher-cache"}
-    stage(
-        "cache", "what the teacher sees", lambda: cache(_configured(CacheConfig, "cache", seen, size.teacher))
-    )
-    learned = {"teacher_cache": out / "teacher-cache", **common, **size.teacher, **size.pretrain}
-    pretraining = _Learning("pretrain", PretrainConfig, pretrain, resume_pretrain)
-    text = "pretraining: LiDAR occupancy and teacher features, no labels"
-    stage("pretrain", text, partial(pretraining.run, out / "pretrained", learned, "model.json"))
-    finetuning = _Learning("finetune", FinetuneConfig, finetune, resume_finetune)
-    done = f"evaluation-{SPLIT}/results.json"
-    for arm, start in ARMS.items():
-        labels = {"start": out / start if start else None, "val_split": SPLIT, **common, **size.finetune}
-        for draw in range(DRAWS):
-            text = (
-                f"fine-tuning with few labels, from {'OccFeat' if start else 'ImageNet'} weights, draw {draw}"
-            )
-            drawn = {**labels, "label_draw": "key-frame", "label_seed": draw}
-            work = partial(finetuning.run, out / f"{arm}-{draw}", drawn, done)
-            stage(f"finetune {arm}", text, work)
-    arms = {arm: _mean([_figures(out / f"{arm}-{draw}" / done) for draw in range(DRAWS)]) for arm in ARMS}
-    stage("pictures", "pictures", partial(write_demo_page, out, SPLIT, arms, DRAWS))
-    return arms
+    def _build_world(self) -> None:
+        plain = {"out": self.street, "seed": self.seed, "val_scenes": 0, "lights": ("noon", "overcast")}
+        build_world(build(WorldConfig, {**plain, **self.size.world}))
 
+    def _check(self) -> None:
+        """Stop at an incomplete world; draw a key frame with LiDAR and boxes."""
+        outcome = check(CheckConfig(data=self.street))
+        if outcome.exit_code:
+            raise RunError(outcome.text, hint=f"Delete {self.street} and start the demo again.")
+        picture = self.out / "calibration.png"
+        if not picture.is_file():
+            view(ViewerConfig(data=self.street, out=picture, calibration=True))
 
-@dataclass(frozen=True)
-class _Learning:
-    """A command that can be started, gone on with, or left because it has finished."""
+    def _cache(self) -> None:
+        settings = {"data": self.street, "out": self.out / "teacher-cache", **self.size.teacher}
+        cache(_configured(CacheConfig, "cache", settings))
 
-    name: str
-    settings: type[Strict]
-    start: Callable[[Any], RunOutcome]
-    resume: Callable[[Path], RunOutcome]
-
-    def run(self, out: Path, settings: dict[str, Any], finished: str) -> None:
-        if (out / finished).is_file():
+    def _pretrain(self) -> None:
+        out = self.out / "pretrained"
+        if (out / "pictures" / "occupancy.png").is_file():  # the last thing a run writes
             return
-        if (out / "checkpoints" / "last.pt").is_file():
-            self.resume(out)
+        if _can_resume(out):
+            resume_pretrain(out)
             return
-        shutil.rmtree(out, ignore_errors=True)  # it was stopped before its first checkpoint
-        self.start(_configured(self.settings, self.name, {"out": out}, settings))
+        settings: dict[str, Any] = {"out": out, "teacher_cache": self.out / "teacher-cache"}
+        settings |= {**self.common, **self.size.teacher, **self.size.pretrain}
+        pretrain(_configured(PretrainConfig, "pretrain", settings))
+
+    def _finetune(self, arm: str, draw: int) -> None:
+        out = self.out / f"{arm}-{draw}"
+        if self._results(arm, draw).is_file():
+            return
+        if _can_resume(out):
+            resume_finetune(out)
+            return
+        start = self.out / "pretrained" if arm == "occfeat" else None
+        settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
+        settings |= {"val_split": SPLIT, **self.common, **self.size.finetune}
+        finetune(_configured(FinetuneConfig, "finetune", settings, start))
+
+    def _results(self, arm: str, draw: int) -> Path:
+        return self.out / f"{arm}-{draw}" / f"evaluation-{SPLIT}" / "results.json"
 
 
-def _configured(kind: type[Strict], command: str, *layers: dict[str, Any]) -> Any:
-    """Settings of a command: the recipe, and the layers above it."""
-    start = next((layer["start"] for layer in layers if layer.get("start")), None)
-    settings = base_layer(command, recipe="cpu-small", start=start)
-    for layer in layers:
-        settings = merge(settings, layer)
-    return build(kind, settings)
+def _can_resume(run: Path) -> bool:
+    """Whether a run has a checkpoint; if it was stopped before its first one, what is there is removed."""
+    if (run / "checkpoints" / "last.pt").is_file():
+        return True
+    shutil.rmtree(run, ignore_errors=True)
+    return False
 
 
-def _check(street: Path, out: Path) -> None:
-    """Stop at an incomplete world; draw a key frame with LiDAR and boxes."""
-    outcome = check(CheckConfig(data=street))
-    if outcome.exit_code:
-        raise RunError(outcome.text, hint=f"Delete {street} and start the demo again.")
-    if not (out / "calibration.png").is_file():
-        view(ViewerConfig(data=street, out=out / "calibration.png", calibration=True))
+def _configured(
+    kind: type[Config], command: str, settings: dict[str, Any], start: Path | None = None
+) -> Config:
+    """Settings of a command, above those of the recipe."""
+    return build(kind, merge(base_layer(command, recipe="cpu-small", start=start), settings))
 
 
 def _claim(config: DemoConfig) -> None:

@@ -11,11 +11,13 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample, collate
 from occfeat.engine.export import build_grid, load_model
+from occfeat.errors import KeyFrameError
 from occfeat.report.comparison import Compared, draw_comparison
 from occfeat.report.page import Picture, Table, write_page
 from occfeat.segmentation.model import BevModel
 
 TITLES = {"none": "from ImageNet weights", "occfeat": "from OccFeat weights"}
+"""What is compared: names in the summary, and what a person reads."""
 SHOWN = 2
 """Key frames that are compared in the picture."""
 
@@ -75,7 +77,7 @@ def _draw(out: Path, split: str) -> None:
 def _compare(key_frames: KeyFrames, row: int, models: dict[str, BevModel]) -> Compared:
     sample = key_frames[Draw(row, 0)]
     if not isinstance(sample, Sample):
-        raise ValueError(f"a key frame of a world of our own is broken: {sample.message}")
+        raise KeyFrameError(sample.message, hint="Delete the folder of the street and start the demo again.")
     batch = collate([sample])
     probabilities = {name: model(batch.images, batch.cameras)[0, 0] for name, model in models.items()}
     return Compared(sample, key_frames.channels, probabilities)
