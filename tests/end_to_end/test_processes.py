@@ -38,3 +38,17 @@ def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path)
     alone = json.loads((out / "results.json").read_text())
     assert alone["metrics"] == pytest.approx(together["metrics"], abs=1e-9)
     assert all(torch.isfinite(tensor).all() for tensor in load_file(run / "weights.safetensors").values())
+
+
+@pytest.mark.slow
+def test_two_processes__share_a_teacher_cache(folder: Path, teacher_weights: Path, tmp_path: Path) -> None:
+    words = ["cache", "--data", folder, "--split", "all", "--shard-size", 2, "--engine.workers", 0]
+    words += ["--teacher.name", "test_vit", "--teacher.weights", teacher_weights]
+    words += ["--teacher.image-size", 64, "96", "--engine.device", "cpu", "--batch-size", 1]
+    printed = _run([*map(str, words), "--out", str(tmp_path / "two"), "--engine.devices", "2"])
+    assert "6 key frames, 6 of them now" in printed
+    _run([*map(str, words), "--out", str(tmp_path / "one")])
+    for number in range(3):
+        two, one = (load_file(tmp_path / name / f"shard-{number:05d}.safetensors") for name in ("two", "one"))
+        assert two.keys() == one.keys()
+        assert all(torch.equal(two[key], one[key]) for key in one)

@@ -50,6 +50,8 @@ def cache(config: CacheConfig) -> Outcome:
     lock: AbstractContextManager[object] = lock_folder(config.out) if fabric.is_global_zero else nullcontext()
     with lock:
         filled = fill_cache(config.out, job, fabric)
+    if not fabric.is_global_zero:
+        return Outcome("")
     lines = [f"{card.key_frames} key frames, {filled.key_frames} of them now"]
     if filled.key_frames:
         lines.append(f"mean cosine of stored and exact features: {filled.cosine:.5f}")

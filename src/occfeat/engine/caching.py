@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Filled:
-    """What was added to a cache."""
+    """What all processes together added to a cache."""
 
     key_frames: int
     """Key frames that were seen by the teacher now."""
@@ -80,8 +80,9 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
                 progress.update(bar, completed=writer.seen)
                 if stop.signal is not None:
                     raise Interrupted(_how_to_go_on(path, stop.signal.name))
-    fabric.barrier()
-    return Filled(writer.seen, writer.similarity / writer.seen if writer.seen else float("nan"))
+    mine = torch.tensor((writer.seen, writer.similarity), device=fabric.device)
+    seen, similarity = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
+    return Filled(round(seen), similarity / seen if seen else float("nan"))
 
 
 class _Writer:
