@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from occfeat.config import EngineConfig
-from occfeat.data.dataset import KeyFrames, Loaded
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.sample import FeatureMaps
 from occfeat.data.teacher_cache import CacheCard, encode, read_shard_rows, shard_file
 from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import build_loader, in_order
-from occfeat.errors import CacheError, Interrupted, TrainingError
+from occfeat.engine.loading import build_loader, in_order, require_few_broken
+from occfeat.errors import CacheError, Interrupted
 from occfeat.models.teacher import Teacher
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ class _Writer:
         row_of = {job.key_frames.index.token(row): int(row) for row in rows}
         batches = in_order(rows, job.batch_size)
         for loaded in build_loader(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
-            self._count_broken(loaded)
+            self.broken += [key_frame.message for key_frame in loaded.broken]
+            require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
             if loaded.batch is None or loaded.batch.teacher_images is None:
                 continue
             images = loaded.batch.teacher_images.to(device, non_blocking=True)
@@ -129,12 +130,6 @@ class _Writer:
             self.similarity += float(cosine) * len(images)
             self.seen += len(images)
             yield [row_of[token] for token in loaded.batch.tokens], stored.to("cpu")
-
-    def _count_broken(self, loaded: Loaded) -> None:
-        self.broken += [key_frame.message for key_frame in loaded.broken]
-        if len(self.broken) > self.job.engine.max_broken:
-            hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
-            raise TrainingError(f"{len(self.broken)} broken key frame(s).", first=self.broken[:3], hint=hint)
 
 
 def sha256_of(network: nn.Module) -> str:

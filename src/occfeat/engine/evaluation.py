@@ -16,8 +16,7 @@ from occfeat.config import EngineConfig
 from occfeat.data.dataset import KeyFrames
 from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.device import autocast
-from occfeat.engine.loading import build_loader, in_order
-from occfeat.errors import TrainingError
+from occfeat.engine.loading import build_loader, in_order, require_few_broken
 from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 
@@ -72,9 +71,7 @@ def evaluate_segmenter(
     broken = []
     for loaded in track(loader, f"evaluate on {split}", total=len(batches), console=Console(stderr=True)):
         broken += [key_frame.message for key_frame in loaded.broken]
-        if len(broken) > engine.max_broken:
-            hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
-            raise TrainingError(f"{len(broken)} broken key frame(s).", first=broken[:3], hint=hint)
+        require_few_broken(broken, len(broken), engine.max_broken)
         if loaded.batch is None:
             continue
         batch = loaded.batch.to(device, non_blocking=True)

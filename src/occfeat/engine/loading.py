@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
 from occfeat.data.sample import Sample
+from occfeat.errors import TrainingError
 
 
 def build_loader(
@@ -46,6 +47,22 @@ def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
         [Draw(row=int(row), epoch=0) for row in rows[start : start + batch_size]]
         for start in range(0, len(rows), batch_size)
     ]
+
+
+def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> None:
+    """Stop when more key frames are broken than a user allows.
+
+    Args:
+        messages: What is wrong with the latest ones.
+        count: How many there are so far.
+        allowed: The setting `engine.max_broken`.
+
+    Raises:
+        TrainingError: There are more.
+    """
+    if count > allowed:
+        hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
+        raise TrainingError(f"{count} broken key frame(s), {allowed} allowed.", first=messages[:3], hint=hint)
 
 
 def _cores() -> int:

@@ -25,7 +25,7 @@ from occfeat.data.sample import Batch, Sample
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import build_loader
+from occfeat.engine.loading import build_loader, require_few_broken
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
 from occfeat.engine.optim import build_optimizer, learning_rate_at
 from occfeat.engine.order import TrainingOrder, steps_for
@@ -154,13 +154,8 @@ class Trainer(Generic[Target]):
         for key_frame in loaded.broken:
             logger.warning("skipped: %s", key_frame.message)
         self.broken += len(loaded.broken)
-        allowed = self.job.engine.max_broken
-        if self.broken > allowed:
-            raise TrainingError(
-                f"{self.broken} broken key frame(s), {allowed} allowed.",
-                first=[key_frame.message for key_frame in loaded.broken],
-                hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`.",
-            )
+        messages = [key_frame.message for key_frame in loaded.broken]
+        require_few_broken(messages, self.broken, self.job.engine.max_broken)
         if loaded.batch is None and self.fabric.world_size > 1:
             hint = "Repair them, or train in one process, which can skip a whole batch."
             raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
