@@ -88,7 +88,7 @@ class SimpleBevConfig(Strict):
     """`hub` (timm's pretrained weights), `none` (random), `packaged` (the weights of `make demo`, for
     `tf_efficientnet_lite0` only) or the path of a file of timm weights."""
     freeze_stem: bool = False
-    """Keep the backbone's layers up to stride 8 as they are, statistics included: a third less time."""
+    """Keep the backbone's layers up to stride 8 as they are, statistics included; takes less time."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
     bev_channels: Positive = 128

@@ -14,7 +14,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
 from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import build_fabric
 from occfeat.engine.export import build_grid
 from occfeat.engine.run import lock_folder, require_empty
@@ -87,15 +87,11 @@ def _begin(path: Path, card: CacheCard) -> None:
     waiting = sum(not shard_file(path, number).is_file() for number in range(card.shards))
     wanted = min(waiting * card.shard_size, card.key_frames) * card.key_frame_bytes
     logger.info("%s", _size(card))
-    write_whole(path / CARD, lambda temporary: temporary.write_text(_text(card)))
+    write_text_whole(path / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
     free = shutil.disk_usage(path).free
     if wanted > free:
         hint = "Free some, choose another --out, a smaller teacher image or `--dtype int8`."
         raise CacheError(f"{_human(wanted)} are needed in {path}, {_human(free)} are free.", hint=hint)
-
-
-def _text(card: CacheCard) -> str:
-    return json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
 
 
 def _size(card: CacheCard) -> str:

@@ -30,7 +30,7 @@ from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.commands.view import view
 from occfeat.config import Strict
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.footprint import Footprint
 from occfeat.engine.run import lock_folder, require_empty, settings_text
 from occfeat.errors import Interrupted, RunError, TrainingError
@@ -198,7 +198,7 @@ def _claim(config: DemoConfig) -> None:
             raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
         return
     require_empty(config.out, hint="Choose another --out.")
-    write_whole(file, lambda temporary: temporary.write_text(own))
+    write_text_whole(file, own)
 
 
 def _figures(file: Path) -> dict[str, float]:
@@ -219,9 +219,7 @@ def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint
         "seconds": footprint.seconds,
         "peak_memory_mb": footprint.peak_memory_mb,
     }
-    write_whole(
-        out / "summary.json", lambda temporary: temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    )
+    write_text_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     names = sorted(arms["none"])
     lines = [f"{'':28}" + "".join(f"{name:>22}" for name in names)]
     for arm, title in TITLES.items():

@@ -1,7 +1,6 @@
 """Fills a teacher cache: shard by shard, each written whole or not at all, so that it can be interrupted."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,6 @@ from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import build_loader, in_order, require_few_broken
 from occfeat.errors import CacheError, Interrupted
 from occfeat.models.teacher import Teacher
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,12 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
     """
     job.teacher.to(fabric.device)
     writer = _Writer(path, job, fabric)
-    numbers = [
-        number
-        for number in range(fabric.global_rank, job.card.shards, fabric.world_size)
-        if not _is_finished(shard_file(path, number), job.card)
-    ]
+    numbers = []
+    for number in range(fabric.global_rank, job.card.shards, fabric.world_size):
+        if shard_file(path, number).is_file():
+            read_shard_rows(shard_file(path, number), job.card)  # raises if it is damaged
+        else:
+            numbers.append(number)
     with _progress() as progress, StopRequest() as stop:
         bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
         for number in numbers:
@@ -139,11 +137,6 @@ def sha256_of(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _is_finished(file: Path, card: CacheCard) -> bool:
-    """Whether a shard is there; a damaged one is an error."""
-    return file.is_file() and read_shard_rows(file, card) is not None
 
 
 def _progress() -> Progress:

@@ -89,6 +89,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a text file in the same way; see `write_whole`."""
+    write_whole(path, lambda temporary: temporary.write_text(text))
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

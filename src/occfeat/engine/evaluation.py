@@ -14,7 +14,7 @@ from rich.progress import track
 
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import KeyFrames
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.loading import build_loader, in_order, require_few_broken
 from occfeat.segmentation.metrics import BevIou
@@ -41,7 +41,7 @@ class Evaluation:
         """Write the figures as JSON; a figure that is not a number becomes null."""
         finite = {name: value if value == value else None for name, value in self.metrics.items()}
         text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
-        write_whole(file, lambda temporary: temporary.write_text(text))
+        write_text_whole(file, text)
 
 
 @torch.inference_mode()

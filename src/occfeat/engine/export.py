@@ -9,7 +9,7 @@ from torch import nn
 
 from occfeat.card import CARD, ModelCard, read_card
 from occfeat.config import GridConfig
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole, write_whole
 from occfeat.errors import WeightsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
@@ -47,7 +47,7 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
     }
     write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
     text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
-    write_whole(folder / CARD, lambda temporary: temporary.write_text(text))
+    write_text_whole(folder / CARD, text)
 
 
 def load_student_weights(student: nn.Module, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.errors import RunError
 
 INTERVAL_S = 5.0
@@ -72,8 +72,7 @@ class Footprint:
 
     def _write(self) -> None:
         content = {"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}
-        text = json.dumps(content, indent=2) + "\n"
-        write_whole(self._file, lambda temporary: temporary.write_text(text))
+        write_text_whole(self._file, json.dumps(content, indent=2) + "\n")
 
 
 def _memory_mb(process: psutil.Process) -> float:

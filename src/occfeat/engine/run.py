@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from occfeat.config import Strict
-from occfeat.engine.checkpoint import write_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.errors import RunError, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ class Run:
                 f"The folder {path} cannot be made: {error.strerror}.", hint="Choose another --out."
             ) from error
         run = cls(path, command)
-        _write_text(run.settings_file, settings_text(config))
-        _write_text(
+        write_text_whole(run.settings_file, settings_text(config))
+        write_text_whole(
             path / "environment.json", json.dumps(_environment(command, fingerprint), indent=2) + "\n"
         )
         return run
@@ -215,10 +215,6 @@ def require_empty(path: Path, *, hint: str) -> None:
         raise RunError(f"{path} is a file, not a folder.", hint="Choose another --out.")
     if path.is_dir() and any(path.iterdir()):
         raise RunError(f"The folder {path} is not empty.", hint=hint)
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def _environment(command: str, fingerprint: str) -> dict[str, Any]:

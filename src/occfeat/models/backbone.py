@@ -63,7 +63,7 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
         self.register_buffer("std", torch.empty(3))
         self.set_normalization(*color_statistics(backbone))
-        self.to(memory_format=torch.channels_last)  # a quarter faster on processors, the same numbers
+        self.to(memory_format=torch.channels_last)  # faster on processors; only the rounding differs
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """State what the backbone's weights expect: (pixel / 255 - mean) / std per colour."""
