@@ -134,6 +134,8 @@ class PretrainLossConfig(Strict):
     """Weight of the binary cross-entropy. 0: distillation only."""
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
+    center_features: bool = False
+    """Take the mean over the training set off every feature target first (this project's option)."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":

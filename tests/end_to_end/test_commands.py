@@ -1,6 +1,7 @@
 """Every command on a small data folder, as a user would type it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_pretrain__occupancy_only_needs_no_teacher(flags: Flags, tmp_path: Path)
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert "occupancy_iou" in last
     assert "cosine" not in last
+
+
+def test_pretrain__centered_features_leave_little_to_a_constant(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.center-features", "--optim.epochs", "1"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "cosine" not in last
+    assert abs(last["centered_cosine"]) < 0.5
+    found = re.search(r"constant vector .* mean cosine of (\S+)", (tmp_path / "run" / "log.txt").read_text())
+    assert found is not None
+    assert 0.05 < float(found[1]) < 0.95
 
 
 def test_settings__of_a_run_repeat_it_in_another_folder(

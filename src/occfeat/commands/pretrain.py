@@ -1,6 +1,8 @@
 """`occfeat pretrain`: learn BEV features from LiDAR occupancy and teacher features, without labels."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +17,25 @@ from occfeat.data.check import quick_check
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index import Index
 from occfeat.data.teacher_cache import TeacherCache
-from occfeat.engine.device import build_fabric
+from occfeat.engine.device import autocast, build_fabric
 from occfeat.engine.export import build_grid, write_model
+from occfeat.engine.loading import build_loader, in_order
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
 from occfeat.models.teacher import Teacher, build_teacher
+from occfeat.pretraining.centering import common_feature
 from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
 from occfeat.report.figures import draw_curves, draw_occupancy
 
 logger = logging.getLogger(__name__)
+
+COMMON_KEY_FRAMES = 32
+"""Key frames from which the mean teacher feature is taken; they hold some 100 000 targets."""
 
 
 def pretrain(config: PretrainConfig) -> RunOutcome:
@@ -53,20 +61,15 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
-    key_frames = KeyFrames(
-        index,
-        config.view,
-        grid=grid,
-        augment=config.augment,
-        seed=config.engine.seed,
-        teacher_size=config.teacher.image_size if config.loss.features else None,
-        teacher_cache=_open_cache(config, index, rows),
-        points=True,
-    )
-    network, teacher = _build(config, grid, key_frames.teacher_cache)
-    maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
-    job = Job(network, maker, key_frames, rows, config.optim, config.engine)
+    cache = _open_cache(config, index, rows)
+    key_frames = _key_frames(config, index, cache, learn=True)
+    network, teacher = _build(config, grid, cache)
     with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
+        maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
+        if config.loss.features:
+            plain = _key_frames(config, index, cache, learn=False)
+            maker = _centered(maker, plain, rows, config, fabric)
+        job = Job(network, maker, key_frames, rows, config.optim, config.engine)
         fit(job, run, fabric, resume=resume)
         if run.writes:
             card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
@@ -89,6 +92,43 @@ def _open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -
         allowed=config.engine.max_broken,
     )
     return cache
+
+
+def _key_frames(
+    config: PretrainConfig, index: Index, cache: TeacherCache | None, *, learn: bool
+) -> KeyFrames:
+    return KeyFrames(
+        index,
+        config.view,
+        grid=build_grid(config.grid),
+        augment=config.augment if learn else None,
+        seed=config.engine.seed,
+        teacher_size=config.teacher.image_size if config.loss.features else None,
+        teacher_cache=cache,
+        points=True,
+    )
+
+
+def _centered(
+    maker: TargetMaker, key_frames: KeyFrames, rows: NDArray[np.int64], config: PretrainConfig, fabric: Fabric
+) -> TargetMaker:
+    """The target maker with the mean feature to take off, if that is wanted; logs what comes for nothing."""
+    engine = config.engine
+    chosen = np.unique(np.linspace(0, len(rows) - 1, COMMON_KEY_FRAMES).astype(np.int64))
+    batches = in_order(rows[chosen], config.optim.micro_batch_size or config.optim.batch_size)
+    pin = fabric.device.type == "cuda"
+
+    def targets() -> Iterator[FeatureTarget]:
+        for loaded in build_loader(key_frames, batches, engine, pin=pin):
+            if loaded.batch is not None:
+                with autocast(fabric.device, engine.precision):
+                    target = maker(loaded.batch.to(fabric.device, non_blocking=True))
+                if target.features is not None:
+                    yield target.features
+
+    common = common_feature(targets())
+    logger.info("teacher: one constant vector already has a mean cosine of %.3f", common.constant_cosine)
+    return replace(maker, center=common.mean) if config.loss.center_features else maker
 
 
 def _build(

@@ -1,6 +1,6 @@
 """The paper on one screen: predict where the LiDAR hit, and what the teacher saw there (section 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,6 +32,8 @@ class TargetMaker:
     grid: VoxelGrid
     teacher: Teacher | None
     """None when nothing is distilled, or when batches carry what it saw."""
+    center: Float[Tensor, " F"] | None = None
+    """What is taken off every feature target, such as their mean."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
@@ -45,6 +47,8 @@ class TargetMaker:
             return PretrainingTarget(occupied, None)
         maps = self._maps(batch)
         features = feature_target(occupied, maps, batch.teacher_cameras, self.grid)
+        if self.center is not None:
+            features = replace(features, features=features.features - self.center)
         return PretrainingTarget(occupied, features)
 
     def _maps(self, batch: Batch) -> Float[Tensor, "BN F h w"]:
@@ -88,7 +92,8 @@ class PretrainingNetwork(nn.Module):
             loss = loss + self.weights.features * features
             similarity = cosine(predicted, target.features.features).detach()
             count = similarity.new_tensor(len(similarity))
-            figures |= {"loss/features": mean_of(features), "cosine": ratio_of(similarity.sum(), count)}
+            name = "centered_cosine" if self.weights.center_features else "cosine"
+            figures |= {"loss/features": mean_of(features), name: ratio_of(similarity.sum(), count)}
         return Step(loss, {"loss": mean_of(loss), **figures})
 
 
