@@ -122,6 +122,8 @@ class FinetuneConfig(UsesData):
     """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
     freeze: bool = False
     """Train the head only: a linear probe of the BEV features."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Key frames whose prediction is drawn at the end."""
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()

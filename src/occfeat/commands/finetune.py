@@ -27,9 +27,6 @@ from occfeat.report.figures import draw_curves
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 
-PICTURES = 4
-"""Key frames whose prediction is drawn at the end."""
-
 
 def finetune(config: FinetuneConfig) -> RunOutcome:
     """Fine-tune a student, from a pretraining run or not, and evaluate it.
@@ -74,7 +71,7 @@ def _finetune(config: FinetuneConfig, *, resume: bool) -> RunOutcome:
             draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
             key_frames = _key_frames(config, index, learn=False)
             shown = rows if val_rows is None else val_rows
-            draw_predictions(run.pictures, network.segmenter, key_frames, shown[:PICTURES])
+            draw_predictions(run.pictures, network.segmenter, key_frames, shown[: config.pictures])
         if val_rows is None:
             metrics = last_row(run.metrics_file)
         else:

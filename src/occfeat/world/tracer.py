@@ -4,16 +4,12 @@ Axes: `N` rays. One tracer holds what stands still in a scene, another what move
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from occfeat.errors import SettingsError
 from occfeat.world.shapes import Mesh
-
-if TYPE_CHECKING:
-    pass
 
 FAR_M = 3000.0
 """Rays that hit nothing report this distance."""
