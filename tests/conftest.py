@@ -8,8 +8,9 @@ import torch
 from hypothesis import settings
 
 from tests.small_runs import flags, folder, teacher_weights
+from tests.small_world import street_world
 
-__all__ = ["flags", "folder", "nuscenes_root", "teacher_weights"]
+__all__ = ["flags", "folder", "nuscenes_root", "street_world", "teacher_weights"]
 
 # The same examples every time and no time limit: a failure means a bug, never a slow machine.
 settings.register_profile("occfeat", max_examples=40, deadline=None, derandomize=True)

@@ -13,7 +13,7 @@ from occfeat.world.build import build_world, plan_scenes
 from occfeat.world.config import WorldConfig
 from occfeat.world.scene import SceneRequest
 from occfeat.world.writer import rows_file
-from tests.world.conftest import SMALL
+from tests.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
 

@@ -1,4 +1,4 @@
-"""One small world for all tests here: two scenes of two key frames in one town, with truth."""
+"""One small world for all tests that need one: two scenes of two key frames in one town, with truth."""
 
 from pathlib import Path
 

@@ -1,0 +1,247 @@
+"""Work through the first three experiments: pretrain every arm, fine-tune it, evaluate it.
+
+    python experiments/first_three.py STREET RUNS [--split val] [--seeds 0] [--arms none occupancy ...]
+
+What has a result is skipped, and several processes can share the work: each takes what no other is at. STREET
+needs `teacher-cache` and `oracle-cache` beside it, as `first_three.sh` makes them.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import occfeat
+
+TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
+PACKAGED = {"name": "packaged", "image_size": (224, 392)}
+TRUTH = {"name": "truth", "image_size": (224, 400)}
+CLASSES = (
+    "vehicle",
+    "drivable_area",
+    "ped_crossing",
+    "walkway",
+    "stop_line",
+    "carpark_area",
+    "divider",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to pretrain."""
+
+    title: str
+    loss: dict[str, Any] | None
+    """Settings of the loss; None: no pretraining."""
+    oracle: bool = False
+    """The teacher is the world's truth."""
+
+
+ARMS = {
+    "none": Arm("no BEV pretraining", None),
+    "occupancy": Arm("occupancy only", {"features": 0}),
+    "features": Arm("distillation only", {"occupancy": 0, "features": 1}),
+    "both": Arm("both, λ 0.01 (the paper's)", {"features": 0.01}),
+    "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center_features": True}),
+    "centered-1": Arm("both, centred, λ 1", {"features": 1, "center_features": True}),
+    "oracle": Arm("both, oracle teacher", {"features": 0.3, "center_features": True}, oracle=True),
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A share of the labels, and how long to learn from it."""
+
+    fraction: float
+    draws: int
+    epochs: int
+    batch_size: int
+
+
+LABELS = {
+    "1%": Labels(0.01, draws=5, epochs=80, batch_size=3),
+    "10%": Labels(0.1, draws=1, epochs=20, batch_size=4),
+    "100%": Labels(1.0, draws=1, epochs=3, batch_size=4),
+}
+"""With 300 training key frames: 80, 160 and 225 steps."""
+
+RATES = {"full": 3e-3, "frozen": 1e-2}
+"""Learning rate of fine-tuning everything, and of a linear head on the frozen network."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One fine-tuning."""
+
+    arm: str
+    seed: int
+    mode: str
+    share: str
+    draw: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return f"{self.arm}-{self.seed}-{self.mode}-{self.share.rstrip('%')}-{self.draw}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and where."""
+
+    street: Path
+    runs: Path
+    split: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    shares: tuple[str, ...]
+    modes: tuple[str, ...]
+
+    def tunings(self, seed: int) -> Iterator[Tuning]:
+        """All fine-tunings of a seed."""
+        for share in self.shares:
+            for arm in self.arms:
+                for mode in self.modes:
+                    for draw in range(LABELS[share].draws):
+                        yield Tuning(arm, seed, mode, share, draw)
+
+    def all_tunings(self) -> list[Tuning]:
+        """Those of the first seed first."""
+        return [tuning for seed in self.seeds for tuning in self.tunings(seed)]
+
+    def pretrained(self, arm: str, seed: int) -> Path:
+        """Folder of a pretraining run."""
+        return self.runs / f"pretrained-{arm}-{seed}"
+
+    def results(self, tuning: Tuning) -> Path:
+        """Figures of a fine-tuning."""
+        return self.runs / tuning.name / f"evaluation-{self.split}" / "results.json"
+
+
+def work(plan: Plan) -> None:
+    """Do what nobody else does until everything is done."""
+    while not _one_round(plan):
+        time.sleep(5)
+
+
+def _one_round(plan: Plan) -> bool:
+    """Look at every job once; whether all of them are done."""
+    done = True
+    for seed in plan.seeds:
+        for arm in plan.arms:
+            if ARMS[arm].loss is not None:
+                done &= _pretrain(plan, arm, seed)
+        for tuning in plan.tunings(seed):
+            done &= _finetune(plan, tuning)
+    return done
+
+
+def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
+    out = plan.pretrained(arm, seed)
+    with _claim(out) as mine:
+        if not mine:
+            return False
+        if (out / "pictures" / "occupancy.png").is_file():  # the last thing a run writes
+            return True
+        if _can_resume(out):
+            occfeat.pretrain(resume=out)
+            return True
+        chosen = ARMS[arm]
+        cache = plan.street.parent / ("oracle-cache" if chosen.oracle else "teacher-cache")
+        occfeat.pretrain(
+            recipe="cpu-small",
+            data=plan.street,
+            out=out,
+            teacher=TRUTH if chosen.oracle else PACKAGED,
+            teacher_cache=cache,
+            loss=chosen.loss,
+            augment=TURNED,
+            optim={"epochs": 8},
+            engine={"seed": seed, "workers": 0},
+        )
+    return True
+
+
+def _finetune(plan: Plan, tuning: Tuning) -> bool:
+    out, labels = plan.runs / tuning.name, LABELS[tuning.share]
+    pretrained = plan.pretrained(tuning.arm, tuning.seed)
+    start = None if ARMS[tuning.arm].loss is None else pretrained
+    with _claim(out) as mine:
+        if not mine or (start and not (start / "pictures" / "occupancy.png").is_file()):
+            return False
+        if plan.results(tuning).is_file():
+            return True
+        shutil.rmtree(out, ignore_errors=True)  # a minute's work: begun anew
+        base: dict[str, Any] = {"start": start} if start else {"recipe": "cpu-small"}
+        occfeat.finetune(
+            **base,
+            data=plan.street,
+            out=out,
+            val_split=plan.split,
+            classes=CLASSES,
+            label_fraction=labels.fraction,
+            label_draw="key-frame",
+            label_seed=tuning.draw,
+            freeze=tuning.mode == "frozen",
+            pictures=1,
+            augment=TURNED,
+            optim={
+                "epochs": labels.epochs,
+                "batch_size": labels.batch_size,
+                "learning_rate": RATES[tuning.mode],
+            },
+            engine={"seed": tuning.seed, "workers": 0},
+        )
+        shutil.rmtree(out / "checkpoints")
+        metrics = json.loads(plan.results(tuning).read_text())["metrics"]
+        print(
+            f"{tuning.name}: vehicle {metrics['vehicle_iou/visible']:.3f}, map {metrics['mean_iou/map']:.3f}"
+        )
+    return True
+
+
+def _can_resume(run: Path) -> bool:
+    """Whether a run has a checkpoint; one that was stopped before its first is removed."""
+    if (run / "checkpoints" / "last.pt").is_file():
+        return True
+    shutil.rmtree(run, ignore_errors=True)
+    return False
+
+
+@contextmanager
+def _claim(out: Path) -> Iterator[bool]:
+    """Whether the job is this process's; it is given back when the process ends, however it ends."""
+    locks = out.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(locks / out.name, timeout=0):
+            yield True
+    except Timeout:
+        yield False
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("street", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--split", default="val", help="where to evaluate: val to choose, test to report")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--shares", nargs="+", default=list(LABELS), choices=list(LABELS))
+    parser.add_argument("--modes", nargs="+", default=list(RATES), choices=list(RATES))
+    given = parser.parse_args()
+    chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
+    work(Plan(given.street, given.runs, given.split, *chosen))
+
+
+if __name__ == "__main__":
+    main()

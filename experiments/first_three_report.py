@@ -1,0 +1,161 @@
+"""Table and picture of the first three experiments, from their results.
+
+    python experiments/first_three_report.py STREET RUNS [--split test] [--write]
+
+Prints the tables; with --write, also puts them between the marks in experiments/LOG.md, the short one
+into README.md, and the picture into docs/pictures. Figures are per cent. An interval is Student's t of 95 %
+over the pairs of draw and pretraining seed; differences are paired: same labelled key frames, same seed.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from first_three import ARMS, LABELS, RATES, Plan, Tuning
+from matplotlib.figure import Figure
+from scipy.stats import t as student_t
+
+HERE = Path(__file__).resolve().parent
+METRICS = {
+    "vehicle_iou/visible": "vehicle, visible",
+    "vehicle_iou/all": "vehicle, all",
+    "mean_iou/map": "map",
+}
+MODES = {"full": "fine-tuned", "frozen": "linear head on the frozen network"}
+BASE = "occupancy"
+"""Arm that the others are compared with, beside `none`."""
+
+
+class Figures:
+    """Results of all fine-tunings that are finished."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.found: dict[Tuning, dict[str, float]] = {}
+        for tuning in plan.all_tunings():
+            if plan.results(tuning).is_file():
+                self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
+
+    def of(self, arm: str, mode: str, share: str, metric: str) -> dict[Tuning, float]:
+        """Per cent of each draw and seed of an arm."""
+        return {
+            tuning: 100 * metrics[metric]
+            for tuning, metrics in self.found.items()
+            if (tuning.arm, tuning.mode, tuning.share) == (arm, mode, share)
+        }
+
+    def differences(self, arm: str, base: str, mode: str, share: str, metric: str) -> list[float]:
+        """Gain of each draw and seed over another arm."""
+        ours, theirs = (self.of(one, mode, share, metric) for one in (arm, base))
+        pairs = ((value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items())
+        return [one - other for one, other in pairs if other is not None]
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean; not a number for fewer than three values."""
+    if len(values) < 3:
+        return math.nan
+    deviation = float(np.std(values, ddof=1))
+    return float(student_t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
+
+
+def with_interval(values: Sequence[float], *, sign: bool = False) -> str:
+    """A mean and its interval; single values where they are too few."""
+    form = "{:+.1f}" if sign else "{:.1f}"
+    if not values:
+        return "-"
+    if len(values) < 3:
+        return " / ".join(form.format(value) for value in values)
+    return f"{form.format(float(np.mean(values)))} ± {half_width(values):.1f}"
+
+
+def table(figures: Figures, mode: str, share: str) -> str:
+    """One table of a share of the labels: means, and gains over occupancy alone."""
+    head = [
+        *METRICS.values(),
+        *(f"{METRICS[name]}, over occupancy" for name in ("vehicle_iou/visible", "mean_iou/map")),
+    ]
+    lines = [
+        f"| {share} of the labels, {MODES[mode]} | " + " | ".join(head) + " |",
+        "|---" * (len(head) + 1) + "|",
+    ]
+    for arm in ARMS:
+        cells = [with_interval(list(figures.of(arm, mode, share, metric).values())) for metric in METRICS]
+        for metric in ("vehicle_iou/visible", "mean_iou/map"):
+            gains = [] if arm == BASE else figures.differences(arm, BASE, mode, share, metric)
+            cells.append(with_interval(gains, sign=True))
+        lines.append(f"| {ARMS[arm].title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(figures: Figures, path: Path) -> None:
+    """Every draw as a dot, means with their intervals as bars, at the smallest share."""
+    share, metrics = next(iter(LABELS)), ("vehicle_iou/visible", "mean_iou/map")
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, 2, sharey=True)
+    for row, mode in zip(panels, RATES, strict=True):
+        for axes, metric in zip(row, metrics, strict=True):
+            for place, arm in enumerate(reversed(ARMS)):
+                values = list(figures.of(arm, mode, share, metric).values())
+                if values:
+                    color = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}.get(
+                        arm, "tab:orange"
+                    )
+                    axes.plot(values, [place] * len(values), "o", color=color, alpha=0.35, markersize=4)
+                    axes.errorbar(
+                        np.mean(values),
+                        place,
+                        xerr=half_width(values),
+                        fmt="D",
+                        color=color,
+                        capsize=4,
+                        zorder=3,
+                    )
+            axes.set_yticks(range(len(ARMS)), [ARMS[arm].title for arm in reversed(ARMS)])
+            axes.set_title(f"{METRICS[metric]} IoU in %, {MODES[mode]}", fontsize=10)
+            axes.grid(axis="x", alpha=0.3)
+    figure.suptitle(
+        f"{share} of the labels, a town never seen: every draw, mean and 95 % interval", fontsize=11
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def put(file: Path, text: str) -> None:
+    """Replace what stands between the marks of a file.
+
+    Raises:
+        ValueError: The file lacks the marks.
+    """
+    begin, end = "<!-- first_three: begin -->\n", "\n<!-- first_three: end -->"
+    whole = file.read_text()
+    first, last = whole.index(begin) + len(begin), whole.index(end)
+    file.write_text(whole[:first] + text + whole[last:])
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("street", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--write", action="store_true", help="into LOG.md, README.md and docs/pictures")
+    given = parser.parse_args()
+    chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(RATES))
+    figures = Figures(Plan(given.street, given.runs, given.split, *chosen))
+    tables = {(mode, share): table(figures, mode, share) for share in LABELS for mode in RATES}
+    text = "\n\n".join(tables.values())
+    print(text)
+    draw(figures, given.runs / "first_three.png")
+    if given.write:
+        put(HERE / "LOG.md", text)
+        put(HERE.parent / "README.md", tables["full", next(iter(LABELS))])
+        draw(figures, HERE.parent / "docs" / "pictures" / "first_three.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The first three experiments: what is run, what is skipped, and how figures are summed up."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.scripts import load
+
+first_three = load("first_three")
+report = load("first_three_report")
+
+
+def plan_of(runs: Path, **changes: object) -> "first_three.Plan":  # type: ignore[name-defined]
+    plan = {
+        "street": runs / "street",
+        "runs": runs,
+        "split": "val",
+        "arms": ("none", "occupancy", "both"),
+        "seeds": (0, 1),
+        "shares": ("1%", "100%"),
+        "modes": ("full", "frozen"),
+    }
+    return first_three.Plan(**{**plan, **changes})
+
+
+def write_results(plan: object, figure_of: dict[str, float]) -> None:
+    """Made-up results: arm, seed and draw add up to the figure."""
+    for tuning in plan.all_tunings():  # type: ignore[attr-defined]
+        value = figure_of[tuning.arm] + 0.01 * tuning.seed + 0.02 * tuning.draw**2
+        file = plan.results(tuning)  # type: ignore[attr-defined]
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, value)}))
+
+
+def test_plan__every_arm_sees_the_same_draws(tmp_path: Path) -> None:
+    tunings = plan_of(tmp_path).all_tunings()
+    assert len({tuning.name for tuning in tunings}) == len(tunings) == 2 * 3 * 2 * (5 + 1)
+    draws = {
+        arm: [(t.seed, t.mode, t.share, t.draw) for t in tunings if t.arm == arm]
+        for arm in ("none", "occupancy", "both")
+    }
+    assert draws["none"] == draws["occupancy"] == draws["both"]
+
+
+def test_half_width__is_students_t() -> None:
+    assert report.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
+    assert math.isnan(report.half_width([1.0, 2.0]))
+
+
+def test_figures__differences_are_paired(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    figures = report.Figures(plan)
+    gains = figures.differences("both", "occupancy", "full", "1%", "mean_iou/map")
+    assert gains == pytest.approx([5.0] * 10)
+    row = next(line for line in report.table(figures, "full", "1%").splitlines() if "both, λ 0.01" in line)
+    assert "+5.0 ± 0.0" in row
+    whole = report.table(figures, "frozen", "100%")
+    assert "20.0 / 21.0" in whole  # two seeds: no interval
+
+
+def test_draw__writes_a_picture(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    report.draw(report.Figures(plan), tmp_path / "pictures" / "picture.png")
+    assert (tmp_path / "pictures" / "picture.png").stat().st_size > 10_000
+
+
+def test_put__replaces_what_is_between_the_marks(tmp_path: Path) -> None:
+    file = tmp_path / "LOG.md"
+    file.write_text("before\n<!-- first_three: begin -->\nold\n<!-- first_three: end -->\nafter\n")
+    report.put(file, "new")
+    assert file.read_text() == "before\n<!-- first_three: begin -->\nnew\n<!-- first_three: end -->\nafter\n"
+    file.write_text("no marks")
+    with pytest.raises(ValueError, match="substring"):
+        report.put(file, "new")
+
+
+def test_claim__is_given_to_one_at_a_time(tmp_path: Path) -> None:
+    with first_three._claim(tmp_path / "job") as first:
+        assert first
+        with first_three._claim(tmp_path / "job") as second:
+            assert not second
+        with first_three._claim(tmp_path / "other") as other:
+            assert other
+    with first_three._claim(tmp_path / "job") as again:
+        assert again
