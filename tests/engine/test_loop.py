@@ -1,7 +1,9 @@
 """The loop: resuming is exact, broken key frames are counted, what is not finite is named."""
 
 import json
+import re
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +151,21 @@ def test_broken_key_frames__are_skipped_up_to_the_limit(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").broken == 4
     with pytest.raises(TrainingError, match="4 broken"):
         _train(tmp_path / "less", replace(job, engine=job.engine.model_copy(update={"max_broken": 3})))
+
+
+class SlowNumbers(Numbers):
+    """Numbers from a slow disk."""
+
+    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        time.sleep(0.03)
+        return super().__getitem__(draw)
+
+
+def test_slow_loading__is_said_once_with_what_to_do(tmp_path: Path) -> None:
+    _train(tmp_path / "slow", _job(SlowNumbers(), log_every=1))
+    log = (tmp_path / "slow" / "log.txt").read_text()
+    assert log.count("WARNING") == 1
+    assert re.search(r"WARNING \d\d% of the time is spent waiting for data. Raise --engine.workers", log)
 
 
 def test_loss_that_is_not_finite__names_figure_and_key_frames(tmp_path: Path) -> None:

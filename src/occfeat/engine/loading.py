@@ -14,6 +14,9 @@ from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frame
 from occfeat.data.sample import Sample
 from occfeat.errors import TrainingError
 
+SLOW_LOADING = 0.2
+"""Share of the time spent waiting for data above which a run says so."""
+
 
 def build_loader(
     key_frames: Dataset[Sample | BrokenKeyFrame],
@@ -63,6 +66,18 @@ def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> Non
     if count > allowed:
         hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
         raise TrainingError(f"{count} broken key frame(s), {allowed} allowed.", first=messages[:3], hint=hint)
+
+
+def slow_loading(share: float, workers: int) -> str:
+    """What to do about training that waits for data."""
+    cores = _cores()
+    text = f"{share:.0%} of the time is spent waiting for data. "
+    if workers < cores:
+        return text + f"Raise --engine.workers: it is {workers}, and this process may use {cores} cores."
+    return text + (
+        "All cores load already: put the data on a faster disk, cache what the teacher sees "
+        "(`occfeat cache`), or store images nearer to the student's size."
+    )
 
 
 def _cores() -> int:

@@ -25,7 +25,7 @@ from occfeat.data.sample import Batch, Sample
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import build_loader, require_few_broken
+from occfeat.engine.loading import SLOW_LOADING, build_loader, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
 from occfeat.engine.optim import build_optimizer, learning_rate_at
 from occfeat.engine.order import TrainingOrder, steps_for
@@ -84,6 +84,7 @@ class Trainer(Generic[Target]):
         self.broken = saved.broken if saved else 0
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
+        self._rows, self._warned = 0, False
         file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
         self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step)
         if saved:
@@ -191,7 +192,15 @@ class Trainer(Generic[Target]):
         shown = {name: value for name, value in figures.items() if not name.startswith("time/")}
         self._line = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
         self._line += f"  loading {figures['time/loading']:.0%} of the time"
+        self._warn_of_slow_loading(figures["time/loading"])
         return self._line
+
+    def _warn_of_slow_loading(self, share: float) -> None:
+        """Say once what to do about it; the first rows also hold the start of the loading processes."""
+        if share > SLOW_LOADING and self._rows > 1 and not self._warned:
+            logger.warning(slow_loading(share, self.job.engine.workers))
+            self._warned = True
+        self._rows += 1
 
     def _batches(self) -> Iterator[Loaded]:
         order = TrainingOrder(
