@@ -177,7 +177,9 @@ class EngineConfig(Strict):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
     devices: Positive = 1
-    """Processes on this machine, one per device."""
+    """Processes on each machine, one per device."""
+    nodes: Positive = 1
+    """Machines; torchrun or SLURM starts the same command on all of them."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on GPUs that have it, else float32."""
     workers: Annotated[int, Field(ge=0)] = 4
