@@ -17,7 +17,7 @@ from occfeat.data.base_map import BaseMap
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.labels import CLASSES, draw_labels
-from occfeat.data.map_expansion import Expansion
+from occfeat.data.map_masks import Expansion
 from occfeat.data.maps import LAYERS, cells_from_global, find_ground, require_maps
 from occfeat.data.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError

@@ -1,7 +1,7 @@
 """Labels: which BEV cells hold an object or a map layer, by the rules the field's published numbers use.
 
 The rule for objects is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
-`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `map_expansion`. Axes: `n`
+`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `map_masks`. Axes: `n`
 boxes, `K` classes, `X Y` BEV cells.
 """
 

@@ -1,40 +1,26 @@
-"""nuScenes' map expansion, version 1.3: its layers as shapes, and the BEV cells that they cover.
+"""nuScenes' map expansion, version 1.3: reads the layers that are segmented, as shapes.
 
-The rule is that of nuscenes-devkit 1.2, from which the field's published map labels are made: a shape is
-cut at the border of the grid, corners of areas are rounded to whole cells and filled by `cv2.fillPoly`,
-border included, then holes are filled with nothing; lines are drawn from the cells of their nodes,
-of thickness `LINE_THICKNESS`.
-
-Axes: `n` points, `X Y` BEV cells. Points are in the frame of the map, which is the global frame seen from
-above, in metres, or in cells of the grid.
+Axes: `n` nodes. Places are in the global frame seen from above, in metres.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import orjson
 import shapely
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
+from occfeat.data.map_masks import AREAS, Expansion
 from occfeat.data.source import FARTHEST_M
 from occfeat.errors import DatasetError
 
 VERSION = "1.3"
 """The only version that is read; earlier ones have other layers."""
-
-LINE_THICKNESS = 2
-"""Thickness of lines for `cv2.polylines`, which fills two or three cells across: the devkit's, whatever the
-size of a cell."""
-
-AREAS = ("drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area")
-"""Layers of areas, which may have holes."""
 
 LINES = ("road_divider", "lane_divider")
 """Layers of lines, drawn together as the layer `divider` (as in BEVFusion)."""
@@ -42,71 +28,7 @@ LINES = ("road_divider", "lane_divider")
 MAX_BYTES = 1_000_000_000
 """Files of more bytes are refused; nuScenes' have up to some 60 MB."""
 
-_BORDER = 1e-9
-"""Cells. A line that was cut at the border of the grid ends on it but for rounding errors."""
-
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """The layers of one map."""
-
-    layers: dict[str, shapely.STRtree]
-    """Shapes of each layer, in metres, found quickly by place."""
-
-    def draw(
-        self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
-    ) -> Bool[ndarray, "X Y"]:
-        """Cells that a layer covers.
-
-        Args:
-            layer: One of `AREAS`, or `divider`.
-            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
-            shape: Number of cells along x and y.
-        """
-        # x runs along the columns, as the devkit draws: cv2 gives other cells to the mirrored picture
-        canvas = np.zeros(shape[::-1], dtype=np.uint8)
-        corners = np.array([(0, 0), (shape[0], 0), shape, (0, shape[1])], dtype=np.float64)
-        window = shapely.polygons(_move(np.linalg.inv(cells_from_global), corners))
-        tree = self.layers[layer]
-        near = np.sort(
-            tree.query(window)
-        )  # in the order of the file: a hole empties what was filled before it
-        inside = shapely.intersection(tree.geometries[near], window)
-        moved = shapely.transform(inside, lambda points: _move(cells_from_global, points))
-        for part in moved[~shapely.is_empty(moved)]:
-            if layer in AREAS:
-                _fill(canvas, part)
-            else:
-                _draw_lines(canvas, part)
-        return np.ascontiguousarray(canvas.T).astype(bool)
-
-
-def _move(b_from_a: Float64[ndarray, "3 3"], points_a: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n 2"]:
-    return points_a @ b_from_a[:2, :2].T + b_from_a[:2, 2]
-
-
-def _fill(canvas: ndarray, area: shapely.Geometry) -> None:
-    """Fill an area, which may have several parts; a border that it shares with the grid is no part."""
-    parts = [part for part in shapely.get_parts(area) if isinstance(part, shapely.Polygon)]
-    if parts:
-        cv2.fillPoly(canvas, [_rounded(part.exterior) for part in parts], 1)
-    if holes := [_rounded(hole) for part in parts for hole in part.interiors]:
-        cv2.fillPoly(canvas, holes, 0)
-
-
-def _rounded(ring: shapely.LinearRing) -> Int32[ndarray, "n 2"]:
-    return np.round(shapely.get_coordinates(ring)).astype(np.int32)
-
-
-def _draw_lines(canvas: ndarray, lines: shapely.Geometry) -> None:
-    cells = [
-        np.floor(shapely.get_coordinates(line) + _BORDER).astype(np.int32)
-        for line in shapely.get_parts(lines)
-        if isinstance(line, shapely.LineString)
-    ]
-    cv2.polylines(canvas, cells, isClosed=False, color=1, thickness=LINE_THICKNESS)
 
 
 @lru_cache(maxsize=16)
@@ -118,8 +40,7 @@ def read_expansion(path: Path) -> Expansion:
 
     Raises:
         DatasetError: The file cannot be read, is not JSON, is of another version, or has a record that
-        lacks a
-            field, names another one that does not exist, or lies nowhere on this planet.
+            lacks a field, names another one that does not exist, or lies nowhere on this planet.
     """
     reader = _Reader(path, _parse(path))
     layers = {name: shapely.STRtree(reader.areas(name)) for name in AREAS}

@@ -4,6 +4,7 @@ All six layers come from the map expansion, `maps/expansion/LOCATION.json`. Wher
 `drivable_area` alone comes from the base map. The map is planar: of the pose of the car x, y and yaw count.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 from occfeat.data.base_map import BaseMap, read_base_map
 from occfeat.data.index import Index
 from occfeat.data.keyframe import KeyFrame
-from occfeat.data.map_expansion import AREAS, Expansion, read_expansion
+from occfeat.data.map_expansion import read_expansion
+from occfeat.data.map_masks import AREAS, Expansion
 from occfeat.data.paths import resolve
 from occfeat.data.places import Place
 from occfeat.errors import SettingsError
@@ -53,10 +55,9 @@ def cells_from_global(
     global_from_ego: Float[Tensor, "4 4"], new_ego_from_ego: Float[Tensor, "4 4"], grid: BevGrid
 ) -> Float64[ndarray, "3 3"]:
     """Takes (x, y, 1) on the map, in metres, to cells of the grid; the corner of cell (0, 0) is at 0."""
-    forward = global_from_ego[:2, 0].double().numpy()
-    forward = forward / np.linalg.norm(forward)
+    yaw = math.atan2(float(global_from_ego[1, 0]), float(global_from_ego[0, 0]))
     global_from_flat = np.eye(3)  # the ego frame without roll and pitch
-    global_from_flat[:2, :2] = np.stack((forward, (-forward[1], forward[0])), axis=1)
+    global_from_flat[:2, :2] = [(math.cos(yaw), -math.sin(yaw)), (math.sin(yaw), math.cos(yaw))]
     global_from_flat[:2, 2] = global_from_ego[:2, 3].numpy()
     new_from_flat = np.eye(3)
     new_from_flat[:2, :2] = new_ego_from_ego[:2, :2].numpy()
