@@ -125,6 +125,9 @@ class HeadConfig(Strict):
     """Channels per voxel after unsplatting (this project's choice)."""
     blocks: Positive = 1
     """3-D convolution blocks."""
+    feature_channels: Positive | None = None
+    """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
+    option). None: occupancy and features are read from the same channels, as in the paper."""
 
 
 class PretrainLossConfig(Strict):

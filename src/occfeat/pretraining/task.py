@@ -78,7 +78,7 @@ class PretrainingNetwork(nn.Module):
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
         """L = occupancy * L_occ + features * L_feat."""
         bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
-        voxels = self.head(bev)  # (B, D, X, Y, Z)
+        voxels = self.head(bev)
         loss = bev.new_zeros((), dtype=torch.float32)
         figures: dict[str, Ratio] = {}
         if self.weights.occupancy:
