@@ -41,6 +41,8 @@ class Arm:
     title: str
     loss: dict[str, Any] | None
     """Settings of the loss; None: no pretraining."""
+    branch: bool = False
+    """The features have a branch of their own in the head."""
     oracle: bool = False
     """The teacher is the world's truth."""
 
@@ -48,11 +50,14 @@ class Arm:
 ARMS = {
     "none": Arm("no BEV pretraining", None),
     "occupancy": Arm("occupancy only", {"features": 0}),
-    "features": Arm("distillation only", {"occupancy": 0, "features": 1}),
+    "features": Arm("distillation only, λ 1", {"occupancy": 0, "features": 1}),
     "both": Arm("both, λ 0.01 (the paper's)", {"features": 0.01}),
     "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center_features": True}),
     "centered-1": Arm("both, centred, λ 1", {"features": 1, "center_features": True}),
-    "oracle": Arm("both, oracle teacher", {"features": 0.3, "center_features": True}, oracle=True),
+    "branch-1": Arm("both, centred, λ 1, own branch", {"features": 1, "center_features": True}, branch=True),
+    "oracle": Arm(
+        "both, oracle teacher, own branch", {"features": 1, "center_features": True}, branch=True, oracle=True
+    ),
 }
 
 
@@ -67,13 +72,13 @@ class Labels:
 
 
 LABELS = {
-    "1%": Labels(0.01, draws=5, epochs=80, batch_size=3),
-    "10%": Labels(0.1, draws=1, epochs=20, batch_size=4),
-    "100%": Labels(1.0, draws=1, epochs=3, batch_size=4),
+    "1%": Labels(0.01, draws=5, epochs=60, batch_size=3),
+    "10%": Labels(0.1, draws=1, epochs=16, batch_size=4),
+    "100%": Labels(1.0, draws=1, epochs=2, batch_size=4),
 }
-"""With 300 training key frames: 80, 160 and 225 steps."""
+"""With 300 training key frames: 60, 120 and 150 steps."""
 
-RATES = {"full": 3e-3, "frozen": 1e-2}
+RATES = {"full": 3e-3, "frozen": 1e-1}
 """Learning rate of fine-tuning everything, and of a linear head on the frozen network."""
 
 
@@ -162,9 +167,10 @@ def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
             out=out,
             teacher=TRUTH if chosen.oracle else PACKAGED,
             teacher_cache=cache,
+            head={"feature_channels": 64 if chosen.branch else None},
             loss=chosen.loss,
             augment=TURNED,
-            optim={"epochs": 8},
+            optim={"epochs": 6},
             engine={"seed": seed, "workers": 0},
         )
     return True
@@ -191,7 +197,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
             label_draw="key-frame",
             label_seed=tuning.draw,
             freeze=tuning.mode == "frozen",
-            pictures=1,
+            pictures=int(tuning.draw == 0),
             augment=TURNED,
             optim={
                 "epochs": labels.epochs,
