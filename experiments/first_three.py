@@ -207,11 +207,17 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
             engine={"seed": tuning.seed, "workers": 0},
         )
         shutil.rmtree(out / "checkpoints")
-        metrics = json.loads(plan.results(tuning).read_text())["metrics"]
-        print(
-            f"{tuning.name}: vehicle {metrics['vehicle_iou/visible']:.3f}, map {metrics['mean_iou/map']:.3f}"
-        )
+        _say(plan, tuning)
     return True
+
+
+def _say(plan: Plan, tuning: Tuning) -> None:
+    """A line for whoever waits."""
+    done = [plan.results(one).is_file() for one in plan.all_tunings()]
+    metrics = json.loads(plan.results(tuning).read_text())["metrics"]
+    vehicle, layers = metrics["vehicle_iou/visible"], metrics["mean_iou/map"]
+    count = f"{sum(done)}/{len(done)}"
+    print(f"{count} {tuning.name}: vehicle {vehicle:.3f}, map {layers:.3f}", flush=True)
 
 
 def _can_resume(run: Path) -> bool:
