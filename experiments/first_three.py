@@ -47,6 +47,9 @@ class Arm:
     """The teacher is the world's truth."""
 
 
+CHOSEN = {"features": 0.3, "center_features": True}
+"""What did best on the validation town."""
+
 ARMS = {
     "none": Arm("no BEV pretraining", None),
     "occupancy": Arm("occupancy only", {"features": 0}),
@@ -54,10 +57,8 @@ ARMS = {
     "both": Arm("both, λ 0.01 (the paper's)", {"features": 0.01}),
     "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center_features": True}),
     "centered-1": Arm("both, centred, λ 1", {"features": 1, "center_features": True}),
-    "branch-1": Arm("both, centred, λ 1, own branch", {"features": 1, "center_features": True}, branch=True),
-    "oracle": Arm(
-        "both, oracle teacher, own branch", {"features": 1, "center_features": True}, branch=True, oracle=True
-    ),
+    "branch": Arm("both, centred, λ 0.3, own branch", CHOSEN, branch=True),
+    "oracle": Arm("the same with an oracle teacher", CHOSEN, branch=True, oracle=True),
 }
 
 
