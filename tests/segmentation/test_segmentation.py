@@ -145,6 +145,23 @@ def test_segmenter__frozen_student_keeps_weights_and_statistics() -> None:
         assert torch.equal(tensor, before[name])
 
 
+def test_finetuning_step__objects_and_map_layers_weigh_the_same() -> None:
+    classes = ("vehicle", "walkway", "divider")
+    segmenter = Segmenter(MeanStudent(), SegmentationHead(4, 3))
+    network = FinetuningNetwork(segmenter, positive_weight=2.0, ignore_low_visibility=True)
+    batch, target = batch_of(), torch.rand(2, 3, *GRID.bev.shape) < 0.3
+    step = network(batch, Labels(classes, target, torch.zeros_like(target)))
+    logits = segmenter(batch.images, batch.cameras)
+    everywhere = torch.ones_like(target)
+    vehicle, layers = (
+        segmentation_loss(logits[:, part], target[:, part], everywhere[:, part], 2.0).item()
+        for part in (slice(0, 1), slice(1, 3))
+    )
+    assert step.loss.item() == pytest.approx((vehicle + layers) / 2, rel=1e-5)
+    assert step.figures["loss/objects"].value() == pytest.approx(vehicle, rel=1e-5)
+    assert step.figures["loss/map"].value() == pytest.approx(layers, rel=1e-5)
+
+
 def test_finetuning_step__reports_both_protocols() -> None:
     batch = batch_of()
     assert batch.labels is not None

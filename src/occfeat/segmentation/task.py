@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from occfeat.data.maps import LAYERS
 from occfeat.data.sample import Batch, Cameras, Labels
 from occfeat.learning import Step, mean_of, ratio_of
 from occfeat.segmentation.head import SegmentationHead
@@ -16,6 +17,16 @@ def labels_of(batch: Batch) -> Labels:
     if batch.labels is None:
         raise ValueError("segmentation needs batches with labels")
     return batch.labels
+
+
+def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
+    """Columns of the classes that are objects, and of those that are map layers."""
+    of_map = {"objects": False, "map": True}
+    columns = {
+        task: [column for column, name in enumerate(classes) if (name in LAYERS) == wanted]
+        for task, wanted in of_map.items()
+    }
+    return {task: found for task, found in columns.items() if found}
 
 
 class Segmenter(nn.Module):
@@ -65,11 +76,23 @@ class FinetuningNetwork(nn.Module):
         self.protocol = "visible" if ignore_low_visibility else "all"
 
     def forward(self, batch: Batch, target: Labels) -> Step:
-        """Weighted binary cross-entropy, and the IoU of each class in the batch under its protocols."""
+        """Weighted binary cross-entropy, and the IoU of each class in the batch under its protocols.
+
+        Objects and map layers are two tasks of equal weight, so that vehicles do not become one class of
+        seven (this project's choice).
+        """
         logits = self.segmenter(batch.images, batch.cameras)
         counted = counted_cells(target, self.protocol)
-        loss = segmentation_loss(logits, target.target, counted, self.positive_weight)
+        losses = {
+            task: segmentation_loss(
+                logits[:, columns], target.target[:, columns], counted[:, columns], self.positive_weight
+            )
+            for task, columns in tasks_of(target.classes).items()
+        }
+        loss = torch.stack(list(losses.values())).mean()
         figures = {"loss": mean_of(loss)}
+        if len(losses) > 1:
+            figures |= {f"loss/{task}": mean_of(value) for task, value in losses.items()}
         for protocol in PROTOCOLS:
             counts = iou_counts(logits.detach() > 0, target.target, counted_cells(target, protocol))
             for column, name in enumerate(target.classes):
