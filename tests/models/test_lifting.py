@@ -4,14 +4,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.frames import from_rotation
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import lifting
 from occfeat.models.lifting import build_plan, lift
 from occfeat.models.plans import PlanCache
 from occfeat.models.projection import project_voxels
 from occfeat.models.sampling import lift_dense
-from tests.models.rigs import SMALL_GRID, SQUARE_GRID, looking, random_cameras, rig_of, surround
+from tests.models.rigs import (
+    SMALL_GRID,
+    SQUARE_GRID,
+    blind,
+    looking,
+    quarter_turn,
+    random_cameras,
+    rig_of,
+    surround,
+)
 
 
 def lift_sparse(features: torch.Tensor, cameras: Cameras, grid: VoxelGrid) -> torch.Tensor:
@@ -45,11 +53,8 @@ def test_lift__surround_rig_as_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lift__nothing_seen() -> None:
     cameras = surround()
-    blind = Cameras(
-        cameras.intrinsics, cameras.ego_from_camera, torch.zeros_like(cameras.present), cameras.image_size
-    )
     features = torch.randn(1, 6, 5, 4, 7, requires_grad=True)
-    volume = lift_sparse(features, blind, SQUARE_GRID)
+    volume = lift_sparse(features, blind(cameras), SQUARE_GRID)
     volume.sum().backward()
     assert not volume.any()
     assert features.grad is not None
@@ -89,11 +94,10 @@ def test_lift__upper_part_of_the_image_is_high_up() -> None:
 def test_lift__turning_the_rig_turns_the_volume(seed: int) -> None:
     cameras = random_cameras(seed, batch=1, cameras=4, image_size=(48, 64))
     features = torch.randn(1, 4, 2, 6, 8, generator=torch.Generator().manual_seed(seed))
-    quarter = from_rotation(torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), torch.zeros(3))
-    turned = Cameras(
-        cameras.intrinsics, quarter @ cameras.ego_from_camera, cameras.present, cameras.image_size
+    before, after = (
+        lift_sparse(features, cameras, SQUARE_GRID),
+        lift_sparse(features, quarter_turn(cameras), SQUARE_GRID),
     )
-    before, after = lift_sparse(features, cameras, SQUARE_GRID), lift_sparse(features, turned, SQUARE_GRID)
     differs = (torch.rot90(before, 1, dims=(3, 4)) - after).abs() > 1e-3
     assert differs.float().mean() < 1e-3  # a voxel on the very border of an image may be seen or not
 
