@@ -115,13 +115,13 @@ def _module(name: str) -> ModuleType:
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
     import tyro
 
-    early = _peek(flags)
-    start = early.start if "start" in command.settings.model_fields else None
-    student = early.student if "student" in command.settings.model_fields else None
+    early, has = _peek(flags), command.settings.model_fields
+    start = early.start if "start" in has else None
+    student = early.student if "student" in has else None
     layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start, student=student)
     below = build_partial(command.settings, layer, tyro.MISSING)
-    if "student" in command.settings.model_fields:
-        _require_own_flags(flags, below)
+    if isinstance(below, commands.PretrainConfig | commands.FinetuneConfig):
+        _refuse_flags_of_others(flags, below.student.kind)
     settings: Strict = tyro.cli(
         command.settings,
         default=below,
@@ -153,9 +153,8 @@ def _peek(flags: list[str]) -> argparse.Namespace:
     return parser.parse_known_args(flags)[0]
 
 
-def _require_own_flags(flags: list[str], settings: Strict) -> None:
+def _refuse_flags_of_others(flags: list[str], kind: str) -> None:
     """Refuse flags of another kind of student, naming both kinds."""
-    kind = settings.student.kind  # type: ignore[attr-defined]
     prefix = "--student."
     for flag in flags:
         name = flag.removeprefix(prefix).split("=")[0].removeprefix("no-").replace("-", "_")
