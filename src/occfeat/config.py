@@ -209,6 +209,9 @@ class HeadConfig(Strict):
     """Channels per voxel after unsplatting (this project's choice)."""
     blocks: Positive = 1
     """3-D convolution blocks."""
+    feature_channels: Positive | None = None
+    """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
+    option). None: occupancy and features are read from the same channels, as in the paper."""
 
 
 class PretrainLossConfig(Strict):
@@ -263,7 +266,9 @@ class EngineConfig(Strict):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
     devices: Positive = 1
-    """Processes on this machine, one per device."""
+    """Processes on each machine, one per device."""
+    nodes: Positive = 1
+    """Machines; torchrun or SLURM starts the same command on all of them."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on GPUs that have it, else float32."""
     workers: Annotated[int, Field(ge=0)] = 4

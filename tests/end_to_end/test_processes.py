@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,53 @@ def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path)
     alone = json.loads((out / "results.json").read_text())
     assert alone["metrics"] == pytest.approx(together["metrics"], abs=1e-9)
     assert all(torch.isfinite(tensor).all() for tensor in load_file(run / "weights.safetensors").values())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_two_machines__give_the_losses_of_one_process(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.features", "0", "--optim.epochs", "2"]
+    _run(flags("pretrain", tmp_path / "one", *words))
+    machine = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    machine += ["--master-addr", "127.0.0.1", "--master-port", str(_free_port())]
+    two = flags("pretrain", tmp_path / "two", *words, "--engine.nodes", "2")
+    started = [
+        subprocess.Popen(
+            [*machine, "--node-rank", str(rank), "-m", "occfeat", *two],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    rows = {
+        name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    }
+    assert len(rows["one"]) == len(rows["two"]) == 3
+    for alone, shared in zip(rows["one"], rows["two"], strict=True):
+        # the backbone's batch statistics are those of each process's key frame
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=0.05)
+
+
+def test_another_number_of_processes__is_said(
+    flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert main(flags("pretrain", tmp_path / "run", "--engine.nodes", "2")) == 2
+    errors = capsys.readouterr().err
+    assert "1 device(s) on 2 machine(s)" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow

@@ -26,9 +26,9 @@ class PlainStudent(nn.Module):
         return self.bev
 
 
-def _head(features: int = 5) -> PretrainingHead:
+def _head(features: int = 5, own: int | None = None) -> PretrainingHead:
     torch.manual_seed(0)
-    return PretrainingHead(6, GRID.shape[2], features, HeadConfig(channels=8, blocks=2))
+    return PretrainingHead(6, GRID.shape[2], features, HeadConfig(channels=8, blocks=2, feature_channels=own))
 
 
 def _target(features: int = 5) -> PretrainingTarget:
@@ -40,15 +40,16 @@ def _target(features: int = 5) -> PretrainingTarget:
     )
 
 
-def test_features_at__same_loss_and_gradients_as_projecting_every_voxel() -> None:
-    head, target = _head(), _target()
+@pytest.mark.parametrize("own", [None, 7])
+def test_features_at__same_loss_and_gradients_as_projecting_every_voxel(own: int | None) -> None:
+    head, target = _head(own=own), _target()
     assert head.features is not None
     assert target.features is not None
     bev = torch.randn(2, 6, *GRID.bev.shape, requires_grad=True)
     gathered = head.features_at(head(bev), target.features.cells)
     sparse = feature_loss(gathered, target.features.features)
     sparse_gradients = torch.autograd.grad(sparse, [bev, *head.parameters()], allow_unused=True)
-    everywhere = head.features(head(bev).permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
+    everywhere = head.features(head(bev).own.permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
     dense = feature_loss(everywhere[target.occupied], target.features.features)
     dense_gradients = torch.autograd.grad(dense, [bev, *head.parameters()], allow_unused=True)
     assert torch.allclose(sparse, dense, atol=1e-6)
@@ -59,13 +60,24 @@ def test_features_at__same_loss_and_gradients_as_projecting_every_voxel() -> Non
             assert torch.allclose(one, other, atol=1e-6)
 
 
+def test_head__a_branch_of_its_own_keeps_the_features_out_of_the_occupancy() -> None:
+    head, target = _head(own=7), _target()
+    assert target.features is not None
+    voxels = head(torch.randn(2, 6, *GRID.bev.shape))
+    feature_loss(head.features_at(voxels, target.features.cells), target.features.features).backward()
+    assert head.unsplat.weight.grad is None
+    assert head.branch is not None
+    assert head.branch.weight.grad is not None
+    assert head.occupancy_logits(voxels).shape == (2, *GRID.shape)
+
+
 def test_head__voxel_order_follows_the_unsplatting() -> None:
     head = PretrainingHead(1, GRID.shape[2], 0, HeadConfig(channels=2, blocks=1))
     head.blocks = nn.Sequential()
     nn.init.zeros_(head.unsplat.weight)
     assert head.unsplat.bias is not None
     head.unsplat.bias.data = torch.arange(2 * GRID.shape[2]).float()
-    voxels = head(torch.zeros(1, 1, *GRID.bev.shape))
+    voxels = head(torch.zeros(1, 1, *GRID.bev.shape)).shared
     assert voxels.shape == (1, 2, *GRID.shape)
     assert voxels[0, 1, 3, 4].tolist() == [4, 5, 6, 7]  # channel 1, heights from below
 

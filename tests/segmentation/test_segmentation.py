@@ -104,6 +104,33 @@ def test_bev_iou__equals_sets_of_cells() -> None:
             assert iou.compute()[f"{name}_iou/{protocol}"] == pytest.approx(expected)
 
 
+def test_bev_iou__map_layers_are_reported_once_and_on_average() -> None:
+    """The mean leaves out a layer that neither occurs nor is predicted, and everything that is no layer."""
+    classes = ("walkway", "vehicle", "divider", "stop_line")
+    target = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
+    predicted = target.clone()
+    target[0, :3, 0] = True  # four cells each
+    predicted[0, 0, 0, :2] = True  # two of them
+    predicted[0, 2, 0] = True  # all of them, and four more
+    predicted[0, 2, 1] = True
+    iou = BevIou(classes)
+    iou.update(predicted, Labels(classes, target, torch.zeros_like(target)))
+    figures = iou.compute()
+    names = {"walkway_iou/map", "divider_iou/map", "stop_line_iou/map", "mean_iou/map"}
+    assert set(figures) == names | {"vehicle_iou/all", "vehicle_iou/visible"}
+    assert (figures["walkway_iou/map"], figures["divider_iou/map"]) == (0.5, 0.5)
+    assert figures["stop_line_iou/map"] != figures["stop_line_iou/map"]
+    assert figures["mean_iou/map"] == 0.5
+    assert figures["vehicle_iou/all"] == 0
+
+
+def test_bev_iou__mean_of_nothing_is_not_a_number() -> None:
+    iou = BevIou(("walkway",))
+    nothing = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    iou.update(nothing, Labels(("walkway",), nothing, nothing))
+    assert iou.compute()["mean_iou/map"] != iou.compute()["mean_iou/map"]
+
+
 def test_segmenter__frozen_student_keeps_weights_and_statistics() -> None:
     torch.manual_seed(0)
     batch = batch_of()
@@ -127,3 +154,5 @@ def test_finetuning_step__reports_both_protocols() -> None:
     step = network(batch, batch.labels)
     assert set(step.figures) == {"loss", "vehicle_iou/all", "vehicle_iou/visible"}
     assert torch.isfinite(step.loss)
+    layer = Labels(("walkway",), batch.labels.target, torch.zeros_like(batch.labels.target))
+    assert set(network(batch, layer).figures) == {"loss", "walkway_iou/map"}

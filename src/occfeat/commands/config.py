@@ -27,6 +27,16 @@ from occfeat.config import (
 )
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+ClassName = Literal[
+    "vehicle",
+    "pedestrian",
+    "drivable_area",
+    "ped_crossing",
+    "walkway",
+    "stop_line",
+    "carpark_area",
+    "divider",
+]
 
 
 class UsesData(Strict):
@@ -116,8 +126,8 @@ class FinetuneConfig(UsesData):
     """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
     """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
-    classes: tuple[Literal["vehicle", "pedestrian"], ...] = ("vehicle",)
-    """What to segment, each class on its own."""
+    classes: tuple[ClassName, ...] = ("vehicle",)
+    """What to segment, objects and map layers alike, each class on its own."""
     ignore_low_visibility: bool = True
     """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
     positive_weight: Annotated[float, Field(gt=0)] = 2.13
@@ -136,7 +146,7 @@ class FinetuneConfig(UsesData):
 
 
 class EvaluateConfig(UsesData):
-    """Evaluate a fine-tuned network: IoU pooled over the split, under both protocols."""
+    """Evaluate a fine-tuned network: IoU pooled over the split, under every protocol."""
 
     run: Path
     """Fine-tuning run."""
@@ -175,6 +185,8 @@ class ViewerConfig(UsesData):
     """PNG file to write."""
     token: str | None = None
     """Key frame. None: the first one."""
+    classes: tuple[ClassName, ...] = ("vehicle", "pedestrian")
+    """What to draw in BEV, later ones on top."""
     calibration: bool = False
     """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))

@@ -1,4 +1,4 @@
-"""`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under both protocols."""
+"""`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under every protocol."""
 
 import numpy as np
 from torch import nn
@@ -10,6 +10,7 @@ from occfeat.commands.pictures import draw_predictions
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
+from occfeat.data.maps import require_maps
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.export import build_grid, load_model
@@ -38,6 +39,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
+    require_maps(index, rows, card.classes)
     key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None, classes=card.classes)
     evaluation = evaluate_segmenter(
         model.segmenter,

@@ -15,6 +15,7 @@ from occfeat.commands.pictures import draw_predictions
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
+from occfeat.data.maps import require_maps
 from occfeat.data.subsets import label_subset, write_tokens
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
@@ -66,6 +67,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         if checked is not None:
             allowed = config.engine.max_broken
             quick_check(index, checked, view=config.view, needs_lidar=False, allowed=allowed)
+            require_maps(index, checked, config.classes)
     network = _build(config, own)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run:

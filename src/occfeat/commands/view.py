@@ -9,8 +9,6 @@ from occfeat.engine.export import build_grid
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.report.figures import draw_calibration
 
-CLASSES = ("vehicle", "pedestrian")
-
 
 def view(config: ViewerConfig) -> Outcome:
     """Draw a key frame's images and BEV labels; with `calibration`, LiDAR and boxes on the images too.
@@ -27,7 +25,9 @@ def view(config: ViewerConfig) -> Outcome:
     grid = build_grid(config.grid)
     key_frame = index.key_frame(row)
     has_lidar = config.calibration and index.has_lidar_file(row)
-    key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=has_lidar, classes=CLASSES)
+    key_frames = KeyFrames(
+        index, config.view, grid=grid, augment=None, points=has_lidar, classes=config.classes
+    )
     sample = key_frames[Draw(row, 0)]
     if not isinstance(sample, Sample) or sample.labels is None:
         raise KeyFrameError(sample.message if not isinstance(sample, Sample) else "no labels")

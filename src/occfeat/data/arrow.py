@@ -6,7 +6,7 @@ making an object per row. Poses are (x, y, z, qw, qx, qy, qz) in global coordina
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import orjson
@@ -14,10 +14,11 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from occfeat.data.places import Place
 from occfeat.data.rig import CAMERA, LIDAR, Rig
-from occfeat.data.source import Fault, Faults
+from occfeat.data.source import NEEDED_TABLES, Fault, Faults
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of this layout; an index of another version is built again."""
 
 
@@ -29,6 +30,7 @@ class Joined:
     timestamp_us: Int64[ndarray, " n"]
     scene: Int64[ndarray, " n"]
     scenes: tuple[str, ...]
+    places: tuple[Place, ...]
     rig: Rig
     shots: pa.Table
     boxes: pa.Table
@@ -63,8 +65,12 @@ def assemble(joined: Joined) -> pa.Table:
 
 
 def fingerprint(hashes: dict[str, str]) -> str:
-    """One name for the content of a set of tables."""
-    return hashlib.blake2b(repr(sorted(hashes.items())).encode(), digest_size=16).hexdigest()
+    """One name for the content of the tables that every index needs.
+
+    The optional ones do not count: a teacher cache stays valid when they are added.
+    """
+    needed = sorted((name, hashes[name]) for name in NEEDED_TABLES)
+    return hashlib.blake2b(repr(needed).encode(), digest_size=16).hexdigest()
 
 
 def _metadata(joined: Joined) -> dict[str, object]:
@@ -73,6 +79,7 @@ def _metadata(joined: Joined) -> dict[str, object]:
         "channels": joined.rig.channels,
         "categories": joined.categories,
         "scenes": joined.scenes,
+        "places": [asdict(place) for place in joined.places],
         "hashes": joined.hashes,
         "fingerprint": fingerprint(joined.hashes),
         "loose_faults": [

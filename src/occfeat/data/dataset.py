@@ -17,8 +17,9 @@ from occfeat.data.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
 from occfeat.data.lidar import points_ego
+from occfeat.data.maps import find_ground
 from occfeat.data.paths import resolve
-from occfeat.data.sample import Batch, Cameras, Sample, collate
+from occfeat.data.sample import Batch, Cameras, Labels, Sample, collate
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.frames import transform_points
@@ -58,7 +59,7 @@ class Loaded:
 
 
 class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
-    """Reads, augments and labels key frames. Nothing is kept between samples."""
+    """Reads, augments and labels key frames. Nothing is kept between samples but maps, once per process."""
 
     def __init__(
         self,
@@ -129,12 +130,12 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             teacher_cameras=teacher_cameras,
             teacher_maps=None if cache is None else cache.read(row),
             points_ego=self._points(key_frame, change) if self.points else None,
-            labels=(
-                draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes)
-                if self.classes
-                else None
-            ),
+            labels=self._labels(key_frame, change) if self.classes else None,
         )
+
+    def _labels(self, key_frame: KeyFrame, change: Change) -> Labels:
+        ground = find_ground(self.index, key_frame, self.classes)
+        return draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes, ground)
 
     def _image(self, record: CameraRecord) -> UInt8[Tensor, "3 height width"]:
         return read_image(resolve(self.index.root, record.path), record.size)

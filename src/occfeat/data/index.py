@@ -20,6 +20,7 @@ from occfeat.config import DataConfig
 from occfeat.data.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
 from occfeat.data.index_file import find_version, map_index, open_or_build
 from occfeat.data.paths import resolve
+from occfeat.data.places import Place
 from occfeat.data.splits import ALL, read_splits
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 
@@ -119,6 +120,11 @@ class Index:
         """Names of the scenes of some key frames."""
         names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
         return names
+
+    def places(self, rows: Int64[ndarray, " n"]) -> tuple[Place, ...]:
+        """Where some key frames were recorded, each place once."""
+        numbers = np.unique(self._scene_numbers()[rows])
+        return tuple(dict.fromkeys(self.metadata.places[number] for number in numbers))
 
     def first_of_scene(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
         """First key frame of the scene of each."""

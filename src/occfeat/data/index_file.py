@@ -22,7 +22,8 @@ import orjson
 import pyarrow as pa
 
 from occfeat.data.arrow import SCHEMA_VERSION
-from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES, new_hash, require_tables
+from occfeat.data.places import Place
+from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES, hash_table, indexed_tables, require_tables
 from occfeat.errors import DatasetError, SettingsError
 
 _log = logging.getLogger(__name__)
@@ -37,10 +38,12 @@ class Metadata:
     channels: tuple[str, ...]
     categories: tuple[str, ...]
     scenes: tuple[str, ...]
+    places: tuple[Place, ...]
+    """Where each scene was recorded."""
     hashes: dict[str, str]
-    """Hash of the content of each table."""
+    """Hash of the content of each table that was read."""
     fingerprint: str
-    """Hash of all of them."""
+    """Hash of all that every index needs."""
     loose_faults: tuple[tuple[str, int, tuple[str, ...]], ...]
     """Faults that belong to no key frame: kind, number, first messages."""
 
@@ -114,6 +117,7 @@ def _metadata(table: pa.Table) -> Metadata:
         channels=tuple(values["channels"]),
         categories=tuple(values["categories"]),
         scenes=tuple(values["scenes"]),
+        places=tuple(Place(**place) for place in values["places"]),
         hashes=values["hashes"],
         fingerprint=values["fingerprint"],
         loose_faults=tuple(
@@ -133,24 +137,16 @@ def _is_current(path: Path, folder: Path) -> bool:
     if _read_stamps(path) == stamps:
         return True
     _log.info("The tables in %s have other times than when they were indexed; comparing contents.", folder)
-    if {name: _hash(folder / f"{name}.json") for name in NEEDED_TABLES} == hashes:
+    if {name: hash_table(folder / f"{name}.json") for name in indexed_tables(folder)} == hashes:
         _write_stamps(path, stamps)
         return True
     _log.warning("The tables in %s have changed since %s was built. It is built again.", folder, path)
     return False
 
 
-def _hash(path: Path) -> str:
-    digest = new_hash()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def _stamps(folder: Path) -> dict[str, list[int]]:
     """Size and time of change of each table."""
-    stats = {name: (folder / f"{name}.json").stat() for name in NEEDED_TABLES}
+    stats = {name: (folder / f"{name}.json").stat() for name in indexed_tables(folder)}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from occfeat.data.places import Place
 from occfeat.geometry.frames import from_rotation, rotation_from_quaternion, transform_points
 
 
@@ -91,6 +92,8 @@ class KeyFrame:
     """Time of the key frame in microseconds."""
     global_from_ego: Float[Tensor, "4 4"]
     """Pose of the car at the LiDAR's time (without a LiDAR record: at the nearest camera's time)."""
+    place: Place
+    """Where the scene was recorded: which map, and the file of its base map."""
     cameras: tuple[CameraRecord, ...]
     """What the tables list, in the set's default camera order."""
     sweeps: tuple[SweepRecord, ...]

@@ -1,7 +1,8 @@
-"""Labels: which BEV cells hold an object, by the rule the field's published numbers use.
+"""Labels: which BEV cells hold an object or a map layer, by the rules the field's published numbers use.
 
-The rule is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
-`cv2.fillPoly` fills the polygon, its border included. Axes: `n` boxes, `K` classes, `X Y` BEV cells.
+The rule for objects is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
+`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `map_masks`. Axes: `n`
+boxes, `K` classes, `X Y` BEV cells.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,17 @@ from numpy import ndarray
 from torch import Tensor
 
 from occfeat.data.keyframe import Boxes
+from occfeat.data.maps import LAYERS, Ground
 from occfeat.data.sample import Labels
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import BevGrid
 
-CLASSES = {"vehicle": "vehicle.", "pedestrian": "human.pedestrian"}
-"""What the category names of each class begin with."""
+OBJECTS = {"vehicle": "vehicle.", "pedestrian": "human.pedestrian"}
+"""What the category names of each class of objects begin with."""
+
+CLASSES = (*OBJECTS, *LAYERS)
+"""Everything that can be segmented."""
 
 _FAR_CELLS = 8192
 """cv2 counts in fixed point and overflows on polygons that reach much farther out than this; larger grids
@@ -46,7 +51,11 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
 
 
 def draw_labels(
-    boxes: Boxes, new_ego_from_ego: Float[Tensor, "4 4"], grid: BevGrid, classes: Sequence[str]
+    boxes: Boxes,
+    new_ego_from_ego: Float[Tensor, "4 4"],
+    grid: BevGrid,
+    classes: Sequence[str],
+    ground: Ground | None = None,
 ) -> Labels:
     """Masks of the classes.
 
@@ -55,21 +64,27 @@ def draw_labels(
         new_ego_from_ego: The BEV augmentation; identity for none.
         grid: Cells in the augmented ego frame.
         classes: Names among `CLASSES`.
+        ground: The map under the car, for map layers.
 
     Raises:
         SettingsError: There is no such class.
     """
+    if unknown := [name for name in classes if name not in CLASSES]:
+        raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(CLASSES)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
     footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
     hidden = boxes.visibility == 1
     masks = []
     for name in classes:
-        of_class = torch.tensor(
-            [category.startswith(_prefix(name)) for category in boxes.category], dtype=torch.bool
-        )
-        masks.append(
-            (rasterize(footprints_ego[of_class], grid), rasterize(footprints_ego[of_class & hidden], grid))
-        )
+        if name in OBJECTS:
+            of_class = _of_class(boxes, name)
+            target = rasterize(footprints_ego[of_class], grid)
+            masks.append((target, rasterize(footprints_ego[of_class & hidden], grid)))
+        elif ground is not None:
+            target = ground.draw(name, new_ego_from_ego, grid)
+            masks.append((target, torch.zeros_like(target)))
+        else:
+            raise ValueError(f"{name} needs the map under the car")
     return Labels(
         classes=tuple(classes),
         target=torch.stack([target for target, _ in masks]),
@@ -77,10 +92,9 @@ def draw_labels(
     )
 
 
-def _prefix(name: str) -> str:
-    if name not in CLASSES:
-        raise SettingsError(f"There is no class {name!r}.", hint=f"Classes: {', '.join(CLASSES)}.")
-    return CLASSES[name]
+def _of_class(boxes: Boxes, name: str) -> Bool[Tensor, " n"]:
+    """Which boxes belong to a class of objects."""
+    return torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:

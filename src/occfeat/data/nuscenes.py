@@ -17,6 +17,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.arrow import Joined, assemble
+from occfeat.data.places import Place, read_places
 from occfeat.data.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.source import Fault, Faults, Tables, dangling, is_pose, require_tables
 from occfeat.data.tables import Record, integers, texts, vectors
@@ -49,7 +50,9 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
     require_tables(folder)
     tables, faults = Tables(folder, on_bytes), Faults()
     rig = read_rig(tables)
-    samples = _read_samples(tables, faults)
+    scenes = tables.records("scene")
+    samples = _read_samples(tables, scenes, faults)
+    places = (*read_places(tables, scenes, faults), Place())
     shots = _read_shots(tables, rig, samples, faults)
     shots = _with_poses(shots, tables, rig, faults)
     boxes, categories = _read_boxes(tables, samples, faults)
@@ -59,6 +62,7 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
             timestamp_us=samples.timestamp_us,
             scene=samples.scene,
             scenes=samples.scenes,
+            places=places,
             rig=rig,
             shots=shots,
             boxes=boxes,
@@ -69,8 +73,8 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
     )
 
 
-def _read_samples(tables: Tables, faults: Faults) -> _Samples:
-    scene_records, path = tables.records("scene"), tables.path("scene")
+def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -> _Samples:
+    path = tables.path("scene")
     scenes = texts(scene_records, "name", path)
     number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
     records, path = tables.records("sample"), tables.path("sample")

@@ -19,11 +19,13 @@ def read_key_frame(
     """A key frame of the index; `Index.key_frame` says what the arguments mean."""
     global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
     ego_from_global = invert(global_from_ego)
+    scene = table["scene"][row].as_py()
     return KeyFrame(
         token=table["token"][row].as_py(),
-        scene=metadata.scenes[table["scene"][row].as_py()],
+        scene=metadata.scenes[scene],
         timestamp_us=table["timestamp_us"][row].as_py(),
         global_from_ego=global_from_ego,
+        place=metadata.places[scene],
         cameras=_cameras(table["cameras"].chunk(0), metadata, row, ego_from_global),
         sweeps=_sweeps(table["sweeps"].chunk(0), row, first_of_scene, sweeps, ego_from_global)
         if table["has_lidar"][row].as_py()

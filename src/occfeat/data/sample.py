@@ -64,11 +64,12 @@ class Labels(_Tensors):
     """What each BEV cell holds, one binary mask per class."""
 
     classes: tuple[str, ...]
-    """Name of each class, such as `vehicle`."""
+    """Name of each class, such as `vehicle` or `walkway`."""
     target: Bool[Tensor, "*B K X Y"]
-    """Cells covered by an annotated object of the class, whatever its visibility."""
+    """Cells covered by an annotated object of the class, whatever its visibility, or by the map layer."""
     low_visibility: Bool[Tensor, "*B K X Y"]
-    """Cells covered by an object of nuScenes visibility 1 (0-40 %): ignored by `/visible` protocols."""
+    """Cells covered by an object of nuScenes visibility 1 (0-40 %): ignored by `/visible` protocols.
+    Map layers have none."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,10 @@ NEEDED_TABLES = (
 )
 """Tables the index is made of."""
 
-OTHER_TABLES = ("attribute", "log", "map", "visibility")
+PLACE_TABLES = ("log", "map")
+"""Tables that say where scenes were recorded, read if they are there."""
+
+OTHER_TABLES = ("attribute", *PLACE_TABLES, "visibility")
 """Tables that belong to a complete nuScenes set, too."""
 
 
@@ -99,6 +102,24 @@ class Tables:
 def new_hash() -> "hashlib.blake2b":
     """The hash that tells tables apart by their content."""
     return hashlib.blake2b(digest_size=16)
+
+
+def hash_table(path: Path) -> str:
+    """Hash of the content of a table.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = new_hash()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def indexed_tables(folder: Path) -> tuple[str, ...]:
+    """Tables of a folder that its index is made of, the optional ones among them that are there."""
+    return (*NEEDED_TABLES, *(name for name in PLACE_TABLES if (folder / f"{name}.json").is_file()))
 
 
 def require_tables(folder: Path) -> None:

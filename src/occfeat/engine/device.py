@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from occfeat.config import EngineConfig
 from occfeat.errors import SettingsError
@@ -35,13 +36,21 @@ def build_fabric(engine: EngineConfig) -> Fabric:
 
     Fabric's own precision stays float32 on purpose: its mixed precision would round the calibration, which
     travels with the images, to bfloat16. `autocast` below rounds inside the networks only.
+
+    Raises:
+        SettingsError: The device is not there, or torchrun or SLURM started another number of processes.
     """
     accelerator = choose_device(engine.device).type
     if engine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator=accelerator, devices=engine.devices, precision="32-true")
-    fabric.launch()
+    devices, nodes = engine.devices, engine.nodes
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision="32-true")
+        fabric.launch()
+    except (ValueError, MisconfigurationException) as error:
+        hint = "Start `engine.devices` processes on each of `engine.nodes` machines."
+        raise SettingsError(f"{devices} device(s) on {nodes} machine(s): {error}", hint=hint) from error
     if not fabric.is_global_zero:
         logging.getLogger("occfeat").setLevel(logging.WARNING)  # say things once
     return fabric

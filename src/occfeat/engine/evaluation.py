@@ -1,4 +1,4 @@
-"""Evaluate a segmenter over a split: IoU pooled over all of it, under both protocols."""
+"""Evaluate a segmenter over a split: IoU pooled over all of it, under every protocol."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ class Evaluation:
     threshold: float
     """Probability from which a cell counts as predicted, the same for every class."""
     metrics: dict[str, float]
-    """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible`."""
+    """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`."""
 
     def write(self, file: Path) -> None:
         """Write the figures as JSON; a figure that is not a number becomes null."""

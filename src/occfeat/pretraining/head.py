@@ -1,13 +1,25 @@
 """The pretraining head: BEV features back to voxels, then occupancy and teacher features (paper section 3).
 
-Axes: `B` key frames, `C` BEV channels, `D` channels per voxel, `X Y Z` voxels, `K` chosen voxels, `F` teacher
-channels.
+Axes: `B` key frames, `C` BEV channels, `D` channels per voxel, `E` those that features are read from, `X Y Z`
+voxels, `K` chosen voxels, `F` teacher channels.
 """
 
+from typing import NamedTuple
+
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from occfeat.config import HeadConfig
+
+
+class Voxels(NamedTuple):
+    """What the head knows of every voxel."""
+
+    shared: Float[Tensor, "B D X Y Z"]
+    """Occupancy is read from these."""
+    own: Float[Tensor, "B E X Y Z"]
+    """Teacher features are read from these: the shared ones, unless features have a branch of their own."""
 
 
 class PretrainingHead(nn.Module):
@@ -17,7 +29,7 @@ class PretrainingHead(nn.Module):
         bev_channels: Channels of the student's BEV features.
         heights: Number of voxels along z.
         feature_channels: Width of the teacher; 0 builds no feature output.
-        config: Channels per voxel and number of blocks.
+        config: Channels per voxel, number of blocks, branch for the features.
     """
 
     def __init__(self, bev_channels: int, heights: int, feature_channels: int, config: HeadConfig) -> None:
@@ -26,23 +38,28 @@ class PretrainingHead(nn.Module):
         self.unsplat = nn.Conv2d(bev_channels, config.channels * heights, kernel_size=1)
         self.blocks = nn.Sequential(*(_block(config.channels) for _ in range(config.blocks)))
         self.occupancy = nn.Conv3d(config.channels, 1, kernel_size=1)
-        self.features = nn.Linear(config.channels, feature_channels) if feature_channels else None
+        own = config.feature_channels if feature_channels else None
+        self.branch = None if own is None else nn.Conv2d(bev_channels, own * heights, kernel_size=1)
+        self.features = nn.Linear(own or config.channels, feature_channels) if feature_channels else None
 
-    def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B D X Y Z"]:
+    def forward(self, bev: Float[Tensor, "B C X Y"]) -> Voxels:
         """Features of all voxels, from which both outputs are read."""
-        columns = self.unsplat(bev)
-        volume = columns.unflatten(1, (-1, self.heights))  # (B, D, Z, X, Y): no copy
-        return self.blocks(volume).permute(0, 1, 3, 4, 2)
+        shared = self.blocks(self._unsplat(self.unsplat(bev))).permute(0, 1, 3, 4, 2)
+        if self.branch is None:
+            return Voxels(shared, shared)
+        return Voxels(shared, F.gelu(self._unsplat(self.branch(bev))).permute(0, 1, 3, 4, 2))
 
-    def occupancy_logits(self, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:
+    def _unsplat(self, columns: Float[Tensor, "B DZ X Y"]) -> Float[Tensor, "B D Z X Y"]:
+        batch, _, x, y = columns.shape
+        return columns.view(batch, -1, self.heights, x, y)  # no copy
+
+    def occupancy_logits(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"]:
         """Logit of each voxel being occupied."""
         # A matrix product over channels leaves the memory order of the volume as it is.
-        logits = self.occupancy(voxels.permute(0, 1, 4, 2, 3))
+        logits = self.occupancy(voxels.shared.permute(0, 1, 4, 2, 3))
         return logits[:, 0].permute(0, 2, 3, 1)
 
-    def features_at(
-        self, voxels: Float[Tensor, "B D X Y Z"], cells: Int64[Tensor, "K 4"]
-    ) -> Float[Tensor, "K F"]:
+    def features_at(self, voxels: Voxels, cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
         """Predicted teacher features of the chosen voxels, each (key frame, x, y, z).
 
         The output is linear per voxel, so the few chosen voxels are gathered first and only they are
@@ -51,7 +68,7 @@ class PretrainingHead(nn.Module):
         if self.features is None:
             raise ValueError("this head was built without a feature output")
         key_frame, x, y, z = cells.unbind(1)
-        return self.features(voxels[key_frame, :, x, y, z])
+        return self.features(voxels.own[key_frame, :, x, y, z])
 
 
 def _block(channels: int) -> nn.Sequential:

@@ -100,7 +100,7 @@ class PretrainingNetwork(nn.Module):
             figures |= {"loss/depth": mean_of(depth)}
         else:
             bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
-        voxels = self.head(bev)  # (B, D, X, Y, Z)
+        voxels = self.head(bev)
         if self.weights.occupancy:
             logits = self.head.occupancy_logits(voxels)
             occupancy = occupancy_loss(logits, target.occupied)

@@ -1,6 +1,18 @@
-"""Colours of all pictures, chosen so that colour-blind readers can tell them apart (Okabe and Ito's set)."""
+"""Colours of all pictures, chosen so that colour-blind readers can tell them apart.
 
-CLASS_COLORS = {"vehicle": "#E69F00", "pedestrian": "#56B4E9"}
+Objects have colours of Okabe and Ito's set, map layers such as are far from them and from each other.
+"""
+
+CLASS_COLORS = {
+    "vehicle": "#E69F00",
+    "pedestrian": "#56B4E9",
+    "drivable_area": "#A8A8A8",
+    "ped_crossing": "#4B0082",
+    "walkway": "#F0E442",
+    "stop_line": "#5C3A1E",
+    "carpark_area": "#3969AC",
+    "divider": "#000000",
+}
 """Colour of each class that is segmented."""
 
 OTHER_COLOR = "#009E73"

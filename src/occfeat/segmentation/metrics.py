@@ -1,7 +1,9 @@
 """IoU in BEV, pooled over a whole split and named after its protocol.
 
-`CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of nuScenes
-visibility 1 (0-40 %), in prediction and truth alike (Simple-BEV's and PointBeV's rule). The threshold is 0.5.
+`CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of
+nuScenes visibility 1 (0-40 %), in prediction and truth alike (Simple-BEV's and PointBeV's rule). Map layers
+have no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. The
+threshold is 0.5.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
@@ -11,17 +13,21 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 from torchmetrics import Metric
 
+from occfeat.data.maps import LAYERS, layers_of
 from occfeat.data.sample import Labels
 
-PROTOCOLS = ("all", "visible")
+PROTOCOLS = ("all", "visible", "map")
 """Names of the protocols, in the order of the rows of the counts."""
+
+
+def protocols_of(name: str) -> tuple[str, ...]:
+    """The protocols under which the IoU of a class is reported."""
+    return ("map",) if name in LAYERS else ("all", "visible")
 
 
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     """Cells that a protocol counts."""
-    if protocol == "all":
-        return torch.ones_like(labels.target)
-    return ~labels.low_visibility
+    return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
 
 def iou_counts(
@@ -36,7 +42,7 @@ def iou_counts(
 
 
 class BevIou(Metric):
-    """Intersection over union of each class under both protocols, pooled over everything it was given.
+    """Intersection over union of each class under its protocols, pooled over everything it was given.
 
     Counts are whole numbers and add up over processes, so the result does not depend on batches or ranks.
     """
@@ -56,10 +62,17 @@ class BevIou(Metric):
             self.counts[row] += iou_counts(predicted, labels.target, counted_cells(labels, protocol))
 
     def compute(self) -> dict[str, float]:
-        """IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted."""
+        """IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.
+
+        Such classes do not count in the mean over map layers either.
+        """
         iou = self.counts[:, 0].double() / self.counts[:, 1].double()
-        return {
-            f"{name}_iou/{protocol}": float(iou[row, column])
+        figures = {
+            f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])
             for column, name in enumerate(self.classes)
-            for row, protocol in enumerate(PROTOCOLS)
+            for protocol in protocols_of(name)
         }
+        if layers := layers_of(self.classes):
+            of_layers = torch.tensor([figures[f"{name}_iou/map"] for name in layers])
+            figures["mean_iou/map"] = float(of_layers.nanmean())
+        return figures

@@ -8,7 +8,7 @@ from occfeat.data.sample import Batch, Cameras, Labels
 from occfeat.learning import Step, mean_of, ratio_of
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts
+from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts, protocols_of
 
 
 def labels_of(batch: Batch) -> Labels:
@@ -65,7 +65,7 @@ class FinetuningNetwork(nn.Module):
         self.protocol = "visible" if ignore_low_visibility else "all"
 
     def forward(self, batch: Batch, target: Labels) -> Step:
-        """Weighted binary cross-entropy, and the IoU of the batch under both protocols."""
+        """Weighted binary cross-entropy, and the IoU of each class in the batch under its protocols."""
         logits = self.segmenter(batch.images, batch.cameras)
         counted = counted_cells(target, self.protocol)
         loss = segmentation_loss(logits, target.target, counted, self.positive_weight)
@@ -73,5 +73,6 @@ class FinetuningNetwork(nn.Module):
         for protocol in PROTOCOLS:
             counts = iou_counts(logits.detach() > 0, target.target, counted_cells(target, protocol))
             for column, name in enumerate(target.classes):
-                figures[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
+                if protocol in protocols_of(name):
+                    figures[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
         return Step(loss, figures)

@@ -1,0 +1,85 @@
+"""nuScenes' base maps: one picture per map, ten pixels to the metre, white where one may drive.
+
+Axes: `X Y` BEV cells.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, UInt8
+from numpy import ndarray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from occfeat.errors import DatasetError
+
+PX_PER_M = 10
+"""Resolution of every base map."""
+
+MAX_PX = 2**31
+"""Base maps of more pixels are refused; nuScenes' largest has 1.2 billion."""
+
+_STRIP_PX = 512
+_WHITE = 128
+
+
+@dataclass(frozen=True)
+class BaseMap:
+    """A base map at one bit per pixel, its origin in the lower left corner."""
+
+    bits: UInt8[ndarray, "height bytes"]
+    """Eight pixels a byte, the leftmost in the highest bit; the first row is the upper one."""
+    width_px: int
+
+    def draw(
+        self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
+    ) -> Bool[ndarray, "X Y"]:
+        """Cells whose centre is white (this project's choice); outside of the picture there are none.
+
+        Args:
+            layer: `drivable_area`, the only one.
+            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
+            shape: Number of cells along x and y.
+        """
+        if layer != "drivable_area":
+            raise ValueError(f"a base map has no layer {layer!r}")
+        x, y = np.meshgrid(*(np.arange(count) + 0.5 for count in shape), indexing="ij")
+        global_from_cells = np.linalg.inv(cells_from_global)
+        centers_m = np.stack((x, y), axis=-1) @ global_from_cells[:2, :2].T + global_from_cells[:2, 2]
+        column, up = np.floor(centers_m * PX_PER_M).astype(np.int64).transpose(2, 0, 1)
+        height_px = len(self.bits)
+        inside = (column >= 0) & (column < self.width_px) & (up >= 0) & (up < height_px)
+        column, row = np.where(inside, column, 0), np.where(inside, height_px - 1 - up, 0)
+        white: ndarray = (self.bits[row, column >> 3] >> (7 - (column & 7)) & 1).astype(bool)
+        return white & inside
+
+
+@lru_cache(maxsize=16)
+def read_base_map(path: Path) -> BaseMap:
+    """Read a base map; kept for the rest of the process.
+
+    The picture is decoded whole, which takes a byte per pixel for a moment: PNG knows no other way.
+
+    Raises:
+        DatasetError: The file cannot be read, is no PNG, is cut short or has too many pixels.
+    """
+    try:
+        # not `Image.open`, which refuses pictures as large as nuScenes' base maps really are
+        with PngImageFile(path) as picture:
+            width, height = picture.size
+            if width * height > MAX_PX:
+                raise DatasetError(f"Base map {path} has {width} x {height} pixels, which is refused.")
+            picture.load()
+            strips = [_bits(picture, top) for top in range(0, height, _STRIP_PX)]
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        hint = "Extract the metadata archive again, which holds the base maps."
+        raise DatasetError(f"Base map {path} cannot be read: {error}.", hint=hint) from error
+    return BaseMap(np.concatenate(strips), width)
+
+
+def _bits(picture: Image.Image, top: int) -> UInt8[ndarray, "rows bytes"]:
+    """Some rows of a picture: 1 is white. To turn a picture into an array copies it, hence some rows only."""
+    strip = picture.crop((0, top, picture.width, min(top + _STRIP_PX, picture.height)))
+    return np.packbits(np.asarray(strip.convert("L")) >= _WHITE, axis=1)

@@ -1,0 +1,87 @@
+"""Layers of a map expansion as shapes, and the BEV cells that they cover.
+
+The rule is that of nuscenes-devkit 1.2, from which the field's published map labels are made: a shape is cut
+at the border of the grid, corners of areas are rounded to whole cells and filled by `cv2.fillPoly`, border
+included, then holes are filled with nothing; lines are drawn from the cells of their nodes, `LINE_THICKNESS`
+thick.
+
+Axes: `n` points, `X Y` BEV cells. Points are in the global frame seen from above, in metres, or in cells.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import shapely
+from jaxtyping import Bool, Float64, Int32
+from numpy import ndarray
+
+AREAS = ("drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area")
+"""Layers of areas, which may have holes."""
+
+LINE_THICKNESS = 2
+"""Thickness of lines for `cv2.polylines`, which fills two or three cells across: the devkit's, whatever the
+size of a cell."""
+
+_BORDER = 1e-9
+"""Cells. A line that was cut at the border of the grid ends on it but for rounding errors."""
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The layers of one map."""
+
+    layers: dict[str, shapely.STRtree]
+    """Shapes of each layer, in metres, found quickly by place."""
+
+    def draw(
+        self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
+    ) -> Bool[ndarray, "X Y"]:
+        """Cells that a layer covers.
+
+        Args:
+            layer: One of `AREAS`, or `divider`.
+            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
+            shape: Number of cells along x and y.
+        """
+        # x runs along the columns, as the devkit draws: cv2 gives other cells to the mirrored picture
+        canvas = np.zeros(shape[::-1], dtype=np.uint8)
+        corners = np.array([(0, 0), (shape[0], 0), shape, (0, shape[1])], dtype=np.float64)
+        window = shapely.polygons(_move(np.linalg.inv(cells_from_global), corners))
+        tree = self.layers[layer]
+        # in the order of the file, because a hole empties what was filled before it
+        near = np.sort(tree.query(window))
+        inside = shapely.intersection(tree.geometries[near], window)
+        moved = shapely.transform(inside, lambda points: _move(cells_from_global, points))
+        for part in moved[~shapely.is_empty(moved)]:
+            if layer in AREAS:
+                _fill(canvas, part)
+            else:
+                _draw_lines(canvas, part)
+        return np.ascontiguousarray(canvas.T).astype(bool)
+
+
+def _move(b_from_a: Float64[ndarray, "3 3"], points_a: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n 2"]:
+    return points_a @ b_from_a[:2, :2].T + b_from_a[:2, 2]
+
+
+def _fill(canvas: ndarray, area: shapely.Geometry) -> None:
+    """Fill an area, which may have several parts; a border that it shares with the grid is no part."""
+    parts = [part for part in shapely.get_parts(area) if isinstance(part, shapely.Polygon)]
+    if parts:
+        cv2.fillPoly(canvas, [_rounded(part.exterior) for part in parts], 1)
+    if holes := [_rounded(hole) for part in parts for hole in part.interiors]:
+        cv2.fillPoly(canvas, holes, 0)
+
+
+def _rounded(ring: shapely.LinearRing) -> Int32[ndarray, "n 2"]:
+    return np.round(shapely.get_coordinates(ring)).astype(np.int32)
+
+
+def _draw_lines(canvas: ndarray, lines: shapely.Geometry) -> None:
+    cells = [
+        np.floor(shapely.get_coordinates(line) + _BORDER).astype(np.int32)
+        for line in shapely.get_parts(lines)
+        if isinstance(line, shapely.LineString)
+    ]
+    cv2.polylines(canvas, cells, isClosed=False, color=1, thickness=LINE_THICKNESS)
