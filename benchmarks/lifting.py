@@ -23,7 +23,8 @@ from occfeat.config import GridConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.lifting import PlanCache, build_plan, lift
+from occfeat.models.lifting import LiftingPlan, build_plan, lift
+from occfeat.models.plans import PlanCache
 from occfeat.models.sampling import lift_dense
 
 IMAGE_SIZE, FEATURE_SIZE, STRIDE_PX, CHANNELS = (224, 400), (28, 50), 8, 128
@@ -50,7 +51,7 @@ def grid() -> VoxelGrid:
     return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
 
 
-def sparse(plans: PlanCache) -> Lifting:
+def sparse(plans: PlanCache[LiftingPlan]) -> Lifting:
     voxels = grid()
     return lambda features, cameras: lift(features, plans.plans(cameras, FEATURE_SIZE, STRIDE_PX, voxels))
 
@@ -78,7 +79,7 @@ def seconds(lifting: Lifting, features: Tensor, cameras: Cameras, by_volume: Ten
 def measure_memory(name: str) -> None:
     """In a fresh process: print the growth of the peak resident size in MB."""
     cameras, (features, by_volume) = surround_rig(), inputs()
-    lifting = sparse(PlanCache()) if name == "sparse" else dense()
+    lifting = sparse(PlanCache(build_plan)) if name == "sparse" else dense()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds(lifting, features, cameras, by_volume)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -106,7 +107,7 @@ def plan_ms() -> tuple[float, float]:
 def agreement(features: Tensor, cameras: Cameras, by_volume: Tensor) -> tuple[float, float]:
     """Largest difference of the values, and of the gradients relative to the largest gradient."""
     results = []
-    for lifting in (sparse(PlanCache()), dense()):
+    for lifting in (sparse(PlanCache(build_plan)), dense()):
         volume = lifting(features, cameras)
         results.append((volume.detach(), torch.autograd.grad(volume, features, by_volume)[0]))
     (volume, gradient), (volume_dense, gradient_dense) = results
@@ -126,13 +127,13 @@ def main(repeats: int) -> None:
     cameras, (features, by_volume) = surround_rig(), inputs()
     memory = {name: memory_mb(name) for name in ("sparse", "dense")}
     value, gradient = agreement(features, cameras, by_volume)
-    cached, reference = sparse(PlanCache()), dense()
+    cached, reference = sparse(PlanCache(build_plan)), dense()
     seconds(cached, features, cameras, by_volume)
     times: dict[str, list[tuple[float, float]]] = {"sparse": [], "planned anew": [], "dense": []}
     for _ in range(repeats):
         times["dense"].append(seconds(reference, features, cameras, by_volume))
         times["sparse"].append(seconds(cached, features, cameras, by_volume))
-        times["planned anew"].append(seconds(sparse(PlanCache()), features, cameras, by_volume))
+        times["planned anew"].append(seconds(sparse(PlanCache(build_plan)), features, cameras, by_volume))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
     print("| 6x128x28x50 -> 200x200x8 | forward s | backward s | both s | extra memory MB |")
     print("|---|---|---|---|---|")

@@ -9,14 +9,16 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from occfeat.cli import COMMANDS
-from occfeat.config import Strict
+from occfeat.config import STUDENTS, ImageStudentConfig, Strict
 from occfeat.recipes import RECIPES
 
 
-def section_of(field: FieldInfo) -> type[Strict] | None:
-    """The settings class a field holds, if it holds one."""
+def sections_of(field: FieldInfo) -> list[type[Strict]]:
+    """The settings classes a field can hold: none, one, or one of each kind of student."""
+    if isinstance(field.default, ImageStudentConfig):
+        return [kind for kind in STUDENTS.values() if issubclass(kind, ImageStudentConfig)]
     kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Strict) else None
+    return [kind] if isinstance(kind, type) and issubclass(kind, Strict) else []
 
 
 def default_of(field: FieldInfo) -> str:
@@ -39,7 +41,7 @@ def rows(model: type[Strict], prefix: str = "") -> list[str]:
     return [
         f"| `--{prefix}{name.replace('_', '-')}` | {default_of(field)} | {one_line(field.description)} |"
         for name, field in model.model_fields.items()
-        if section_of(field) is None
+        if not sections_of(field)
     ]
 
 
@@ -53,7 +55,7 @@ def commands() -> list[str]:
     lines = []
     for name, command in COMMANDS.items():
         fields = command.settings.model_fields.items()
-        sections = [f"`{key}`" for key, field in fields if section_of(field) is not None]
+        sections = [f"`{key}`" for key, field in fields if sections_of(field)]
         lines += [f"### `occfeat {name}`", "", command.summary, ""]
         lines += table(rows(command.settings)) if rows(command.settings) else []
         lines += [f"Sections: {', '.join(sections)}.", ""] if sections else []
@@ -62,15 +64,16 @@ def commands() -> list[str]:
 
 def sections() -> list[str]:
     """Every section of settings once, in the order in which the commands use them."""
-    found = {}
+    found: dict[str, list[type[Strict]]] = {}
     for command in COMMANDS.values():
         for name, field in command.settings.model_fields.items():
-            if (section := section_of(field)) is not None:
-                found.setdefault(name, section)
+            found.setdefault(name, sections_of(field))
     lines = []
-    for name, section in found.items():
-        lines += [f"### `--{name}.…`", "", (section.__doc__ or "").strip(), ""]
-        lines += table(rows(section, f"{name}."))
+    for name, kinds in found.items():
+        for section in kinds:
+            said = f" of `{section.model_fields['kind'].default}`" if len(kinds) > 1 else ""
+            lines += [f"### `--{name}.…`{said}", "", (section.__doc__ or "").strip(), ""]
+            lines += table(rows(section, f"{name}."))
     return lines
 
 

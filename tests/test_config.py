@@ -10,7 +10,9 @@ from occfeat import config
 from occfeat.commands import config as commands
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import (
+    STUDENTS,
     AugmentConfig,
+    BevFormerConfig,
     GridConfig,
     OptimConfig,
     PretrainLossConfig,
@@ -19,6 +21,8 @@ from occfeat.config import (
     TeacherConfig,
     ViewConfig,
 )
+from occfeat.errors import SettingsError
+from occfeat.settings import base_layer, build, build_partial
 
 REQUIRED = {"data": "/data/nuscenes", "out": "runs/pre"}
 MODELS = [
@@ -39,7 +43,7 @@ def test_import__needs_no_torch() -> None:
     [
         ({"epoch": 3}, "epoch"),
         ({"optim": {"epoch": 3}}, "optim.epoch"),
-        ({"student": {"kind": "simplebev", "heads": 8}}, "student.heads"),
+        ({"student": {"kind": "simplebev", "heads": 8}}, "student.simplebev.heads"),
         ({"loss": {"lambda": 0.01}}, "loss.lambda"),
     ],
 )
@@ -126,3 +130,56 @@ def test_defaults__are_the_published_ones() -> None:
         )
     ]
     assert cells == [200, 200, 8]
+
+
+def test_student__each_kind_has_its_own_settings() -> None:
+    for kind, settings in STUDENTS.items():
+        config = PretrainConfig.model_validate(REQUIRED | {"student": {"kind": kind}})
+        assert type(config.student) is settings
+        again = PretrainConfig.model_validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))))
+        assert again == config
+    unsaid = PretrainConfig.model_validate(REQUIRED | {"student": {"image_channels": 8}})
+    assert unsaid.student == SimpleBevConfig(image_channels=8)
+
+
+def test_student__unknown_kind_is_told_the_kinds() -> None:
+    with pytest.raises(ValidationError, match="kinds are simplebev, bevformer, lss, own"):
+        PretrainConfig.model_validate(REQUIRED | {"student": {"kind": "simplebef"}})
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        ({"depth_bins": 3}, "student.depth_bins is a setting of lss, but this student is simplebev"),
+        ({"kind": "lss", "layers": 3}, "student.layers is a setting of bevformer, but this student is lss"),
+        ({"kind": "lss", "depth_bin": 3}, "Unknown setting: student.depth_bin (did you mean depth_bins?)"),
+        ({"kind": "lss", "depth_bins": 0}, "student.depth_bins: Input should be greater"),
+        ({"kind": "lss", "depth_m": (9, 3)}, "the smaller one first"),
+    ],
+)
+def test_student__settings_of_another_kind_name_both(student: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(PretrainConfig, REQUIRED | {"student": student})
+    assert said in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        build_partial(PretrainConfig, {"student": student}, None)
+    assert said in str(caught.value)
+
+
+def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("student: {kind: bevformer, layers: 2}")
+    layer = base_layer("pretrain", recipe="cpu-small", config=file)
+    student = build(PretrainConfig, layer | REQUIRED).student
+    assert student == BevFormerConfig(
+        backbone="tf_efficientnet_lite0",
+        backbone_weights="packaged",
+        freeze_stem=True,
+        image_channels=32,
+        bev_channels=48,
+        layers=2,
+    )
+    layer = base_layer("pretrain", recipe="cpu-small", config=file, student="lss")
+    assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
+    layer = base_layer("pretrain", recipe="paper-bevformer-r50", student="bevformer")
+    assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")

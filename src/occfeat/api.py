@@ -8,9 +8,11 @@ settings file `config`.
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
+
 from occfeat.commands import config as settings_of
 from occfeat.commands import outcome
-from occfeat.config import DataConfig, Strict
+from occfeat.config import DataConfig, OwnStudentConfig, Strict
 from occfeat.data.index import Index
 from occfeat.engine.export import load_model as load_model
 from occfeat.errors import SettingsError
@@ -19,6 +21,8 @@ from occfeat.world.config import WorldConfig
 
 Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
+StudentLike = nn.Module | Strict | dict[str, Any]
+"""A module of your own, or settings of a student that is built here."""
 
 
 def cache(
@@ -46,6 +50,7 @@ def cache(
 
 def pretrain(
     *,
+    student: StudentLike | None = None,
     recipe: str | None = None,
     config: PathLike | None = None,
     resume: PathLike | None = None,
@@ -54,6 +59,8 @@ def pretrain(
     """Pretrain a student without labels; see `PretrainConfig` for the settings.
 
     Args:
+        student: Settings of a student, or any module that takes images (B, N, 3, H, W) and `Cameras` to BEV
+            features (B, C, X, Y) of the grid, C being its attribute `channels`; it is trained in place.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
         resume: Run to go on with, instead of settings.
@@ -65,13 +72,16 @@ def pretrain(
     from occfeat.commands import pretrain as command
 
     if resume is not None:
-        _require_no_settings(recipe, config, settings)
-        return command.resume(Path(resume))
-    return command.pretrain(_configured(settings_of.PretrainConfig, "pretrain", settings, recipe, config))
+        _require_no_settings(recipe, config, settings, student)
+        return command.resume(Path(resume), _own(student))
+    settings |= _student_setting(student)
+    configured = _configured(settings_of.PretrainConfig, "pretrain", settings, recipe, config)
+    return command.pretrain(configured, _own(student))
 
 
 def finetune(
     *,
+    student: StudentLike | None = None,
     recipe: str | None = None,
     config: PathLike | None = None,
     resume: PathLike | None = None,
@@ -80,6 +90,7 @@ def finetune(
     """Fine-tune a BEV network, pretrained (`start=…`) or not, and evaluate it; see `FinetuneConfig`.
 
     Args:
+        student: Settings of a student, or a module as for `pretrain`, which gets the weights of `start`.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
         resume: Run to go on with, instead of settings.
@@ -91,27 +102,40 @@ def finetune(
     from occfeat.commands import finetune as command
 
     if resume is not None:
-        _require_no_settings(recipe, config, settings)
-        return command.resume(Path(resume))
-    return command.finetune(_configured(settings_of.FinetuneConfig, "finetune", settings, recipe, config))
+        _require_no_settings(recipe, config, settings, student)
+        return command.resume(Path(resume), _own(student))
+    settings |= _student_setting(student)
+    configured = _configured(settings_of.FinetuneConfig, "finetune", settings, recipe, config)
+    return command.finetune(configured, _own(student))
 
 
-def evaluate(run: PathLike, **settings: Any) -> outcome.RunOutcome:
+def evaluate(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.RunOutcome:
     """Evaluate a fine-tuning run on a split; see `EvaluateConfig`.
+
+    Args:
+        run: Fine-tuning run.
+        student: The module it fine-tuned, if it was one of your own; its weights are replaced.
+        **settings: Fields of `EvaluateConfig`.
 
     Returns:
         `metrics` by name and protocol, 0 to 1, pooled over the split.
     """
     from occfeat.commands import evaluate as command
 
-    return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}))
+    return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
 
 
-def predict(run: PathLike, **settings: Any) -> outcome.Outcome:
-    """Write predictions for a rig file or for key frames of a data set; see `PredictConfig`."""
+def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.Outcome:
+    """Write predictions for a rig file or for key frames of a data set; see `PredictConfig`.
+
+    Args:
+        run: Fine-tuning run.
+        student: The module it fine-tuned, if it was one of your own; its weights are replaced.
+        **settings: Fields of `PredictConfig`.
+    """
     from occfeat.commands import predict as command
 
-    return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}))
+    return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
 
 
 def check(data: PathLike, **settings: Any) -> outcome.Outcome:
@@ -178,7 +202,22 @@ def _configured(
     return build(kind, merge(below, settings))
 
 
-def _require_no_settings(recipe: str | None, config: PathLike | None, settings: dict[str, Any]) -> None:
-    if recipe is not None or config is not None or settings:
+def _own(student: StudentLike | None) -> nn.Module | None:
+    """The user's module, if the student is one."""
+    return student if isinstance(student, nn.Module) else None
+
+
+def _student_setting(student: StudentLike | None) -> dict[str, Any]:
+    """What is written down of a student."""
+    if isinstance(student, nn.Module):
+        student = OwnStudentConfig(name=type(student).__qualname__)
+    return {} if student is None else {"student": student}
+
+
+def _require_no_settings(
+    recipe: str | None, config: PathLike | None, settings: dict[str, Any], student: StudentLike | None
+) -> None:
+    given = (recipe, config, None if isinstance(student, nn.Module) else student)
+    if settings or any(value is not None for value in given):
         hint = "Start a new run in another folder to change settings."
         raise SettingsError("`resume` goes on with the settings of the run.", hint=hint)

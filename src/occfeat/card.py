@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from occfeat.config import GridConfig, SimpleBevConfig, Strict, ViewConfig
+from occfeat.config import GridConfig, Strict, StudentConfig, ViewConfig
 from occfeat.errors import RunError
 
 CARD = "model.json"
@@ -19,7 +19,7 @@ class ModelCard(Strict):
     """Version of this file."""
     stage: Literal["pretraining", "segmentation"]
     """Pretraining ships the student alone; segmentation ships student and head."""
-    student: SimpleBevConfig
+    student: StudentConfig
     """The student."""
     grid: GridConfig
     """The voxels it was trained on."""

@@ -14,7 +14,7 @@ from occfeat.commands import config as commands
 from occfeat.config import Strict
 from occfeat.errors import Interrupted, OccFeatError, SettingsError
 from occfeat.recipes import RECIPES
-from occfeat.settings import base_layer, build_partial
+from occfeat.settings import base_layer, build_partial, owners
 from occfeat.world.config import WorldConfig
 
 INTERRUPTED = 130
@@ -115,14 +115,20 @@ def _module(name: str) -> ModuleType:
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
     import tyro
 
-    start = _peek_start(flags) if "start" in command.settings.model_fields else None
-    layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start)
+    early, has = _peek(flags), command.settings.model_fields
+    start = early.start if "start" in has else None
+    student = early.student if "student" in has else None
+    layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start, student=student)
+    below = build_partial(command.settings, layer, tyro.MISSING)
+    if isinstance(below, commands.PretrainConfig | commands.FinetuneConfig):
+        _refuse_flags_of_others(flags, below.student.kind)
     settings: Strict = tyro.cli(
         command.settings,
-        default=build_partial(command.settings, layer, tyro.MISSING),
+        default=below,
         args=flags,
         prog=f"occfeat {name}",
         description=_description(command),
+        config=(tyro.conf.AvoidSubcommands,),  # the kind of student is settled; its flags are all there are
     )
     return settings
 
@@ -139,12 +145,25 @@ def _layer_flags(command: Command) -> argparse.ArgumentParser:
     return parser
 
 
-def _peek_start(flags: list[str]) -> Path | None:
-    """The run to start from, whose student is the default of the settings."""
+def _peek(flags: list[str]) -> argparse.Namespace:
+    """The flags that decide about others: the run to start from, and the kind of student."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--start", type=Path)
-    start: Path | None = parser.parse_known_args(flags)[0].start
-    return start
+    parser.add_argument("--student.kind", dest="student")
+    return parser.parse_known_args(flags)[0]
+
+
+def _refuse_flags_of_others(flags: list[str], kind: str) -> None:
+    """Refuse flags of another kind of student, naming both kinds."""
+    prefix = "--student."
+    for flag in flags:
+        name = flag.removeprefix(prefix).split("=")[0].removeprefix("no-").replace("-", "_")
+        others = owners(name)
+        if flag.startswith(prefix) and others and kind not in others:
+            raise SettingsError(
+                f"{flag} is a setting of {', '.join(others)}, but this student is {kind}.",
+                hint=f"Add --student.kind {others[0]}, or leave {flag} out.",
+            )
 
 
 def _description(command: Command) -> str:
@@ -154,6 +173,8 @@ def _description(command: Command) -> str:
     lines.append("--config FILE: settings from a YAML file, below the flags.")
     if command.recipes:
         lines.append(f"--recipe NAME: named settings, below the file: {', '.join(RECIPES)}.")
+    if "student" in command.settings.model_fields:
+        lines.append("--student.kind KIND: simplebev, bevformer or lss; each has its own flags, shown below.")
     if command.resumes:
         lines.append("--resume RUN: go on with an interrupted run, with its own settings.")
     return "\n\n".join(lines)

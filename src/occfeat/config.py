@@ -7,7 +7,7 @@ docstring, which is also its help text on the command line. Sizes are (height, w
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -77,10 +77,10 @@ class AugmentConfig(Strict):
         return self
 
 
-class SimpleBevConfig(Strict):
-    """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
+class ImageStudentConfig(Strict):
+    """What the students that are built here have in common: an image network, and their widths."""
 
-    kind: Literal["simplebev"] = "simplebev"
+    kind: str
     """Which student this is."""
     backbone: str = "efficientnet_b0"
     """timm name of the image network; it must support `features_only`."""
@@ -95,12 +95,96 @@ class SimpleBevConfig(Strict):
     """Channels of the BEV features."""
 
     @model_validator(mode="after")
-    def _check(self) -> "SimpleBevConfig":
+    def _check(self) -> "ImageStudentConfig":
         if self.freeze_stem and self.backbone_weights == "none":
             raise ValueError(
                 "freeze_stem would keep random weights: set it to false, or give backbone_weights"
             )
         return self
+
+
+class SimpleBevConfig(ImageStudentConfig):
+    """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
+
+    kind: Literal["simplebev"] = "simplebev"
+    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+
+
+class BevFormerConfig(ImageStudentConfig):
+    """BEVFormer, single frame: BEV queries attend to the images, then a BEV network (arXiv 2203.17270)."""
+
+    kind: Literal["bevformer"] = "bevformer"
+    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+    layers: Positive = 6
+    """Layers of self-attention, cross-attention and feed-forward network."""
+    heads: Positive = 8
+    """Heads of every attention; `bev_channels` is a multiple of it."""
+    heights: Positive = 4
+    """Reference points per pillar, spread evenly over the heights of the grid."""
+    points_per_height: Positive = 2
+    """Image positions that each head reads around each reference point."""
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> "BevFormerConfig":
+        if self.bev_channels % self.heads or self.bev_channels % 2:
+            raise ValueError(
+                f"bev_channels {self.bev_channels} must be even and a multiple of the {self.heads} heads"
+            )
+        return self
+
+
+class LssConfig(ImageStudentConfig):
+    """LSS (lift, splat): a depth distribution per pixel spreads image features in BEV (arXiv 2008.05711)."""
+
+    kind: Literal["lss"] = "lss"
+    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+    depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
+    """Smallest and largest depth along the optical axis (the paper's)."""
+    depth_bins: Positive = 41
+    """Bins of equal size between them (the paper's: 1 m)."""
+
+    @model_validator(mode="after")
+    def _check_depth(self) -> "LssConfig":
+        if not self.depth_m[0] < self.depth_m[1]:
+            raise ValueError(f"depth_m must be two numbers, the smaller one first, not {self.depth_m}")
+        return self
+
+
+class OwnStudentConfig(Strict):
+    """A module of your own, which Python code hands over as `student=…`; settings cannot build it."""
+
+    kind: Literal["own"] = "own"
+    """Which student this is."""
+    name: str = "Module"
+    """Class of the module, for messages only."""
+
+
+STUDENTS: dict[str, type[Strict]] = {
+    "simplebev": SimpleBevConfig,
+    "bevformer": BevFormerConfig,
+    "lss": LssConfig,
+    "own": OwnStudentConfig,
+}
+"""The settings of each kind of student."""
+
+
+def _kind_of(student: object) -> object:
+    """The kind of a student's settings; those that do not say it are SimpleBEV's."""
+    return student.get("kind", "simplebev") if isinstance(student, dict) else getattr(student, "kind", None)
+
+
+StudentConfig = Annotated[
+    Annotated[SimpleBevConfig, Tag("simplebev")]
+    | Annotated[BevFormerConfig, Tag("bevformer")]
+    | Annotated[LssConfig, Tag("lss")]
+    | Annotated[OwnStudentConfig, Tag("own")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="unknown_student",
+        custom_error_message=f"There is no such student; the kinds are {', '.join(STUDENTS)}",
+    ),
+]
+"""Settings of a student. Each kind has its own, so that options of one cannot be given to another."""
 
 
 class TeacherConfig(Strict):
@@ -131,7 +215,7 @@ class HeadConfig(Strict):
 
 
 class PretrainLossConfig(Strict):
-    """Weights of the two losses: total = occupancy * L_occ + features * L_feat."""
+    """Weights of the losses: total = occupancy * L_occ + features * L_feat (+ depth * L_depth)."""
 
     occupancy: NotNegative = 1.0
     """Weight of the binary cross-entropy. 0: distillation only."""
@@ -139,6 +223,8 @@ class PretrainLossConfig(Strict):
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
     """Take the mean over the training set off every feature target first (this project's option)."""
+    depth: NotNegative = 0.0
+    """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":

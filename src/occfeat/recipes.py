@@ -5,16 +5,19 @@ module imports no torch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from occfeat.config import (
     AugmentConfig,
+    BevFormerConfig,
     GridConfig,
     HeadConfig,
+    LssConfig,
     OptimConfig,
     PretrainLossConfig,
     SimpleBevConfig,
     Strict,
+    StudentConfig,
     TeacherConfig,
     ViewConfig,
 )
@@ -27,7 +30,7 @@ class Recipe:
     view: ViewConfig
     grid: GridConfig
     augment: AugmentConfig
-    student: SimpleBevConfig
+    student: StudentConfig
     teacher: TeacherConfig
     head: HeadConfig
     loss: PretrainLossConfig
@@ -72,8 +75,22 @@ def paper_simplebev_b0() -> Recipe:
 
 def paper_simplebev_r50() -> Recipe:
     """As paper-simplebev-b0, with a ResNet-50."""
-    base = paper_simplebev_b0()
-    return Recipe(**{**vars(base), "student": SimpleBevConfig(backbone="resnet50")})
+    return replace(paper_simplebev_b0(), student=SimpleBevConfig(backbone="resnet50"))
+
+
+def paper_bevformer_b0() -> Recipe:
+    """As paper-simplebev-b0, with BEVFormer as student: 6 layers, 4 heights, one frame."""
+    return replace(paper_simplebev_b0(), student=BevFormerConfig())
+
+
+def paper_bevformer_r50() -> Recipe:
+    """As paper-bevformer-b0, with a ResNet-50."""
+    return replace(paper_simplebev_b0(), student=BevFormerConfig(backbone="resnet50"))
+
+
+def lss_b0() -> Recipe:
+    """As paper-simplebev-b0, with LSS as student, which the paper does not have; depth is not supervised."""
+    return replace(paper_simplebev_b0(), student=LssConfig())
 
 
 def cpu_small() -> Recipe:
@@ -104,6 +121,9 @@ def cpu_small() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper-simplebev-b0": paper_simplebev_b0,
     "paper-simplebev-r50": paper_simplebev_r50,
+    "paper-bevformer-b0": paper_bevformer_b0,
+    "paper-bevformer-r50": paper_bevformer_r50,
+    "lss-b0": lss_b0,
     "cpu-small": cpu_small,
 }
 """Recipes by the name they have on the command line."""

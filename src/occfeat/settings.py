@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from occfeat.card import read_card, run_folder
-from occfeat.config import Strict
+from occfeat.config import STUDENTS, Strict
 from occfeat.errors import SettingsError
 from occfeat.recipes import RECIPES, Recipe
 
@@ -51,8 +51,17 @@ def base_layer(
     recipe: str | None = None,
     config: Path | None = None,
     start: Path | None = None,
+    student: str | None = None,
 ) -> Layer:
-    """What lies below the flags: the run to start from, the recipe above it, then the settings file."""
+    """What lies below the flags: the run to start from, the recipe above it, then the settings file.
+
+    Args:
+        command: The command the settings are for.
+        recipe: Name of a recipe.
+        config: Settings file.
+        start: Run to start from.
+        student: Kind of student, if a flag names it: it decides which flags there are.
+    """
     layer: Layer = {}
     if start is not None:
         card = read_card(run_folder(start))
@@ -63,17 +72,23 @@ def base_layer(
         }
     if recipe is not None:
         layer = merge(layer, dict(find_recipe(recipe).sections(command)))
-    return merge(layer, read_layer(config)) if config is not None else layer
+    if config is not None:
+        layer = merge(layer, read_layer(config))
+    return layer if student is None else merge(layer, {"student": {"kind": student}})
 
 
 def merge(below: Layer, above: Layer) -> Layer:
-    """Both layers; where both set something, the one above counts."""
+    """Both layers; where both set something, the one above counts.
+
+    A layer that names another kind of student keeps what both kinds have, such as the backbone.
+    """
     merged = dict(below)
     for name, value in above.items():
         if isinstance(value, Strict):
             value = value.model_dump()
         if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            value = merge(merged[name], value)
+            common = _in_common(merged[name], value) if name == "student" else merged[name]
+            value = merge(common, value)
         merged[name] = value
     return merged
 
@@ -115,10 +130,12 @@ def explain(kind: type[Strict], error: ValidationError, prefix: tuple[str, ...] 
     lines = []
     for problem in error.errors():
         place = (*prefix, *(str(part) for part in problem["loc"]))
+        student = place[1] if len(place) > 1 and place[0] == "student" else None
+        if student in STUDENTS:  # says which member of the union it is about, and is no part of the name
+            place = ("student", *place[2:])
         name = ".".join(place)
         if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(place[-1], _names_beside(kind, place), n=1)
-            lines.append(f"Unknown setting: {name}" + (f" (did you mean {close[0]}?)" if close else ""))
+            lines.append(_unknown(name, student, _names_beside(kind, place, student)))
         elif problem["type"] == "missing":
             lines.append(f"Missing setting: {name}")
         else:
@@ -126,11 +143,34 @@ def explain(kind: type[Strict], error: ValidationError, prefix: tuple[str, ...] 
     return SettingsError("These settings cannot be used:", first=lines, hint="See --help for all settings.")
 
 
-def _names_beside(kind: type[Strict], place: tuple[str, ...]) -> list[str]:
+def owners(name: str) -> list[str]:
+    """The kinds of students that have a setting of this name."""
+    return [kind for kind, settings in STUDENTS.items() if name in settings.model_fields]
+
+
+def _unknown(name: str, student: str | None, beside: list[str]) -> str:
+    last = name.split(".")[-1]
+    if student is not None and (others := owners(last)):
+        return f"{name} is a setting of {', '.join(others)}, but this student is {student}"
+    close = difflib.get_close_matches(last, beside, n=1)
+    return f"Unknown setting: {name}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _names_beside(kind: type[Strict], place: tuple[str, ...], student: str | None) -> list[str]:
     fields = kind.model_fields
     for name in place[:-1]:
         section = fields[name].annotation if name in fields else None
+        if name == "student" and student in STUDENTS:
+            section = STUDENTS[student]
         if not (isinstance(section, type) and issubclass(section, Strict)):
             return []
         fields = section.model_fields
     return list(fields)
+
+
+def _in_common(below: Layer, above: Layer) -> Layer:
+    """What of a student's settings the kind of student above has, too; all if it is the same kind."""
+    kind = above.get("kind", below.get("kind"))
+    if "kind" not in below or kind == below["kind"] or kind not in STUDENTS:
+        return below
+    return {name: value for name, value in below.items() if name in STUDENTS[kind].model_fields}

@@ -195,6 +195,24 @@ def test_doctor__names_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"torch {torch.__version__.split('+')[0]}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("student", [("lss", "--loss.depth", "0.1"), ("bevformer", "--student.layers", "1")])
+def test_students__are_pretrained_fine_tuned_and_loaded(
+    flags: Flags, tmp_path: Path, folder: Path, student: tuple[str, ...]
+) -> None:
+    kind, *words = student
+    run, tuned = tmp_path / "pre", tmp_path / "tuned"
+    words += ["--optim.epochs", "1", "--loss.features", "0"]
+    assert main(flags("pretrain", run, "--student.kind", kind, *words)) == 0
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ("loss/depth" in last) == (kind == "lss")
+    words = ["--start", str(run), "--val-split", "mini_val", "--optim.epochs", "1"]
+    assert main(flags("finetune", tuned, *words)) == 0
+    assert read_card(tuned).student == read_card(run).student
+    words = ["predict", str(tuned), "--data", str(folder), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert len(list((tmp_path / "out").glob("*_vehicle.npy"))) == 6
+
+
 def test_python_api__runs_the_same_commands(flags: Flags, folder: Path, tmp_path: Path) -> None:
     grid = {"lower_m": (-16, -16, -1), "upper_m": (16, 16, 3), "cell_m": (1, 1, 1)}
     student = {

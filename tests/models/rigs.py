@@ -69,3 +69,16 @@ def rig_of(cameras: Cameras, index: int = 0) -> Cameras:
     return Cameras(
         cameras.intrinsics[index], cameras.ego_from_camera[index], cameras.present[index], cameras.image_size
     )
+
+
+def quarter_turn(cameras: Cameras) -> Cameras:
+    """The same rig, turned to the left about the ego frame's z axis."""
+    turn = from_rotation(torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), torch.zeros(3))
+    return Cameras(cameras.intrinsics, turn @ cameras.ego_from_camera, cameras.present, cameras.image_size)
+
+
+def blind(cameras: Cameras) -> Cameras:
+    """The same rig without a single camera present."""
+    return Cameras(
+        cameras.intrinsics, cameras.ego_from_camera, torch.zeros_like(cameras.present), cameras.image_size
+    )

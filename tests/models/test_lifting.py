@@ -4,18 +4,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.frames import from_rotation
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import lifting
-from occfeat.models.lifting import PlanCache, build_plan, lift
+from occfeat.models.lifting import build_plan, lift
+from occfeat.models.plans import PlanCache
 from occfeat.models.projection import project_voxels
 from occfeat.models.sampling import lift_dense
-from tests.models.rigs import SMALL_GRID, SQUARE_GRID, looking, random_cameras, rig_of, surround
+from tests.models.rigs import (
+    SMALL_GRID,
+    SQUARE_GRID,
+    blind,
+    looking,
+    quarter_turn,
+    random_cameras,
+    rig_of,
+    surround,
+)
 
 
 def lift_sparse(features: torch.Tensor, cameras: Cameras, grid: VoxelGrid) -> torch.Tensor:
     size = (features.shape[-2], features.shape[-1])
-    return lift(features, PlanCache().plans(cameras, size, 8, grid))
+    return lift(features, PlanCache(build_plan).plans(cameras, size, 8, grid))
 
 
 @given(st.integers(0, 2**20), st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
@@ -44,11 +53,8 @@ def test_lift__surround_rig_as_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lift__nothing_seen() -> None:
     cameras = surround()
-    blind = Cameras(
-        cameras.intrinsics, cameras.ego_from_camera, torch.zeros_like(cameras.present), cameras.image_size
-    )
     features = torch.randn(1, 6, 5, 4, 7, requires_grad=True)
-    volume = lift_sparse(features, blind, SQUARE_GRID)
+    volume = lift_sparse(features, blind(cameras), SQUARE_GRID)
     volume.sum().backward()
     assert not volume.any()
     assert features.grad is not None
@@ -88,11 +94,10 @@ def test_lift__upper_part_of_the_image_is_high_up() -> None:
 def test_lift__turning_the_rig_turns_the_volume(seed: int) -> None:
     cameras = random_cameras(seed, batch=1, cameras=4, image_size=(48, 64))
     features = torch.randn(1, 4, 2, 6, 8, generator=torch.Generator().manual_seed(seed))
-    quarter = from_rotation(torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), torch.zeros(3))
-    turned = Cameras(
-        cameras.intrinsics, quarter @ cameras.ego_from_camera, cameras.present, cameras.image_size
+    before, after = (
+        lift_sparse(features, cameras, SQUARE_GRID),
+        lift_sparse(features, quarter_turn(cameras), SQUARE_GRID),
     )
-    before, after = lift_sparse(features, cameras, SQUARE_GRID), lift_sparse(features, turned, SQUARE_GRID)
     differs = (torch.rot90(before, 1, dims=(3, 4)) - after).abs() > 1e-3
     assert differs.float().mean() < 1e-3  # a voxel on the very border of an image may be seen or not
 
@@ -122,43 +127,3 @@ def test_build_plan__weights_of_a_voxel_add_up_to_one() -> None:
     sums = torch.cat([slab.product(ones) for slab in plan.slabs])
     assert ((sums - 1).abs().lt(1e-5) | sums.eq(0)).all()
     assert sums.sum() > 10
-
-
-class TestPlanCache:
-    def test_same_calibration_is_planned_once(self) -> None:
-        cache, cameras = PlanCache(), random_cameras(1, 2, 3, (32, 32))
-        first = cache.plans(cameras, (4, 4), 8, SMALL_GRID)
-        again = cache.plans(cameras, (4, 4), 8, SMALL_GRID)
-        assert [id(plan) for plan in first] == [id(plan) for plan in again]
-        assert len(cache) == 2
-
-    def test_any_change_is_planned_anew(self) -> None:
-        cache, cameras = PlanCache(), surround()
-        moved, longer, absent = (
-            cameras.ego_from_camera.clone(),
-            cameras.intrinsics.clone(),
-            cameras.present.clone(),
-        )
-        moved[0, 5, 0, 3] += 1e-3
-        longer[0, 5, 0, 0] += 1e-3
-        absent[0, 5] = False
-        plans = [
-            cache.plans(rig, (4, 7), 8, SMALL_GRID)[0]
-            for rig in (
-                cameras,
-                Cameras(cameras.intrinsics, moved, cameras.present, cameras.image_size),
-                Cameras(longer, cameras.ego_from_camera, cameras.present, cameras.image_size),
-                Cameras(cameras.intrinsics, cameras.ego_from_camera, absent, cameras.image_size),
-            )
-        ]
-        plans.append(cache.plans(cameras, (8, 14), 4, SMALL_GRID)[0])
-        plans.append(cache.plans(cameras, (4, 7), 8, SQUARE_GRID)[0])
-        assert len({id(plan) for plan in plans}) == 6
-
-    def test_drops_what_was_unused_for_longest(self) -> None:
-        cache, rigs = PlanCache(size=2), [random_cameras(seed, 1, 2, (16, 16)) for seed in range(3)]
-        first, second, _ = (cache.plans(rigs[i], (2, 2), 8, SMALL_GRID)[0] for i in (0, 1, 0))
-        cache.plans(rigs[2], (2, 2), 8, SMALL_GRID)
-        assert len(cache) == 2
-        assert cache.plans(rigs[0], (2, 2), 8, SMALL_GRID)[0] is first
-        assert cache.plans(rigs[1], (2, 2), 8, SMALL_GRID)[0] is not second

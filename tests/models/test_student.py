@@ -10,23 +10,64 @@ from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import student as student_module
 from occfeat.models.student import build_student
-from tests.models.rigs import SQUARE_GRID
+from occfeat.recipes import RECIPES
+from tests.models.rigs import SQUARE_GRID, surround
 
 
 def small(**settings: object) -> SimpleBevConfig:
     return SimpleBevConfig.model_validate({"image_channels": 8, "bev_channels": 16, **settings})
 
 
-def test_build_student__default_size() -> None:
+def paper_grid() -> VoxelGrid:
     config = GridConfig()
-    grid = VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
-    student = build_student(SimpleBevConfig(backbone_weights="none"), grid)
-    parts = {
-        name: sum(weight.numel() for weight in part.parameters()) for name, part in student.named_children()
-    }
-    backbone = sum(weight.numel() for weight in student.encoder.backbone.parameters())
-    assert parts == {"encoder": 1_191_392, "compress": 1_179_904, "bev_encoder": 3_224_576}
-    assert backbone == 851_808  # EfficientNet-B0 up to stride 16
+    return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
+
+
+ENCODERS = {"b0": 1_191_392, "r50": 10_477_248}
+"""Parameters of the backbone up to stride 16 and of the neck."""
+LIFTINGS = {"simplebev": 1_179_904, "bevformer": 6_181_696, "lss": 153_001}
+"""Parameters between image encoder and BEV encoder."""
+TOTALS = {
+    "paper-simplebev-b0": 5_595_872,
+    "paper-simplebev-r50": 14_881_728,
+    "paper-bevformer-b0": 10_597_664,
+    "paper-bevformer-r50": 19_883_520,
+    "lss-b0": 4_568_969,
+}
+"""Parameters of the paper-sized students, as in docs/method.md."""
+
+
+def weights_in(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.mark.parametrize("recipe", TOTALS)
+def test_build_student__parameters_of_the_recipes(recipe: str) -> None:
+    config = RECIPES[recipe]().student
+    student = build_student(config, paper_grid(), load_backbone=False)
+    assert weights_in(student) == TOTALS[recipe]
+    encoder, bev_encoder = weights_in(student.encoder), weights_in(student.bev_encoder)
+    assert encoder == ENCODERS[recipe.split("-")[-1]]
+    assert bev_encoder == 3_224_576
+    assert weights_in(student) - encoder - bev_encoder == LIFTINGS[config.kind]
+    with torch.no_grad():
+        features = student.encoder(torch.zeros(1, 3, 224, 400, dtype=torch.uint8))
+    assert features.shape == (1, 128, 28, 50)
+
+
+@pytest.mark.parametrize("recipe", ["paper-simplebev-b0", "paper-bevformer-b0", "lss-b0"])
+def test_build_student__bev_of_the_recipes(recipe: str) -> None:
+    student = build_student(RECIPES[recipe]().student, paper_grid(), load_backbone=False)
+    cameras = surround(cameras=1)
+    with torch.no_grad():
+        bev = student(torch.zeros(1, 1, 3, 32, 56, dtype=torch.uint8), cameras)
+    assert bev.shape == (1, 128, 200, 200)
+    assert bev.isfinite().all()
+
+
+def test_docs__have_the_parameters_of_the_recipes() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "method.md").read_text(encoding="utf-8")
+    assert [name for name, count in TOTALS.items() if f"| `{name}` | {count:,} |" not in text] == []
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "convnext_atto"])

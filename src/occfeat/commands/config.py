@@ -21,6 +21,7 @@ from occfeat.config import (
     PretrainLossConfig,
     SimpleBevConfig,
     Strict,
+    StudentConfig,
     TeacherConfig,
     ViewConfig,
 )
@@ -97,7 +98,8 @@ class PretrainConfig(UsesData):
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
-    student: SimpleBevConfig = SimpleBevConfig()
+    student: StudentConfig = SimpleBevConfig()
+    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
     teacher_cache: InputPath | None = None
     """Folder made by `occfeat cache` with the same teacher. None: the teacher sees every image anew."""
@@ -137,7 +139,8 @@ class FinetuneConfig(UsesData):
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
-    student: SimpleBevConfig = SimpleBevConfig()
+    student: StudentConfig = SimpleBevConfig()
+    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 

@@ -1,6 +1,7 @@
 """`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under every protocol."""
 
 import numpy as np
+from torch import nn
 
 from occfeat.card import read_card, run_folder
 from occfeat.commands.config import EvaluateConfig
@@ -19,8 +20,12 @@ PICTURES = 4
 """Key frames drawn beside the figures, spread evenly over the split."""
 
 
-def evaluate(config: EvaluateConfig) -> RunOutcome:
+def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
     """Evaluate a fine-tuning run and write `results.json` and pictures.
+
+    Args:
+        config: The settings.
+        student: The user's module, for a run that trained one.
 
     Raises:
         OccFeatError: The run, the data or the output folder cannot be used.
@@ -30,7 +35,7 @@ def evaluate(config: EvaluateConfig) -> RunOutcome:
     out = config.out or run / f"evaluation-{config.split}"
     require_empty(out, hint="Choose another --out.")
     fabric = build_fabric(config.engine)
-    model = load_model(run, fabric.device)
+    model = load_model(run, fabric.device, student)
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import nn
 
 from occfeat.card import ModelCard, read_card, run_folder
 from occfeat.commands.config import FinetuneConfig
@@ -29,22 +30,27 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 
 
-def finetune(config: FinetuneConfig) -> RunOutcome:
+def finetune(config: FinetuneConfig, student: nn.Module | None = None) -> RunOutcome:
     """Fine-tune a student, from a pretraining run or not, and evaluate it.
+
+    Args:
+        config: The settings.
+        student: The user's module, for settings that name one.
 
     Raises:
         OccFeatError: Settings, data, weights or the output folder cannot be used.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
-    return _finetune(config, resume=False)
+    return _finetune(config, student, resume=False)
 
 
-def resume(path: Path) -> RunOutcome:
+def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
     """Go on with an interrupted fine-tuning run, exactly as if it had not been interrupted."""
-    return _finetune(read_settings(path, FinetuneConfig).model_copy(update={"out": path}), resume=True)
+    config = read_settings(path, FinetuneConfig).model_copy(update={"out": path})
+    return _finetune(config, student, resume=True)
 
 
-def _finetune(config: FinetuneConfig, *, resume: bool) -> RunOutcome:
+def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:
     index = Index.open(config.source)
     rows = label_subset(
         index,
@@ -62,7 +68,7 @@ def _finetune(config: FinetuneConfig, *, resume: bool) -> RunOutcome:
             allowed = config.engine.max_broken
             quick_check(index, checked, view=config.view, needs_lidar=False, allowed=allowed)
             require_maps(index, checked, config.classes)
-    network = _build(config)
+    network = _build(config, own)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run:
         if run.writes:
@@ -105,16 +111,16 @@ def _evaluate(
     return evaluation.metrics
 
 
-def _build(config: FinetuneConfig) -> FinetuningNetwork:
+def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
     """The network, its student loaded from the pretraining run if there is one."""
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     if config.start is None:
-        student = build_student(config.student, grid)
+        student = build_student(config.student, grid, own)
     else:
         start = run_folder(config.start)
         _require_same_student(config, read_card(start))
-        student = build_student(config.student.model_copy(update={"backbone_weights": "none"}), grid)
+        student = build_student(config.student, grid, own, load_backbone=False)
         load_student_weights(student, start)
     head = SegmentationHead(student.channels, len(config.classes), linear=config.freeze)
     return FinetuningNetwork(
@@ -127,10 +133,12 @@ def _build(config: FinetuneConfig) -> FinetuningNetwork:
 def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
     """Refuse weights of another architecture by name, before any tensor is compared."""
     ours, theirs = config.student.model_dump(), card.student.model_dump()
+    if ours["kind"] != theirs["kind"]:
+        ours = {"kind": ours["kind"]}  # the rest cannot be compared
     differing = [
         f"student.{name}: the run has {theirs[name]}, these settings {value}"
         for name, value in ours.items()
-        if name not in ("backbone_weights", "freeze_stem") and theirs[name] != value
+        if name not in ("backbone_weights", "freeze_stem", "name") and theirs[name] != value
     ]
     if config.grid != card.grid:
         differing.append(f"grid: the run has {card.grid}, these settings {config.grid}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
 from pydantic import Field, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from occfeat.card import read_card, run_folder
 from occfeat.commands.config import PredictConfig
@@ -59,15 +59,19 @@ class View:
     ego_from_camera: Float64[Tensor, "N 4 4"]
 
 
-def predict(config: PredictConfig) -> Outcome:
+def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
     """Write probabilities as `NAME_CLASS.npy`, indexed (x forward, y left), and a picture of each.
+
+    Args:
+        config: The settings.
+        student: The user's module, for a run that trained one.
 
     Raises:
         OccFeatError: The run, the images, the data or the output folder cannot be used.
     """
     run = run_folder(config.run)
     require_empty(config.out, hint="Choose another --out.")
-    model = load_model(run, choose_device(config.device))
+    model = load_model(run, choose_device(config.device), student)
     count = 0
     for view in _views(config, run):
         config.out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import nn
 
 from occfeat.card import ModelCard
 from occfeat.commands.config import PretrainConfig
@@ -23,7 +24,9 @@ from occfeat.engine.loading import build_loader, in_order
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
+from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.lss import Lss
 from occfeat.models.student import build_student
 from occfeat.models.teacher import Teacher, build_teacher
 from occfeat.pretraining.centering import common_feature
@@ -38,22 +41,28 @@ COMMON_KEY_FRAMES = 32
 """Key frames from which the mean teacher feature is taken; they hold some 100 000 targets."""
 
 
-def pretrain(config: PretrainConfig) -> RunOutcome:
+def pretrain(config: PretrainConfig, student: nn.Module | None = None) -> RunOutcome:
     """Pretrain a student and write its weights.
+
+    Args:
+        config: The settings.
+        student: The user's module, for settings that name one.
 
     Raises:
         OccFeatError: Settings, data, weights or the output folder cannot be used.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
-    return _pretrain(config, resume=False)
+    return _pretrain(config, student, resume=False)
 
 
-def resume(path: Path) -> RunOutcome:
+def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
     """Go on with an interrupted pretraining run, exactly as if it had not been interrupted."""
-    return _pretrain(read_settings(path, PretrainConfig).model_copy(update={"out": path}), resume=True)
+    config = read_settings(path, PretrainConfig).model_copy(update={"out": path})
+    return _pretrain(config, student, resume=True)
 
 
-def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
+def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:
+    _require_depth(config)
     grid = build_grid(config.grid)
     index = Index.open(config.source)
     rows = index.rows(config.split)
@@ -63,9 +72,10 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
     cache = _open_cache(config, index, rows)
     key_frames = _key_frames(config, index, cache, learn=True)
-    network, teacher = _build(config, grid, cache)
+    network, teacher = _build(config, grid, cache, own)
     with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
-        maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None)
+        bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
+        maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None, depth_bins=bins)
         if config.loss.features:
             plain = _key_frames(config, index, cache, learn=False)
             maker = _centered(maker, plain, rows, config, fabric)
@@ -77,6 +87,15 @@ def _pretrain(config: PretrainConfig, *, resume: bool) -> RunOutcome:
             _draw(job, run, fabric, grid)
     metrics = last_row(run.metrics_file)
     return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+
+
+def _require_depth(config: PretrainConfig) -> None:
+    """Refuse to supervise the depth of a student that has none."""
+    if config.loss.depth and config.student.kind != "lss":
+        raise SettingsError(
+            f"loss.depth is for the student lss, but this student is {config.student.kind}.",
+            hint="Set loss.depth to 0, or student.kind to lss.",
+        )
 
 
 def _open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache | None:
@@ -132,12 +151,12 @@ def _centered(
 
 
 def _build(
-    config: PretrainConfig, grid: VoxelGrid, cache: TeacherCache | None
+    config: PretrainConfig, grid: VoxelGrid, cache: TeacherCache | None, own: nn.Module | None
 ) -> tuple[PretrainingNetwork, Teacher | None]:
     """Student, head and the teacher, unless it is cached; the same random weights for the same seed."""
     teacher = build_teacher(config.teacher) if config.loss.features and cache is None else None
     torch.manual_seed(config.engine.seed)
-    student = build_student(config.student, grid)
+    student = build_student(config.student, grid, own)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
     head = PretrainingHead(student.channels, grid.shape[2], width, config.head)
     return PretrainingNetwork(student, head, config.loss), teacher

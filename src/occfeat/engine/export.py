@@ -62,11 +62,19 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
     load_checked(student, own, f"student of {folder}")
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu") -> BevModel:
+def load_model(
+    folder: Path | str, device: torch.device | str = "cpu", student: nn.Module | None = None
+) -> BevModel:
     """Load a fine-tuned network from its run folder, ready to predict.
+
+    Args:
+        folder: The run folder.
+        device: Where the network will be.
+        student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
 
     Raises:
         RunError: The folder holds no finished model.
+        SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """
     folder = Path(folder)
@@ -75,8 +83,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> BevMod
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
         raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
     grid = build_grid(card.grid)
-    student = build_student(card.student.model_copy(update={"backbone_weights": "none"}), grid)
-    head = SegmentationHead(student.channels, len(card.classes), linear=card.linear_head)
-    segmenter = Segmenter(student, head)
+    built = build_student(card.student, grid, student, load_backbone=False)
+    head = SegmentationHead(built.channels, len(card.classes), linear=card.linear_head)
+    segmenter = Segmenter(built, head)
     load_checked(segmenter, read_weights_file(folder / WEIGHTS), f"model of {folder}")
     return BevModel(segmenter, card.classes, card.view.image_size, grid.bev).to(device)

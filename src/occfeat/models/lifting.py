@@ -109,38 +109,6 @@ def lift(features: Float[Tensor, "B N C h w"], plans: Sequence[LiftingPlan]) -> 
     return volume
 
 
-class PlanCache:
-    """The latest plans by calibration, so that a rig that does not change is planned once.
-
-    Args:
-        size: Plans to keep; one of 6 cameras and 200 x 200 x 8 voxels takes about 25 MB.
-    """
-
-    def __init__(self, size: int = 8) -> None:
-        self._size = size
-        self._plans: dict[tuple[object, ...], LiftingPlan] = {}
-
-    def __len__(self) -> int:
-        return len(self._plans)
-
-    def plans(
-        self, cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
-    ) -> list[LiftingPlan]:
-        """The plan of each key frame of a batch, on the device of its calibration."""
-        device = cameras.intrinsics.device
-        rigs = _rigs(cameras.to("cpu"))
-        return [self._plan(rig, feature_size, stride_px, grid, device) for rig in rigs]
-
-    def _plan(self, rig: Cameras, *layout: Any) -> LiftingPlan:
-        tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
-        key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
-        plan = self._plans.pop(key, None) or build_plan(rig, *layout)
-        self._plans[key] = plan  # at the end: the first entry is the one unused for longest
-        if len(self._plans) > self._size:
-            del self._plans[next(iter(self._plans))]
-        return plan
-
-
 class _Lift(torch.autograd.Function):
     """The sparse product and its gradient, one height at a time to need little memory."""
 
@@ -221,9 +189,3 @@ def _transpose(matrix: SparseRows, columns: int) -> SparseRows:
     edges = torch.arange(columns + 1, dtype=torch.int32, device=ordered.device)
     starts = torch.searchsorted(ordered, edges, out_int32=True)
     return SparseRows(starts, row_of[order], matrix.weights[order])
-
-
-def _rigs(cameras: Cameras) -> Iterator[Cameras]:
-    """The calibration of each key frame of a batch."""
-    parts = zip(cameras.intrinsics, cameras.ego_from_camera, cameras.present, strict=True)
-    return (Cameras(*tensors, cameras.image_size) for tensors in parts)

@@ -10,7 +10,8 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.backbone import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.bev_encoder import BevEncoder
-from occfeat.models.lifting import PlanCache, lift
+from occfeat.models.lifting import build_plan, lift
+from occfeat.models.plans import PlanCache
 
 
 class SimpleBev(nn.Module):
@@ -29,7 +30,7 @@ class SimpleBev(nn.Module):
         super().__init__()
         self.channels = channels
         self.grid = grid
-        self.plans = PlanCache()
+        self.plans = PlanCache(build_plan)
         self.encoder = encoder
         heights = grid.shape[2]
         self.compress = nn.Sequential(

@@ -5,14 +5,24 @@ from pathlib import Path
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from occfeat.config import SimpleBevConfig
+from occfeat.config import (
+    BevFormerConfig,
+    ImageStudentConfig,
+    LssConfig,
+    OwnStudentConfig,
+    SimpleBevConfig,
+    StudentConfig,
+)
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import packaged
 from occfeat.models.backbone import ImageEncoder
+from occfeat.models.bevformer import BevFormer
 from occfeat.models.hub import create_pretrained
+from occfeat.models.lss import Lss
+from occfeat.models.own import OwnStudent
 from occfeat.models.simplebev import SimpleBev
 from occfeat.models.weights import load_checked, read_weights_file
 
@@ -24,14 +34,55 @@ WITHOUT_NETWORK = (
 )
 
 
-def build_student(config: SimpleBevConfig, grid: VoxelGrid) -> SimpleBev:
+Student = SimpleBev | BevFormer | Lss | OwnStudent
+"""A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
+
+
+def build_student(
+    config: StudentConfig, grid: VoxelGrid, own: nn.Module | None = None, *, load_backbone: bool = True
+) -> Student:
     """A student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
 
+    Args:
+        config: Which student, and its settings.
+        grid: The grid its features are for.
+        own: The user's module, for settings that name one.
+        load_backbone: False leaves the backbone random, for weights that are loaded afterwards.
+
     Raises:
-        SettingsError: The backbone does not exist or cannot be used.
+        SettingsError: The backbone does not exist or cannot be used, or the user's module is missing or
+            has no place.
         WeightsError: The backbone's weights cannot be had or do not fit.
     """
+    if isinstance(config, OwnStudentConfig):
+        return OwnStudent(_require_module(own, config.name), grid)
+    if own is not None:
+        raise SettingsError(
+            f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
+            hint="Leave `student` out.",
+        )
     encoder = ImageEncoder(config.backbone, config.image_channels, freeze_stem=config.freeze_stem)
+    if load_backbone:
+        _load_backbone_weights(encoder, config)
+    match config:
+        case SimpleBevConfig():
+            return SimpleBev(encoder, grid, config.bev_channels)
+        case BevFormerConfig():
+            return BevFormer(encoder, grid, config)
+        case LssConfig():
+            return Lss(encoder, grid, config)
+
+
+def _require_module(own: nn.Module | None, name: str) -> nn.Module:
+    if own is None:
+        raise SettingsError(
+            f"The student is a module of your own, {name}, which settings cannot build.",
+            hint="Use Python, and hand the module over as `student=…`.",
+        )
+    return own
+
+
+def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) -> None:
     weights = config.backbone_weights
     if weights == "packaged":
         _load_packaged(encoder, config.backbone)
@@ -40,7 +91,6 @@ def build_student(config: SimpleBevConfig, grid: VoxelGrid) -> SimpleBev:
         _load_backbone(encoder, config.backbone, whole.state_dict())
     elif weights != "none":
         _load_backbone(encoder, config.backbone, read_weights_file(Path(weights)))
-    return SimpleBev(encoder, grid, config.bev_channels)
 
 
 def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:

@@ -3,14 +3,17 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.config import PretrainLossConfig
 from occfeat.data.sample import Batch
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.learning import Ratio, Step, mean_of, ratio_of
+from occfeat.models.lss import Lss
+from occfeat.models.splatting import DepthBins
 from occfeat.models.teacher import Teacher
+from occfeat.pretraining.depth import depth_loss, depth_target
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy_target
@@ -23,6 +26,8 @@ class PretrainingTarget:
     occupied: Bool[Tensor, "B X Y Z"]
     features: FeatureTarget | None
     """None when nothing is distilled."""
+    depth: Int64[Tensor, "B N h w"] | None = None
+    """Depth bin of each feature cell of the student; None when depth is not supervised."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,30 @@ class TargetMaker:
     """None when nothing is distilled, or when batches carry what it saw."""
     center: Float[Tensor, " F"] | None = None
     """What is taken off every feature target, such as their mean."""
+    depth_bins: DepthBins | None = None
+    """The student's depth bins; None when depth is not supervised."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
         """Targets of one batch that carries points and, with a teacher, teacher images."""
         if batch.points_ego is None or batch.points_key_frame is None:
             raise ValueError("pretraining needs batches with LiDAR points")
-        occupied = occupancy_target(batch.points_ego, batch.points_key_frame, len(batch), self.grid)
+        points_ego, key_frame = batch.points_ego, batch.points_key_frame
+        occupied = occupancy_target(points_ego, key_frame, len(batch), self.grid)
+        bins = self.depth_bins
+        depth = None if bins is None else depth_target(points_ego, key_frame, batch.cameras, bins)
+        return PretrainingTarget(occupied, self._features(batch, occupied), depth)
+
+    def _features(self, batch: Batch, occupied: Bool[Tensor, "B X Y Z"]) -> FeatureTarget | None:
+        """What the teacher sees, or saw, in the occupied voxels."""
         if batch.teacher_cameras is None:
             if self.teacher is not None:
                 raise ValueError("distillation needs batches with teacher images")
-            return PretrainingTarget(occupied, None)
-        maps = self._maps(batch)
-        features = feature_target(occupied, maps, batch.teacher_cameras, self.grid)
+            return None
+        features = feature_target(occupied, self._maps(batch), batch.teacher_cameras, self.grid)
         if self.center is not None:
             features = replace(features, features=features.features - self.center)
-        return PretrainingTarget(occupied, features)
+        return features
 
     def _maps(self, batch: Batch) -> Float[Tensor, "BN F h w"]:
         """What the teacher sees in all images, or saw when it was cached."""
@@ -66,7 +79,7 @@ class PretrainingNetwork(nn.Module):
     Args:
         student: Images and cameras to BEV features (B, C, X, Y).
         head: BEV features to occupancy logits and teacher features.
-        weights: Weights of the two losses.
+        weights: Weights of the losses.
     """
 
     def __init__(self, student: nn.Module, head: PretrainingHead, weights: PretrainLossConfig) -> None:
@@ -76,11 +89,18 @@ class PretrainingNetwork(nn.Module):
         self.weights = weights
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
-        """L = occupancy * L_occ + features * L_feat."""
-        bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
-        voxels = self.head(bev)
-        loss = bev.new_zeros((), dtype=torch.float32)
+        """L = occupancy * L_occ + features * L_feat, and + depth * L_depth for LSS."""
+        loss = batch.images.new_zeros((), dtype=torch.float32)
         figures: dict[str, Ratio] = {}
+        if target.depth is not None and isinstance(self.student, Lss):
+            lifted = self.student.lift_images(batch.images, batch.cameras)
+            bev = self.student.encode(lifted.features)
+            depth = depth_loss(lifted.depth_logits, target.depth)
+            loss = loss + self.weights.depth * depth
+            figures |= {"loss/depth": mean_of(depth)}
+        else:
+            bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
+        voxels = self.head(bev)
         if self.weights.occupancy:
             logits = self.head.occupancy_logits(voxels)
             occupancy = occupancy_loss(logits, target.occupied)

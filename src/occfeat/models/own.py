@@ -1,0 +1,53 @@
+"""Any module as student: what the user hands over in Python, checked at every step.
+
+Axes: `B` key frames, `N` cameras, `H W` image in pixels, `C` channels, `X Y` BEV cells (x forward, y left).
+"""
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from occfeat.data.sample import Cameras
+from occfeat.errors import SettingsError
+from occfeat.geometry.grid import VoxelGrid
+
+
+class OwnStudent(nn.Module):
+    """A user's module in the place of a student.
+
+    Args:
+        module: Takes images and cameras, gives BEV features (B, C, X, Y) of the grid; its attribute
+            `channels` is C.
+        grid: The grid its features are for.
+
+    Raises:
+        SettingsError: The module has no `channels` that is a number above 0.
+    """
+
+    def __init__(self, module: nn.Module, grid: VoxelGrid) -> None:
+        super().__init__()
+        channels = getattr(module, "channels", None)
+        if not isinstance(channels, int) or channels < 1:
+            raise SettingsError(
+                f"The student {type(module).__name__} does not say how many channels its features have.",
+                hint="Give it an attribute `channels`: the C of its output (B, C, X, Y).",
+            )
+        self.channels = channels
+        self.grid = grid
+        self.module = module
+
+    def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
+        """BEV features, as the module gives them.
+
+        Raises:
+            SettingsError: They do not fit the grid.
+        """
+        bev = self.module(images, cameras)
+        wanted = (len(images), self.channels, *self.grid.bev.shape)
+        found = tuple(bev.shape) if isinstance(bev, Tensor) else type(bev).__name__
+        if found != wanted:
+            raise SettingsError(
+                f"The student {type(self.module).__name__} gave {found}, but key frames, channels and the "
+                f"cells of the grid along x and y are {wanted}.",
+                hint="Change its output or its attribute `channels`, or the bounds or cells of the grid.",
+            )
+        return bev

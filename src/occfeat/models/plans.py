@@ -1,0 +1,49 @@
+"""Plans: what a lifting needs to know of a rig's calibration, computed once and kept."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from occfeat.data.sample import Cameras
+
+Plan = TypeVar("Plan")
+
+
+class PlanCache(Generic[Plan]):
+    """The latest plans by calibration, so that a rig that does not change is planned once.
+
+    Args:
+        build: Makes the plan of one rig: `build(cameras, *layout, device)`, its calibration on the CPU.
+        size: Plans to keep; one of 6 cameras and 200 x 200 x 8 voxels takes about 25 MB.
+    """
+
+    def __init__(self, build: Callable[..., Plan], size: int = 8) -> None:
+        self._build = build
+        self._size = size
+        self._plans: dict[tuple[object, ...], Plan] = {}
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def plans(self, cameras: Cameras, *layout: Any) -> list[Plan]:
+        """The plan of each key frame of a batch, on the device of its calibration.
+
+        Args:
+            cameras: Calibration of the batch.
+            *layout: What else the plan depends on, such as grid and feature size; hashable.
+        """
+        device = cameras.intrinsics.device
+        return [self._plan(rig, *layout, device) for rig in _rigs(cameras.to("cpu"))]
+
+    def _plan(self, rig: Cameras, *layout: Any) -> Plan:
+        tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
+        key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
+        plan = self._plans.pop(key) if key in self._plans else self._build(rig, *layout)
+        self._plans[key] = plan  # at the end: the first entry is the one unused for longest
+        if len(self._plans) > self._size:
+            del self._plans[next(iter(self._plans))]
+        return plan
+
+
+def _rigs(cameras: Cameras) -> Iterator[Cameras]:
+    """The calibration of each key frame of a batch."""
+    return (cameras.of_key_frame(index) for index in range(len(cameras.intrinsics)))

@@ -1,0 +1,74 @@
+"""Depth supervision of LSS by the LiDAR: which depth bin each feature cell shows (this project's option).
+
+Axes: `B` key frames, `N` cameras, `D` depth bins, `h w` feature cells, `P` points, `S` (point, camera) pairs.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert, transform_points
+from occfeat.models.backbone import STRIDE_PX, feature_size
+from occfeat.models.splatting import DepthBins
+
+UNKNOWN = -1
+"""The target of a feature cell without a point."""
+
+
+def depth_target(
+    points_ego: Float[Tensor, "P 3"],
+    points_key_frame: Int64[Tensor, " P"],
+    cameras: Cameras,
+    bins: DepthBins,
+) -> Int64[Tensor, "B N h w"]:
+    """Depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
+
+    A point whose depth lies in no bin counts for nothing.
+
+    Args:
+        points_ego: LiDAR points of all key frames.
+        points_key_frame: Key frame of each point.
+        cameras: Calibration of the student's images, in the same ego frame as the points.
+        bins: The student's depth bins.
+    """
+    height, width = feature_size(cameras.image_size)
+    key_frames, count = cameras.present.shape
+    # One more than the last bin stands for an empty cell, so that the smallest bin is the nearest point.
+    nearest = torch.full((key_frames * count * height * width,), bins.count, device=points_ego.device)
+    for key_frame in range(key_frames):
+        points = points_ego[points_key_frame == key_frame]
+        cell, depth_bin = _hits(points, cameras.of_key_frame(key_frame), bins)
+        cell = cell + key_frame * count * height * width
+        nearest.scatter_reduce_(0, cell, depth_bin, "amin")
+    known = nearest < bins.count
+    target = torch.where(known, nearest, torch.full_like(nearest, UNKNOWN))
+    return target.view(key_frames, count, height, width)
+
+
+def depth_loss(logits: Float[Tensor, "B N D h w"], target: Int64[Tensor, "B N h w"]) -> Float[Tensor, ""]:
+    """Cross-entropy, averaged over the feature cells that have a target; 0 if there is none."""
+    known = target != UNKNOWN
+    total = F.cross_entropy(
+        logits.float().flatten(0, 1), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="sum"
+    )
+    return total / known.sum().clamp(min=1)
+
+
+def _hits(
+    points_ego: Float[Tensor, "P 3"], rig: Cameras, bins: DepthBins
+) -> tuple[Int64[Tensor, " S"], Int64[Tensor, " S"]]:
+    """Feature cell, counted through all cameras, and depth bin of every point a camera sees."""
+    with torch.autocast(points_ego.device.type, enabled=False):  # pixels need all their digits
+        points_camera = transform_points(
+            invert(rig.ego_from_camera), points_ego.expand(len(rig.present), -1, 3)
+        )
+        pixels, depth_m = project(rig.intrinsics, points_camera)
+    depth_bin, inside = bins.index(depth_m.flatten())
+    seen = visible_in(rig.image_size, pixels, depth_m) & rig.present[:, None] & inside.view_as(depth_m)
+    camera, point = seen.nonzero(as_tuple=True)
+    column, row = (pixels[camera, point] / STRIDE_PX).long().unbind(-1)
+    height, width = feature_size(rig.image_size)
+    return (camera * height + row) * width + column, depth_bin.view_as(depth_m)[camera, point]

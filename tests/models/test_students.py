@@ -1,0 +1,54 @@
+"""What every student can do: learn a batch, and live with a camera that sees no voxel."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from occfeat.config import STUDENTS, ImageStudentConfig
+from occfeat.data.sample import Cameras
+from occfeat.models.student import Student, build_student
+from tests.models.rigs import SQUARE_GRID, looking, surround
+from tests.models.test_simplebev import images_for
+from tests.rigs import GRID, batch_of
+
+KINDS = [kind for kind, settings in STUDENTS.items() if issubclass(settings, ImageStudentConfig)]
+FEW = {"backbone": "resnet18", "backbone_weights": "none", "image_channels": 16, "bev_channels": 16}
+OWN = {"simplebev": {}, "bevformer": {"layers": 2, "heads": 4}, "lss": {"depth_m": (1, 9), "depth_bins": 8}}
+
+
+def small_student(kind: str, grid: object) -> Student:
+    torch.manual_seed(0)
+    return build_student(STUDENTS[kind].model_validate(FEW | OWN[kind]), grid)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__learns_a_batch_by_heart(kind: str) -> None:
+    batch = batch_of(key_frames=2)
+    student = small_student(kind, GRID)
+    head = torch.nn.Conv2d(16, 1, 1)
+    optimizer = torch.optim.Adam([*student.parameters(), *head.parameters()], lr=3e-3)
+    target = batch.labels.target
+    for _ in range(80):
+        logits = head(student(batch.images, batch.cameras))
+        loss = F.binary_cross_entropy_with_logits(logits, target.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert ((logits > 0) == target).float().mean() > 0.95  # empty everywhere would be 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__with_a_camera_that_sees_no_voxel(kind: str) -> None:
+    cameras = surround()
+    poses = cameras.ego_from_camera.clone()
+    poses[0, 3] = looking(180, position_m=(-50.0, 0.0, 1.5)).float()  # away from the grid
+    away = Cameras(cameras.intrinsics, poses, cameras.present, cameras.image_size)
+    student = small_student(kind, SQUARE_GRID).eval()
+    images = images_for(away)
+    bev = student(images, away)
+    bev.square().mean().backward()
+    assert bev.isfinite().all()
+    assert all(w.grad is None or w.grad.isfinite().all() for w in student.parameters())
+    changed = images.clone()
+    changed[0, 3] = 255 - changed[0, 3]
+    assert torch.equal(student(changed, away), bev)

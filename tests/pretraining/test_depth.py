@@ -1,0 +1,84 @@
+import pytest
+import torch
+
+from occfeat.config import HeadConfig, LssConfig, PretrainLossConfig
+from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert, transform_points
+from occfeat.models.backbone import ImageEncoder
+from occfeat.models.lss import Lss
+from occfeat.models.splatting import DepthBins
+from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from tests.rigs import GRID, batch_of
+
+BINS = DepthBins(1.0, 9.0, 8)
+
+
+def target_by_loops(points: torch.Tensor, key_frame: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+    batch, count = cameras.present.shape
+    target = torch.full((batch, count, 4, 8), UNKNOWN)
+    for b in range(batch):
+        for n in range(count):
+            camera_from_ego = invert(cameras.ego_from_camera[b, n])
+            for point in points[key_frame == b]:
+                pixel, depth_m = project(
+                    cameras.intrinsics[b, n], transform_points(camera_from_ego, point[None])
+                )
+                index, inside = BINS.index(depth_m)
+                if cameras.present[b, n] and inside and visible_in((32, 64), pixel, depth_m):
+                    column, row = (int(value // 8) for value in pixel[0])
+                    before = int(target[b, n, row, column])
+                    nearest = int(index) if before == UNKNOWN else min(before, int(index))
+                    target[b, n, row, column] = nearest
+    return target
+
+
+def test_depth_target__as_by_loops() -> None:
+    batch = batch_of(key_frames=2, cameras=3)
+    cameras = batch.cameras
+    cameras.present[1, 2] = False
+    points, key_frame = batch.points_ego[::4], batch.points_key_frame[::4]
+    found = depth_target(points, key_frame, cameras, BINS)
+    assert torch.equal(found, target_by_loops(points, key_frame, cameras))
+    assert (found != UNKNOWN).sum() > 20
+    assert (found[1, 2] == UNKNOWN).all()
+
+
+def test_depth_target__without_points() -> None:
+    batch = batch_of()
+    target = depth_target(batch.points_ego[:0], batch.points_key_frame[:0], batch.cameras, BINS)
+    assert (target == UNKNOWN).all()
+    logits = torch.randn(2, 4, 8, 4, 8, requires_grad=True)
+    loss = depth_loss(logits, target)
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
+
+
+def test_depth_loss__is_the_mean_over_known_cells() -> None:
+    logits, target = torch.randn(1, 1, 3, 1, 3), torch.tensor([[[[2, UNKNOWN, 0]]]])
+    log_probability = logits.log_softmax(2)
+    wanted = -(log_probability[0, 0, 2, 0, 0] + log_probability[0, 0, 0, 0, 2]) / 2
+    assert depth_loss(logits, target).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_pretraining__learns_depth() -> None:
+    torch.manual_seed(0)
+    config = LssConfig(image_channels=8, bev_channels=16, depth_m=(1, 9), depth_bins=8)
+    student = Lss(ImageEncoder("resnet18", channels=8), GRID, config)
+    head = PretrainingHead(16, GRID.shape[2], 0, HeadConfig(channels=4))
+    network = PretrainingNetwork(student, head, PretrainLossConfig(features=0, depth=0.5))
+    batch = batch_of()
+    target = TargetMaker(GRID, None, depth_bins=student.bins)(batch)
+    step = network(batch, target)
+    occupancy, depth = (step.figures[f"loss/{name}"].value() for name in ("occupancy", "depth"))
+    assert step.loss.item() == pytest.approx(occupancy + 0.5 * depth, rel=1e-5)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = network(batch, target)
+        loss.loss.backward()
+        optimizer.step()
+    assert loss.figures["loss/depth"].value() < 0.7 * depth
