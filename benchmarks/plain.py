@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from occfeat.data.sample import Batch, Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.backbone import STRIDE_PX
+from occfeat.models.encoder import STRIDE_PX
 from occfeat.models.projection import project_voxels
 from occfeat.models.sampling import lift_dense
 from occfeat.models.simplebev import SimpleBev

@@ -83,12 +83,17 @@ class ImageStudentConfig(Strict):
     kind: str
     """Which student this is."""
     backbone: str = "efficientnet_b0"
-    """timm name of the image network; it must support `features_only`."""
+    """timm name of the image network: convolutional with `features_only`, or a plain vision transformer."""
     backbone_weights: str = "hub"
     """`hub` (timm's pretrained weights), `none` (random), `packaged` (the weights of `make demo`, for
-    `tf_efficientnet_lite0` only) or the path of a file of timm weights."""
+    `tf_efficientnet_lite0` and `vit_small_patch14_dinov2`) or the path of a file of timm weights (for vision
+    transformers also in Meta's format)."""
     freeze_stem: bool = False
     """Keep the backbone's layers up to stride 8 as they are, statistics included; takes less time."""
+    freeze_backbone: bool = False
+    """Keep the whole backbone as it is; the neck and all behind it learn."""
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """For vision transformers: learn updates of this rank in the attention, keep the rest (LoRA). 0: none."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
     bev_channels: Positive = 128
@@ -96,10 +101,14 @@ class ImageStudentConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "ImageStudentConfig":
-        if self.freeze_stem and self.backbone_weights == "none":
-            raise ValueError(
-                "freeze_stem would keep random weights: set it to false, or give backbone_weights"
-            )
+        kept = {
+            "freeze_stem": self.freeze_stem,
+            "freeze_backbone": self.freeze_backbone,
+            "lora_rank": self.lora_rank,
+        }
+        if self.backbone_weights == "none" and any(kept.values()):
+            name = next(name for name, value in kept.items() if value)
+            raise ValueError(f"{name} would keep random weights: leave it out, or give backbone_weights")
         return self
 
 

@@ -106,6 +106,22 @@ def test_finetune__starts_from_the_pretrained_student(
     assert f"student of {pretrained}: loaded {count}/{count} tensors" in caplog.text
 
 
+def test_finetune__a_vision_transformer_by_low_rank_updates(
+    flags: Flags, teacher_weights: Path, folder: Path, tmp_path: Path
+) -> None:
+    words = flags("finetune", tmp_path / "tuned", "--optim.epochs", "1", "--val-split", "mini_val")
+    words[words.index("--student.backbone") + 1] = "test_vit"
+    words[words.index("--student.backbone-weights") + 1] = str(teacher_weights)
+    assert main([*words, "--student.lora-rank", "2"]) == 0
+    names = load_file(tmp_path / "tuned" / "weights.safetensors").keys()
+    assert "student.encoder.backbone.blocks.0.attn.qkv.parametrizations.weight.0.up" in names
+    again = ["evaluate", str(tmp_path / "tuned"), "--data", str(folder), "--split", "mini_val"]
+    assert main([*again, "--out", str(tmp_path / "results"), "--engine.workers", "0"]) == 0
+    files = (tmp_path / "tuned" / "evaluation-mini_val", tmp_path / "results")
+    first, second = (json.loads((file / "results.json").read_text())["metrics"] for file in files)
+    assert first == second
+
+
 def test_finetune__writes_tokens_results_and_pictures(finetuned: Path) -> None:
     assert len((finetuned / "label_tokens.txt").read_text().split()) == 3
     results = json.loads((finetuned / "evaluation-mini_val" / "results.json").read_text())

@@ -4,12 +4,13 @@ from pydantic import ValidationError
 
 from occfeat.config import SimpleBevConfig
 from occfeat.errors import SettingsError
-from occfeat.models.backbone import ImageEncoder, feature_size
+from occfeat.models.backbone import PyramidEncoder
+from occfeat.models.encoder import feature_size
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "tf_efficientnet_lite0", "convnext_atto"])
 def test_image_encoder__stride_8_for_any_size(name: str) -> None:
-    encoder = ImageEncoder(name, channels=12).eval()
+    encoder = PyramidEncoder(name, channels=12).eval()
     for size in [(64, 96), (56, 75), (33, 40)]:
         images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
         features = encoder(images)
@@ -19,7 +20,7 @@ def test_image_encoder__stride_8_for_any_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b4", "resnet50", "mobilenetv3_small_100"])
 def test_image_encoder__keeps_no_stage_it_does_not_use(name: str) -> None:
-    encoder = ImageEncoder(name, channels=8)
+    encoder = PyramidEncoder(name, channels=8)
     encoder(torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)).square().sum().backward()
     assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
 
@@ -27,7 +28,7 @@ def test_image_encoder__keeps_no_stage_it_does_not_use(name: str) -> None:
 def test_image_encoder__padding_leaves_cells_where_they_are() -> None:
     """An image cut at the right and bottom has the features it had, away from the cut."""
     torch.manual_seed(0)
-    encoder = ImageEncoder("resnet18", channels=8).eval()
+    encoder = PyramidEncoder("resnet18", channels=8).eval()
     images = torch.randint(0, 256, (1, 3, 160, 320), dtype=torch.uint8)
     fine_whole, _ = encoder.backbone(images.float() / 255)
     fine_cut, _ = encoder.backbone(images[..., :149, :309].float() / 255)
@@ -47,7 +48,7 @@ def test_image_encoder__padding_leaves_cells_where_they_are() -> None:
 
 
 def test_image_encoder__normalizes_as_the_weights_expect() -> None:
-    encoder = ImageEncoder("resnet18", channels=4)
+    encoder = PyramidEncoder("resnet18", channels=4)
     assert encoder.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
     seen: list[torch.Tensor] = []
     encoder.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -60,18 +61,18 @@ def test_image_encoder__normalizes_as_the_weights_expect() -> None:
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_image_encoder__refuses_networks_without_a_pyramid(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} has no stages at strides 8 and 16"):
-        ImageEncoder(name, channels=4)
+        PyramidEncoder(name, channels=4)
 
 
 def test_image_encoder__unknown_name() -> None:
     with pytest.raises(SettingsError, match="resnet50"):
-        ImageEncoder("resnet5O", channels=4)
+        PyramidEncoder("resnet5O", channels=4)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "resnet18", "convnext_atto"])
 def test_freeze_stem__keeps_the_layers_up_to_stride_8_and_trains_the_rest(name: str) -> None:
     torch.manual_seed(0)
-    encoder = ImageEncoder(name, 8, freeze_stem=True).train()
+    encoder = PyramidEncoder(name, 8, freeze_stem=True).train()
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     with torch.no_grad():
         fine_before = encoder.backbone(images / 255)[0]

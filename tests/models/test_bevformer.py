@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from occfeat.config import BevFormerConfig
 from occfeat.data.sample import Cameras
-from occfeat.models.backbone import ImageEncoder
+from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.bevformer import BevFormer, BevSelfAttention, PositionEmbedding, SpatialCrossAttention
 from occfeat.models.hits import QueryHits, build_hits, project_queries, stack_hits
 from tests.models.rigs import SQUARE_GRID, blind, quarter_turn, random_cameras, rig_of, surround
@@ -18,7 +18,7 @@ SIZE = (6, 8)
 def small_student() -> BevFormer:
     torch.manual_seed(0)
     config = BevFormerConfig(layers=2, heads=4, bev_channels=16, image_channels=8)
-    return BevFormer(ImageEncoder("resnet18", channels=8), SQUARE_GRID, config)
+    return BevFormer(PyramidEncoder("resnet18", channels=8), SQUARE_GRID, config)
 
 
 def cross_attention() -> SpatialCrossAttention:

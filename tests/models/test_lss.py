@@ -1,7 +1,7 @@
 import torch
 
 from occfeat.config import LssConfig
-from occfeat.models.backbone import ImageEncoder
+from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.lss import Lss
 from occfeat.models.splatting import frustum
 from tests.models.rigs import SQUARE_GRID, blind, random_cameras, rig_of, surround
@@ -11,7 +11,7 @@ from tests.models.test_simplebev import images_for
 def small_student() -> Lss:
     torch.manual_seed(0)
     config = LssConfig(image_channels=8, bev_channels=16, depth_m=(1, 9), depth_bins=8)
-    return Lss(ImageEncoder("resnet18", channels=8), SQUARE_GRID, config)
+    return Lss(PyramidEncoder("resnet18", channels=8), SQUARE_GRID, config)
 
 
 def test_lss__shape_gradients_and_attributes() -> None:

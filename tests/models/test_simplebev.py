@@ -4,7 +4,7 @@ import torch
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.backbone import ImageEncoder
+from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.projection import project_voxels
 from occfeat.models.simplebev import SimpleBev
 from tests.models.rigs import SQUARE_GRID, random_cameras, rig_of, surround
@@ -12,7 +12,7 @@ from tests.models.rigs import SQUARE_GRID, random_cameras, rig_of, surround
 
 def small_student(grid: VoxelGrid = SQUARE_GRID) -> SimpleBev:
     torch.manual_seed(0)
-    return SimpleBev(ImageEncoder("resnet18", channels=8), grid, channels=16)
+    return SimpleBev(PyramidEncoder("resnet18", channels=8), grid, channels=16)
 
 
 def images_for(cameras: Cameras) -> torch.Tensor:

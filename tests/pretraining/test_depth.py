@@ -5,7 +5,7 @@ from occfeat.config import HeadConfig, LssConfig, PretrainLossConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.backbone import ImageEncoder
+from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.lss import Lss
 from occfeat.models.splatting import DepthBins
 from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
@@ -67,7 +67,7 @@ def test_depth_loss__is_the_mean_over_known_cells() -> None:
 def test_pretraining__learns_depth() -> None:
     torch.manual_seed(0)
     config = LssConfig(image_channels=8, bev_channels=16, depth_m=(1, 9), depth_bins=8)
-    student = Lss(ImageEncoder("resnet18", channels=8), GRID, config)
+    student = Lss(PyramidEncoder("resnet18", channels=8), GRID, config)
     head = PretrainingHead(16, GRID.shape[2], 0, HeadConfig(channels=4))
     network = PretrainingNetwork(student, head, PretrainLossConfig(features=0, depth=0.5))
     batch = batch_of()

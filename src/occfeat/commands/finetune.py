@@ -29,6 +29,9 @@ from occfeat.report.figures import draw_curves
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 
+MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
+"""Settings of a student that say nothing about its architecture."""
+
 
 def finetune(config: FinetuneConfig, student: nn.Module | None = None) -> RunOutcome:
     """Fine-tune a student, from a pretraining run or not, and evaluate it.
@@ -138,7 +141,8 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
     differing = [
         f"student.{name}: the run has {theirs[name]}, these settings {value}"
         for name, value in ours.items()
-        if name not in ("backbone_weights", "freeze_stem", "name") and theirs[name] != value
+        if name not in ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
+        and theirs[name] != value
     ]
     if config.grid != card.grid:
         differing.append(f"grid: the run has {card.grid}, these settings {config.grid}")

@@ -1,94 +1,58 @@
-"""The student's image encoder: a timm backbone and a neck that joins two of its scales at stride 8.
+"""Convolutional networks as image encoders: two stages of a timm network, joined at stride 8.
 
-Axes: `M` images, `H W` image in pixels, `C` channels, `h w` feature cells.
+Images whose size is no multiple of 16 are padded at the right and at the bottom, which leaves the cells where
+they are; the last ones then reach over the border of the image.
 
-Cell (i, j) of the features stands for the square of `STRIDE_PX` pixels whose upper left corner is at
-(j * STRIDE_PX, i * STRIDE_PX). Images whose size is no multiple of 16 are padded at the right and at the
-bottom, which leaves the cells where they are; the last ones then reach over the border of the image.
+Axes: `M` images, `H W` image in pixels, `D` channels of the network, `h2 w2` feature cells of the padded
+image.
 """
 
-import math
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
-from occfeat.models.hub import color_statistics, refuse_unknown
+from occfeat.models.encoder import STRIDE_PX, ImageEncoder
+from occfeat.models.hub import refuse_unknown
 
-STRIDE_PX = 8
-"""Pixels of the image along each side of a feature cell."""
 DEEP_STRIDE_PX = 16
 """Pixels along each side of a cell of the deepest stage that is used (Simple-BEV's choice)."""
 
 
-class ImageEncoder(nn.Module):
-    """Image features at stride 8 from the stride 8 and stride 16 stages of a timm network.
+class PyramidEncoder(ImageEncoder):
+    """Image features from the stride 8 and stride 16 stages of a timm network.
 
-    As in Simple-BEV the deeper map is doubled in size, joined to the finer one and mixed by two convolutions
-    with instance normalisation, which treats every image alike in training and in use.
+    As in Simple-BEV the deeper map is doubled in size and joined to the finer one.
 
     Args:
         backbone: timm name of a network with `features_only` and stages at strides 8 and 16.
         channels: Channels of the features.
         freeze_stem: Keep the layers up to stride 8 as they are, in training too.
+        freeze_backbone: Keep all layers of the network as they are.
 
     Raises:
         SettingsError: timm has no such network, or not as a pyramid of these strides.
     """
 
-    mean: Tensor
-    std: Tensor
+    def __init__(
+        self, backbone: str, channels: int, *, freeze_stem: bool = False, freeze_backbone: bool = False
+    ) -> None:
+        network = _create_backbone(backbone)
+        super().__init__(backbone, network, sum(network.feature_info.channels()), channels)
+        if freeze_backbone:
+            self.freeze((network,))
+        elif freeze_stem:
+            self.freeze(_stem(network))
 
-    def __init__(self, backbone: str, channels: int, *, freeze_stem: bool = False) -> None:
-        super().__init__()
-        self.channels = channels
-        self.backbone: Any = _create_backbone(backbone)
-        self._frozen = _stem(self.backbone) if freeze_stem else ()
-        for layer in self._frozen:
-            layer.requires_grad_(False)
-        fine, deep = self.backbone.feature_info.channels()
-        self.neck = nn.Sequential(
-            nn.Conv2d(fine + deep, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
-        )
-        self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
-        self.register_buffer("std", torch.empty(3))
-        self.set_normalization(*color_statistics(backbone))
-        self.to(memory_format=torch.channels_last)  # faster on processors; only the rounding differs
-
-    def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """State what the backbone's weights expect: (pixel / 255 - mean) / std per colour."""
-        self.mean.copy_(torch.tensor(mean))
-        self.std.copy_(torch.tensor(std))
-
-    def train(self, mode: bool = True) -> "ImageEncoder":
-        """Switch to training or evaluation; frozen layers stay in evaluation."""
-        super().train(mode)
-        for layer in self._frozen:
-            layer.eval()
-        return self
-
-    def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Features of RGB images; `h` and `w` are those of `feature_size`."""
-        height, width = feature_size((images.shape[-2], images.shape[-1]))
-        normal = (images.to(self.mean.dtype) / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+    def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
+        """Both stages at stride 8."""
         fine, deep = self.backbone(_pad(normal))
         doubled = F.interpolate(deep, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return self.neck(torch.cat((fine, doubled), dim=1))[..., :height, :width]
-
-
-def feature_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in cells of the features of an image of (height, width) pixels."""
-    return math.ceil(image_size[0] / STRIDE_PX), math.ceil(image_size[1] / STRIDE_PX)
+        return torch.cat((fine, doubled), dim=1)
 
 
 def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:
@@ -116,7 +80,7 @@ def _create_backbone(name: str) -> Any:
 def _unsuitable(name: str) -> SettingsError:
     return SettingsError(
         f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
-        hint="Take a convolutional network, such as efficientnet_b0 or resnet50.",
+        hint="Take a convolutional network, such as resnet50, or a plain vision transformer.",
     )
 
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from occfeat.config import BevFormerConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.backbone import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.bev_encoder import BevEncoder
 from occfeat.models.deformable import PositionChooser, deformable_attention, split_heads
+from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.hits import QueryHits, build_hits, stack_hits
 from occfeat.models.plans import PlanCache
 

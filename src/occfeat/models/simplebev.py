@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.backbone import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.bev_encoder import BevEncoder
+from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.lifting import build_plan, lift
 from occfeat.models.plans import PlanCache
 

@@ -18,12 +18,15 @@ from occfeat.config import (
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import packaged
-from occfeat.models.backbone import ImageEncoder
+from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.bevformer import BevFormer
+from occfeat.models.encoder import ImageEncoder
 from occfeat.models.hub import create_pretrained
 from occfeat.models.lss import Lss
+from occfeat.models.meta_format import is_meta_format, timm_from_meta
 from occfeat.models.own import OwnStudent
 from occfeat.models.simplebev import SimpleBev
+from occfeat.models.vit_encoder import VitEncoder, is_transformer
 from occfeat.models.weights import load_checked, read_weights_file
 
 logger = logging.getLogger(__name__)
@@ -61,9 +64,7 @@ def build_student(
             f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
             hint="Leave `student` out.",
         )
-    encoder = ImageEncoder(config.backbone, config.image_channels, freeze_stem=config.freeze_stem)
-    if load_backbone:
-        _load_backbone_weights(encoder, config)
+    encoder = _build_encoder(config, load_backbone=load_backbone)
     match config:
         case SimpleBevConfig():
             return SimpleBev(encoder, grid, config.bev_channels)
@@ -71,6 +72,27 @@ def build_student(
             return BevFormer(encoder, grid, config)
         case LssConfig():
             return Lss(encoder, grid, config)
+
+
+def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageEncoder:
+    """The image encoder: a transformer if the backbone is one."""
+    name, channels, freeze = config.backbone, config.image_channels, config.freeze_backbone
+    encoder: ImageEncoder
+    if is_transformer(name):
+        if config.freeze_stem:
+            hint = "Set freeze_backbone, or lora_rank to learn low-rank updates only."
+            raise SettingsError(f"The vision transformer {name} has no stem to freeze.", hint=hint)
+        encoder = VitEncoder(name, channels, freeze_backbone=freeze)
+    else:
+        if config.lora_rank:
+            hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."
+            raise SettingsError(f"Low-rank updates are for vision transformers; {name} is none.", hint=hint)
+        encoder = PyramidEncoder(name, channels, freeze_stem=config.freeze_stem, freeze_backbone=freeze)
+    if load_backbone:
+        _load_backbone_weights(encoder, config)
+    if isinstance(encoder, VitEncoder) and config.lora_rank:
+        encoder.add_low_rank(config.lora_rank)
+    return encoder
 
 
 def _require_module(own: nn.Module | None, name: str) -> nn.Module:
@@ -90,14 +112,21 @@ def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) ->
         whole = create_pretrained(config.backbone, WITHOUT_NETWORK)
         _load_backbone(encoder, config.backbone, whole.state_dict())
     elif weights != "none":
-        _load_backbone(encoder, config.backbone, read_weights_file(Path(weights)))
+        tensors = read_weights_file(Path(weights))
+        if is_meta_format(tensors):
+            tensors = timm_from_meta(tensors, encoder.backbone.state_dict())
+        _load_backbone(encoder, config.backbone, tensors)
 
 
 def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
+    if backbone == packaged.TEACHER_NAME:
+        _load_backbone(encoder, backbone, packaged.packaged_teacher_weights())
+        return
     if backbone != packaged.STUDENT_BACKBONE:
+        known = f"{packaged.STUDENT_BACKBONE} and {packaged.TEACHER_NAME}"
         raise SettingsError(
-            f"The packaged weights are for {packaged.STUDENT_BACKBONE}, not for {backbone}.",
-            hint=f"Set backbone to {packaged.STUDENT_BACKBONE}, or backbone_weights to hub, none or a path.",
+            f"The packaged weights are for {known}, not for {backbone}.",
+            hint="Set backbone to one of them, or backbone_weights to hub, none or a path.",
         )
     _load_backbone(encoder, backbone, packaged.packaged_student_weights())
     encoder.set_normalization((packaged.STUDENT_MEAN,) * 3, (packaged.STUDENT_STD,) * 3)
@@ -113,7 +142,7 @@ def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tens
     load_checked(encoder.backbone, loaded, f"backbone {backbone}")
     left_out = len(tensors) - len(loaded)
     if left_out:
-        logger.info("backbone %s: left out %d tensors of stages behind stride 16", backbone, left_out)
+        logger.info("backbone %s: left out %d tensors of layers that are not used", backbone, left_out)
 
 
 def _flat(name: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.backbone import STRIDE_PX, feature_size
+from occfeat.models.encoder import STRIDE_PX, feature_size
 from occfeat.models.splatting import DepthBins
 
 UNKNOWN = -1
