@@ -8,6 +8,7 @@ bottom, which leaves the cells where they are; the last ones then reach over the
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -28,13 +29,13 @@ DEEP_STRIDE_PX = 16
 class ImageEncoder(nn.Module):
     """Image features at stride 8 from the stride 8 and stride 16 stages of a timm network.
 
-    As in Simple-BEV the deeper map is doubled in size, joined to the finer one and mixed by two convolutions
-    with instance normalisation, which treats every image alike in training and in use.
+    As in Simple-BEV the deeper map is doubled in size, joined to the finer one and mixed by a neck.
 
     Args:
         backbone: timm name of a network with `features_only` and stages at strides 8 and 16.
         channels: Channels of the features.
         freeze_stem: Keep the layers up to stride 8 as they are, in training too.
+        make_neck: Makes what mixes the joined maps, given their channels and those of the features.
 
     Raises:
         SettingsError: timm has no such network, or not as a pyramid of these strides.
@@ -43,7 +44,14 @@ class ImageEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, channels: int, *, freeze_stem: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        channels: int,
+        *,
+        freeze_stem: bool = False,
+        make_neck: Callable[[int, int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.backbone: Any = _create_backbone(backbone)
@@ -51,15 +59,7 @@ class ImageEncoder(nn.Module):
         for layer in self._frozen:
             layer.requires_grad_(False)
         fine, deep = self.backbone.feature_info.channels()
-        self.neck = nn.Sequential(
-            nn.Conv2d(fine + deep, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
-        )
+        self.neck = (make_neck or _neck)(fine + deep, channels)
         self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
         self.register_buffer("std", torch.empty(3))
         self.set_normalization(*color_statistics(backbone))
@@ -79,11 +79,28 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
         """Features of RGB images; `h` and `w` are those of `feature_size`."""
-        height, width = feature_size((images.shape[-2], images.shape[-1]))
-        normal = (images.to(self.mean.dtype) / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+        return self.encode_colors(images.to(self.mean.dtype) / 255)
+
+    def encode_colors(self, colors: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Features of RGB images whose values are 0 to 1."""
+        height, width = feature_size((colors.shape[-2], colors.shape[-1]))
+        normal = (colors - self.mean[:, None, None]) / self.std[:, None, None]
         fine, deep = self.backbone(_pad(normal))
         doubled = F.interpolate(deep, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return self.neck(torch.cat((fine, doubled), dim=1))[..., :height, :width]
+
+
+def _neck(inputs: int, channels: int) -> nn.Sequential:
+    """Two convolutions, normalised within each image, which treats it alike in training and in use."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 1),
+    )
 
 
 def feature_size(image_size: tuple[int, int]) -> tuple[int, int]:
