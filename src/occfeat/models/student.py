@@ -12,6 +12,7 @@ from occfeat.config import (
     ImageStudentConfig,
     LssConfig,
     OwnStudentConfig,
+    PublishedSimpleBevConfig,
     SimpleBevConfig,
     StudentConfig,
 )
@@ -23,6 +24,7 @@ from occfeat.models.bevformer import BevFormer
 from occfeat.models.hub import create_pretrained
 from occfeat.models.lss import Lss
 from occfeat.models.own import OwnStudent
+from occfeat.models.published_simplebev import PublishedSimpleBev, published_neck
 from occfeat.models.simplebev import SimpleBev
 from occfeat.models.weights import load_checked, read_weights_file
 
@@ -34,7 +36,7 @@ WITHOUT_NETWORK = (
 )
 
 
-Student = SimpleBev | BevFormer | Lss | OwnStudent
+Student = SimpleBev | BevFormer | Lss | PublishedSimpleBev | OwnStudent
 """A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
 
 
@@ -61,7 +63,10 @@ def build_student(
             f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
             hint="Leave `student` out.",
         )
-    encoder = ImageEncoder(config.backbone, config.image_channels, freeze_stem=config.freeze_stem)
+    neck = published_neck if isinstance(config, PublishedSimpleBevConfig) else None
+    encoder = ImageEncoder(
+        config.backbone, config.image_channels, freeze_stem=config.freeze_stem, make_neck=neck
+    )
     if load_backbone:
         _load_backbone_weights(encoder, config)
     match config:
@@ -71,6 +76,8 @@ def build_student(
             return BevFormer(encoder, grid, config)
         case LssConfig():
             return Lss(encoder, grid, config)
+        case PublishedSimpleBevConfig():
+            return PublishedSimpleBev(encoder, grid, config)
 
 
 def _require_module(own: nn.Module | None, name: str) -> nn.Module:
