@@ -60,10 +60,12 @@ def test_convert__default_grid_lies_around_the_front_camera(
     tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     checkpoint = save_published(tmp_path / "model.pth", hollow(tensors))
-    done = occfeat.convert(checkpoint, tmp_path / "run")
+    done = occfeat.convert(checkpoint, tmp_path / "run", sampling="aligned")
     card = json.loads((done.path / "model.json").read_text())
     model = occfeat.load_model(done.path)
     assert card["student"]["kind"] == "simplebev-published"
+    assert card["student"]["sampling"] == "aligned"
+    assert model.segmenter.student.aligned
     assert model.classes == ("vehicle",)
     assert model.image_size == (448, 800)
     assert model.grid.shape == (200, 200)
@@ -79,9 +81,13 @@ def test_convert__run_predicts_in_our_axes(run: Path) -> None:
     probability = model.predict(images, *calibration)
     assert probability.shape == (32, 32)
     assert probability.std() > 0
-    # What is seen from above depends on the rig, not on the order of its cameras.
-    backwards = model.predict(images.flip(0), *(matrix.flip(0) for matrix in calibration))
-    torch.testing.assert_close(backwards, probability, atol=1e-4, rtol=0)
+    images[1:3] = 255 - images[1:3]  # the cameras that look to the front left and to the back left
+    moved = (model.predict(images, *calibration) - probability).abs()
+    assert moved[:, 16:].mean() > 1.2 * moved[:, :16].mean()  # the second index grows to the left
+    images[1:3] = 255 - images[1:3]
+    images[[0, 1, 5]] = 255 - images[[0, 1, 5]]  # those that look forward
+    moved = (model.predict(images, *calibration) - probability).abs()
+    assert moved[16:].mean() > 1.2 * moved[:16].mean()
 
 
 def test_convert__run_is_evaluated_and_fine_tuned(run: Path, folder: Path, tmp_path: Path) -> None:
