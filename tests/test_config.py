@@ -143,7 +143,9 @@ def test_student__each_kind_has_its_own_settings() -> None:
 
 
 def test_student__unknown_kind_is_told_the_kinds() -> None:
-    with pytest.raises(ValidationError, match="kinds are simplebev, bevformer, lss, own"):
+    with pytest.raises(
+        ValidationError, match="kinds are simplebev, bevformer, lss, simplebev-published, own"
+    ):
         PretrainConfig.model_validate(REQUIRED | {"student": {"kind": "simplebef"}})
 
 

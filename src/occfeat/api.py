@@ -138,6 +138,21 @@ def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any)
     return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
 
 
+def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.RunOutcome:
+    """Make a run folder of a checkpoint that Simple-BEV's authors published; see `ConvertConfig`.
+
+    Args:
+        checkpoint: The published file; no code in it is run.
+        out: Folder of the run, for `evaluate`, `predict`, `load_model` and `finetune(start=…)`.
+        **settings: Fields of `ConvertConfig`.
+    """
+    from occfeat.commands import convert as command
+
+    return command.convert(
+        build(settings_of.ConvertConfig, {"checkpoint": checkpoint, "out": out, **settings})
+    )
+
+
 def check(data: PathLike, **settings: Any) -> outcome.Outcome:
     """Report everything that is wrong with a data folder; see `CheckConfig`."""
     from occfeat.commands import check as command

@@ -44,6 +44,7 @@ COMMANDS = {
     "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
     "evaluate": Command(commands.EvaluateConfig, positional="run"),
     "predict": Command(commands.PredictConfig, positional="run"),
+    "convert": Command(commands.ConvertConfig, positional="checkpoint"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),
     "demo": Command(commands.DemoConfig),
@@ -169,7 +170,7 @@ def _refuse_flags_of_others(flags: list[str], kind: str) -> None:
 def _description(command: Command) -> str:
     lines = [(command.settings.__doc__ or "").strip()]
     if command.positional:
-        lines.append(f"The {command.positional} folder may come first, without its flag.")
+        lines.append(f"The {command.positional} may come first, without its flag.")
     lines.append("--config FILE: settings from a YAML file, below the flags.")
     if command.recipes:
         lines.append(f"--recipe NAME: named settings, below the file: {', '.join(RECIPES)}.")

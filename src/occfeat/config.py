@@ -116,14 +116,14 @@ class SimpleBevConfig(ImageStudentConfig):
     """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
 
     kind: Literal["simplebev"] = "simplebev"
-    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
 
 
 class BevFormerConfig(ImageStudentConfig):
     """BEVFormer, single frame: BEV queries attend to the images, then a BEV network (arXiv 2203.17270)."""
 
     kind: Literal["bevformer"] = "bevformer"
-    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     layers: Positive = 6
     """Layers of self-attention, cross-attention and feed-forward network."""
     heads: Positive = 8
@@ -146,7 +146,7 @@ class LssConfig(ImageStudentConfig):
     """LSS (lift, splat): a depth distribution per pixel spreads image features in BEV (arXiv 2008.05711)."""
 
     kind: Literal["lss"] = "lss"
-    """Which student this is: `simplebev`, `bevformer` or `lss`."""
+    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
     depth_bins: Positive = 41
@@ -157,6 +157,18 @@ class LssConfig(ImageStudentConfig):
         if not self.depth_m[0] < self.depth_m[1]:
             raise ValueError(f"depth_m must be two numbers, the smaller one first, not {self.depth_m}")
         return self
+
+
+class PublishedSimpleBevConfig(ImageStudentConfig):
+    """The network of Simple-BEV's authors, for the weights they published (`occfeat convert`)."""
+
+    kind: Literal["simplebev-published"] = "simplebev-published"
+    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    backbone: str = "resnet101"
+    """timm name of the image network; the published weights are of `resnet101`."""
+    sampling: Literal["published", "aligned"] = "published"
+    """Where features are read: `published` as the authors' code does, up to a cell too far to the right and
+    bottom, or `aligned`, where the voxel really is."""
 
 
 class OwnStudentConfig(Strict):
@@ -172,6 +184,7 @@ STUDENTS: dict[str, type[Strict]] = {
     "simplebev": SimpleBevConfig,
     "bevformer": BevFormerConfig,
     "lss": LssConfig,
+    "simplebev-published": PublishedSimpleBevConfig,
     "own": OwnStudentConfig,
 }
 """The settings of each kind of student."""
@@ -186,6 +199,7 @@ StudentConfig = Annotated[
     Annotated[SimpleBevConfig, Tag("simplebev")]
     | Annotated[BevFormerConfig, Tag("bevformer")]
     | Annotated[LssConfig, Tag("lss")]
+    | Annotated[PublishedSimpleBevConfig, Tag("simplebev-published")]
     | Annotated[OwnStudentConfig, Tag("own")],
     Discriminator(
         _kind_of,

@@ -113,8 +113,9 @@ def test_build_student__hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in loaded.items())
 
 
-def test_build_student__packaged_is_for_one_network_only() -> None:
-    with pytest.raises(SettingsError, match="tf_efficientnet_lite0, not for resnet18"):
+def test_build_student__packaged_is_for_known_networks_only() -> None:
+    known = "tf_efficientnet_lite0 and vit_small_patch14_dinov2, not for resnet18"
+    with pytest.raises(SettingsError, match=known):
         build_student(small(backbone="resnet18", backbone_weights="packaged"), SQUARE_GRID)
 
 

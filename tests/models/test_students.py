@@ -13,7 +13,12 @@ from tests.rigs import GRID, batch_of
 
 KINDS = [kind for kind, settings in STUDENTS.items() if issubclass(settings, ImageStudentConfig)]
 FEW = {"backbone": "resnet18", "backbone_weights": "none", "image_channels": 16, "bev_channels": 16}
-OWN = {"simplebev": {}, "bevformer": {"layers": 2, "heads": 4}, "lss": {"depth_m": (1, 9), "depth_bins": 8}}
+OWN = {
+    "simplebev": {},
+    "bevformer": {"layers": 2, "heads": 4},
+    "lss": {"depth_m": (1, 9), "depth_bins": 8},
+    "simplebev-published": {},
+}
 
 
 def small_student(kind: str, grid: object) -> Student:

@@ -178,6 +178,21 @@ class PredictConfig(Strict):
     """Where to compute."""
 
 
+class ConvertConfig(Strict):
+    """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
+
+    checkpoint: Path
+    """The published file, such as `model-000025000.pth`; no code in it is run."""
+    out: Path
+    """Folder of the run; must be new or empty."""
+    sampling: Literal["published", "aligned"] = "published"
+    """Where image features are read: `published` as the authors' code does and the weights expect, or
+    `aligned`, where the voxel really is (for fine-tuning)."""
+    view: ViewConfig = ViewConfig(image_size=(448, 800))
+    grid: GridConfig = GridConfig(lower_m=(-48.3, -50.0, -4.5), upper_m=(51.7, 50.0, 5.5))
+    """Voxels in the ego frame. Default: around the place of nuScenes' front camera, as in training."""
+
+
 class ViewerConfig(UsesData):
     """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
 

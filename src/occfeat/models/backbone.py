@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
-from occfeat.models.encoder import STRIDE_PX, ImageEncoder
+from occfeat.models.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck
 from occfeat.models.hub import refuse_unknown
 
 DEEP_STRIDE_PX = 16
@@ -33,16 +33,23 @@ class PyramidEncoder(ImageEncoder):
         channels: Channels of the features.
         freeze_stem: Keep the layers up to stride 8 as they are, in training too.
         freeze_backbone: Keep all layers of the network as they are.
+        make_neck: Makes what mixes the joined maps.
 
     Raises:
         SettingsError: timm has no such network, or not as a pyramid of these strides.
     """
 
     def __init__(
-        self, backbone: str, channels: int, *, freeze_stem: bool = False, freeze_backbone: bool = False
+        self,
+        backbone: str,
+        channels: int,
+        *,
+        freeze_stem: bool = False,
+        freeze_backbone: bool = False,
+        make_neck: NeckMaker = default_neck,
     ) -> None:
         network = _create_backbone(backbone)
-        super().__init__(backbone, network, sum(network.feature_info.channels()), channels)
+        super().__init__(backbone, network, sum(network.feature_info.channels()), channels, make_neck)
         if freeze_backbone:
             self.freeze((network,))
         elif freeze_stem:

@@ -7,7 +7,7 @@ Cell (i, j) of the features stands for the square of `STRIDE_PX` pixels whose up
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,37 +19,45 @@ from occfeat.models.hub import color_statistics
 STRIDE_PX = 8
 """Pixels of the image along each side of a feature cell."""
 
+NeckMaker = Callable[[int, int], nn.Module]
+"""From the channels that come in and those that go out to what mixes them."""
+
+
+def default_neck(width: int, channels: int) -> nn.Module:
+    """Two convolutions, normalised within each image, which treats it alike in training and in use."""
+    return nn.Sequential(
+        nn.Conv2d(width, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 1),
+    )
+
 
 class ImageEncoder(nn.Module):
     """What all image encoders share: colours, what is frozen, and the neck.
-
-    The neck is Simple-BEV's: two convolutions with instance normalisation, which treats every image alike in
-    training and in use, and a linear layer.
 
     Args:
         name: timm name of the network, which says what colours its weights expect.
         backbone: The network.
         width: Channels of what `read` gives.
         channels: Channels of the features.
+        make_neck: Makes the neck.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, backbone: Any, width: int, channels: int) -> None:
+    def __init__(
+        self, name: str, backbone: Any, width: int, channels: int, make_neck: NeckMaker = default_neck
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.backbone: Any = backbone
         self._frozen: tuple[nn.Module, ...] = ()
-        self.neck = nn.Sequential(
-            nn.Conv2d(width, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
-        )
+        self.neck = make_neck(width, channels)
         self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
         self.register_buffer("std", torch.empty(3))
         self.set_normalization(*color_statistics(name))
@@ -75,8 +83,12 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
         """Features of RGB images; `h` and `w` are those of `feature_size`."""
-        height, width = feature_size((images.shape[-2], images.shape[-1]))
-        normal = (images.to(self.mean.dtype) / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+        return self.encode_colors(images.to(self.mean.dtype) / 255)
+
+    def encode_colors(self, colors: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Features of RGB images whose values are 0 to 1."""
+        height, width = feature_size((colors.shape[-2], colors.shape[-1]))
+        normal = (colors - self.mean[:, None, None]) / self.std[:, None, None]
         return self.neck(self.read(normal))[..., :height, :width]
 
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:

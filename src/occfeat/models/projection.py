@@ -15,10 +15,21 @@ from occfeat.geometry.grid import VoxelGrid
 def project_voxels(
     cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Bool[Tensor, "N Z X Y"]]:
-    """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen.
+    """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
+    u, v, depth_m = voxel_pixels(cameras, grid, device)
+    height, width = cameras.image_size
+    visible = (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    return u, v, visible & cameras.present.to(u.device)[:, None, None, None]
 
-    Exact to about 1e-3 pixels where a voxel is seen: coordinates are counted from the camera, which keeps
-    those of near voxels small. The device defaults to that of the calibration.
+
+def voxel_pixels(
+    cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
+) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"]]:
+    """Pixel positions u and v of all voxel centres in all cameras, and their depths in metres.
+
+    Pixels of voxels behind a camera mean nothing. Exact to about 1e-3 pixels where a voxel is seen:
+    coordinates are counted from the camera, which keeps those of near voxels small. The device defaults to
+    that of the calibration.
     """
     device = device or cameras.intrinsics.device
     pose = cameras.ego_from_camera.cpu().double()
@@ -29,10 +40,7 @@ def project_voxels(
         for axis, centers in enumerate(_axes(grid))
     )
     u_depth, v_depth, depth_m = _outer_sum(z, x, y).unbind(1)
-    u, v = u_depth / depth_m, v_depth / depth_m
-    height, width = cameras.image_size
-    visible = (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    return u, v, visible & cameras.present.to(device)[:, None, None, None]
+    return u_depth / depth_m, v_depth / depth_m, depth_m
 
 
 def _axes(grid: VoxelGrid) -> tuple[Tensor, Tensor, Tensor]:

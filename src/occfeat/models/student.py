@@ -12,6 +12,7 @@ from occfeat.config import (
     ImageStudentConfig,
     LssConfig,
     OwnStudentConfig,
+    PublishedSimpleBevConfig,
     SimpleBevConfig,
     StudentConfig,
 )
@@ -20,11 +21,12 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import packaged
 from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.bevformer import BevFormer
-from occfeat.models.encoder import ImageEncoder
+from occfeat.models.encoder import ImageEncoder, default_neck
 from occfeat.models.hub import create_pretrained
 from occfeat.models.lss import Lss
 from occfeat.models.meta_format import is_meta_format, timm_from_meta
 from occfeat.models.own import OwnStudent
+from occfeat.models.published_simplebev import PublishedSimpleBev, published_neck
 from occfeat.models.simplebev import SimpleBev
 from occfeat.models.vit_encoder import VitEncoder, is_transformer
 from occfeat.models.weights import load_checked, read_weights_file
@@ -37,7 +39,7 @@ WITHOUT_NETWORK = (
 )
 
 
-Student = SimpleBev | BevFormer | Lss | OwnStudent
+Student = SimpleBev | BevFormer | Lss | PublishedSimpleBev | OwnStudent
 """A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
 
 
@@ -72,22 +74,26 @@ def build_student(
             return BevFormer(encoder, grid, config)
         case LssConfig():
             return Lss(encoder, grid, config)
+        case PublishedSimpleBevConfig():
+            return PublishedSimpleBev(encoder, grid, config)
 
 
 def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageEncoder:
     """The image encoder: a transformer if the backbone is one."""
     name, channels, freeze = config.backbone, config.image_channels, config.freeze_backbone
+    neck = published_neck if isinstance(config, PublishedSimpleBevConfig) else default_neck
     encoder: ImageEncoder
     if is_transformer(name):
         if config.freeze_stem:
             hint = "Set freeze_backbone, or lora_rank to learn low-rank updates only."
             raise SettingsError(f"The vision transformer {name} has no stem to freeze.", hint=hint)
-        encoder = VitEncoder(name, channels, freeze_backbone=freeze)
+        encoder = VitEncoder(name, channels, freeze_backbone=freeze, make_neck=neck)
     else:
         if config.lora_rank:
             hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."
             raise SettingsError(f"Low-rank updates are for vision transformers; {name} is none.", hint=hint)
-        encoder = PyramidEncoder(name, channels, freeze_stem=config.freeze_stem, freeze_backbone=freeze)
+        stem = config.freeze_stem
+        encoder = PyramidEncoder(name, channels, freeze_stem=stem, freeze_backbone=freeze, make_neck=neck)
     if load_backbone:
         _load_backbone_weights(encoder, config)
     if isinstance(encoder, VitEncoder) and config.lora_rank:

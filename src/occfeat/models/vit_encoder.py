@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
+from occfeat.models.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck, feature_size
 from occfeat.models.hub import refuse_unknown
 from occfeat.models.sampling import sample_at_pixels
 
@@ -39,11 +39,19 @@ class VitEncoder(ImageEncoder):
         backbone: timm name of a plain vision transformer.
         channels: Channels of the features.
         freeze_backbone: Keep the transformer as it is.
+        make_neck: Makes the neck.
     """
 
-    def __init__(self, backbone: str, channels: int, *, freeze_backbone: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        channels: int,
+        *,
+        freeze_backbone: bool = False,
+        make_neck: NeckMaker = default_neck,
+    ) -> None:
         transformer: Any = timm.create_model(backbone, num_classes=0, dynamic_img_size=True)
-        super().__init__(backbone, transformer, transformer.embed_dim, channels)
+        super().__init__(backbone, transformer, transformer.embed_dim, channels, make_neck)
         self.patch_px: int = transformer.patch_embed.patch_size[0]
         if freeze_backbone:
             self.freeze((transformer,))

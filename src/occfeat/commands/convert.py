@@ -1,0 +1,37 @@
+"""`occfeat convert`: make a run folder of weights that Simple-BEV's authors published."""
+
+from occfeat.card import ModelCard
+from occfeat.commands.config import ConvertConfig
+from occfeat.commands.outcome import RunOutcome
+from occfeat.config import PublishedSimpleBevConfig
+from occfeat.engine.export import build_grid, write_model
+from occfeat.engine.run import require_empty
+from occfeat.models.student import build_student
+from occfeat.models.weights import read_weights_file
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.published_weights import load_published
+from occfeat.segmentation.task import Segmenter
+
+CLASSES = ("vehicle",)
+"""What the published network segments."""
+
+
+def convert(config: ConvertConfig) -> RunOutcome:
+    """Read a published checkpoint without running code from it, and write weights and model card.
+
+    Raises:
+        OccFeatError: The checkpoint or the output folder cannot be used.
+    """
+    require_empty(config.out, hint="Choose another --out.")
+    tensors = read_weights_file(config.checkpoint)
+    student = PublishedSimpleBevConfig(sampling=config.sampling)
+    built = build_student(student, build_grid(config.grid), load_backbone=False)
+    segmenter = Segmenter(built, SegmentationHead(built.channels, len(CLASSES)))
+    loaded, left_out = load_published(segmenter, tensors, config.checkpoint)
+    card = ModelCard(
+        stage="segmentation", student=student, grid=config.grid, view=config.view, classes=CLASSES
+    )
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_model(config.out, segmenter, card)
+    text = f"loaded {loaded} tensors, left out {left_out} of losses and other heads\n{config.out}"
+    return RunOutcome(text, path=config.out)
