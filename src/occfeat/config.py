@@ -228,6 +228,9 @@ class PretrainLossConfig(Strict):
 
     occupancy: NotNegative = 1.0
     """Weight of the binary cross-entropy. 0: distillation only."""
+    unknown: Literal["empty", "ignore"] = "empty"
+    """Voxels that no LiDAR ray crosses and that hold no return: `empty` as in the paper, or left out of the
+    occupancy loss and its IoU (`ignore`, this project's option)."""
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
@@ -241,6 +244,8 @@ class PretrainLossConfig(Strict):
     def _check(self) -> "PretrainLossConfig":
         if self.occupancy == self.features == self.queries == 0:
             raise ValueError("occupancy, features and queries are all 0: there is nothing to learn")
+        if self.unknown == "ignore" and self.occupancy == 0:
+            raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
         return self
 
 

@@ -73,6 +73,15 @@ def test_pretrain__occupancy_only_needs_no_teacher(flags: Flags, tmp_path: Path)
     assert "cosine" not in last
 
 
+def test_pretrain__unknown_voxels_are_left_out(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.unknown", "ignore", "--loss.features", "0", "--augment.bev-flip", "--optim.epochs", "1"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"known_occupancy_iou", "occupancy_recall", "known_share"} <= set(last)
+    assert "occupancy_iou" not in last
+    assert 0 < last["known_share"] < 1
+
+
 def test_pretrain__img_also_needs_no_teacher_and_repeats_whatever_the_workers(
     flags: Flags, tmp_path: Path
 ) -> None:

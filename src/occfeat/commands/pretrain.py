@@ -77,7 +77,11 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
         bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
         queries = config.queries if config.loss.queries else None
         maker = TargetMaker(
-            grid, teacher.to(fabric.device) if teacher else None, queries=queries, depth_bins=bins
+            grid,
+            teacher.to(fabric.device) if teacher else None,
+            unknown=config.loss.unknown == "ignore",
+            queries=queries,
+            depth_bins=bins,
         )
         if config.loss.features:
             plain = _key_frames(config, index, cache, learn=False)

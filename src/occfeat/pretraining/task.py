@@ -18,6 +18,7 @@ from occfeat.pretraining.head import PretrainingHead, Voxels
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from occfeat.pretraining.queries import QueryTarget, query_loss, query_target, voxel_centers
 from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy_target
+from occfeat.pretraining.visibility import known_voxels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class PretrainingTarget:
     occupied: Bool[Tensor, "B X Y Z"]
     features: FeatureTarget | None
     """None when nothing is distilled."""
+    known: Bool[Tensor, "B X Y Z"] | None = None
+    """Voxels that count in the occupancy loss; None: all of them."""
     queries: QueryTarget | None = None
     """None without Img-ALSO."""
     depth: Int64[Tensor, "B N h w"] | None = None
@@ -42,6 +45,8 @@ class TargetMaker:
     """None when nothing is distilled, or when batches carry what it saw."""
     center: Float[Tensor, " F"] | None = None
     """What is taken off every feature target, such as their mean."""
+    unknown: bool = False
+    """Find out which voxels the LiDAR knows, so that the others can be left out."""
     queries: QueryConfig | None = None
     """How to draw query points; None without Img-ALSO."""
     depth_bins: DepthBins | None = None
@@ -50,27 +55,15 @@ class TargetMaker:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
         """Targets of one batch that carries points and, with a teacher, teacher images."""
-        if batch.points_ego is None or batch.points_key_frame is None:
+        if batch.points_ego is None or batch.origins_ego is None or batch.points_key_frame is None:
             raise ValueError("pretraining needs batches with LiDAR points")
-        points_ego, key_frame = batch.points_ego, batch.points_key_frame
+        points_ego, _, key_frame = rays = batch.points_ego, batch.origins_ego, batch.points_key_frame
         occupied = occupancy_target(points_ego, key_frame, len(batch), self.grid)
         bins = self.depth_bins
         depth = None if bins is None else depth_target(points_ego, key_frame, batch.cameras, bins)
-        return PretrainingTarget(occupied, self._features(batch, occupied), self._queries(batch), depth)
-
-    def _queries(self, batch: Batch) -> QueryTarget | None:
-        if self.queries is None:
-            return None
-        if batch.points_ego is None or batch.origins_ego is None or batch.points_key_frame is None:
-            raise ValueError("queries need batches with LiDAR points and where their rays began")
-        return query_target(
-            batch.points_ego,
-            batch.origins_ego,
-            batch.points_key_frame,
-            len(batch),
-            self.grid,
-            self.queries,
-        )
+        known = known_voxels(occupied, *rays, self.grid) if self.unknown else None
+        queries = query_target(*rays, len(batch), self.grid, self.queries) if self.queries else None
+        return PretrainingTarget(occupied, self._features(batch, occupied), known, queries, depth)
 
     def _features(self, batch: Batch, occupied: Bool[Tensor, "B X Y Z"]) -> FeatureTarget | None:
         """What the teacher sees, or saw, in the occupied voxels."""
@@ -122,9 +115,9 @@ class PretrainingNetwork(nn.Module):
         voxels = self.head(bev)
         if self.weights.occupancy:
             logits = self.head.occupancy_logits(voxels)
-            occupancy = occupancy_loss(logits, target.occupied)
+            occupancy = occupancy_loss(logits, target.occupied, target.known)
             loss = loss + self.weights.occupancy * occupancy
-            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target.occupied)}
+            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target)}
         if target.queries is not None:
             query_logits = self.head.query_logits(voxels, target.queries.queries)
             queries = query_loss(query_logits, target.queries.occupied)
@@ -149,11 +142,15 @@ class PretrainingNetwork(nn.Module):
         return self.head.query_logits(voxels, centers).sigmoid().view_as(voxels.shared[:, 0])
 
 
-def _occupancy_figures(
-    logits: Float[Tensor, "B X Y Z"], occupied: Bool[Tensor, "B X Y Z"]
-) -> dict[str, Ratio]:
-    hit, union = _overlap(logits, occupied)
-    return {"occupancy_iou": ratio_of(hit, union), "occupancy_recall": ratio_of(hit, occupied.sum())}
+def _occupancy_figures(logits: Float[Tensor, "B X Y Z"], target: PretrainingTarget) -> dict[str, Ratio]:
+    """IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
+    occupied, known = target.occupied, target.known
+    hit, union = _overlap(logits if known is None else logits.masked_fill(~known, -1.0), occupied)
+    recall = {"occupancy_recall": ratio_of(hit, occupied.sum())}
+    if known is None:
+        return {"occupancy_iou": ratio_of(hit, union), **recall}
+    share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
+    return {"known_occupancy_iou": ratio_of(hit, union), **recall, "known_share": share}
 
 
 def _overlap(
