@@ -1,6 +1,7 @@
 """Img-ALSO: where queries lie, how they are decoded, and that they can be learned."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -148,6 +149,38 @@ def test_interpolate__equals_loops_and_grid_sample() -> None:
             voxels[number][None], place, padding_mode="border", align_corners=False
         )
         assert torch.allclose(found[mine], theirs[0, :, :, 0, 0].T, atol=1e-5)
+
+
+def test_interpolate__gradients_are_those_of_grid_sample_and_repeat_on_several_threads() -> None:
+    torch.manual_seed(0)
+    voxels = torch.randn(1, 16, 6, 4, 3, requires_grad=True)
+    positions = torch.rand(5000, 3) * torch.tensor([6.0, 4, 3])  # many around each voxel
+    weight = torch.randn(5000, 16)
+    queries = Queries(torch.zeros(5000).long(), positions)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    first, *others = (
+        torch.autograd.grad((interpolate(voxels, queries) * weight).sum(), voxels)[0] for _ in range(4)
+    )
+    torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
+    place = (2 * positions / torch.tensor([6.0, 4, 3]) - 1).flip(-1)[None, :, None, None]
+    theirs = torch.nn.functional.grid_sample(voxels, place, padding_mode="border", align_corners=False)
+    (expected,) = torch.autograd.grad((theirs[0, :, :, 0, 0].T * weight).sum(), voxels)
+    assert torch.allclose(first, expected, atol=1e-3)
+
+
+def test_step__without_returns_is_zero_and_has_gradients() -> None:
+    network, batch = _network(), batch_of(key_frames=1)
+    nothing = replace(
+        batch,
+        points_ego=torch.zeros(0, 3),
+        origins_ego=torch.zeros(0, 3),
+        points_key_frame=torch.zeros(0).long(),
+    )
+    step = network(nothing, _target(nothing))
+    step.loss.backward()
+    assert step.loss.item() == 0
 
 
 def test_interpolate__at_voxel_centres_gives_back_the_voxels() -> None:

@@ -139,8 +139,8 @@ def voxel_centers(voxels: Float[Tensor, "B D X Y Z"]) -> Queries:
 def interpolate(voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, "Q D"]:
     """Trilinear between voxel centres; nearer to the border than half a voxel, the outermost voxels' value.
 
-    The eight voxels around each query are gathered in one go: `grid_sample` would want as many queries in
-    every key frame.
+    The voxels around all queries are gathered once each, so that no two threads add to one gradient and a run
+    repeats to the last bit. `grid_sample` would want as many queries in every key frame.
     """
     last = queries.position_cells.new_tensor(voxels.shape[2:]) - 1
     position = (queries.position_cells - 0.5).clamp(min=0).minimum(last)
@@ -149,6 +149,10 @@ def interpolate(voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[T
     corners = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], device=low.device)
     cells = (low[:, None] + corners).minimum(last).long()  # (Q, 8, 3)
     weights = torch.where(corners.bool(), fraction[:, None], 1 - fraction[:, None]).prod(dim=-1)
-    x, y, z = cells.unbind(-1)
-    taps = voxels.permute(0, 2, 3, 4, 1)[queries.key_frame[:, None], x, y, z]  # (Q, 8, D)
-    return (taps * weights[..., None]).sum(dim=1)
+    number = queries.key_frame[:, None]
+    for axis, count in enumerate(voxels.shape[2:]):
+        number = number * count + cells[..., axis]
+    needed, row = torch.unique(number, return_inverse=True)
+    volume = voxels.permute(0, 2, 3, 4, 1)
+    features = volume[torch.unravel_index(needed, volume.shape[:-1])].float()
+    return F.embedding_bag(row, features, per_sample_weights=weights, mode="sum")
