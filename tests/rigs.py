@@ -54,6 +54,7 @@ def batch_of(
         teacher_images=None if teacher_size is None else _noise(random, key_frames, cameras, teacher_size),
         teacher_cameras=None if teacher_size is None else ring_of_cameras(cameras, teacher_size, key_frames),
         points_ego=points,
+        origins_ego=torch.tensor([0.3, -0.2, 1.6]).expand_as(points),
         points_key_frame=torch.arange(key_frames).repeat_interleave(400),
         labels=Labels(("vehicle",), target, hidden),
     )

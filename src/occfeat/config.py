@@ -237,22 +237,38 @@ class HeadConfig(Strict):
     option). None: occupancy and features are read from the same channels, as in the paper."""
 
 
+class QueryConfig(Strict):
+    """Query points near LiDAR returns, whose occupancy Img-ALSO predicts."""
+
+    returns: Positive = 2048
+    """Returns that are drawn per key frame and step; each gives three queries (this project's choice)."""
+    distance_m: Annotated[float, Field(gt=0)] = 0.1
+    """Largest distance of a query behind its return, and before it (ALSO's)."""
+
+
 class PretrainLossConfig(Strict):
-    """Weights of the losses: total = occupancy * L_occ + features * L_feat (+ depth * L_depth)."""
+    """Weights of the losses; the total is the weighted sum. Defaults: the paper's."""
 
     occupancy: NotNegative = 1.0
     """Weight of the binary cross-entropy. 0: distillation only."""
+    unknown: Literal["empty", "ignore"] = "empty"
+    """Voxels that no LiDAR ray crosses and that hold no return: `empty` as in the paper, or left out of the
+    occupancy loss and its IoU (`ignore`, this project's option)."""
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
     """Take the mean over the training set off every feature target first (this project's option)."""
+    queries: NotNegative = 0.0
+    """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
     """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        if self.occupancy == 0 and self.features == 0:
-            raise ValueError("occupancy and features are both 0: there is nothing to learn")
+        if self.occupancy == self.features == self.queries == 0:
+            raise ValueError("occupancy, features and queries are all 0: there is nothing to learn")
+        if self.unknown == "ignore" and self.occupancy == 0:
+            raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
         return self
 
 

@@ -153,6 +153,16 @@ def data_change(data: KeyFrames, epoch: int) -> torch.Tensor:
     return draw_change(data.augment, 6, seed=data.seed, epoch=epoch, row=0).new_ego_from_ego
 
 
+def test_getitem__rays_begin_at_the_sensor_whatever_is_done_to_the_ego_frame(index: Index) -> None:
+    data = key_frames(index, augment=EVERYTHING)
+    for epoch in range(3):
+        sample = read(data, 0, epoch)
+        sensor = index.key_frame(0).sweeps[0].ego_from_lidar[:3, 3] @ data_change(data, epoch)[:3, :3].T
+        assert sample.points_ego is not None
+        assert sample.origins_ego is not None
+        torch.testing.assert_close(sample.origins_ego, sensor.float().expand_as(sample.points_ego))
+
+
 def test_getitem__bev_change_moves_points_and_labels_together(index: Index) -> None:
     """LiDAR returns inside vehicles stay on cells labelled vehicle."""
     for epoch in range(4):

@@ -25,6 +25,7 @@ def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = F
         teacher_images=torch.full((2, 3, 14, 28), number, dtype=torch.uint8) if teacher else None,
         teacher_cameras=make_cameras(size=(14, 28)) if teacher else None,
         points_ego=None if points is None else torch.full((points, 3), float(number)),
+        origins_ego=None if points is None else torch.full((points, 3), number + 0.5),
         labels=Labels(
             classes=("vehicle", "pedestrian"),
             target=torch.full((2, 5, 7), bool(number)),
@@ -68,6 +69,8 @@ def test_collate__points_know_their_key_frame() -> None:
     assert batch.points_key_frame is not None
     assert batch.points_key_frame.tolist() == [0, 0, 0, 2, 2]
     assert torch.equal(batch.points_ego[:, 0], batch.points_key_frame.float())
+    assert batch.origins_ego is not None
+    assert torch.equal(batch.origins_ego, batch.points_ego + 0.5)
 
 
 def test_collate__only_empty_clouds() -> None:
@@ -82,7 +85,7 @@ def test_collate__what_a_stage_does_not_need_is_none() -> None:
     batch = collate([replace(make_sample(), labels=None)])
     assert batch.teacher_images is None
     assert batch.teacher_cameras is None
-    assert batch.points_ego is None
+    assert batch.points_ego is batch.origins_ego is None
     assert batch.points_key_frame is None
     assert batch.labels is None
 
@@ -95,7 +98,7 @@ def test_collate__refuses_a_mixture_of_samples_with_and_without_points() -> None
 def test_to__moves_every_tensor_and_keeps_the_rest() -> None:
     batch = collate([make_sample(0, points=3, teacher=True)])
     moved = batch.to("meta")
-    assert len(tensors(moved)) == len(tensors(batch)) == 12
+    assert len(tensors(moved)) == len(tensors(batch)) == 13
     assert all(tensor.device.type == "meta" for tensor in tensors(moved))
     assert all(tensor.device.type == "cpu" for tensor in tensors(batch))
     assert moved.tokens == batch.tokens

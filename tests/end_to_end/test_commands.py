@@ -73,6 +73,35 @@ def test_pretrain__occupancy_only_needs_no_teacher(flags: Flags, tmp_path: Path)
     assert "cosine" not in last
 
 
+def test_pretrain__unknown_voxels_are_left_out(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.unknown", "ignore", "--loss.features", "0", "--augment.bev-flip", "--optim.epochs", "1"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"known_occupancy_iou", "occupancy_recall", "known_share"} <= set(last)
+    assert "occupancy_iou" not in last
+    assert 0 < last["known_share"] < 1
+
+
+def test_pretrain__img_also_needs_no_teacher_and_repeats_whatever_the_workers(
+    flags: Flags, tmp_path: Path
+) -> None:
+    words = ["--loss.occupancy", "0", "--loss.features", "0", "--loss.queries", "1"]
+    words += ["--queries.returns", "300", "--teacher.weights", "/nowhere", "--optim.epochs", "2"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss/queries", "query_iou"} <= set(rows[-1])
+    assert not {"loss/occupancy", "occupancy_iou", "cosine"} & set(rows[-1])
+    assert (tmp_path / "run" / "pictures" / "occupancy.png").stat().st_size > 1000
+    first = load_file(tmp_path / "run" / "weights.safetensors")
+    assert all(name.startswith("student.") for name in first)
+    for out, more in (("same", ["--engine.workers", "1"]), ("other", ["--engine.seed", "1"])):
+        assert main(flags("pretrain", tmp_path / out, *words, *more)) == 0
+        second = load_file(tmp_path / out / "weights.safetensors")
+        assert all(torch.equal(first[name], second[name]) for name in first) == (out == "same")
+    tuned = ["--start", str(tmp_path / "run"), "--val-split", "None", "--optim.epochs", "1"]
+    assert main(flags("finetune", tmp_path / "tuned", *tuned)) == 0
+
+
 def test_pretrain__centered_features_leave_little_to_a_constant(flags: Flags, tmp_path: Path) -> None:
     words = ["--loss.center-features", "--optim.epochs", "1"]
     assert main(flags("pretrain", tmp_path / "run", *words)) == 0

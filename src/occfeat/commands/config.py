@@ -19,6 +19,7 @@ from occfeat.config import (
     OptimConfig,
     Positive,
     PretrainLossConfig,
+    QueryConfig,
     SimpleBevConfig,
     Strict,
     StudentConfig,
@@ -105,6 +106,7 @@ class PretrainConfig(UsesData):
     """Folder made by `occfeat cache` with the same teacher. None: the teacher sees every image anew."""
     head: HeadConfig = HeadConfig()
     loss: PretrainLossConfig = PretrainLossConfig()
+    queries: QueryConfig = QueryConfig()
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 

@@ -75,7 +75,14 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     network, teacher = _build(config, grid, cache, own)
     with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
         bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
-        maker = TargetMaker(grid, teacher.to(fabric.device) if teacher else None, depth_bins=bins)
+        queries = config.queries if config.loss.queries else None
+        maker = TargetMaker(
+            grid,
+            teacher.to(fabric.device) if teacher else None,
+            unknown=config.loss.unknown == "ignore",
+            queries=queries,
+            depth_bins=bins,
+        )
         if config.loss.features:
             plain = _key_frames(config, index, cache, learn=False)
             maker = _centered(maker, plain, rows, config, fabric)
@@ -158,7 +165,8 @@ def _build(
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid, own)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
-    head = PretrainingHead(student.channels, grid.shape[2], width, config.head)
+    with_queries = config.loss.queries > 0
+    head = PretrainingHead(student.channels, grid.shape[2], width, config.head, queries=with_queries)
     return PretrainingNetwork(student, head, config.loss), teacher
 
 
@@ -178,7 +186,7 @@ def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric, grid: VoxelGrid
     predicted = None if features is None else network.head.features_at(voxels, features.cells).cpu()
     draw_occupancy(
         run.pictures / "occupancy.png",
-        network.head.occupancy_logits(voxels)[0].sigmoid().cpu(),
+        network.occupancy_probability(voxels)[0].cpu(),
         target.occupied[0].cpu(),
         grid,
         cells=None if features is None else features.cells[:, 1:].cpu(),

@@ -16,7 +16,7 @@ from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
-from occfeat.data.lidar import points_ego
+from occfeat.data.lidar import Returns, read_returns
 from occfeat.data.maps import find_ground
 from occfeat.data.paths import resolve
 from occfeat.data.sample import Batch, Cameras, Labels, Sample, collate
@@ -122,6 +122,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         if self.teacher_size is not None:
             teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
             teacher_images = _images(files, plain, self.teacher_size) if cache is None else None
+        returns = self._returns(key_frame, change) if self.points else None
         return Sample(
             token=key_frame.token,
             images=_images(files, change.images, size),
@@ -129,7 +130,8 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             teacher_images=teacher_images,
             teacher_cameras=teacher_cameras,
             teacher_maps=None if cache is None else cache.read(row),
-            points_ego=self._points(key_frame, change) if self.points else None,
+            points_ego=None if returns is None else returns.points_ego,
+            origins_ego=None if returns is None else returns.origins_ego,
             labels=self._labels(key_frame, change) if self.classes else None,
         )
 
@@ -162,11 +164,11 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             return record.lidar_ego_from_camera
         return record.camera_ego_from_camera
 
-    def _points(self, key_frame: KeyFrame, change: Change) -> Float[Tensor, "P 3"]:
+    def _returns(self, key_frame: KeyFrame, change: Change) -> Returns:
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        points = points_ego(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
-        return transform_points(change.new_ego_from_ego.float(), points)
+        returns = read_returns(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
+        return Returns(*(transform_points(change.new_ego_from_ego.float(), part) for part in returns))
 
 
 def _images(

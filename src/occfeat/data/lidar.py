@@ -5,6 +5,7 @@ Axes: `P` returns.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,14 @@ BYTES_PER_RETURN = 20
 
 MAX_BYTES = 100_000_000
 """A file of more bytes is refused; a sweep of nuScenes has about 700 000."""
+
+
+class Returns(NamedTuple):
+    """LiDAR returns and where their rays began, in the key frame's ego frame, in metres."""
+
+    points_ego: Float32[Tensor, "P 3"]
+    origins_ego: Float32[Tensor, "P 3"]
+    """Position of the sensor at the time of each return's sweep."""
 
 
 def read_sweep(path: Path) -> Float32[Tensor, "P 5"]:
@@ -54,10 +63,8 @@ def check_bytes(path: Path, size: int) -> None:
         )
 
 
-def points_ego(
-    root: Path, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0
-) -> Float32[Tensor, "P 3"]:
-    """Returns of one or more sweeps, joined, in the key frame's ego frame, in metres.
+def read_returns(root: Path, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0) -> Returns:
+    """Returns of one or more sweeps, joined.
 
     Args:
         root: The data folder.
@@ -68,9 +75,10 @@ def points_ego(
     Raises:
         KeyFrameError: A file cannot be read, or its name leaves the data folder.
     """
-    clouds = []
+    points_ego, origins_ego = [torch.empty(0, 3)], [torch.empty(0, 3)]
     for sweep in sweeps:
         points_lidar = read_sweep(resolve(root, sweep.path))[:, :3].double()
         others = points_lidar[:, :2].norm(dim=1) >= ego_radius_m
-        clouds.append(transform_points(sweep.ego_from_lidar, points_lidar[others]).float())
-    return torch.cat(clouds) if clouds else torch.empty(0, 3)
+        points_ego.append(transform_points(sweep.ego_from_lidar, points_lidar[others]).float())
+        origins_ego.append(sweep.ego_from_lidar[:3, 3].float().expand_as(points_ego[-1]))
+    return Returns(torch.cat(points_ego), torch.cat(origins_ego))

@@ -101,6 +101,8 @@ class Sample(_Tensors):
     """What the teacher saw, from a cache."""
     points_ego: Float[Tensor, "P 3"] | None = None
     """LiDAR returns in the (possibly augmented) ego frame, in metres."""
+    origins_ego: Float[Tensor, "P 3"] | None = None
+    """Where the ray of each return began: the sensor at the time of its sweep, in the same frame."""
     labels: Labels | None = None
 
 
@@ -116,6 +118,8 @@ class Batch(_Tensors):
     teacher_maps: FeatureMaps | None = None
     points_ego: Float[Tensor, "P 3"] | None = None
     """LiDAR returns of all key frames, one after the other, in metres."""
+    origins_ego: Float[Tensor, "P 3"] | None = None
+    """Where the ray of each return began."""
     points_key_frame: Int64[Tensor, " P"] | None = None
     """Which key frame of the batch each point belongs to."""
     labels: Labels | None = None
@@ -128,6 +132,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack key frames that were read with the same settings."""
     first = samples[0]
     clouds = [sample.points_ego for sample in samples if sample.points_ego is not None]
+    origins = [sample.origins_ego for sample in samples if sample.origins_ego is not None]
     if clouds and len(clouds) < len(samples):
         raise ValueError("some samples have LiDAR points and others have none: read them alike")
     return Batch(
@@ -150,6 +155,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             else _stack_maps([s.teacher_maps for s in samples if s.teacher_maps is not None])
         ),
         points_ego=torch.cat(clouds) if clouds else None,
+        origins_ego=torch.cat(origins) if origins else None,
         points_key_frame=(
             torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])) if clouds else None
         ),

@@ -1,7 +1,7 @@
 """The pretraining head: BEV features back to voxels, then occupancy and teacher features (paper section 3).
 
 Axes: `B` key frames, `C` BEV channels, `D` channels per voxel, `E` those that features are read from, `X Y Z`
-voxels, `K` chosen voxels, `F` teacher channels.
+voxels, `K` chosen voxels, `F` teacher channels, `Q` queries.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from occfeat.config import HeadConfig
+from occfeat.pretraining.queries import Queries, QueryDecoder
 
 
 class Voxels(NamedTuple):
@@ -30,9 +31,17 @@ class PretrainingHead(nn.Module):
         heights: Number of voxels along z.
         feature_channels: Width of the teacher; 0 builds no feature output.
         config: Channels per voxel, number of blocks, branch for the features.
+        queries: Build the output for query points (Img-ALSO).
     """
 
-    def __init__(self, bev_channels: int, heights: int, feature_channels: int, config: HeadConfig) -> None:
+    def __init__(
+        self,
+        bev_channels: int,
+        heights: int,
+        feature_channels: int,
+        config: HeadConfig,
+        queries: bool = False,
+    ) -> None:
         super().__init__()
         self.heights = heights
         self.unsplat = nn.Conv2d(bev_channels, config.channels * heights, kernel_size=1)
@@ -41,6 +50,7 @@ class PretrainingHead(nn.Module):
         own = config.feature_channels if feature_channels else None
         self.branch = None if own is None else nn.Conv2d(bev_channels, own * heights, kernel_size=1)
         self.features = nn.Linear(own or config.channels, feature_channels) if feature_channels else None
+        self.queries = QueryDecoder(config.channels) if queries else None
 
     def forward(self, bev: Float[Tensor, "B C X Y"]) -> Voxels:
         """Features of all voxels, from which both outputs are read."""
@@ -69,6 +79,12 @@ class PretrainingHead(nn.Module):
             raise ValueError("this head was built without a feature output")
         key_frame, x, y, z = cells.unbind(1)
         return self.features(voxels.own[key_frame, :, x, y, z])
+
+    def query_logits(self, voxels: Voxels, queries: Queries) -> Float[Tensor, " Q"]:
+        """Logit of each query point being occupied."""
+        if self.queries is None:
+            raise ValueError("this head was built without an output for queries")
+        return self.queries(voxels.shared, queries)
 
 
 def _block(channels: int) -> nn.Sequential:

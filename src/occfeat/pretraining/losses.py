@@ -8,10 +8,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def occupancy_loss(logits: Float[Tensor, "B X Y Z"], occupied: Bool[Tensor, "B X Y Z"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy, averaged over all voxels."""
+def occupancy_loss(
+    logits: Float[Tensor, "B X Y Z"],
+    occupied: Bool[Tensor, "B X Y Z"],
+    known: Bool[Tensor, "B X Y Z"] | None = None,
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy, averaged over all voxels, or over the known ones; 0 if none is known."""
     logits = logits.float()
-    return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
+    if known is None:
+        return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
+    total = F.binary_cross_entropy_with_logits(
+        logits, occupied.to(logits.dtype), weight=known.to(logits.dtype), reduction="sum"
+    )
+    return total / known.sum().clamp(min=1)
 
 
 def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, " K"]:

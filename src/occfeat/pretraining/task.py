@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.config import PretrainLossConfig
+from occfeat.config import PretrainLossConfig, QueryConfig
 from occfeat.data.sample import Batch
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.learning import Ratio, Step, mean_of, ratio_of
@@ -14,9 +14,11 @@ from occfeat.models.lss import Lss
 from occfeat.models.splatting import DepthBins
 from occfeat.models.teacher import Teacher
 from occfeat.pretraining.depth import depth_loss, depth_target
-from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.head import PretrainingHead, Voxels
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
+from occfeat.pretraining.queries import QueryTarget, query_loss, query_target, voxel_centers
 from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy_target
+from occfeat.pretraining.visibility import known_voxels
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class PretrainingTarget:
     occupied: Bool[Tensor, "B X Y Z"]
     features: FeatureTarget | None
     """None when nothing is distilled."""
+    known: Bool[Tensor, "B X Y Z"] | None = None
+    """Voxels that count in the occupancy loss; None: all of them."""
+    queries: QueryTarget | None = None
+    """None without Img-ALSO."""
     depth: Int64[Tensor, "B N h w"] | None = None
     """Depth bin of each feature cell of the student; None when depth is not supervised."""
 
@@ -39,19 +45,25 @@ class TargetMaker:
     """None when nothing is distilled, or when batches carry what it saw."""
     center: Float[Tensor, " F"] | None = None
     """What is taken off every feature target, such as their mean."""
+    unknown: bool = False
+    """Find out which voxels the LiDAR knows, so that the others can be left out."""
+    queries: QueryConfig | None = None
+    """How to draw query points; None without Img-ALSO."""
     depth_bins: DepthBins | None = None
     """The student's depth bins; None when depth is not supervised."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
         """Targets of one batch that carries points and, with a teacher, teacher images."""
-        if batch.points_ego is None or batch.points_key_frame is None:
+        if batch.points_ego is None or batch.origins_ego is None or batch.points_key_frame is None:
             raise ValueError("pretraining needs batches with LiDAR points")
-        points_ego, key_frame = batch.points_ego, batch.points_key_frame
+        points_ego, _, key_frame = rays = batch.points_ego, batch.origins_ego, batch.points_key_frame
         occupied = occupancy_target(points_ego, key_frame, len(batch), self.grid)
         bins = self.depth_bins
         depth = None if bins is None else depth_target(points_ego, key_frame, batch.cameras, bins)
-        return PretrainingTarget(occupied, self._features(batch, occupied), depth)
+        known = known_voxels(occupied, *rays, self.grid) if self.unknown else None
+        queries = query_target(*rays, len(batch), self.grid, self.queries) if self.queries else None
+        return PretrainingTarget(occupied, self._features(batch, occupied), known, queries, depth)
 
     def _features(self, batch: Batch, occupied: Bool[Tensor, "B X Y Z"]) -> FeatureTarget | None:
         """What the teacher sees, or saw, in the occupied voxels."""
@@ -89,7 +101,7 @@ class PretrainingNetwork(nn.Module):
         self.weights = weights
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
-        """L = occupancy * L_occ + features * L_feat, and + depth * L_depth for LSS."""
+        """The weighted sum of the losses that have a target, and the figures to log."""
         loss = batch.images.new_zeros((), dtype=torch.float32)
         figures: dict[str, Ratio] = {}
         if target.depth is not None and isinstance(self.student, Lss):
@@ -103,9 +115,15 @@ class PretrainingNetwork(nn.Module):
         voxels = self.head(bev)
         if self.weights.occupancy:
             logits = self.head.occupancy_logits(voxels)
-            occupancy = occupancy_loss(logits, target.occupied)
+            occupancy = occupancy_loss(logits, target.occupied, target.known)
             loss = loss + self.weights.occupancy * occupancy
-            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target.occupied)}
+            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target)}
+        if target.queries is not None:
+            query_logits = self.head.query_logits(voxels, target.queries.queries)
+            queries = query_loss(query_logits, target.queries.occupied)
+            loss = loss + self.weights.queries * queries
+            hit, union = _overlap(query_logits, target.queries.occupied)
+            figures |= {"loss/queries": mean_of(queries), "query_iou": ratio_of(hit, union)}
         if target.features is not None:
             predicted = self.head.features_at(voxels, target.features.cells)
             features = feature_loss(predicted, target.features.features)
@@ -116,13 +134,28 @@ class PretrainingNetwork(nn.Module):
             figures |= {"loss/features": mean_of(features), name: ratio_of(similarity.sum(), count)}
         return Step(loss, {"loss": mean_of(loss), **figures})
 
+    def occupancy_probability(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"]:
+        """Probability of each voxel being occupied; without an occupancy loss, of the query at its centre."""
+        if self.weights.occupancy or self.head.queries is None:
+            return self.head.occupancy_logits(voxels).sigmoid()
+        centers = voxel_centers(voxels.shared)
+        return self.head.query_logits(voxels, centers).sigmoid().view_as(voxels.shared[:, 0])
 
-def _occupancy_figures(
-    logits: Float[Tensor, "B X Y Z"], occupied: Bool[Tensor, "B X Y Z"]
-) -> dict[str, Ratio]:
-    predicted = logits.detach() > 0  # probability above 0.5
-    hit = (predicted & occupied).sum()
-    return {
-        "occupancy_iou": ratio_of(hit, (predicted | occupied).sum()),
-        "occupancy_recall": ratio_of(hit, occupied.sum()),
-    }
+
+def _occupancy_figures(logits: Float[Tensor, "B X Y Z"], target: PretrainingTarget) -> dict[str, Ratio]:
+    """IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
+    occupied, known = target.occupied, target.known
+    hit, union = _overlap(logits if known is None else logits.masked_fill(~known, -1.0), occupied)
+    recall = {"occupancy_recall": ratio_of(hit, occupied.sum())}
+    if known is None:
+        return {"occupancy_iou": ratio_of(hit, union), **recall}
+    share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
+    return {"known_occupancy_iou": ratio_of(hit, union), **recall, "known_share": share}
+
+
+def _overlap(
+    logits: Float[Tensor, "*shape"], occupied: Bool[Tensor, "*shape"]
+) -> tuple[Int64[Tensor, ""], Int64[Tensor, ""]]:
+    """Intersection and union of what is predicted with a probability above 0.5 and what is occupied."""
+    predicted = logits.detach() > 0
+    return (predicted & occupied).sum(), (predicted | occupied).sum()

@@ -1,0 +1,158 @@
+"""Img-ALSO, the paper's baseline: is there matter at points just behind and before LiDAR returns?
+
+Query points as in ALSO (arXiv 2212.05867). That they are decoded from the voxels of the same head as
+OccFeat's outputs is this project's choice, so that the two differ in what is predicted alone.
+
+Axes: `B` key frames, `P` returns, `R` drawn returns, `Q` queries, `D` channels per voxel, `X Y Z` voxels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from occfeat.config import QueryConfig
+from occfeat.geometry.grid import VoxelGrid
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Points inside the grid."""
+
+    key_frame: Int64[Tensor, " Q"]
+    position_cells: Float[Tensor, "Q 3"]
+    """Position in cells from the lower corner of the grid; the centre of voxel i lies at i + 0.5."""
+
+
+@dataclass(frozen=True)
+class QueryTarget:
+    """Queries and what the LiDAR says about them."""
+
+    queries: Queries
+    occupied: Bool[Tensor, " Q"]
+
+
+def query_target(
+    points_ego: Float[Tensor, "P 3"],
+    origins_ego: Float[Tensor, "P 3"],
+    points_key_frame: Int64[Tensor, " P"],
+    key_frames: int,
+    grid: VoxelGrid,
+    config: QueryConfig,
+) -> QueryTarget:
+    """Draw returns inside the grid, with replacement, and three queries on the ray of each.
+
+    Random numbers come from torch's global generator of the processor, always as many per key frame, so that
+    they do not depend on device or micro-batches. Queries outside the grid are dropped.
+    """
+    _, inside = grid.cell_index(points_ego)
+    points, numbers, occupied = [], [], []
+    for key_frame in range(key_frames):
+        draw = torch.rand(4, config.returns).to(points_ego.device)
+        candidates = ((points_key_frame == key_frame) & inside).nonzero()[:, 0]
+        # Rounding may carry the product up to the count itself.
+        number = (draw[0] * len(candidates)).long().clamp(max=len(candidates) - 1)
+        chosen = candidates[number] if len(candidates) else candidates
+        along = draw[1:, : len(chosen)]
+        behind, before, between = query_points(
+            points_ego[chosen], origins_ego[chosen], along, config.distance_m
+        )
+        points += [behind, before, between]
+        occupied += [torch.ones_like(chosen), torch.zeros_like(chosen), torch.zeros_like(chosen)]
+        numbers += [torch.full_like(chosen, key_frame)] * 3
+    return _inside_only(torch.cat(points), torch.cat(numbers), torch.cat(occupied).bool(), grid)
+
+
+def query_points(
+    points_ego: Float[Tensor, "R 3"],
+    origins_ego: Float[Tensor, "R 3"],
+    along: Float[Tensor, "3 R"],
+    distance_m: float,
+) -> Float[Tensor, "3 R 3"]:
+    """One query behind each return, one before it and one between sensor and return, all on the ray.
+
+    Args:
+        points_ego: Returns.
+        origins_ego: Where their rays began.
+        along: Numbers from 0 to 1: how far behind, how far before, and which part of the way to the return.
+        distance_m: Largest distance behind and before; before, at most the way to the sensor.
+    """
+    ray = points_ego - origins_ego
+    range_m = ray.norm(dim=1, keepdim=True)
+    step = distance_m * ray / range_m.clamp(min=distance_m)
+    behind = points_ego + along[0, :, None] * step
+    before = points_ego - along[1, :, None] * step
+    return torch.stack((behind, before, origins_ego + along[2, :, None] * ray))
+
+
+def _inside_only(
+    points_ego: Float[Tensor, "Q 3"],
+    key_frame: Int64[Tensor, " Q"],
+    occupied: Bool[Tensor, " Q"],
+    grid: VoxelGrid,
+) -> QueryTarget:
+    _, inside = grid.cell_index(points_ego)
+    lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
+    position_cells = (points_ego[inside] - lower_m) / cell_m
+    return QueryTarget(Queries(key_frame[inside], position_cells), occupied[inside])
+
+
+def query_loss(logits: Float[Tensor, " Q"], occupied: Bool[Tensor, " Q"]) -> Float[Tensor, ""]:
+    """Binary cross-entropy in float32, averaged over the queries; 0 if there is none."""
+    logits = logits.float()
+    total = F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype), reduction="sum")
+    return total / max(len(logits), 1)
+
+
+class QueryDecoder(nn.Module):
+    """Voxel features at a point, and where it lies in its voxel, to one logit.
+
+    Args:
+        channels: Channels per voxel, and width of the two hidden layers (this project's choice).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels + 3, channels),
+            nn.GELU(),
+            nn.Linear(channels, channels),
+            nn.GELU(),
+            nn.Linear(channels, 1),
+        )
+
+    def forward(self, voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, " Q"]:
+        """Logit of each query being occupied."""
+        features = interpolate(voxels, queries)
+        offset = queries.position_cells - queries.position_cells.floor() - 0.5
+        return self.layers(torch.cat((features, offset), dim=1))[:, 0]
+
+
+def voxel_centers(voxels: Float[Tensor, "B D X Y Z"]) -> Queries:
+    """One query at the centre of every voxel, in the order of the volume."""
+    cells = torch.ones_like(voxels[:, 0], dtype=torch.bool).nonzero()
+    return Queries(cells[:, 0], cells[:, 1:] + 0.5)
+
+
+def interpolate(voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, "Q D"]:
+    """Trilinear between voxel centres; nearer to the border than half a voxel, the outermost voxels' value.
+
+    The voxels around all queries are gathered once each, so that no two threads add to one gradient and a run
+    repeats to the last bit. `grid_sample` would want as many queries in every key frame.
+    """
+    last = queries.position_cells.new_tensor(voxels.shape[2:]) - 1
+    position = (queries.position_cells - 0.5).clamp(min=0).minimum(last)
+    low = position.floor()
+    fraction = position - low
+    corners = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], device=low.device)
+    cells = (low[:, None] + corners).minimum(last).long()  # (Q, 8, 3)
+    weights = torch.where(corners.bool(), fraction[:, None], 1 - fraction[:, None]).prod(dim=-1)
+    number = queries.key_frame[:, None]
+    for axis, count in enumerate(voxels.shape[2:]):
+        number = number * count + cells[..., axis]
+    needed, row = torch.unique(number, return_inverse=True)
+    volume = voxels.permute(0, 2, 3, 4, 1)
+    features = volume[torch.unravel_index(needed, volume.shape[:-1])].float()
+    return F.embedding_bag(row, features, per_sample_weights=weights, mode="sum")
