@@ -41,6 +41,15 @@ def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path)
     assert all(torch.isfinite(tensor).all() for tensor in load_file(run / "weights.safetensors").values())
 
 
+@pytest.mark.slow
+def test_two_processes__learn_without_an_occupancy_loss(flags: Flags, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["--loss.occupancy", "0", "--loss.features", "0", "--loss.queries", "1"]
+    _run(flags("pretrain", run, *words, "--optim.epochs", "2", "--engine.devices", "2"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

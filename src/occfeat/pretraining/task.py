@@ -99,6 +99,8 @@ class PretrainingNetwork(nn.Module):
         self.student = student
         self.head = head
         self.weights = weights
+        # Several processes wait for the gradient of everything that learns.
+        head.occupancy.requires_grad_(weights.occupancy > 0)
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
         """The weighted sum of the losses that have a target, and the figures to log."""
