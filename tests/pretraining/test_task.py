@@ -132,6 +132,17 @@ def test_step__distillation_only_leaves_occupancy_out() -> None:
     assert network.head.occupancy.weight.grad is None
 
 
+@pytest.mark.parametrize("own", [None, 7])
+@pytest.mark.parametrize("occupancy", [0.0, 1.0])
+def test_step__everything_that_learns_has_a_gradient(occupancy: float, own: int | None) -> None:
+    weights = PretrainLossConfig(occupancy=occupancy, features=1.0)
+    network = PretrainingNetwork(PlainStudent(2), _head(own=own), weights)
+    network(batch_of(), _target()).loss.backward()
+    lacking = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert lacking == []
+    assert network.head.branch is None or network.head.branch.weight.grad is not None
+
+
 def test_step__gradient_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
     network = PretrainingNetwork(PlainStudent(2), _head(), PretrainLossConfig(features=1.0))

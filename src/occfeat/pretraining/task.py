@@ -99,8 +99,11 @@ class PretrainingNetwork(nn.Module):
         self.student = student
         self.head = head
         self.weights = weights
-        # Several processes wait for the gradient of everything that learns.
+        # Several processes wait for the gradient of everything that learns: what no loss reads must not.
         head.occupancy.requires_grad_(weights.occupancy > 0)
+        if head.branch is not None and weights.occupancy == weights.queries == 0:
+            head.unsplat.requires_grad_(False)
+            head.blocks.requires_grad_(False)
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
         """The weighted sum of the losses that have a target, and the figures to log."""
