@@ -266,7 +266,7 @@ class PretrainLossConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
         if self.occupancy == self.features == self.queries == 0:
-            raise ValueError("occupancy, features and queries are all 0: there is nothing to learn")
+            raise ValueError("all weights are 0: there is nothing to learn")
         if self.unknown == "ignore" and self.occupancy == 0:
             raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
         return self

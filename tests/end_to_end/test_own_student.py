@@ -34,7 +34,7 @@ def settings(folder: Path) -> dict[str, Any]:
         "split": "mini_train",
         "view": {"image_size": (48, 80)},
         "grid": {"lower_m": (-16, -16, -1), "upper_m": (16, 16, 3), "cell_m": (1, 1, 1)},
-        "optim": {"epochs": 1, "batch_size": 3},
+        "optim": {"epochs": 3, "batch_size": 3, "learning_rate": 0.01},
         "engine": {"workers": 0, "device": "cpu"},
     }
 
