@@ -123,6 +123,11 @@ class Plan:
         """Those of the first seed first."""
         return [tuning for seed in self.seeds for tuning in self.tunings(seed)]
 
+    def needs_pretraining(self, arm: str, seed: int) -> bool:
+        """Whether a fine-tuning that starts from it has no result yet."""
+        mine = (tuning for tuning in self.tunings(seed) if tuning.arm == arm)
+        return ARMS[arm].loss is not None and not all(self.results(tuning).is_file() for tuning in mine)
+
     def pretrained(self, arm: str, seed: int) -> Path:
         """Folder of a pretraining run."""
         return self.runs / f"pretrained-{arm}-{seed}"
@@ -143,7 +148,7 @@ def _one_round(plan: Plan) -> bool:
     done = True
     for seed in plan.seeds:
         for arm in plan.arms:
-            if ARMS[arm].loss is not None:
+            if plan.needs_pretraining(arm, seed):
                 done &= _pretrain(plan, arm, seed)
         for tuning in plan.tunings(seed):
             done &= _finetune(plan, tuning)
@@ -182,10 +187,10 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
     pretrained = plan.pretrained(tuning.arm, tuning.seed)
     start = None if ARMS[tuning.arm].loss is None else pretrained
     with _claim(out) as mine:
-        if not mine or (start and not (start / "pictures" / "occupancy.png").is_file()):
-            return False
         if plan.results(tuning).is_file():
             return True
+        if not mine or (start and not (start / "pictures" / "occupancy.png").is_file()):
+            return False
         shutil.rmtree(out, ignore_errors=True)  # a minute's work: begun anew
         base: dict[str, Any] = {"start": start} if start else {"recipe": "cpu-small"}
         occfeat.finetune(

@@ -3,7 +3,8 @@
     python experiments/first_three_report.py STREET RUNS [--split test] [--write]
 
 Prints the tables; with --write, also puts them between the marks in experiments/LOG.md, the short one
-into README.md, and the picture into docs/pictures. Figures are per cent. An interval is Student's t of 95 %
+into README.md, the picture into docs/pictures, and the result of every fine-tuning, a row each, into
+experiments/first_three.jsonl. Figures are per cent. An interval is Student's t of 95 %
 over the pairs of draw and pretraining seed; differences are paired: same labelled key frames, same seed.
 """
 
@@ -11,7 +12,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,14 @@ def table(figures: Figures, mode: str, share: str) -> str:
     return "\n".join(lines)
 
 
+def rows(figures: Figures) -> str:
+    """The result of every fine-tuning as a line of JSON, IoUs from 0 to 1."""
+    return "".join(
+        json.dumps({**asdict(tuning), **{name: round(metrics[name], 5) for name in METRICS}}) + "\n"
+        for tuning, metrics in figures.found.items()
+    )
+
+
 def draw(figures: Figures, path: Path) -> None:
     """Every draw as a dot, means with their intervals as bars, at the smallest share."""
     share, metrics = next(iter(LABELS)), ("vehicle_iou/visible", "mean_iou/map")
@@ -154,6 +163,7 @@ def main() -> None:
     if given.write:
         put(HERE / "LOG.md", text)
         put(HERE.parent / "README.md", tables["full", next(iter(LABELS))])
+        (HERE / "first_three.jsonl").write_text(rows(figures))
         draw(figures, HERE.parent / "docs" / "pictures" / "first_three.png")
 
 

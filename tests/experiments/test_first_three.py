@@ -44,6 +44,16 @@ def test_plan__every_arm_sees_the_same_draws(tmp_path: Path) -> None:
     assert draws["none"] == draws["occupancy"] == draws["both"]
 
 
+def test_plan__pretrains_only_what_a_missing_result_needs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert [plan.needs_pretraining(arm, 0) for arm in plan.arms] == [False, True, True]
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    assert not any(plan.needs_pretraining(arm, seed) for arm in plan.arms for seed in plan.seeds)
+    plan.results(plan.all_tunings()[-1]).unlink()
+    needed = [(arm, seed) for arm in plan.arms for seed in plan.seeds if plan.needs_pretraining(arm, seed)]
+    assert needed == [("both", 1)]
+
+
 def test_half_width__is_students_t() -> None:
     assert report.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
     assert math.isnan(report.half_width([1.0, 2.0]))
@@ -59,6 +69,15 @@ def test_figures__differences_are_paired(tmp_path: Path) -> None:
     assert "+5.0 ± 0.0" in row
     whole = report.table(figures, "frozen", "100%")
     assert "20.0 / 21.0" in whole  # two seeds: no interval
+
+
+def test_rows__hold_every_result(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, arms=("none",), seeds=(1,))
+    write_results(plan, {"none": 0.1})
+    found = [json.loads(line) for line in report.rows(report.Figures(plan)).splitlines()]
+    assert len(found) == len(plan.all_tunings())
+    last = {"arm": "none", "seed": 1, "mode": "frozen", "share": "100%", "draw": 0}
+    assert found[-1] == {**last, **dict.fromkeys(report.METRICS, pytest.approx(0.11))}
 
 
 def test_draw__writes_a_picture(tmp_path: Path) -> None:
