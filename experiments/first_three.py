@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -111,21 +112,20 @@ class Plan:
     shares: tuple[str, ...]
     modes: tuple[str, ...]
 
-    def tunings(self, seed: int) -> Iterator[Tuning]:
-        """All fine-tunings of a seed."""
-        for share in self.shares:
-            for arm in self.arms:
-                for mode in self.modes:
-                    for draw in range(LABELS[share].draws):
-                        yield Tuning(arm, seed, mode, share, draw)
-
-    def all_tunings(self) -> list[Tuning]:
-        """Those of the first seed first."""
-        return [tuning for seed in self.seeds for tuning in self.tunings(seed)]
+    def tunings(self) -> list[Tuning]:
+        """All fine-tunings, those of the smallest share of the labels first, whatever the seed."""
+        return [
+            Tuning(arm, seed, mode, share, draw)
+            for share in self.shares
+            for seed in self.seeds
+            for arm in self.arms
+            for mode in self.modes
+            for draw in range(LABELS[share].draws)
+        ]
 
     def needs_pretraining(self, arm: str, seed: int) -> bool:
         """Whether a fine-tuning that starts from it has no result yet."""
-        mine = (tuning for tuning in self.tunings(seed) if tuning.arm == arm)
+        mine = (tuning for tuning in self.tunings() if (tuning.arm, tuning.seed) == (arm, seed))
         return ARMS[arm].loss is not None and not all(self.results(tuning).is_file() for tuning in mine)
 
     def pretrained(self, arm: str, seed: int) -> Path:
@@ -146,12 +146,13 @@ def work(plan: Plan) -> None:
 def _one_round(plan: Plan) -> bool:
     """Look at every job once; whether all of them are done."""
     done = True
-    for seed in plan.seeds:
+    for share, seed in product(plan.shares, plan.seeds):
         for arm in plan.arms:
             if plan.needs_pretraining(arm, seed):
                 done &= _pretrain(plan, arm, seed)
-        for tuning in plan.tunings(seed):
-            done &= _finetune(plan, tuning)
+        for tuning in plan.tunings():
+            if (tuning.share, tuning.seed) == (share, seed):
+                done &= _finetune(plan, tuning)
     return done
 
 
@@ -219,7 +220,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
 
 def _say(plan: Plan, tuning: Tuning) -> None:
     """A line for whoever waits."""
-    done = [plan.results(one).is_file() for one in plan.all_tunings()]
+    done = [plan.results(one).is_file() for one in plan.tunings()]
     metrics = json.loads(plan.results(tuning).read_text())["metrics"]
     vehicle, layers = metrics["vehicle_iou/visible"], metrics["mean_iou/map"]
     count = f"{sum(done)}/{len(done)}"

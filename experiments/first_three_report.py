@@ -36,7 +36,7 @@ class Figures:
 
     def __init__(self, plan: Plan) -> None:
         self.found: dict[Tuning, dict[str, float]] = {}
-        for tuning in plan.all_tunings():
+        for tuning in plan.tunings():
             if plan.results(tuning).is_file():
                 self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
 

@@ -27,7 +27,7 @@ def plan_of(runs: Path, **changes: object) -> "first_three.Plan":  # type: ignor
 
 def write_results(plan: object, figure_of: dict[str, float]) -> None:
     """Made-up results: arm, seed and draw add up to the figure."""
-    for tuning in plan.all_tunings():  # type: ignore[attr-defined]
+    for tuning in plan.tunings():  # type: ignore[attr-defined]
         value = figure_of[tuning.arm] + 0.01 * tuning.seed + 0.02 * tuning.draw**2
         file = plan.results(tuning)  # type: ignore[attr-defined]
         file.parent.mkdir(parents=True)
@@ -35,7 +35,7 @@ def write_results(plan: object, figure_of: dict[str, float]) -> None:
 
 
 def test_plan__every_arm_sees_the_same_draws(tmp_path: Path) -> None:
-    tunings = plan_of(tmp_path).all_tunings()
+    tunings = plan_of(tmp_path).tunings()
     assert len({tuning.name for tuning in tunings}) == len(tunings) == 2 * 3 * 2 * (5 + 1)
     draws = {
         arm: [(t.seed, t.mode, t.share, t.draw) for t in tunings if t.arm == arm]
@@ -49,7 +49,7 @@ def test_plan__pretrains_only_what_a_missing_result_needs(tmp_path: Path) -> Non
     assert [plan.needs_pretraining(arm, 0) for arm in plan.arms] == [False, True, True]
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
     assert not any(plan.needs_pretraining(arm, seed) for arm in plan.arms for seed in plan.seeds)
-    plan.results(plan.all_tunings()[-1]).unlink()
+    plan.results(plan.tunings()[-1]).unlink()
     needed = [(arm, seed) for arm in plan.arms for seed in plan.seeds if plan.needs_pretraining(arm, seed)]
     assert needed == [("both", 1)]
 
@@ -75,7 +75,7 @@ def test_rows__hold_every_result(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, arms=("none",), seeds=(1,))
     write_results(plan, {"none": 0.1})
     found = [json.loads(line) for line in report.rows(report.Figures(plan)).splitlines()]
-    assert len(found) == len(plan.all_tunings())
+    assert len(found) == len(plan.tunings())
     last = {"arm": "none", "seed": 1, "mode": "frozen", "share": "100%", "draw": 0}
     assert found[-1] == {**last, **dict.fromkeys(report.METRICS, pytest.approx(0.11))}
 

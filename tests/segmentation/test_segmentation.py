@@ -145,6 +145,14 @@ def test_segmenter__frozen_student_keeps_weights_and_statistics() -> None:
         assert torch.equal(tensor, before[name])
 
 
+def test_segmenter__what_the_student_keeps_frozen_stays_frozen() -> None:
+    student = MeanStudent()
+    student.requires_grad_(False)
+    segmenter = Segmenter(student, SegmentationHead(4, 1))
+    assert {weight.requires_grad for weight in segmenter.student.parameters()} == {False}
+    assert {weight.requires_grad for weight in segmenter.head.parameters()} == {True}
+
+
 def test_finetuning_step__objects_and_map_layers_weigh_the_same() -> None:
     classes = ("vehicle", "walkway", "divider")
     segmenter = Segmenter(MeanStudent(), SegmentationHead(4, 3))

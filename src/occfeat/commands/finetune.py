@@ -141,8 +141,7 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
     differing = [
         f"student.{name}: the run has {theirs[name]}, these settings {value}"
         for name, value in ours.items()
-        if name not in ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
-        and theirs[name] != value
+        if name not in MAY_DIFFER and theirs[name] != value
     ]
     if config.grid != card.grid:
         differing.append(f"grid: the run has {card.grid}, these settings {config.grid}")

@@ -43,7 +43,8 @@ class Segmenter(nn.Module):
         self.student = student
         self.head = head
         self.freeze = freeze
-        self.student.requires_grad_(not freeze)
+        if freeze:
+            self.student.requires_grad_(False)  # else what the student itself keeps frozen stays so
 
     def train(self, mode: bool = True) -> "Segmenter":
         """Switch to training or evaluation; a frozen student stays in evaluation."""
