@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from occfeat.cli import COMMANDS
 from occfeat.config import STUDENTS, ImageStudentConfig, Strict
-from occfeat.recipes import RECIPES
+from occfeat.recipes import OBJECTIVES, RECIPES
 
 
 def sections_of(field: FieldInfo) -> list[type[Strict]]:
@@ -78,8 +78,16 @@ def sections() -> list[str]:
 
 
 def recipes() -> list[str]:
-    """Every recipe with its documentation."""
-    return [f"`{name}`\n: {one_line(make.__doc__)}\n" for name, make in RECIPES.items()]
+    """Every recipe with its documentation, then the objectives."""
+    lines = [f"`{name}`\n: {one_line(make.__doc__)}\n" for name, make in RECIPES.items()]
+    for name, loss in OBJECTIVES.items():
+        weights = ", ".join(
+            f"`loss.{part}` {value:g}"
+            for part, value in loss.model_dump(exclude_unset=False).items()
+            if part in ("occupancy", "features", "queries")
+        )
+        lines.append(f"`…+{name}`\n: Any of these, with the weights {weights}.\n")
+    return lines
 
 
 def main(folder: Path) -> None:

@@ -8,18 +8,12 @@ needs `teacher-cache` and `oracle-cache` beside it, as `first_three.sh` makes th
 
 import argparse
 import json
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-import occfeat
+import jobs
 
 TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 PACKAGED = {"name": "packaged", "image_size": (224, 392)}
@@ -134,16 +128,10 @@ class Plan:
 
     def results(self, tuning: Tuning) -> Path:
         """Figures of a fine-tuning."""
-        return self.runs / tuning.name / f"evaluation-{self.split}" / "results.json"
+        return jobs.results_file(self.runs / tuning.name, self.split)
 
 
-def work(plan: Plan) -> None:
-    """Do what nobody else does until everything is done."""
-    while not _one_round(plan):
-        time.sleep(5)
-
-
-def _one_round(plan: Plan) -> bool:
+def one_round(plan: Plan) -> bool:
     """Look at every job once; whether all of them are done."""
     done = True
     for share, seed in product(plan.shares, plan.seeds):
@@ -152,70 +140,56 @@ def _one_round(plan: Plan) -> bool:
                 done &= _pretrain(plan, arm, seed)
         for tuning in plan.tunings():
             if (tuning.share, tuning.seed) == (share, seed):
-                done &= _finetune(plan, tuning)
+                done &= plan.results(tuning).is_file() or _finetune(plan, tuning)
     return done
 
 
 def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
-    out = plan.pretrained(arm, seed)
-    with _claim(out) as mine:
-        if not mine:
-            return False
-        if (out / "pictures" / "occupancy.png").is_file():  # the last thing a run writes
-            return True
-        if _can_resume(out):
-            occfeat.pretrain(resume=out)
-            return True
-        chosen = ARMS[arm]
-        cache = plan.street.parent / ("oracle-cache" if chosen.oracle else "teacher-cache")
-        occfeat.pretrain(
-            recipe="cpu-small",
-            data=plan.street,
-            out=out,
-            teacher=TRUTH if chosen.oracle else PACKAGED,
-            teacher_cache=cache,
-            head={"feature_channels": 64 if chosen.branch else None},
-            loss=chosen.loss,
-            augment=TURNED,
-            optim={"epochs": 6},
-            engine={"seed": seed, "workers": 0},
-        )
-    return True
+    chosen = ARMS[arm]
+    cache = plan.street.parent / ("oracle-cache" if chosen.oracle else "teacher-cache")
+    return jobs.pretrain(
+        plan.pretrained(arm, seed),
+        recipe="cpu-small",
+        data=plan.street,
+        teacher=TRUTH if chosen.oracle else PACKAGED,
+        teacher_cache=cache,
+        head={"feature_channels": 64 if chosen.branch else None},
+        loss=chosen.loss,
+        augment=TURNED,
+        optim={"epochs": 6},
+        engine={"seed": seed, "workers": 0},
+    )
 
 
 def _finetune(plan: Plan, tuning: Tuning) -> bool:
-    out, labels = plan.runs / tuning.name, LABELS[tuning.share]
-    pretrained = plan.pretrained(tuning.arm, tuning.seed)
-    start = None if ARMS[tuning.arm].loss is None else pretrained
-    with _claim(out) as mine:
-        if plan.results(tuning).is_file():
-            return True
-        if not mine or (start and not (start / "pictures" / "occupancy.png").is_file()):
+    labels = LABELS[tuning.share]
+    base: dict[str, Any] = {"recipe": "cpu-small"}
+    if ARMS[tuning.arm].loss is not None:
+        base = {"start": plan.pretrained(tuning.arm, tuning.seed)}
+        if not jobs.is_pretrained(base["start"]):
             return False
-        shutil.rmtree(out, ignore_errors=True)  # a minute's work: begun anew
-        base: dict[str, Any] = {"start": start} if start else {"recipe": "cpu-small"}
-        occfeat.finetune(
-            **base,
-            data=plan.street,
-            out=out,
-            val_split=plan.split,
-            classes=CLASSES,
-            label_fraction=labels.fraction,
-            label_draw="key-frame",
-            label_seed=tuning.draw,
-            freeze=tuning.mode == "frozen",
-            pictures=int(tuning.draw == 0),
-            augment=TURNED,
-            optim={
-                "epochs": labels.epochs,
-                "batch_size": labels.batch_size,
-                "learning_rate": RATES[tuning.mode],
-            },
-            engine={"seed": tuning.seed, "workers": 0},
-        )
-        shutil.rmtree(out / "checkpoints")
+    done = jobs.finetune(
+        plan.runs / tuning.name,
+        plan.split,
+        **base,
+        data=plan.street,
+        classes=CLASSES,
+        label_fraction=labels.fraction,
+        label_draw="key-frame",
+        label_seed=tuning.draw,
+        freeze=tuning.mode == "frozen",
+        pictures=int(tuning.draw == 0),
+        augment=TURNED,
+        optim={
+            "epochs": labels.epochs,
+            "batch_size": labels.batch_size,
+            "learning_rate": RATES[tuning.mode],
+        },
+        engine={"seed": tuning.seed, "workers": 0},
+    )
+    if done:
         _say(plan, tuning)
-    return True
+    return done
 
 
 def _say(plan: Plan, tuning: Tuning) -> None:
@@ -225,26 +199,6 @@ def _say(plan: Plan, tuning: Tuning) -> None:
     vehicle, layers = metrics["vehicle_iou/visible"], metrics["mean_iou/map"]
     count = f"{sum(done)}/{len(done)}"
     print(f"{count} {tuning.name}: vehicle {vehicle:.3f}, map {layers:.3f}", flush=True)
-
-
-def _can_resume(run: Path) -> bool:
-    """Whether a run has a checkpoint; one that was stopped before its first is removed."""
-    if (run / "checkpoints" / "last.pt").is_file():
-        return True
-    shutil.rmtree(run, ignore_errors=True)
-    return False
-
-
-@contextmanager
-def _claim(out: Path) -> Iterator[bool]:
-    """Whether the job is this process's; it is given back when the process ends, however it ends."""
-    locks = out.parent / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(locks / out.name, timeout=0):
-            yield True
-    except Timeout:
-        yield False
 
 
 def main() -> None:
@@ -259,7 +213,8 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=list(RATES), choices=list(RATES))
     given = parser.parse_args()
     chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
-    work(Plan(given.street, given.runs, given.split, *chosen))
+    plan = Plan(given.street, given.runs, given.split, *chosen)
+    jobs.work(lambda: one_round(plan))
 
 
 if __name__ == "__main__":

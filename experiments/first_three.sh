@@ -28,15 +28,5 @@ occfeat cache --recipe cpu-small --data "$runs/street" --out "$runs/teacher-cach
   python "$here/oracle_cache.py" "$runs/street" "$runs/oracle-cache"
 }
 
-# One process per core, each with one thread: more gets done than by one process with two threads.
-cores=$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
-echo "$cores processes; their logs: $runs/worker-*.log"
-workers=()
-trap 'kill "${workers[@]}" 2>/dev/null || true' EXIT INT TERM
-for ((core = 0; core < cores; core++)); do
-  OMP_NUM_THREADS=1 python "$here/first_three.py" "$runs/street" "$runs" --split "$split" \
-    2>>"$runs/worker-$core.log" &
-  workers+=($!)
-done
-for worker in "${workers[@]}"; do wait "$worker"; done
+"$here/workers.sh" "$runs" "$here/first_three.py" "$runs/street" "$runs" --split "$split"
 python "$here/first_three_report.py" "$runs/street" "$runs" --split "$split" "${write[@]}"

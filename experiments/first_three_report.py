@@ -10,15 +10,13 @@ over the pairs of draw and pretraining seed; differences are paired: same labell
 
 import argparse
 import json
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from first_three import ARMS, LABELS, RATES, Plan, Tuning
 from matplotlib.figure import Figure
-from scipy.stats import t as student_t
+from spread import half_width, with_interval
 
 HERE = Path(__file__).resolve().parent
 METRICS = {
@@ -53,24 +51,6 @@ class Figures:
         ours, theirs = (self.of(one, mode, share, metric) for one in (arm, base))
         pairs = ((value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items())
         return [one - other for one, other in pairs if other is not None]
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of a mean; not a number for fewer than three values."""
-    if len(values) < 3:
-        return math.nan
-    deviation = float(np.std(values, ddof=1))
-    return float(student_t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
-
-
-def with_interval(values: Sequence[float], *, sign: bool = False) -> str:
-    """A mean and its interval; single values where they are too few."""
-    form = "{:+.1f}" if sign else "{:.1f}"
-    if not values:
-        return "-"
-    if len(values) < 3:
-        return " / ".join(form.format(value) for value in values)
-    return f"{form.format(float(np.mean(values)))} ± {half_width(values):.1f}"
 
 
 def table(figures: Figures, mode: str, share: str) -> str:

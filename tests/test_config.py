@@ -189,3 +189,20 @@ def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> Non
     assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
     layer = base_layer("pretrain", recipe="paper-bevformer-r50", student="bevformer")
     assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")
+
+
+def test_recipe__with_an_objective_differs_in_the_loss_alone() -> None:
+    plain = base_layer("pretrain", recipe="paper-simplebev-r50")
+    occupancy = base_layer("pretrain", recipe="paper-simplebev-r50+occupancy")
+    assert {name for name in plain if plain[name] != occupancy[name]} == {"loss"}
+    assert occupancy["loss"]["features"] == 0
+    assert base_layer("pretrain", recipe="cpu-small+img-also")["loss"]["queries"] == 1
+
+
+@pytest.mark.parametrize("name", ["paper", "cpu-small+", "cpu-small+img", "+occupancy"])
+def test_recipe__that_does_not_exist_is_refused_with_those_that_do(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        base_layer("pretrain", recipe=name)
+    assert name in str(caught.value)
+    assert "cpu-small" in str(caught.value)
+    assert "+img-also" in str(caught.value)

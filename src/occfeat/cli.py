@@ -13,7 +13,7 @@ from types import ModuleType
 from occfeat.commands import config as commands
 from occfeat.config import Strict
 from occfeat.errors import Interrupted, OccFeatError, SettingsError
-from occfeat.recipes import RECIPES
+from occfeat.recipes import names_of_recipes
 from occfeat.settings import base_layer, build_partial, owners
 from occfeat.world.config import WorldConfig
 
@@ -173,7 +173,7 @@ def _description(command: Command) -> str:
         lines.append(f"The {command.positional} may come first, without its flag.")
     lines.append("--config FILE: settings from a YAML file, below the flags.")
     if command.recipes:
-        lines.append(f"--recipe NAME: named settings, below the file: {', '.join(RECIPES)}.")
+        lines.append(f"--recipe NAME: named settings, below the file: {names_of_recipes()}.")
     if "student" in command.settings.model_fields:
         lines.append("--student.kind KIND: simplebev, bevformer or lss; each has its own flags, shown below.")
     if command.resumes:

@@ -21,6 +21,7 @@ from occfeat.config import (
     TeacherConfig,
     ViewConfig,
 )
+from occfeat.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,28 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cpu-small": cpu_small,
 }
 """Recipes by the name they have on the command line."""
+
+OBJECTIVES = {
+    "occupancy": PretrainLossConfig(features=0),
+    "distillation": PretrainLossConfig(occupancy=0, features=1),
+    "img-also": PretrainLossConfig(occupancy=0, features=0, queries=1),
+}
+"""What the paper compares OccFeat with; a recipe's name, `+` and one of these names is a recipe, too."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name such as `paper-simplebev-b0`, or `paper-simplebev-b0+occupancy`.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    base, plus, objective = name.partition("+")
+    if base not in RECIPES or (plus and objective not in OBJECTIVES):
+        raise SettingsError(f"There is no recipe {name!r}.", hint=f"Recipes: {names_of_recipes()}.")
+    recipe = RECIPES[base]()
+    return replace(recipe, loss=OBJECTIVES[objective]) if plus else recipe
+
+
+def names_of_recipes() -> str:
+    """All of them, for a reader."""
+    return f"{', '.join(RECIPES)}; each alone or with {', '.join(f'+{name}' for name in OBJECTIVES)}"

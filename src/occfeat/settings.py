@@ -13,21 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from occfeat.card import read_card, run_folder
 from occfeat.config import STUDENTS, Strict
 from occfeat.errors import SettingsError
-from occfeat.recipes import RECIPES, Recipe
+from occfeat.recipes import find_recipe
 
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
-
-
-def find_recipe(name: str) -> Recipe:
-    """The recipe of a name.
-
-    Raises:
-        SettingsError: There is none.
-    """
-    if name not in RECIPES:
-        raise SettingsError(f"There is no recipe {name!r}.", hint=f"Recipes: {', '.join(RECIPES)}.")
-    return RECIPES[name]()
 
 
 def read_layer(path: Path) -> Layer:

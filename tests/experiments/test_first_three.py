@@ -1,13 +1,14 @@
 """The first three experiments: what is run, what is skipped, and how figures are summed up."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 
 from tests.experiments.scripts import load
 
+load("jobs")
+load("spread")
 first_three = load("first_three")
 report = load("first_three_report")
 
@@ -54,11 +55,6 @@ def test_plan__pretrains_only_what_a_missing_result_needs(tmp_path: Path) -> Non
     assert needed == [("both", 1)]
 
 
-def test_half_width__is_students_t() -> None:
-    assert report.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
-    assert math.isnan(report.half_width([1.0, 2.0]))
-
-
 def test_figures__differences_are_paired(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
@@ -95,14 +91,3 @@ def test_put__replaces_what_is_between_the_marks(tmp_path: Path) -> None:
     file.write_text("no marks")
     with pytest.raises(ValueError, match="substring"):
         report.put(file, "new")
-
-
-def test_claim__is_given_to_one_at_a_time(tmp_path: Path) -> None:
-    with first_three._claim(tmp_path / "job") as first:
-        assert first
-        with first_three._claim(tmp_path / "job") as second:
-            assert not second
-        with first_three._claim(tmp_path / "other") as other:
-            assert other
-    with first_three._claim(tmp_path / "job") as again:
-        assert again

@@ -1,0 +1,65 @@
+"""Jobs that processes share through a folder: each is done once, by one of them, and survives a kill."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import occfeat
+
+
+def work(one_round: Callable[[], bool]) -> None:
+    """Look at every job again and again until one round finds all of them done."""
+    while not one_round():
+        time.sleep(5)
+
+
+def is_pretrained(run: Path) -> bool:
+    """Whether a pretraining run has finished."""
+    return (run / "pictures" / "occupancy.png").is_file()  # the last thing it writes
+
+
+def results_file(run: Path, split: str) -> Path:
+    """Figures of a fine-tuning run."""
+    return run / f"evaluation-{split}" / "results.json"
+
+
+def pretrain(out: Path, **settings: Any) -> bool:
+    """Pretrain, or go on with it; whether it is done."""
+    with claim(out) as mine:
+        if mine and not is_pretrained(out):
+            _run(occfeat.pretrain, out, settings)
+        return mine
+
+
+def finetune(out: Path, split: str, **settings: Any) -> bool:
+    """Fine-tune and evaluate on a split, or go on with it; whether it is done. Checkpoints are not kept."""
+    with claim(out) as mine:
+        if mine and not results_file(out, split).is_file():
+            _run(occfeat.finetune, out, {**settings, "val_split": split})
+            shutil.rmtree(out / "checkpoints")
+        return mine
+
+
+def _run(command: Callable[..., object], out: Path, settings: dict[str, Any]) -> None:
+    if (out / "checkpoints" / "last.pt").is_file():
+        command(resume=out)
+        return
+    shutil.rmtree(out, ignore_errors=True)  # stopped before its first checkpoint
+    command(out=out, **settings)
+
+
+@contextmanager
+def claim(out: Path) -> Iterator[bool]:
+    """Whether the job is this process's; it is given back when the process ends, however it ends."""
+    locks = out.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(locks / out.name, timeout=0):
+            yield True
+    except Timeout:
+        yield False
