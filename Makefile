@@ -8,6 +8,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The first Python on the path that is new enough; `make PYTHON=/path/to/python3.12 setup` takes another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$name" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
+# The benchmarks that need no data set and little time; benchmarks/RESULTS.md names the others.
+QUICK := lifting head visibility step
 HOOK := --jaxtyping-packages=occfeat,beartype.beartype
 
 .DEFAULT_GOAL := help
@@ -46,8 +48,10 @@ docs: setup ## Build the documentation into docs/_build; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
-bench: setup ## Measure speed and memory (some minutes; keep the machine idle)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: setup ## Measure speed and memory beside their targets (under ten minutes; keep the machine idle)
+	@rm -f benchmarks/latest.json
+	@for script in $(QUICK); do echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py --repeats 3 || exit 1; done
+	@$(BIN)/python benchmarks/measuring.py && echo benchmarks/latest.json
 
 clean: ## Remove what was built, but not the environment
 	rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,15 +9,14 @@ fresh process over one step. `--cells 20 --image-size 32 64` tries it out in min
 """
 
 import argparse
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 
 import torch
 from lifting import surround_rig
+from measuring import growth_mb, in_fresh_process, ratio, record
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
@@ -73,18 +72,10 @@ def step(student: BevFormer, scene: Scene) -> tuple[float, float, Tensor]:
     return middle - start, time.perf_counter() - middle, bev.detach()
 
 
-def measure_memory(way: str, scene: Scene) -> None:
-    """In a fresh process: print the growth of the peak resident size in MB."""
+def memory_mb(way: str, scene: Scene) -> float:
+    """In a fresh process: growth of the peak resident size over one step."""
     student = make_student(way, scene)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(student, scene)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(grown / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def memory_mb(way: str) -> float:
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return growth_mb(lambda: step(student, scene))
 
 
 def agreement(students: dict[str, BevFormer], scene: Scene) -> tuple[float, float]:
@@ -105,7 +96,7 @@ def row(way: str, queries: int, times: list[tuple[float, float]], megabytes: flo
 
 
 def main(scene: Scene, repeats: int) -> None:
-    memory = {way: memory_mb(way) for way in WAYS}
+    memory = {way: in_fresh_process(__file__, *sys.argv[1:], "--memory", way)[0] for way in WAYS}
     students = {way: make_student(way, scene) for way in WAYS}
     value, gradient = agreement(students, scene)
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
@@ -118,9 +109,11 @@ def main(scene: Scene, repeats: int) -> None:
     print("|---|---|---|---|---|---|")
     for way, student in students.items():
         print(row(way, student.hits(scene.cameras).queries.shape[2], times[way], memory[way]))
-    ratios = sorted(sum(a) / sum(s) for a, s in zip(times["all"], times["seen"], strict=True))
-    print(f"\n{statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f} to {ratios[-1]:.1f})")
-    print(f"\nmemory: {memory['all'] / max(memory['seen'], 1):.1f} times less")
+    faster = ratio(*([sum(pair) for pair in times[way]] for way in ("all", "seen")))
+    less = memory["all"] / max(memory["seen"], 1)
+    print(f"\n{faster} as fast, {less:.1f} times less memory")
+    record("BEVFormer: times as fast as all queries", faster.median, spread=(faster.low, faster.high))
+    record("BEVFormer: times less memory than all queries", less)
     print(f"\nlargest difference: value {value:.1e}, gradient {gradient:.1e} of the largest")
 
 
@@ -135,6 +128,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     chosen = make_scene(arguments.cells, tuple(arguments.image_size))
     if arguments.memory:
-        measure_memory(arguments.memory, chosen)
+        print(memory_mb(arguments.memory, chosen))
     else:
         main(chosen, arguments.repeats)

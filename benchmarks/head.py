@@ -7,14 +7,12 @@ Both ways run forward and backward from the same BEV features on the default gri
 ratio. Memory: growth of the peak resident size of a fresh process over one forward and backward.
 """
 
-import argparse
-import resource
 import statistics
-import subprocess
-import sys
 import time
+from functools import partial
 
 import torch
+from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor
 
 from occfeat.config import HeadConfig
@@ -53,48 +51,27 @@ def seconds(way: str, head: PretrainingHead, bev: Tensor, *truth: Tensor) -> flo
     return time.perf_counter() - start
 
 
-def measure_memory(way: str) -> None:
-    """In a fresh process: print the growth of the peak resident size in MB."""
-    prepared = inputs()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds(way, *prepared)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(grown / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def memory_mb(way: str) -> float:
-    """Growth of the peak resident size over one forward and backward."""
-    command = [sys.executable, __file__, "--memory", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def main(repeats: int) -> None:
-    memory = {way: memory_mb(way) for way in WAYS}  # first: a process inherits the peak of its parent
+    memory = {way: in_fresh_process(__file__, "--memory", way)[0] for way in WAYS}
     prepared = inputs()
     losses = [float(loss_of(way, *prepared).detach()) for way in WAYS]
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(repeats):
-        for way in WAYS:
-            times[way].append(seconds(way, *prepared))
+    times = in_turn({way: partial(seconds, way, *prepared) for way in WAYS}, repeats)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
     print("| head, both losses, forward + backward | s | extra memory MB |")
     print("|---|---|---|")
     for way in WAYS:
         print(f"| {way} | {statistics.median(times[way]):.2f} | {memory[way]:.0f} |")
-    ratios = sorted(slow / fast for fast, slow in zip(*times.values(), strict=True))
-    print(f"\n{statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f} to {ratios[-1]:.1f})")
-    print(f"\nmemory: {memory[WAYS[1]] / memory[WAYS[0]]:.1f} times less")
+    occupied, every = WAYS
+    faster, less = ratio(times[every], times[occupied]), memory[every] / memory[occupied]
+    print(f"\n{faster} as fast, {less:.1f} times less memory")
     print(f"\nlosses differ by {abs(losses[0] - losses[1]):.1e}")
+    record("head: times as fast as at every voxel", faster.median, spread=(faster.low, faster.high))
+    record("head: times less memory than at every voxel", less)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", choices=WAYS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory:
-        measure_memory(arguments.memory)
+    given = arguments(__doc__, 5, WAYS)
+    if given.memory:
+        print(growth_mb(partial(seconds, given.memory, *inputs())))
     else:
-        main(arguments.repeats)
+        main(given.repeats)

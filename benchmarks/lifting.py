@@ -7,16 +7,13 @@ the range of the ratio over the repeats. Memory: the growth of the peak resident
 one forward and backward; features and incoming gradient are there before, the plan is made within.
 """
 
-import argparse
 import math
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import torch
+from measuring import arguments, growth_mb, in_fresh_process, ratio, record
 from torch import Tensor
 
 from occfeat.config import GridConfig
@@ -30,6 +27,7 @@ from occfeat.models.sampling import lift_dense
 IMAGE_SIZE, FEATURE_SIZE, STRIDE_PX, CHANNELS = (224, 400), (28, 50), 8, 128
 AZIMUTHS_DEG = (0.0, -55.0, -110.0, 180.0, 110.0, 55.0)
 FOCAL_PX = (316.0, 316.0, 316.0, 200.0, 316.0, 316.0)
+WAYS = ("sparse", "dense")
 Lifting = Callable[[Tensor, Cameras], Tensor]
 
 
@@ -76,19 +74,11 @@ def seconds(lifting: Lifting, features: Tensor, cameras: Cameras, by_volume: Ten
     return middle - start, time.perf_counter() - middle
 
 
-def measure_memory(name: str) -> None:
-    """In a fresh process: print the growth of the peak resident size in MB."""
+def memory_mb(name: str) -> float:
+    """In a fresh process: growth of the peak resident size over one forward and backward."""
     cameras, (features, by_volume) = surround_rig(), inputs()
     lifting = sparse(PlanCache(build_plan)) if name == "sparse" else dense()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds(lifting, features, cameras, by_volume)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(grown / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def memory_mb(name: str) -> float:
-    command = [sys.executable, __file__, "--memory", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return growth_mb(lambda: seconds(lifting, features, cameras, by_volume))
 
 
 def plan_ms() -> tuple[float, float]:
@@ -125,7 +115,7 @@ def row(name: str, forward: list[float], backward: list[float], megabytes: float
 
 def main(repeats: int) -> None:
     cameras, (features, by_volume) = surround_rig(), inputs()
-    memory = {name: memory_mb(name) for name in ("sparse", "dense")}
+    memory = {name: in_fresh_process(__file__, "--memory", name)[0] for name in WAYS}
     value, gradient = agreement(features, cameras, by_volume)
     cached, reference = sparse(PlanCache(build_plan)), dense()
     seconds(cached, features, cameras, by_volume)
@@ -141,21 +131,18 @@ def main(repeats: int) -> None:
     print(row("sparse, planned anew", *map(list, zip(*times["planned anew"], strict=True)), memory["sparse"]))
     print(row("dense", *map(list, zip(*times["dense"], strict=True)), memory["dense"]))
     for name in ("sparse", "planned anew"):
-        ratios = sorted(sum(d) / sum(s) for d, s in zip(times["dense"], times[name], strict=True))
-        print(f"\n{name}: {statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f} to {ratios[-1]:.1f})")
+        faster = ratio(*([sum(pair) for pair in times[way]] for way in ("dense", name)))
+        print(f"\n{name}: {faster} as fast")
+        record(f"lifting, {name}: times as fast as dense", faster.median, spread=(faster.low, faster.high))
     print(f"\nmemory: {memory['dense'] / memory['sparse']:.1f} times less")
+    record("lifting: times less memory than dense", memory["dense"] / memory["sparse"])
     print("\nplan {:.0f} ms, its transpose {:.0f} ms".format(*plan_ms()))
     print(f"\nlargest difference: value {value:.1e}, gradient {gradient:.1e} of the largest")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--memory", choices=("sparse", "dense"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory:
-        measure_memory(arguments.memory)
+    given = arguments(__doc__, 7, WAYS)
+    if given.memory:
+        print(memory_mb(given.memory))
     else:
-        main(arguments.repeats)
+        main(given.repeats)

@@ -9,17 +9,15 @@ repeats, medians, the range of the ratio. Memory: peak resident size of a fresh 
 less that of one that only builds the same networks.
 """
 
-import argparse
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from lifting import grid, surround_rig
+from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -54,6 +52,7 @@ def sample_batch() -> Batch:
         teacher_images=noise[..., : TEACHER_SIZE[1]].contiguous(),
         teacher_cameras=Cameras(rig.intrinsics, rig.ego_from_camera, rig.present, TEACHER_SIZE),
         points_ego=points,
+        origins_ego=torch.tensor((0.9, 0.0, 1.8)).expand(POINTS, 3),
         points_key_frame=torch.zeros(POINTS, dtype=torch.int64),
     )
 
@@ -67,15 +66,22 @@ def networks() -> tuple[SimpleBev, PretrainingHead, Teacher]:
     return student, PretrainingHead(student.channels, 8, teacher.channels, HeadConfig()), teacher
 
 
+def cached_batch() -> Batch:
+    """The batch with what the packaged teacher sees in it, in place of its images."""
+    batch = sample_batch()
+    assert batch.teacher_images is not None
+    teacher = build_teacher(TeacherConfig(name="packaged", image_size=TEACHER_SIZE))
+    maps = encode(teacher(batch.teacher_images.flatten(0, 1)).unflatten(0, (1, 6)), "int8")
+    return replace(batch, teacher_images=None, teacher_maps=maps)
+
+
 def step_of(way: str) -> Step:
     """Loss of a forward pass, ready for backward; the same weights and the same batch."""
-    (student, head, teacher), batch = networks(), sample_batch()
+    student, head, teacher = networks()
     if way == "plain":
-        plain = PlainStep(student, head, teacher, WEIGHT).train()
+        plain, batch = PlainStep(student, head, teacher, WEIGHT).train(), sample_batch()
         return lambda: plain(batch)
-    assert batch.teacher_images is not None
-    maps = encode(teacher(batch.teacher_images.flatten(0, 1)).unflatten(0, (1, 6)), "int8")
-    cached = replace(batch, teacher_images=None, teacher_maps=maps)
+    cached = cached_batch()
     network = PretrainingNetwork(student, head, PretrainLossConfig(features=WEIGHT)).train()
     maker = TargetMaker(grid(), None)
     return lambda: network(cached, maker(cached)).loss
@@ -88,19 +94,10 @@ def seconds(step: Step) -> float:
     return time.perf_counter() - start
 
 
-def measure_memory(way: str) -> None:
-    """In a fresh process: print the growth of the peak resident size over two steps, in MB."""
-    step = step_of(way)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
-        seconds(step)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(grown / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
 def memory_mb(way: str) -> float:
-    command = [sys.executable, __file__, "--memory", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    """In a fresh process: growth of the peak resident size over two steps."""
+    step = step_of(way)
+    return growth_mb(lambda: [seconds(step) for _ in range(2)])
 
 
 def shares(step: Step) -> str:
@@ -114,33 +111,27 @@ def shares(step: Step) -> str:
 
 
 def main(repeats: int) -> None:
-    memory = {way: memory_mb(way) for way in WAYS}  # first: a process inherits the peak of its parent
+    memory = {way: in_fresh_process(__file__, "--memory", way)[0] for way in WAYS}
     steps = {way: step_of(way) for way in WAYS}
     losses = [float(steps[way]().detach()) for way in WAYS]
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(repeats):
-        for way in WAYS:
-            times[way].append(seconds(steps[way]))
+    times = in_turn({way: partial(seconds, steps[way]) for way in WAYS}, repeats)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
     print("| pretraining step | s | extra memory MB |")
     print("|---|---|---|")
     for way in WAYS:
         print(f"| {way} | {statistics.median(times[way]):.2f} | {memory[way]:.0f} |")
-    ratios = sorted(slow / fast for fast, slow in zip(*times.values(), strict=True))
-    print(f"\n{statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f} to {ratios[-1]:.1f})")
-    print(f"\nmemory: {memory['plain'] / memory['package']:.1f} times less")
+    faster, share = ratio(times["plain"], times["package"]), memory["package"] / memory["plain"]
+    print(f"\n{faster} as fast, {share:.2f} of the memory")
     print(f"\nlosses: {losses[0]:.5f} and {losses[1]:.5f}")
     print(f"\n| operator | share of the package's step |\n|---|---|\n{shares(steps['package'])}")
+    spread = (faster.low, faster.high)
+    record("pretraining step: times as fast as plain", faster.median, at_least=3, spread=spread)
+    record("pretraining step: share of plain's memory", share, at_most=1 / 3)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", choices=WAYS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory:
-        measure_memory(arguments.memory)
+    given = arguments(__doc__, 5, WAYS)
+    if given.memory:
+        print(memory_mb(given.memory))
     else:
-        main(arguments.repeats)
+        main(given.repeats)

@@ -10,6 +10,7 @@ import statistics
 import time
 
 import torch
+from measuring import arguments, record
 from torch import Tensor
 
 from occfeat.geometry.grid import VoxelGrid
@@ -17,7 +18,7 @@ from occfeat.pretraining import visibility
 from occfeat.pretraining.targets import occupancy_target
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
-RETURNS, HEIGHT_M, REPEATS = 35_000, 1.8, 15
+RETURNS, HEIGHT_M = 35_000, 1.8
 
 
 def sweep() -> tuple[Tensor, Tensor]:
@@ -32,7 +33,7 @@ def sweep() -> tuple[Tensor, Tensor]:
     return origins + range_m[:, None] * direction, origins
 
 
-def main() -> None:
+def main(repeats: int) -> None:
     torch.set_num_threads(1)
     points, origins = sweep()
     key_frame = torch.zeros(RETURNS).long()
@@ -41,15 +42,17 @@ def main() -> None:
     for step in (0.05, 0.25, 0.5):  # the setting of the package last
         visibility.STEP_CELLS = step
         times = []
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             start = time.perf_counter()
             known = visibility.known_voxels(occupied, points, origins, key_frame, GRID)
             times.append(1000 * (time.perf_counter() - start))
         rows.append((step, int(known.sum()), min(times), statistics.median(times)))
+        slowest = max(times)
     print("| step, cells | found | fastest ms | median ms |\n|---|---|---|---|")
     for step, found, fastest, median in reversed(rows):
         print(f"| {step} | {found / rows[0][1]:.1%} | {fastest:.0f} | {median:.0f} |")
+    record("known voxels of a sweep: ms on one core", rows[-1][3], at_most=50, spread=(rows[-1][2], slowest))
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments(__doc__, 15).repeats)

@@ -1,0 +1,129 @@
+"""How the benchmarks measure: ways in turn, memory in fresh processes, figures beside their targets.
+
+    python benchmarks/measuring.py
+
+prints the figures of the benchmarks that ran last, which lie in `benchmarks/latest.json`.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LATEST = Path(__file__).with_name("latest.json")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, and what it should be."""
+
+    name: str
+    value: float
+    target: float | None
+    """None: there is none."""
+    met: bool | None
+    spread: tuple[float, float] | None
+    """Smallest and largest of the repeats; None: measured once."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as much one way takes as another, repeat by repeat."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f}x ({self.low:.1f} to {self.high:.1f})"
+
+
+def in_turn(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every way, one after the other again and again: what else runs hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, seconds in ways.items():
+            times[name].append(seconds())
+    return times
+
+
+def ratio(slow: list[float], fast: list[float]) -> Ratio:
+    """Of times that were taken in turn."""
+    ratios = sorted(one / other for one, other in zip(slow, fast, strict=True))
+    return Ratio(statistics.median(ratios), ratios[0], ratios[-1])
+
+
+def peak_mb() -> float:
+    """Peak resident size of this process until now."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def growth_mb(work: Callable[[], object]) -> float:
+    """By how much some work raises the peak resident size of this process."""
+    before = peak_mb()
+    work()
+    return peak_mb() - before
+
+
+def in_fresh_process(script: str, *arguments: object) -> list[float]:
+    """The numbers that a script prints. Call it before anything large: a child inherits its parent's peak."""
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [float(word) for word in done.stdout.split()]
+
+
+def record(
+    name: str,
+    value: float,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    spread: tuple[float, float] | None = None,
+) -> None:
+    """Put a figure into `latest.json`, in place of the last one of its name."""
+    target = at_most if at_least is None else at_least
+    met = None if target is None else value >= target if at_most is None else value <= target
+    figures = [figure for figure in read_figures() if figure.name != name]
+    figures.append(Figure(name, value, target, met, spread))
+    LATEST.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+
+
+def read_figures() -> list[Figure]:
+    """The figures of the benchmarks that ran last."""
+    if not LATEST.is_file():
+        return []
+    rows = json.loads(LATEST.read_text())
+    return [Figure(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in rows]
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures for a reader."""
+    said = {None: "", True: "met", False: "MISSED"}
+    lines = [f"{'figure':<58}{'value':>9}{'spread':>16}{'target':>9}"]
+    for figure in figures:
+        spread = "" if figure.spread is None else f"{figure.spread[0]:.3g} to {figure.spread[1]:.3g}"
+        target = "" if figure.target is None else f"{figure.target:g}"
+        line = f"{figure.name:<58}{figure.value:>9.3g}{spread:>16}{target:>9}  {said[figure.met]}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def arguments(description: str | None, repeats: int, ways: tuple[str, ...] = ()) -> argparse.Namespace:
+    """The command line that benchmarks have in common; `memory` names a way to measure in this process."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=repeats)
+    if ways:
+        parser.add_argument("--memory", choices=ways, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    print(table(read_figures()))

@@ -1,0 +1,68 @@
+"""A pretraining step of every paper-sized student: does it fit, what does it cost?
+
+    python benchmarks/students.py
+
+One key frame, six images of 224 x 400, 200 x 200 x 8 voxels, occupancy and 384-wide features with the
+teacher's maps cached: targets, forward, backward and an optimiser step. Each student in a fresh process; the
+median of the repeats after a first step, and the peak resident size of the whole process.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from lifting import grid
+from measuring import in_fresh_process, peak_mb, record
+from step import cached_batch
+
+from occfeat.config import HeadConfig, OptimConfig, PretrainLossConfig
+from occfeat.engine.optim import build_optimizer
+from occfeat.models.student import build_student
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.recipes import RECIPES
+
+NAMES = tuple(name for name in RECIPES if name != "cpu-small")
+LARGEST_MB = 24_000
+
+
+def measure(name: str, repeats: int) -> tuple[int, float, float]:
+    """In a fresh process: parameters, median seconds of a step, peak memory in MB."""
+    torch.manual_seed(0)
+    voxels, batch = grid(), cached_batch()
+    student = build_student(RECIPES[name]().student, voxels, load_backbone=False)
+    head = PretrainingHead(
+        student.channels, voxels.shape[2], batch.teacher_maps.values.shape[2], HeadConfig()
+    )
+    network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
+    optimizer, maker, times = build_optimizer(network, OptimConfig()), TargetMaker(voxels, None), []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        network(batch, maker(batch)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+    return sum(weight.numel() for weight in student.parameters()), statistics.median(times[1:]), peak_mb()
+
+
+def main(repeats: int) -> None:
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} repeats\n")
+    print("| student | parameters | step s | peak memory MB |\n|---|---|---|---|")
+    for name in NAMES:
+        parameters, seconds, megabytes = in_fresh_process(__file__, "--one", name, "--repeats", repeats)
+        print(f"| {name} | {parameters:,.0f} | {seconds:.2f} | {megabytes:.0f} |", flush=True)
+        record(f"pretraining step of {name}: peak memory MB", megabytes, at_most=LARGEST_MB)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", choices=NAMES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(*measure(arguments.one, arguments.repeats))
+    else:
+        main(arguments.repeats)
