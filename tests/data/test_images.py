@@ -34,6 +34,52 @@ def test_read_image__equals_pillow(
     assert ends_properly(path)
 
 
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_read_image__at_half_scale_is_close_and_pillows(
+    tmp_path: Path, subsampling: int, progressive: bool
+) -> None:
+    path = tmp_path / "a.jpg"
+    picture(900, 1600).save(path, quality=90, subsampling=subsampling, progressive=progressive)
+    whole, half = read_image(path), read_image(path, (900, 1600), (224, 400))
+    assert half.shape == (3, 450, 800)
+    # colours at random every eight pixels: far harder than what cameras see
+    assert _difference(resize(half, (224, 400)), resize(whole, (224, 400))).mean() < 1.5
+    decoded_small = Image.open(path)
+    decoded_small.draft("RGB", (800, 450))
+    np.testing.assert_array_equal(as_array(half), np.asarray(decoded_small))  # the same bits as Pillow's
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one.float() - other.float()).abs()
+
+
+@pytest.mark.parametrize(
+    ("size", "needed", "decoded"),
+    [
+        ((90, 160), (45, 80), (45, 80)),
+        ((90, 160), (46, 80), (90, 160)),
+        ((90, 160), (45, 81), (90, 160)),
+        ((91, 160), (40, 70), (91, 160)),
+        ((90, 160), None, (90, 160)),
+    ],
+)
+def test_read_image__is_halved_only_where_enough_is_left(
+    tmp_path: Path, size: tuple[int, int], needed: tuple[int, int] | None, decoded: tuple[int, int]
+) -> None:
+    path = tmp_path / "a.jpg"
+    picture(*size).save(path)
+    assert read_image(path, size, needed).shape[1:] == decoded
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.png", {}), ("a.jpg", {"subsampling": 1})])
+def test_read_image__other_formats_are_never_halved(
+    tmp_path: Path, name: str, options: dict[str, int]
+) -> None:
+    picture(90, 160).save(tmp_path / name, **options)
+    assert read_image(tmp_path / name, None, (10, 10)).shape[1:] == (90, 160)
+
+
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("RGBA", "png"), ("P", "png")])
 def test_read_image__other_modes(tmp_path: Path, mode: str, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
@@ -124,4 +170,9 @@ def test_resize__same_size_is_the_same() -> None:
 @pytest.mark.data
 def test_real_image_equals_pillow(nuscenes_root: Path) -> None:
     path = next((nuscenes_root / "samples" / "CAM_FRONT").iterdir())
-    np.testing.assert_array_equal(as_array(read_image(path, (900, 1600))), np.asarray(Image.open(path)))
+    whole = read_image(path, (900, 1600))
+    np.testing.assert_array_equal(as_array(whole), np.asarray(Image.open(path)))
+    half = read_image(path, (900, 1600), (224, 400))
+    difference = _difference(resize(half, (224, 400)), resize(whole, (224, 400)))
+    assert difference.mean() < 0.4
+    assert (difference > 2).float().mean() < 0.01

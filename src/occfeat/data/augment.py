@@ -88,7 +88,7 @@ def new_from_old_px(
     change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
     """Where `change_image` moves pixel positions, float64."""
-    zoomed = _zoomed_size(change, size)
+    zoomed = zoomed_size(change, size)
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 
 
@@ -96,7 +96,7 @@ def change_image(
     image: UInt8[Tensor, "3 H W"], change: ImageChange, size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
     """Scale an image to (height, width), with the change; what comes from outside the picture is black."""
-    zoomed = _zoomed_size(change, size)
+    zoomed = zoomed_size(change, size)
     scaled = images.resize(image, zoomed)
     if change.rotation_deg == 0:
         moved = _crop(scaled, _corner(change, zoomed, size), size)
@@ -106,7 +106,8 @@ def change_image(
     return _change_light(moved, change)
 
 
-def _zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
+def zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that an image is scaled to before it is cropped to size."""
     return max(1, round(size[0] * change.zoom)), max(1, round(size[1] * change.zoom))
 
 

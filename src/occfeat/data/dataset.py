@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from occfeat.config import AugmentConfig, ViewConfig
-from occfeat.data.augment import Change, ImageChange, change_image, draw_change, new_from_old_px
+from occfeat.data.augment import (
+    Change,
+    ImageChange,
+    change_image,
+    draw_change,
+    new_from_old_px,
+    zoomed_size,
+)
 from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
@@ -116,8 +123,11 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
     def _sample(self, row: int, key_frame: KeyFrame, change: Change) -> Sample:
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
-        files = [None if record is None else self._image(record) for record in rig]
         size, plain, cache = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
+        files = [
+            None if record is None else self._image(record, image_change)
+            for record, image_change in zip(rig, change.images, strict=True)
+        ]
         teacher_images = teacher_cameras = None
         if self.teacher_size is not None:
             teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
@@ -139,8 +149,15 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         ground = find_ground(self.index, key_frame, self.classes)
         return draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes, ground)
 
-    def _image(self, record: CameraRecord) -> UInt8[Tensor, "3 height width"]:
-        return read_image(resolve(self.index.root, record.path), record.size)
+    def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
+        """The image, at half scale if student and teacher both see it smaller still."""
+        path = resolve(self.index.root, record.path)
+        if not self.view.decode_at_half:
+            return read_image(path, record.size)
+        sizes = [zoomed_size(change, self.view.image_size)]
+        if self.teacher_size is not None and self.teacher_cache is None:
+            sizes.append(self.teacher_size)
+        return read_image(path, record.size, (max(h for h, _ in sizes), max(w for _, w in sizes)))
 
     def _cameras(
         self,
