@@ -1,0 +1,142 @@
+"""Loading key frames beside a plain loader, and beside decoding alone.
+
+    occfeat cache --data NUSCENES --split all --teacher.name packaged --out CACHE
+    python benchmarks/loading.py --data NUSCENES --teacher-cache CACHE
+
+Per key frame: the images of all cameras at 224 x 400, the LiDAR sweep, vehicle labels on 200 x 200 cells, and
+what the teacher saw. Plain: Pillow decodes and scales, teacher maps are read as floats of sixteen bits, every
+box is turned into its footprint by itself. One process with one thread, the files in the system's cache; key
+frames of which something is missing are left out.
+
+Decoding alone: the images and nothing else, whole or at the half scale at which the package decodes them.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measuring import in_turn, ratio, record
+from PIL import Image
+
+from occfeat.config import DataConfig, GridConfig, ViewConfig
+from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.images import read_image
+from occfeat.data.index import Index
+from occfeat.data.keyframe import KeyFrame
+from occfeat.data.sample import Sample
+from occfeat.data.teacher_cache import TeacherCache
+from occfeat.geometry.grid import VoxelGrid
+
+SIZE = (224, 400)
+
+
+def package(key_frames: KeyFrames, rows: list[int]) -> float:
+    """Seconds to load all key frames with the package."""
+    start = time.perf_counter()
+    for row in rows:
+        assert isinstance(key_frames[Draw(row, 0)], Sample)
+    return time.perf_counter() - start
+
+
+def decoding(root: Path, frames: list[KeyFrame], needed: tuple[int, int] | None) -> float:
+    """Seconds to decode all images."""
+    start = time.perf_counter()
+    for frame in frames:
+        for camera in frame.cameras:
+            read_image(root / camera.path, camera.size, needed)
+    return time.perf_counter() - start
+
+
+def plain(root: Path, frames: list[KeyFrame], maps: list[Path]) -> float:
+    """Seconds to load all key frames straightforwardly."""
+    start = time.perf_counter()
+    for frame, file in zip(frames, maps, strict=True):
+        images = [Image.open(root / camera.path).convert("RGB") for camera in frame.cameras]
+        small = [np.asarray(one.resize(SIZE[::-1], Image.Resampling.BILINEAR)) for one in images]
+        torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) for one in small])
+        points = np.fromfile(root / frame.sweeps[0].path, dtype=np.float32).reshape(-1, 5)[:, :3]
+        pose = frame.sweeps[0].ego_from_lidar.numpy()
+        torch.from_numpy(points @ pose[:3, :3].T + pose[:3, 3])
+        torch.from_numpy(np.load(file))
+        draw_boxes(frame)
+    return time.perf_counter() - start
+
+
+def draw_boxes(frame: KeyFrame) -> np.ndarray:
+    """Vehicles on 200 x 200 cells of half a metre, box by box."""
+    mask = np.zeros((200, 200), dtype=np.uint8)
+    for number, category in enumerate(frame.boxes.category):
+        if category.startswith("vehicle."):
+            length, width = frame.boxes.size_m[number, 1], frame.boxes.size_m[number, 0]
+            corners = torch.tensor([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * torch.stack((length, width)) / 2
+            turned = corners.double() @ frame.boxes.ego_from_box[number, :2, :2].T
+            cells = ((turned + frame.boxes.center_ego[number, :2] + 50) / 0.5).round().int().numpy()
+            cv2.fillPoly(mask, [np.ascontiguousarray(cells[:, ::-1])], 1)
+    return mask
+
+
+def loader(index: Index, cache: TeacherCache, *, half: bool) -> KeyFrames:
+    """The package's key frames."""
+    config = GridConfig()
+    return KeyFrames(
+        index,
+        ViewConfig(image_size=SIZE, decode_at_half=half),
+        grid=VoxelGrid(config.lower_m, config.upper_m, config.cell_m),
+        augment=None,
+        teacher_size=cache.card.teacher.image_size,
+        teacher_cache=cache,
+        points=True,
+        classes=("vehicle",),
+    )
+
+
+def main(given: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    index, cache = Index.open(DataConfig(root=given.data)), TeacherCache(given.teacher_cache)
+    half, whole = (loader(index, cache, half=half) for half in (True, False))
+    rows = [row for row in map(int, index.rows("all")) if isinstance(half[Draw(row, 0)], Sample)]
+    rows = rows[: given.key_frames]
+    frames = [index.key_frame(row) for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        maps = [Path(folder) / f"{row}.npy" for row in rows]
+        for row, file in zip(rows, maps, strict=True):
+            np.save(file, cache.read(row).decode().numpy().astype(np.float16))
+        ways = {
+            "package": partial(package, half, rows),
+            "package, whole images": partial(package, whole, rows),
+            "decoding whole images alone": partial(decoding, index.root, frames, None),
+            "decoding at half scale alone": partial(decoding, index.root, frames, SIZE),
+            "plain": partial(plain, index.root, frames, maps),
+        }
+        times = in_turn(ways, given.repeats)
+    print(f"{len(rows)} key frames, one thread, {given.repeats} alternating repeats\n")
+    print("| loading | key frames per second |\n|---|---|")
+    for way, seconds in times.items():
+        print(f"| {way} | {len(rows) / statistics.median(seconds):.1f} |")
+    faster = ratio(times["plain"], times["package"])
+    whole_share, half_share = (
+        ratio(times[f"decoding {what} alone"], times["package"]).median
+        for what in ("whole images", "at half scale")
+    )
+    print(f"\n{faster} plain's speed, {whole_share:.0%} of the speed of decoding whole images alone,")
+    print(f"{half_share:.0%} of that of decoding at half scale alone")
+    record("loading: times as fast as plain", faster.median, at_least=2, spread=(faster.low, faster.high))
+    record("loading: share of the speed of decoding alone", whole_share, at_least=0.8)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--teacher-cache", type=Path, required=True)
+    parser.add_argument("--key-frames", type=int, default=40, help="at most")
+    parser.add_argument("--repeats", type=int, default=5)
+    main(parser.parse_args())
