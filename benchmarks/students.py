@@ -18,6 +18,7 @@ from step import cached_batch
 
 from occfeat.config import HeadConfig, OptimConfig, PretrainLossConfig
 from occfeat.engine.optim import build_optimizer
+from occfeat.engine.recompute import recompute_activations
 from occfeat.models.student import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
@@ -27,7 +28,7 @@ NAMES = tuple(name for name in RECIPES if name != "cpu-small")
 LARGEST_MB = 24_000
 
 
-def measure(name: str, repeats: int) -> tuple[int, float, float]:
+def measure(name: str, repeats: int, recompute: bool) -> tuple[int, float, float]:
     """In a fresh process: parameters, median seconds of a step, peak memory in MB."""
     torch.manual_seed(0)
     voxels, batch = grid(), cached_batch()
@@ -36,6 +37,8 @@ def measure(name: str, repeats: int) -> tuple[int, float, float]:
         student.channels, voxels.shape[2], batch.teacher_maps.values.shape[2], HeadConfig()
     )
     network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
+    if recompute:
+        recompute_activations(network)
     optimizer, maker, times = build_optimizer(network, OptimConfig()), TargetMaker(voxels, None), []
     for _ in range(1 + repeats):
         start = time.perf_counter()
@@ -48,10 +51,14 @@ def measure(name: str, repeats: int) -> tuple[int, float, float]:
 
 def main(repeats: int) -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} repeats\n")
-    print("| student | parameters | step s | peak memory MB |\n|---|---|---|---|")
+    print("| student | parameters | step s | peak memory MB | the same with engine.recompute | |")
+    print("|---|---|---|---|---|---|")
     for name in NAMES:
-        parameters, seconds, megabytes = in_fresh_process(__file__, "--one", name, "--repeats", repeats)
-        print(f"| {name} | {parameters:,.0f} | {seconds:.2f} | {megabytes:.0f} |", flush=True)
+        command = (__file__, "--one", name, "--repeats", repeats)
+        parameters, seconds, megabytes = in_fresh_process(*command)
+        _, longer, less = in_fresh_process(*command, "--recompute")
+        cost = f"{seconds:.2f} | {megabytes:.0f} | {longer:.2f} | {less:.0f}"
+        print(f"| {name} | {parameters:,.0f} | {cost} |", flush=True)
         record(f"pretraining step of {name}: peak memory MB", megabytes, at_most=LARGEST_MB)
 
 
@@ -61,8 +68,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--recompute", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(*measure(arguments.one, arguments.repeats))
+        print(*measure(arguments.one, arguments.repeats, arguments.recompute))
     else:
         main(arguments.repeats)

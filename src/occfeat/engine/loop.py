@@ -29,6 +29,7 @@ from occfeat.engine.loading import SLOW_LOADING, build_loader, require_few_broke
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
 from occfeat.engine.optim import build_optimizer, learning_rate_at
 from occfeat.engine.order import TrainingOrder, steps_for
+from occfeat.engine.recompute import recompute_activations
 from occfeat.engine.run import Run
 from occfeat.engine.window import Window
 from occfeat.errors import Interrupted, SettingsError, TrainingError
@@ -78,6 +79,8 @@ class Trainer(Generic[Target]):
         self.job, self.run, self.fabric = job, run, fabric
         self.micro_batch_size = _micro_batch_size(job.optim, fabric.world_size)
         self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
+        if job.engine.recompute:
+            recompute_activations(job.network)
         self.network, self.optimizer = fabric.setup(job.network, build_optimizer(job.network, job.optim))
         saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
         self.step = saved.step if saved else 0

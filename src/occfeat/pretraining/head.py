@@ -45,7 +45,7 @@ class PretrainingHead(nn.Module):
         super().__init__()
         self.heights = heights
         self.unsplat = nn.Conv2d(bev_channels, config.channels * heights, kernel_size=1)
-        self.blocks = nn.Sequential(*(_block(config.channels) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(VoxelBlock(config.channels) for _ in range(config.blocks)))
         self.occupancy = nn.Conv3d(config.channels, 1, kernel_size=1)
         own = config.feature_channels if feature_channels else None
         self.branch = None if own is None else nn.Conv2d(bev_channels, own * heights, kernel_size=1)
@@ -87,10 +87,16 @@ class PretrainingHead(nn.Module):
         return self.queries(voxels.shared, queries)
 
 
-def _block(channels: int) -> nn.Sequential:
-    # Group norm, not batch norm: the same in training and evaluation, whatever the batch size.
-    return nn.Sequential(
-        nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False),
-        nn.GroupNorm(1, channels),
-        nn.GELU(),
-    )
+class VoxelBlock(nn.Sequential):
+    """A 3-D convolution; group norm, not batch norm: the same in training and evaluation, whatever the batch.
+
+    Args:
+        channels: Channels in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+            nn.GELU(),
+        )
