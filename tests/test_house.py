@@ -35,6 +35,7 @@ ORDER = (
     "models",
     "pretraining",
     "segmentation",
+    "analysis",
     "engine",
     "commands",
     "cli",
@@ -108,7 +109,7 @@ def test_imports__are_all_declared() -> None:
     extras = project["optional-dependencies"]
     declared = {
         re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
-        for line in (*project["dependencies"], *extras["world"], *extras["tensorboard"])
+        for line in (*project["dependencies"], *extras["world"], *extras["tensorboard"], *extras["analysis"])
     }
     packages = packages_distributions()
     used = {

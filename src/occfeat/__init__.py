@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occfeat.api import (
+        analyse,
         build_world,
         cache,
         check,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "analyse",
     "build_world",
     "cache",
     "check",

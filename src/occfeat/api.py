@@ -125,6 +125,21 @@ def evaluate(run: PathLike, *, student: nn.Module | None = None, **settings: Any
     return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
 
 
+def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
+    """Analyse what the features of a pretraining run mean; see `AnalyseConfig`.
+
+    Args:
+        run: Pretraining run, with its checkpoint.
+        **settings: Fields of `AnalyseConfig`.
+
+    Returns:
+        `path` of `analysis.json` and the pictures, and the main figures as `metrics`.
+    """
+    from occfeat.commands import analyse as command
+
+    return command.analyse(build(settings_of.AnalyseConfig, {"run": run, **settings}))
+
+
 def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.Outcome:
     """Write predictions for a rig file or for key frames of a data set; see `PredictConfig`.
 

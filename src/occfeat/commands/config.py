@@ -180,6 +180,30 @@ class PredictConfig(Strict):
     """Where to compute."""
 
 
+class AnalyseConfig(UsesData):
+    """Analyse what the features of a pretraining run mean: classes, clusters, distance, look-alikes."""
+
+    run: Path
+    """Pretraining run, with its checkpoint."""
+    out: Path | None = None
+    """Folder for figures and pictures. None: `analysis-SPLIT` in the run's folder."""
+    split: str = "val"
+    """Key frames to analyse."""
+    key_frames: Annotated[int, Field(ge=2)] = 20
+    """At most so many of them, spread evenly; a probe learns from one half and is tested on the other."""
+    voxels: Positive = 1000
+    """At most so many voxels of each, drawn at random."""
+    clusters: Positive = 10
+    """Clusters of k-means."""
+    voxel_ego: tuple[float, float, float] | None = None
+    """Place (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
+    compared with. None: the nearest one of a car."""
+    teacher_cache: InputPath | None = None
+    """Cache of the split with the teacher of the run. None: the teacher sees every image anew."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
 class ConvertConfig(Strict):
     """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
 

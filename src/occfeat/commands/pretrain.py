@@ -70,9 +70,9 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
-    cache = _open_cache(config, index, rows)
-    key_frames = _key_frames(config, index, cache, learn=True)
-    network, teacher = _build(config, grid, cache, own)
+    cache = open_cache(config, index, rows)
+    key_frames = key_frames_of(config, index, cache, learn=True)
+    network, teacher = build_network(config, grid, cache, own)
     with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
         bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
         queries = config.queries if config.loss.queries else None
@@ -84,7 +84,7 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
             depth_bins=bins,
         )
         if config.loss.features:
-            plain = _key_frames(config, index, cache, learn=False)
+            plain = key_frames_of(config, index, cache, learn=False)
             maker = _centered(maker, plain, rows, config, fabric)
         job = Job(network, maker, key_frames, rows, config.optim, config.engine)
         fit(job, run, fabric, resume=resume)
@@ -105,7 +105,7 @@ def _require_depth(config: PretrainConfig) -> None:
         )
 
 
-def _open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache | None:
+def open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache | None:
     """The teacher cache, if there is one and features are distilled."""
     if config.teacher_cache is None or not config.loss.features:
         return None
@@ -120,9 +120,10 @@ def _open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -
     return cache
 
 
-def _key_frames(
+def key_frames_of(
     config: PretrainConfig, index: Index, cache: TeacherCache | None, *, learn: bool
 ) -> KeyFrames:
+    """Key frames with all that pretraining needs, changed at random if they are to learn from."""
     return KeyFrames(
         index,
         config.view,
@@ -157,13 +158,18 @@ def _centered(
     return replace(maker, center=common.mean) if config.loss.center_features else maker
 
 
-def _build(
-    config: PretrainConfig, grid: VoxelGrid, cache: TeacherCache | None, own: nn.Module | None
+def build_network(
+    config: PretrainConfig,
+    grid: VoxelGrid,
+    cache: TeacherCache | None,
+    own: nn.Module | None,
+    *,
+    load_backbone: bool = True,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
     """Student, head and the teacher, unless it is cached; the same random weights for the same seed."""
     teacher = build_teacher(config.teacher) if config.loss.features and cache is None else None
     torch.manual_seed(config.engine.seed)
-    student = build_student(config.student, grid, own)
+    student = build_student(config.student, grid, own, load_backbone=load_backbone)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
     with_queries = config.loss.queries > 0
     head = PretrainingHead(student.channels, grid.shape[2], width, config.head, queries=with_queries)

@@ -1,0 +1,136 @@
+"""What a pretrained network predicts and its teacher sees in voxels of some key frames, and what they are.
+
+Axes: `K` voxels, `F` teacher channels, `X Y Z` voxels of the grid.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from occfeat.analysis.naming import LAYERS, cell_centers, name_voxels
+from occfeat.analysis.scores import overlap_by_distance
+from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.keyframe import KeyFrame
+from occfeat.data.maps import find_ground
+from occfeat.data.sample import Sample, collate
+from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+
+EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
+"""Borders of the rings around the car in which figures are given."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Occupied voxels of one key frame that a camera sees."""
+
+    sample: Sample
+    cells: Int64[Tensor, "K 3"]
+    centers_ego: Float[Tensor, "K 3"]
+    names: Int64[Tensor, " K"]
+    """What each voxel is, as its place in `naming.NAMES`."""
+    predicted: Float[Tensor, "K F"]
+    """What the student predicts there."""
+    teacher: Float[Tensor, "K F"]
+    """What the teacher sees there."""
+    overlap: dict[str, tuple[int, int, int]]
+    """Occupancy by distance: voxels in both, predicted and true, of the whole grid."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Voxels of several key frames, joined."""
+
+    key_frame: Int64[Tensor, " K"]
+    distance_m: Float[Tensor, " K"]
+    names: Int64[Tensor, " K"]
+    predicted: Float[Tensor, "K F"]
+    teacher: Float[Tensor, "K F"]
+    occupancy: dict[str, dict[str, float]]
+    """IoU, precision and recall by distance, pooled over the key frames."""
+
+
+@torch.inference_mode()
+def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, row: int) -> Seen:
+    """Run a pretrained network on one key frame.
+
+    Args:
+        network: Student and pretraining head with an output for features, in evaluation.
+        maker: Makes the targets; its teacher is the one of pretraining, or key frames carry what it saw.
+        key_frames: Give images, points and what the teacher needs, without augmentation.
+        row: Which key frame.
+
+    Raises:
+        KeyFrameError: It cannot be read.
+    """
+    sample = key_frames[Draw(row, 0)]
+    if not isinstance(sample, Sample):
+        raise KeyFrameError(sample.message)
+    device = next(network.parameters()).device
+    batch = collate([sample]).to(device)
+    target, voxels = maker(batch), network.head(network.student(batch.images, batch.cameras))
+    if target.features is None:
+        raise SettingsError("This run distilled no features.", hint="Analyse one with loss.features above 0.")
+    cells = target.features.cells[:, 1:].cpu()
+    grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
+    predicted = network.occupancy_probability(voxels)[0] >= 0.5
+    distance_m = grid.centers()[..., :2].norm(dim=-1)
+    return Seen(
+        sample=sample,
+        cells=cells,
+        centers_ego=cell_centers(cells, grid),
+        names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
+        predicted=network.head.features_at(voxels, target.features.cells).float().cpu(),
+        teacher=target.features.features.float().cpu(),
+        overlap=overlap_by_distance(predicted.cpu(), target.occupied[0].cpu(), distance_m, EDGES_M),
+    )
+
+
+def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]:
+    """Map layers under the car; only those of the base map where there is no expansion, none without maps."""
+    still = torch.eye(4, dtype=torch.float64)
+    for layers in (LAYERS, ("drivable_area",)):
+        try:
+            ground = find_ground(key_frames.index, key_frame, layers)
+        except SettingsError:
+            continue
+        if ground is not None:
+            return {name: ground.draw(name, still, key_frames.grid.bev) for name in layers}
+    return {}
+
+
+def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collected:
+    """Join key frames, of each at most so many voxels, drawn at random."""
+    random = torch.Generator().manual_seed(seed)
+    parts: list[tuple[Tensor, ...]] = []
+    totals: dict[str, tuple[int, int, int]] = {}
+    for number, one in enumerate(seen):
+        chosen = torch.randperm(len(one.cells), generator=random)[:per_key_frame]
+        distance_m = one.centers_ego[chosen, :2].norm(dim=1)
+        at = torch.full((len(chosen),), number)
+        parts.append((at, distance_m, one.names[chosen], one.predicted[chosen], one.teacher[chosen]))
+        for ring, counts in one.overlap.items():
+            before = totals.get(ring, (0, 0, 0))
+            totals[ring] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])
+    key_frame, distance_m, names, predicted, teacher = map(torch.cat, zip(*parts, strict=True))
+    occupancy = {ring: _shares(*counts) for ring, counts in totals.items() if counts[2]}
+    return Collected(key_frame, distance_m, names, predicted, teacher, occupancy)
+
+
+def _shares(both: int, predicted: int, true: int) -> dict[str, float]:
+    return {
+        "iou": both / (predicted + true - both),
+        "precision": both / predicted if predicted else 0.0,
+        "recall": both / true,
+    }
+
+
+def spread_rows(rows: Int64[ndarray, " n"], count: int) -> list[int]:
+    """At most so many rows, spread evenly."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
+    return [int(row) for row in rows[np.unique(places)]]

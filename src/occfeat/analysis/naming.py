@@ -1,0 +1,70 @@
+"""What each voxel is: the object whose box it lies in, else the map layer under it, else something else.
+
+Axes: `K` voxels, `n` boxes, `L` map layers, `X Y` BEV cells.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from occfeat.data.keyframe import Boxes
+from occfeat.geometry.grid import VoxelGrid
+
+OBJECTS = {
+    "car": ("vehicle.car",),
+    "truck": ("vehicle.truck", "vehicle.construction"),
+    "bus": ("vehicle.bus",),
+    "trailer": ("vehicle.trailer",),
+    "two-wheeler": ("vehicle.bicycle", "vehicle.motorcycle"),
+    "pedestrian": ("human.pedestrian",),
+    "barrier": ("movable_object.barrier", "movable_object.trafficcone"),
+}
+"""What nuScenes' category names of each class of objects begin with."""
+
+LAYERS = ("ped_crossing", "carpark_area", "walkway", "drivable_area")
+"""Map layers of the ground; where several lie, the first of them counts."""
+
+NAMES = (*OBJECTS, *LAYERS, "other")
+"""Classes of voxels; what is neither in a box nor on a map layer is mostly buildings and plants."""
+
+GROUND_M = 0.5
+"""Voxels whose centre is lower than this belong to the ground below them (this project's choice)."""
+
+
+def name_voxels(
+    cells: Int64[Tensor, "K 3"], boxes: Boxes, layers: Mapping[str, Bool[Tensor, "X Y"]], grid: VoxelGrid
+) -> Int64[Tensor, " K"]:
+    """Class of each voxel, as its place in `NAMES`.
+
+    Args:
+        cells: Voxels as (x, y, z).
+        boxes: Boxes in the ego frame; of several around a voxel, the first class in `NAMES` counts.
+        layers: Masks of the map layers that the data set has, by name.
+        grid: Where voxels lie.
+    """
+    centers_ego = cell_centers(cells, grid)
+    named = torch.full((len(cells),), len(NAMES) - 1)
+    for name in reversed(LAYERS):
+        if name in layers:
+            on_layer = layers[name][cells[:, 0], cells[:, 1]] & (centers_ego[:, 2] < GROUND_M)
+            named[on_layer] = NAMES.index(name)
+    inside = inside_boxes(centers_ego, boxes, margin_m=max(grid.cell_m) / 2)
+    for name in reversed(OBJECTS):
+        of_class = torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
+        named[inside[:, of_class].any(dim=1)] = NAMES.index(name)
+    return named
+
+
+def cell_centers(cells: Int64[Tensor, "K 3"], grid: VoxelGrid) -> Float[Tensor, "K 3"]:
+    """Centres of voxels in the ego frame, in metres."""
+    lower_m, cell_m = torch.tensor(grid.lower_m), torch.tensor(grid.cell_m)
+    return lower_m + (cells + 0.5) * cell_m
+
+
+def inside_boxes(points_ego: Float[Tensor, "K 3"], boxes: Boxes, margin_m: float) -> Bool[Tensor, "K n"]:
+    """Which points lie in which boxes, or at most a margin beside them: returns come from their surfaces."""
+    from_center = points_ego.double()[:, None] - boxes.center_ego.double()
+    in_box = torch.einsum("nji,knj->kni", boxes.ego_from_box.double(), from_center)
+    return (in_box.abs() <= boxes.size_m.double() / 2 + margin_m).all(dim=-1)

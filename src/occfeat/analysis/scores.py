@@ -1,0 +1,136 @@
+"""Figures about features: what a linear probe tells apart, what clusters find, how both change with distance.
+
+scikit-learn does the work; it comes with the extra `analysis`. Axes: `K` voxels, `F` feature channels.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from occfeat.errors import SettingsError
+
+Scores = dict[str, float]
+
+
+def require_sklearn() -> ModuleType:
+    """scikit-learn.
+
+    Raises:
+        SettingsError: It is not installed.
+    """
+    try:
+        import sklearn
+    except ImportError as error:
+        raise SettingsError(
+            "The analysis needs scikit-learn, which is not installed.",
+            hint="Install it with: pip install occfeat[analysis]",
+        ) from error
+    return sklearn
+
+
+def probe(
+    train: Float[Tensor, "K F"],
+    train_labels: Int64[Tensor, " K"],
+    test: Float[Tensor, "K2 F"],
+    test_labels: Int64[Tensor, " K2"],
+    names: Sequence[str],
+) -> Scores:
+    """Area under the ROC curve of a linear probe per class, each against all other voxels.
+
+    Logistic regression on directions, as features are compared by cosine; classes that either side lacks
+    have no figure. The mean over the others is called `mean`.
+    """
+    require_sklearn()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    directions, unseen = F.normalize(train.float(), dim=1).numpy(), F.normalize(test.float(), dim=1).numpy()
+    scores = {}
+    for number, name in enumerate(names):
+        known, true = (train_labels == number).numpy(), (test_labels == number).numpy()
+        if known.all() or not known.any() or true.all() or not true.any():
+            continue
+        fitted = LogisticRegression(C=10.0, class_weight="balanced", max_iter=300).fit(directions, known)
+        scores[name] = float(roc_auc_score(true, fitted.decision_function(unseen)))
+    return with_mean(scores)
+
+
+def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count: int, seed: int) -> Scores:
+    """How well k-means clusters of directions fit the classes: purity, NMI and ARI, 1 for a perfect fit.
+
+    Purity alone rises with the number of clusters and with one large class: its share of the largest class is
+    given beside it.
+    """
+    require_sklearn()
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    directions = F.normalize(features.float(), dim=1).numpy()
+    found = KMeans(count, n_init=3, random_state=seed).fit_predict(directions)
+    together = np.zeros((count, int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(together, (found, labels.numpy()), 1)
+    return {
+        "purity": float(together.max(axis=1).sum() / len(labels)),
+        "share_of_largest_class": float(together.sum(axis=0).max() / len(labels)),
+        "nmi": float(normalized_mutual_info_score(labels.numpy(), found)),
+        "ari": float(adjusted_rand_score(labels.numpy(), found)),
+    }
+
+
+def mean_by_class(values: Float[Tensor, " K"], labels: Int64[Tensor, " K"], names: Sequence[str]) -> Scores:
+    """Mean of a value over the voxels of each class that occurs."""
+    means = {
+        name: float(values[labels == number].mean())
+        for number, name in enumerate(names)
+        if (labels == number).any()
+    }
+    return {**means, "all": float(values.mean())}
+
+
+def mean_by_distance(
+    values: Float[Tensor, " K"], distance_m: Float[Tensor, " K"], edges_m: Sequence[float]
+) -> Scores:
+    """Mean of a value over rings around the car, by a name such as `10-20 m`; empty rings have no figure."""
+    means = {}
+    for low, high in pairwise(edges_m):
+        ring = (distance_m >= low) & (distance_m < high)
+        if ring.any():
+            means[ring_name(low, high)] = float(values[ring].mean())
+    return means
+
+
+def overlap_by_distance(
+    predicted: Bool[Tensor, "*shape"],
+    true: Bool[Tensor, "*shape"],
+    distance_m: Float[Tensor, "*shape"],
+    edges_m: Sequence[float],
+) -> dict[str, tuple[int, int, int]]:
+    """Voxels in both, predicted and true, counted in rings around the car."""
+    counts = {}
+    for low, high in pairwise(edges_m):
+        ring = (distance_m >= low) & (distance_m < high)
+        both = int((predicted & true & ring).sum())
+        counts[ring_name(low, high)] = (both, int((predicted & ring).sum()), int((true & ring).sum()))
+    return counts
+
+
+def ring_name(low_m: float, high_m: float) -> str:
+    """What a ring is called."""
+    return f"{low_m:g}-{high_m:g} m"
+
+
+def with_mean(scores: Scores) -> Scores:
+    """The scores and their mean, if there are any."""
+    return {**scores, "mean": sum(scores.values()) / len(scores)} if scores else {}
+
+
+def similarity(features: Float[Tensor, "K F"], chosen: int) -> Float[Tensor, " K"]:
+    """Cosine of each voxel's feature and that of the chosen voxel."""
+    directions = F.normalize(features.float(), dim=1)
+    return torch.mv(directions, directions[chosen])

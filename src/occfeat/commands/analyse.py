@@ -1,0 +1,160 @@
+"""`occfeat analyse`: what the features of a pretraining run mean."""
+
+import json
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from rich.console import Console
+from rich.progress import track
+
+from occfeat.analysis.collect import EDGES_M, Collected, Seen, collect, see, spread_rows
+from occfeat.analysis.naming import NAMES
+from occfeat.analysis.scores import (
+    clusters,
+    mean_by_class,
+    mean_by_distance,
+    probe,
+    require_sklearn,
+    similarity,
+)
+from occfeat.card import run_folder
+from occfeat.commands.config import AnalyseConfig, PretrainConfig
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.commands.pretrain import build_network, key_frames_of, open_cache
+from occfeat.data.check import quick_check
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index import Index
+from occfeat.engine.checkpoint import load_checkpoint, write_text_whole
+from occfeat.engine.device import choose_device
+from occfeat.engine.export import build_grid
+from occfeat.engine.run import read_settings, require_empty
+from occfeat.errors import SettingsError
+from occfeat.models.weights import load_checked
+from occfeat.pretraining.losses import cosine
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.report.analysis import draw_bars, draw_features, draw_similarity
+
+WHO = {"teacher": "teacher", "student": "predicted"}
+"""Whose features are compared: names in the results, and the field of `Collected`."""
+FEWEST_KEY_FRAMES = 2
+"""A probe learns from half of the key frames and is tested on the other half."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is analysed, on what."""
+
+    network: PretrainingNetwork
+    maker: TargetMaker
+    key_frames: KeyFrames
+    rows: list[int]
+
+
+def analyse(config: AnalyseConfig) -> RunOutcome:
+    """Analyse a pretraining run; writes `analysis.json` and pictures.
+
+    Raises:
+        OccFeatError: The run has no checkpoint or distilled nothing, or data or output folder cannot be used.
+    """
+    require_sklearn()
+    run = run_folder(config.run)
+    out = config.out or run / f"analysis-{config.split}"
+    require_empty(out, hint="Choose another --out.")
+    subject = _prepare(config, run)
+    console = Console(stderr=True)
+    rows = track(subject.rows, f"analyse on {config.split}", console=console)
+    seen = (see(subject.network, subject.maker, subject.key_frames, row) for row in rows)
+    first = next(seen)
+    voxels = collect(chain([first], seen), config.voxels)
+    results = _results(voxels, config)
+    write_text_whole(out / "analysis.json", json.dumps(results, indent=2) + "\n")
+    _draw(out, results, first, subject.key_frames, config)
+    metrics = {f"probe_auc/{who}": results["probe_auc"][who].get("mean", float("nan")) for who in WHO}
+    metrics |= {f"nmi/{who}": results["clusters"][who]["nmi"] for who in WHO}
+    metrics["cosine"] = results["cosine_by_class"]["all"]
+    counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
+    return RunOutcome(f"{counted}\n{table(metrics)}\n{out / 'analysis.json'}", path=out, metrics=metrics)
+
+
+def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
+    settings = read_settings(run, PretrainConfig)
+    changed = {"data": config.data, "version": config.version, "teacher_cache": config.teacher_cache}
+    settings = settings.model_copy(update=changed)
+    if not settings.loss.features or not settings.loss.occupancy:
+        raise SettingsError(
+            f"{run} learned occupancy or features alone; the analysis compares both.",
+            hint="Analyse a run with loss.occupancy and loss.features above 0.",
+        )
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=0)
+    cache = open_cache(settings, index, rows)
+    grid, device = build_grid(settings.grid), choose_device(config.device)
+    network, teacher = build_network(settings, grid, cache, None, load_backbone=False)
+    load_checked(network, load_checkpoint(run / "checkpoints" / "last.pt").network, f"network of {run}")
+    maker = TargetMaker(grid, teacher.to(device) if teacher else None)
+    key_frames = key_frames_of(settings, index, cache, learn=False)
+    return _Subject(network.to(device).eval(), maker, key_frames, spread_rows(rows, config.key_frames))
+
+
+def _results(voxels: Collected, config: AnalyseConfig) -> dict[str, Any]:
+    """Everything that is a number."""
+    learn = voxels.key_frame % FEWEST_KEY_FRAMES == 0
+    similar = cosine(voxels.predicted, voxels.teacher)
+    counts = torch.bincount(voxels.names, minlength=len(NAMES))
+    return {
+        "split": config.split,
+        "key_frames": int(voxels.key_frame.max()) + 1,
+        "voxels": {name: int(count) for name, count in zip(NAMES, counts, strict=True)},
+        "probe_auc": {who: _probe(voxels, getattr(voxels, field), learn) for who, field in WHO.items()},
+        "clusters": {
+            who: clusters(getattr(voxels, field), voxels.names, config.clusters, seed=0)
+            for who, field in WHO.items()
+        },
+        "cosine_by_class": mean_by_class(similar, voxels.names, NAMES),
+        "cosine_by_distance": mean_by_distance(similar, voxels.distance_m, EDGES_M),
+        "occupancy_by_distance": voxels.occupancy,
+    }
+
+
+def _probe(voxels: Collected, features: torch.Tensor, learn: torch.Tensor) -> dict[str, float]:
+    return probe(features[learn], voxels.names[learn], features[~learn], voxels.names[~learn], NAMES)
+
+
+def _draw(
+    out: Path, results: dict[str, Any], seen: Seen, key_frames: KeyFrames, config: AnalyseConfig
+) -> None:
+    channels, grid = key_frames.channels, key_frames.grid
+    draw_features(out / "features.png", seen, channels, grid)
+    chosen = _nearest(seen, config.voxel_ego)
+    similarities = {f"the {who}": similarity(getattr(seen, field), chosen) for who, field in WHO.items()}
+    draw_similarity(out / "similarity.png", seen, channels, grid, similarities, chosen)
+    title = "A linear probe tells each class from all others"
+    draw_bars(out / "probe.png", results["probe_auc"], title=title, label="AUC", baseline=0.5)
+    title = f"{config.clusters} clusters of k-means against the classes"
+    draw_bars(out / "clusters.png", results["clusters"], title=title, label="1 is a perfect fit")
+    by_class = {"student": results["cosine_by_class"]}
+    draw_bars(out / "cosine_by_class.png", by_class, title="Student against teacher", label="mean cosine")
+    by_distance = {"student": results["cosine_by_distance"]}
+    title = "Student against teacher, by distance"
+    draw_bars(out / "cosine_by_distance.png", by_distance, title=title, label="mean cosine")
+    rings = results["occupancy_by_distance"]
+    kinds = {kind: {ring: rings[ring][kind] for ring in rings} for kind in ("iou", "precision", "recall")}
+    draw_bars(out / "occupancy.png", kinds, title="Occupancy, by distance", label="share of voxels")
+
+
+def _nearest(seen: Seen, voxel_ego: tuple[float, float, float] | None) -> int:
+    """The voxel nearest to a place; without one, the first of a car, or of whatever there is."""
+    if voxel_ego is not None:
+        place = torch.tensor(voxel_ego)
+        return int((seen.centers_ego - place).norm(dim=1).argmin())
+    cars: Int64[torch.Tensor, " n"] = (seen.names == NAMES.index("car")).nonzero()[:, 0]
+    if len(cars) == 0:
+        return 0
+    nearest = seen.centers_ego[cars, :2].norm(dim=1).argmin()
+    return int(np.asarray(cars[nearest]))

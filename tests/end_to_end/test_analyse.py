@@ -1,0 +1,76 @@
+"""`occfeat analyse` on a small pretraining run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from occfeat.analysis.naming import NAMES
+from occfeat.cli import main
+from tests.small_runs import Flags
+
+pytest.importorskip("sklearn", reason="comes with the extra `analysis`")
+PICTURES = (
+    "features",
+    "similarity",
+    "probe",
+    "clusters",
+    "cosine_by_class",
+    "cosine_by_distance",
+    "occupancy",
+)
+
+
+@pytest.fixture(scope="module")
+def pretrained(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("analyse") / "run"
+    assert main(flags("pretrain", run, "--optim.epochs", "2")) == 0
+    return run
+
+
+def analyse(pretrained: Path, folder: Path, *more: str) -> int:
+    return main(["analyse", str(pretrained), "--data", str(folder), "--split", "mini_val", *more])
+
+
+def test_analyse__writes_figures_and_pictures(pretrained: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "analysis"
+    more = ("--out", str(out), "--clusters", "3", "--voxel-ego", "5", "0", "0")
+    assert analyse(pretrained, folder, *more) == 0
+    results = json.loads((out / "analysis.json").read_text())
+    assert results["key_frames"] == 3
+    assert set(results["voxels"]) == set(NAMES)
+    assert sum(results["voxels"].values()) > 0
+    assert -1 <= results["cosine_by_class"]["all"] <= 1
+    for who in ("teacher", "student"):
+        assert 0 <= results["clusters"][who]["nmi"] <= 1
+        assert all(0 <= auc <= 1 for auc in results["probe_auc"][who].values())
+    assert all(0 <= ring["recall"] <= 1 for ring in results["occupancy_by_distance"].values())
+    for name in PICTURES:
+        assert (out / f"{name}.png").stat().st_size > 5000
+
+
+def test_analyse__twice_gives_the_same_figures(pretrained: Path, folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert analyse(pretrained, folder, "--out", str(tmp_path / name), "--clusters", "3") == 0
+    one, two = ((tmp_path / name / "analysis.json").read_text() for name in ("one", "two"))
+    assert one == two
+
+
+def test_analyse__without_its_checkpoint_is_refused(
+    pretrained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run, ignore=shutil.ignore_patterns("checkpoints"))
+    assert analyse(run, folder) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_analyse__of_occupancy_alone_is_refused(
+    flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = flags("pretrain", run, "--optim.epochs", "1", "--loss.features", "0")
+    assert main(words) == 0
+    assert analyse(run, folder) == 2
+    assert "compares both" in capsys.readouterr().err
