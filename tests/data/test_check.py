@@ -57,7 +57,22 @@ def test_check__some_cameras_missing_is_a_note(folder: Path) -> None:
     )
     report = check(DataConfig(root=folder))
     assert found(report) == {}
-    assert report.notes == ("1 key frames lack records of some of the 6 cameras.",)
+    assert report.notes[0] == "1 key frames lack records of some of the 6 cameras."
+
+
+@pytest.mark.parametrize("location", ["singapore-onenorth", "../../../etc/passwd"])
+def test_check__missing_map_expansion_is_a_note(folder: Path, location: str) -> None:
+    edit_table(folder, "log", lambda records: [one.update(location=location) for one in records])
+    report = check(DataConfig(root=folder))
+    assert found(report) == {}
+    (note,) = report.notes
+    assert location in note
+    assert "drivable_area" in note
+    expansion = folder / "maps" / "expansion" / f"{location}.json"
+    if location.startswith("s"):
+        expansion.parent.mkdir(parents=True)
+        expansion.write_text("{}")
+        assert check(DataConfig(root=folder)).notes == ()
 
 
 def test_check__decodes_some_or_all(folder: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

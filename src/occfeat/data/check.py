@@ -28,6 +28,7 @@ from occfeat.data.files import (
 from occfeat.data.findings import Findings, Problem
 from occfeat.data.index import Index
 from occfeat.data.index_file import find_version
+from occfeat.data.maps import without_expansion
 from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES
 from occfeat.data.splits import ALL
 from occfeat.data.tables import read_table
@@ -195,6 +196,9 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     fewer = int((offsets[rows + 1] - offsets[rows] < len(index.channels)).sum())
     if fewer:
         notes.append(f"{fewer} key frames lack records of some of the {len(index.channels)} cameras.")
+    if mapless := without_expansion(index, rows):
+        places = ", ".join(mapless)
+        notes.append(f"No map expansion of {places}: of the map, only drivable_area can be segmented there.")
     return tuple(notes)
 
 

@@ -22,7 +22,7 @@ from occfeat.data.map_expansion import read_expansion
 from occfeat.data.map_masks import AREAS, Expansion
 from occfeat.data.paths import resolve
 from occfeat.data.places import Place
-from occfeat.errors import SettingsError
+from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import BevGrid
 
 LAYERS = (*AREAS, "divider")
@@ -93,6 +93,12 @@ def require_maps(index: Index, rows: Int64[ndarray, " n"], classes: Sequence[str
             _read_map(index, place, layers)
 
 
+def without_expansion(index: Index, rows: Int64[ndarray, " n"]) -> list[str]:
+    """Locations of some key frames that have no map expansion, by name."""
+    places = (place for place in index.places(rows) if place.location)
+    return sorted({one.location for one in places if not _has_expansion(index, one)})
+
+
 def layers_of(classes: Sequence[str]) -> tuple[str, ...]:
     """The map layers among some classes."""
     return tuple(name for name in classes if name in LAYERS)
@@ -105,8 +111,8 @@ def _read_map(index: Index, place: Place, layers: tuple[str, ...]) -> Expansion 
             hint=f"Put log.json and map.json into {index.root / index.version}; the `log_token` of each "
             "scene names a log. `occfeat check` says what is wrong with them.",
         )
-    name = f"maps/expansion/{place.location}.json"
-    path = resolve(index.root, name)
+    path = _expansion_file(index, place)
+    name = f"maps/expansion/{path.name}"
     if _is_file(path):
         return read_expansion(path)
     if set(layers) == {ON_BASE_MAP} and place.base_map is not None:
@@ -119,6 +125,17 @@ def _read_map(index: Index, place: Place, layers: tuple[str, ...]) -> Expansion 
         hint="Download the map expansion of version 1.3 from nuscenes.org and extract it into "
         f"{index.root / 'maps'}. Without it only {ON_BASE_MAP} can be segmented, from the base map.",
     )
+
+
+def _has_expansion(index: Index, place: Place) -> bool:
+    try:
+        return _is_file(_expansion_file(index, place))
+    except DatasetError:  # a name that leads out of the data folder
+        return False
+
+
+def _expansion_file(index: Index, place: Place) -> Path:
+    return resolve(index.root, f"maps/expansion/{place.location}.json")
 
 
 def _is_file(path: Path) -> bool:
