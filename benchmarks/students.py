@@ -33,9 +33,8 @@ def measure(name: str, repeats: int, recompute: bool) -> tuple[int, float, float
     torch.manual_seed(0)
     voxels, batch = grid(), cached_batch()
     student = build_student(RECIPES[name]().student, voxels, load_backbone=False)
-    head = PretrainingHead(
-        student.channels, voxels.shape[2], batch.teacher_maps.values.shape[2], HeadConfig()
-    )
+    width = batch.teacher_maps.values.shape[-1]
+    head = PretrainingHead(student.channels, voxels.shape[2], width, HeadConfig())
     network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
     if recompute:
         recompute_activations(network)
