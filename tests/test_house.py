@@ -35,6 +35,7 @@ ORDER = (
     "models",
     "pretraining",
     "segmentation",
+    "robustness",
     "engine",
     "commands",
     "cli",

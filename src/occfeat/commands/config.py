@@ -11,6 +11,7 @@ from pydantic import Field
 
 from occfeat.config import (
     AugmentConfig,
+    CorruptionChoice,
     DataConfig,
     EngineConfig,
     GridConfig,
@@ -156,6 +157,12 @@ class EvaluateConfig(UsesData):
     """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
     split: str = "val"
     """Key frames to evaluate on."""
+    corruptions: tuple[CorruptionChoice, ...] = ()
+    """Evaluate again under these corruptions of nuScenes-C, each at three severities; `all` for all eight."""
+    corrupted_data: InputPath | None = None
+    """Folder of the released nuScenes-C. None: images are corrupted on the fly, seeded by `engine.seed`."""
+    baseline: InputPath | None = None
+    """Run, or folder of its results, that corruption errors are relative to: evaluated in the same way."""
     batch_size: Positive = 4
     """Key frames at once."""
     engine: EngineConfig = EngineConfig()
