@@ -7,7 +7,7 @@ command line says about the command, the docstring of a field is its help text.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from occfeat.config import (
     AugmentConfig,
@@ -166,6 +166,14 @@ class EvaluateConfig(UsesData):
     batch_size: Positive = 4
     """Key frames at once."""
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluateConfig":
+        given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
+        if not self.corruptions and any(value is not None for value in given.values()):
+            name = next(name for name, value in given.items() if value is not None)
+            raise ValueError(f"{name} is for corruptions, and there are none: add `--corruptions all`")
+        return self
 
 
 class PredictConfig(Strict):
