@@ -1,6 +1,8 @@
 """Evaluation under corruptions, as a user would type it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,17 @@ def test_workers__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Pa
     found = read(tmp_path / "out")
     assert list(found["corrupted"]) == ["FrameLost", "LowLight", "Snow"]
     for name, severities in found["corrupted"].items():
+        assert severities == read(evaluated)["corrupted"][name]
+
+
+@pytest.mark.slow
+def test_processes__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Path, tmp_path: Path) -> None:
+    words = command(tuned, folder, tmp_path / "out", "--corruptions", "Snow", "FrameLost")
+    started = [sys.executable, "-m", "occfeat", *words, "--engine.devices", "2"]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| Snow ") == 2  # a table for each of two figures, from one process
+    for name, severities in read(tmp_path / "out")["corrupted"].items():
         assert severities == read(evaluated)["corrupted"][name]
 
 
