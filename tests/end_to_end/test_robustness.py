@@ -1,6 +1,7 @@
 """Evaluation under corruptions, as a user would type it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,21 @@ def evaluated(tuned: Path, folder: Path, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("evaluated") / "all"
     assert main(command(tuned, folder, out, "--corruptions", "all", "--engine.workers", "0")) == 0
     return out
+
+
+def test_out__by_default_is_beside_the_evaluation_in_the_run(
+    tuned: Path, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    (run / "evaluation-mini_val").mkdir()
+    (run / "evaluation-mini_val" / "results.json").write_text("{}")
+    words = command(run, folder, tmp_path, "--corruptions", "ColorQuant")
+    assert main([word for word in words if word not in ("--out", str(tmp_path))]) == 0
+    assert list(read(run / "robustness-mini_val")["corrupted"]) == ["ColorQuant"]
+    assert (run / "evaluation-mini_val" / "results.json").read_text() == "{}"
+    words = command(run, folder, tmp_path / "again", "--corruptions", "ColorQuant", "--baseline", str(run))
+    assert main(words) == 0
 
 
 def test_all__every_corruption_at_every_severity(evaluated: Path) -> None:

@@ -41,7 +41,7 @@ def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> Non
     written = results().scored(results())
     (tmp_path / RESULTS).write_text(written.model_dump_json(indent=2))
     assert read_baseline(tmp_path, "val") == written
-    inside = tmp_path / "run" / "evaluation-val"
+    inside = tmp_path / "run" / "robustness-val"
     inside.mkdir(parents=True)
     (inside / RESULTS).write_text(written.model_dump_json())
     assert read_baseline(tmp_path / "run", "val") == written
@@ -75,6 +75,10 @@ def test_require_comparable(changes: dict[str, Any], said: str) -> None:
     require_comparable(results(), results(), ("Fog", "Snow"))
     with pytest.raises(SettingsError, match=said):
         require_comparable(results(), results(**changes), ("Fog", "Snow"))
+
+
+def test_require_comparable__released_images_know_no_seed() -> None:
+    require_comparable(results(images="released"), results(images="released", seed=1), ("Fog",))
 
 
 def test_flat__names_what_is_known() -> None:

@@ -154,7 +154,8 @@ class EvaluateConfig(UsesData):
     run: Path
     """Fine-tuning run."""
     out: Path | None = None
-    """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
+    """Folder for the results. None: `evaluation-SPLIT` in the run's folder, with corruptions
+    `robustness-SPLIT`."""
     split: str = "val"
     """Key frames to evaluate on."""
     corruptions: tuple[CorruptionChoice, ...] = ()

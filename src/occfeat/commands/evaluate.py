@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     """
     run = run_folder(config.run)
     card = read_card(run)
-    out = config.out or run / f"evaluation-{config.split}"
+    out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
     require_empty(out, hint="Choose another --out.")
     fabric = build_fabric(config.engine)
     model = load_model(run, fabric.device, student)

@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-_DRAWS = 1 << 16
-"""Random numbers of 16 bits: probabilities are exact to half of 1/65536."""
+_BITS = 14
+"""Of a random number that looks a darkened byte up: probabilities are exact to half of 1/16384."""
 
 
 def brighten(image: UInt8[ndarray, "H W 3"], amount: float) -> UInt8[ndarray, "H W 3"]:
@@ -65,13 +65,13 @@ def darken(
     """
     table = _dark_table(int(image.min()), int(image.max()), brightest, photons, noise)
     place = image.astype(np.int32)
-    place <<= 16
-    place |= random.integers(_DRAWS, size=image.shape, dtype=np.uint16)
+    place <<= _BITS
+    place |= random.integers(1 << _BITS, size=image.shape, dtype=np.uint16)
     darker: ndarray = table.take(place)
     return darker
 
 
-def darkened_values(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256"]:
+def _darkened(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256"]:
     """What becomes of each byte without noise, float64 from 0 to 1."""
     stretched = (torch.arange(256, dtype=torch.float64) - lowest) / max(1, highest - lowest)
     return stretched.clamp(0, 1) ** 2 * brightest
@@ -81,11 +81,12 @@ def darkened_values(lowest: int, highest: int, brightest: float) -> Float[Tensor
 def _dark_table(
     lowest: int, highest: int, brightest: float, photons: int, noise: float
 ) -> UInt8[ndarray, " n"]:
-    """New byte by old byte and 16 random bits: the inverse distribution function of every byte."""
-    expected = darkened_values(lowest, highest, brightest) * photons
+    """New byte by old byte and `_BITS` random bits: the inverse distribution function of every byte."""
+    expected = _darkened(lowest, highest, brightest) * photons
     chances = _poisson(expected, photons) @ _bytes_of_counts(photons, noise)
-    below = (chances.cumsum(1) * _DRAWS).round().clamp(max=_DRAWS).long()
-    below[:, -1] = _DRAWS
+    draws = 1 << _BITS
+    below = (chances.cumsum(1) * draws).round().clamp(max=draws).long()
+    below[:, -1] = draws
     repeats = below.diff(dim=1, prepend=torch.zeros(256, 1, dtype=torch.int64))
     every_byte = torch.arange(256, dtype=torch.uint8).repeat(256)
     return every_byte.repeat_interleave(repeats.flatten()).numpy()

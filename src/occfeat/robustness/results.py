@@ -60,13 +60,13 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
     """Results to compare with.
 
     Args:
-        path: Folder of results, or of a run that holds `evaluation-SPLIT`.
+        path: Folder of results, or of a run that holds `robustness-SPLIT`.
         split: Which evaluation of a run.
 
     Raises:
         RunError: There are none, or they are damaged.
     """
-    places = (path / RESULTS, path / f"evaluation-{split}" / RESULTS)
+    places = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
@@ -90,7 +90,8 @@ def require_comparable(
     Raises:
         SettingsError: Lists everything that differs.
     """
-    same = ("split", "data_fingerprint", "key_frames", "images", "seed")
+    generated = ours.images == "generated"  # released images know no seed
+    same = ("split", "data_fingerprint", "key_frames", "images", *(("seed",) if generated else ()))
     differing = [
         f"{name}: the baseline has {getattr(baseline, name)}, this run {getattr(ours, name)}"
         for name in same
