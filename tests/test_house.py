@@ -36,6 +36,7 @@ ORDER = (
     "pretraining",
     "segmentation",
     "analysis",
+    "robustness",
     "engine",
     "commands",
     "cli",

@@ -14,6 +14,12 @@ NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
 InputPath = Annotated[Path, AfterValidator(Path.absolute)]
 """Written down absolute, so that a run can be resumed from another folder."""
+CorruptionName = Literal[
+    "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
+]
+"""nuScenes-C's corruptions of images."""
+CorruptionChoice = Literal["all", CorruptionName]
+Severity = Literal["easy", "mid", "hard"]
 
 
 class Strict(BaseModel):
@@ -72,6 +78,10 @@ class AugmentConfig(Strict):
     """Largest rotation of the ego frame about z, either way."""
     bev_flip: bool = False
     """Mirror the ego frame along x and along y, each with probability 1/2."""
+    corruptions: tuple[CorruptionChoice, ...] = ()
+    """Corruptions of nuScenes-C, of which a key frame suffers one at any severity; `all` for all eight."""
+    corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the key frames that are corrupted, if there are `corruptions`."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentConfig":

@@ -7,10 +7,11 @@ command line says about the command, the docstring of a field is its help text.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from occfeat.config import (
     AugmentConfig,
+    CorruptionChoice,
     DataConfig,
     EngineConfig,
     GridConfig,
@@ -153,12 +154,27 @@ class EvaluateConfig(UsesData):
     run: Path
     """Fine-tuning run."""
     out: Path | None = None
-    """Folder for the results. None: `evaluation-SPLIT` in the run's folder."""
+    """Folder for the results. None: `evaluation-SPLIT` in the run's folder, with corruptions
+    `robustness-SPLIT`."""
     split: str = "val"
     """Key frames to evaluate on."""
+    corruptions: tuple[CorruptionChoice, ...] = ()
+    """Evaluate again under these corruptions of nuScenes-C, each at three severities; `all` for all eight."""
+    corrupted_data: InputPath | None = None
+    """Folder of the released nuScenes-C. None: images are corrupted on the fly, seeded by `engine.seed`."""
+    baseline: InputPath | None = None
+    """Run, or folder of its results, that corruption errors are relative to: evaluated in the same way."""
     batch_size: Positive = 4
     """Key frames at once."""
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluateConfig":
+        given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
+        if not self.corruptions and any(value is not None for value in given.values()):
+            name = next(name for name, value in given.items() if value is not None)
+            raise ValueError(f"{name} is for corruptions, and there are none: add `--corruptions all`")
+        return self
 
 
 class PredictConfig(Strict):

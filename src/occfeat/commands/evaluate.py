@@ -1,20 +1,28 @@
 """`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under every protocol."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.card import read_card, run_folder
+from occfeat.card import ModelCard, read_card, run_folder
 from occfeat.commands.config import EvaluateConfig
+from occfeat.commands.corrupted import CorruptedPlan, draw_examples, evaluate_corrupted
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pictures import draw_predictions
 from occfeat.data.check import quick_check
-from occfeat.data.dataset import KeyFrames
+from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
 from occfeat.engine.device import build_fabric
-from occfeat.engine.evaluation import evaluate_segmenter
+from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
 from occfeat.engine.export import build_grid, load_model
 from occfeat.engine.run import require_empty
+from occfeat.robustness.results import RESULTS, tables
+from occfeat.segmentation.task import Segmenter
 
 PICTURES = 4
 """Key frames drawn beside the figures, spread evenly over the split."""
@@ -32,7 +40,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     """
     run = run_folder(config.run)
     card = read_card(run)
-    out = config.out or run / f"evaluation-{config.split}"
+    out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
     require_empty(out, hint="Choose another --out.")
     fabric = build_fabric(config.engine)
     model = load_model(run, fabric.device, student)
@@ -40,24 +48,56 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
     require_maps(index, rows, card.classes)
-    key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None, classes=card.classes)
-    evaluation = evaluate_segmenter(
-        model.segmenter,
-        card.classes,
-        key_frames,
-        rows,
-        split=config.split,
-        batch_size=config.batch_size,
-        engine=config.engine,
-        fabric=fabric,
-    )
-    if not fabric.is_global_zero:
-        return RunOutcome("", path=out, metrics=evaluation.metrics)
-    evaluation.write(out / "results.json")
-    shown = np.unique(np.linspace(0, len(rows) - 1, PICTURES).astype(np.int64))
-    draw_predictions(out, model.segmenter, key_frames, rows[shown])
+    plan = CorruptedPlan.make(config, index)
+    split = _Split(config, card, index, rows, model.segmenter, fabric)
+    evaluation = split.evaluate()
+    if fabric.is_global_zero:
+        evaluation.write(out / "results.json")
+        shown = np.unique(np.linspace(0, len(rows) - 1, PICTURES).astype(np.int64))
+        draw_predictions(out, model.segmenter, split.key_frames(), rows[shown])
     counted = (
         f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
     )
-    text = f"{counted}\n{table(evaluation.metrics)}\n{out / 'results.json'}"
-    return RunOutcome(text, path=out, metrics=evaluation.metrics)
+    text = f"{counted}\n{table(evaluation.metrics)}\n"
+    if not plan.effects:
+        return _outcome(fabric, text, out / "results.json", evaluation.metrics)
+    if fabric.is_global_zero:
+        draw_examples(out, plan, split.key_frames, int(rows[0]))
+    results = evaluate_corrupted(plan, evaluation, split.evaluate, out if fabric.is_global_zero else None)
+    metrics = evaluation.metrics | results.flat()
+    return _outcome(fabric, f"{text}\n{tables(results)}\n", out / RESULTS, metrics)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What is evaluated, with whatever is done to its images."""
+
+    config: EvaluateConfig
+    card: ModelCard
+    index: Index
+    rows: NDArray[np.int64]
+    segmenter: Segmenter
+    fabric: Fabric
+
+    def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames:
+        card = self.card
+        grid = build_grid(card.grid)
+        return KeyFrames(self.index, card.view, grid=grid, augment=None, effect=effect, classes=card.classes)
+
+    def evaluate(self, effect: ImageEffect | None = None) -> Evaluation:
+        return evaluate_segmenter(
+            self.segmenter,
+            self.card.classes,
+            self.key_frames(effect),
+            self.rows,
+            split=self.config.split,
+            batch_size=self.config.batch_size,
+            engine=self.config.engine,
+            fabric=self.fabric,
+        )
+
+
+def _outcome(fabric: Fabric, text: str, file: Path, metrics: dict[str, float]) -> RunOutcome:
+    """What the first process says, and the others do not."""
+    shown = f"{text}{file}" if fabric.is_global_zero else ""
+    return RunOutcome(shown, path=file.parent, metrics=metrics)

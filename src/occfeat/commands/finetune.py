@@ -26,6 +26,7 @@ from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.errors import WeightsError
 from occfeat.models.student import build_student
 from occfeat.report.figures import draw_curves
+from occfeat.robustness.augment import training_effect
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 
@@ -157,6 +158,7 @@ def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFram
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
+        effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
         classes=config.classes,
     )
 

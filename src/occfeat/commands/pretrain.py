@@ -34,6 +34,7 @@ from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
 from occfeat.report.figures import draw_curves, draw_occupancy
+from occfeat.robustness.augment import training_effect
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def key_frames_of(
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
+        effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
         teacher_size=config.teacher.image_size if config.loss.features else None,
         teacher_cache=cache,
         points=True,

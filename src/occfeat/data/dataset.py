@@ -3,6 +3,7 @@
 Axes: `N` cameras, `H W` student image, `h w` teacher image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,13 @@ from occfeat.data.teacher_cache import TeacherCache
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
+
+ImageEffect = Callable[[UInt8[Tensor, "3 _ _"], CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
+"""Gives an image as if it had been recorded so: of the same size, before it is scaled or augmented.
+
+Takes the image as it is on disk, its camera, the token of the key frame and the epoch; may raise a
+`KeyFrameError`.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         grid: VoxelGrid,
         augment: AugmentConfig | None,
         seed: int = 0,
+        effect: ImageEffect | None = None,
         teacher_size: tuple[int, int] | None = None,
         teacher_cache: TeacherCache | None = None,
         points: bool = False,
@@ -89,6 +98,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             grid: Cells of the labels.
             augment: Random changes. None: none, as for evaluation.
             seed: Of the random changes.
+            effect: Done to the student's images first, such as a corruption. The teacher's stay clean.
             teacher_size: (height, width) of the teacher's images. None: there is no teacher.
             teacher_cache: Where to read what it saw in them, instead of giving the images.
             points: Read the LiDAR.
@@ -98,6 +108,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             SettingsError: The set has no camera of a name that is asked for.
         """
         self.index, self.view, self.grid, self.augment, self.seed = index, view, grid, augment, seed
+        self.effect = effect
         self.teacher_size, self.teacher_cache = teacher_size, teacher_cache
         self.points, self.classes = points, classes
         self.channels = view.cameras or index.channels
@@ -114,13 +125,13 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             change = draw_change(
                 self.augment, len(self.channels), seed=self.seed, epoch=draw.epoch, row=draw.row
             )
-            return self._sample(draw.row, key_frame, change)
+            return self._sample(draw, key_frame, change)
         except KeyFrameError as error:
             token = self.index.token(draw.row)
             message = str(error) if token in str(error) else f"Key frame {token}: {error}"
             return BrokenKeyFrame(token, message)
 
-    def _sample(self, row: int, key_frame: KeyFrame, change: Change) -> Sample:
+    def _sample(self, draw: Draw, key_frame: KeyFrame, change: Change) -> Sample:
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
         size, plain, cache = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
@@ -135,11 +146,11 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         returns = self._returns(key_frame, change) if self.points else None
         return Sample(
             token=key_frame.token,
-            images=_images(files, change.images, size),
+            images=_images(self._affected(files, rig, key_frame.token, draw.epoch), change.images, size),
             cameras=self._cameras(rig, change.images, size, change),
             teacher_images=teacher_images,
             teacher_cameras=teacher_cameras,
-            teacher_maps=None if cache is None else cache.read(row),
+            teacher_maps=None if cache is None else cache.read(draw.row),
             points_ego=None if returns is None else returns.points_ego,
             origins_ego=None if returns is None else returns.origins_ego,
             labels=self._labels(key_frame, change) if self.classes else None,
@@ -150,14 +161,29 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         return draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes, ground)
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
-        """The image, at half scale if student and teacher both see it smaller still."""
+        """The image, at half scale if all that sees it sees it smaller still; effects see whole images."""
         path = resolve(self.index.root, record.path)
-        if not self.view.decode_at_half:
+        if self.effect is not None or not self.view.decode_at_half:
             return read_image(path, record.size)
         sizes = [zoomed_size(change, self.view.image_size)]
         if self.teacher_size is not None and self.teacher_cache is None:
             sizes.append(self.teacher_size)
         return read_image(path, record.size, (max(h for h, _ in sizes), max(w for _, w in sizes)))
+
+    def _affected(
+        self,
+        files: list[UInt8[Tensor, "3 _ _"] | None],
+        rig: list[CameraRecord | None],
+        token: str,
+        epoch: int,
+    ) -> list[UInt8[Tensor, "3 _ _"] | None]:
+        """The images as the student's cameras recorded them."""
+        if self.effect is None:
+            return files
+        return [
+            None if file is None or record is None else self.effect(file, record, token, epoch)
+            for file, record in zip(files, rig, strict=True)
+        ]
 
     def _cameras(
         self,

@@ -1,0 +1,168 @@
+"""The part of `occfeat evaluate` that corrupts images: IoU per corruption and severity, and what it costs."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from occfeat.commands.config import EvaluateConfig
+from occfeat.config import CorruptionName, Severity
+from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample
+from occfeat.engine.checkpoint import write_text_whole
+from occfeat.engine.evaluation import Evaluation
+from occfeat.report.robustness import SPOKES, Radar, draw_corruptions, draw_radar
+from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen
+from occfeat.robustness.released import open_released
+from occfeat.robustness.results import (
+    RESULTS,
+    RobustnessResults,
+    known_figures,
+    read_baseline,
+    require_comparable,
+    tables,
+)
+from occfeat.robustness.scores import Figure, Figures
+
+logger = logging.getLogger(__name__)
+
+Effects = dict[CorruptionName, dict[Severity, ImageEffect]]
+
+
+@dataclass(frozen=True)
+class CorruptedPlan:
+    """Everything that can be wrong is found out before the first key frame is read."""
+
+    config: EvaluateConfig
+    index: Index
+    effects: Effects
+    """What is done to the images, by corruption and severity."""
+    baseline: RobustnessResults | None
+
+    @classmethod
+    def make(cls, config: EvaluateConfig, index: Index) -> "CorruptedPlan":
+        """Plan the corruptions of the settings.
+
+        Raises:
+            DatasetError: A folder of the released set is missing.
+            RunError: The baseline holds no results.
+            SettingsError: It cannot be compared with.
+        """
+        effects: Effects = {
+            name: {severity: _effect(config, index, name, severity) for severity in SEVERITIES}
+            for name in chosen(config.corruptions)
+        }
+        if config.baseline is None:
+            return cls(config, index, effects, None)
+        plan = cls(config, index, effects, read_baseline(config.baseline, config.split))
+        if plan.baseline is not None:
+            plan.start(plan.baseline.key_frames, {})
+        return plan
+
+    def start(self, key_frames: int, clean: Figures) -> RobustnessResults:
+        """Results without any corruption yet.
+
+        Raises:
+            SettingsError: The baseline cannot be compared with.
+        """
+        config = self.config
+        results = RobustnessResults(
+            split=config.split,
+            key_frames=key_frames,
+            data_fingerprint=self.index.fingerprint,
+            images="generated" if config.corrupted_data is None else "released",
+            seed=config.engine.seed,
+            baseline=None if config.baseline is None else str(config.baseline),
+            clean=clean,
+            corrupted={},
+            scores={},
+        )
+        if self.baseline is not None:
+            require_comparable(results, self.baseline, tuple(self.effects))
+        return results
+
+
+def _effect(config: EvaluateConfig, index: Index, name: CorruptionName, severity: Severity) -> ImageEffect:
+    if config.corrupted_data is not None:
+        return open_released(config.corrupted_data, name, severity)
+    return Corruption(name, severity, index.channels, config.engine.seed)
+
+
+def evaluate_corrupted(
+    plan: CorruptedPlan,
+    clean: Evaluation,
+    evaluate_under: Callable[[ImageEffect], Evaluation],
+    out: Path | None,
+) -> RobustnessResults:
+    """Evaluate under each corruption; `robustness.json` is written anew after each.
+
+    Args:
+        plan: Which ones.
+        clean: Figures of the clean images.
+        evaluate_under: Evaluates the same key frames with something done to their images.
+        out: Folder of the results. None: another process writes them.
+    """
+    results = plan.start(clean.key_frames, known_figures(clean.metrics))
+    for name, severities in plan.effects.items():
+        figures = {}
+        for severity, effect in severities.items():
+            logger.info("%s, %s", name, severity)
+            evaluation = evaluate_under(effect)
+            if evaluation.key_frames != clean.key_frames:
+                logger.warning("%d of %d key frames counted.", evaluation.key_frames, clean.key_frames)
+            figures[severity] = known_figures(evaluation.metrics)
+        results = results.model_copy(update={"corrupted": {**results.corrupted, name: figures}})
+        results = results.scored(plan.baseline)
+        if out is not None:
+            write_text_whole(out / RESULTS, results.model_dump_json(indent=2) + "\n")
+    if out is not None:
+        write_text_whole(out / "robustness.md", tables(results))
+        _draw_radars(out, results, plan.baseline)
+    return results
+
+
+def draw_examples(
+    out: Path, plan: CorruptedPlan, key_frames: Callable[[ImageEffect | None], KeyFrames], row: int
+) -> None:
+    """Draw what the first camera of a key frame sees under each corruption, if it can be read."""
+
+    def read(effect: ImageEffect | None) -> Sample | None:
+        sample = key_frames(effect)[Draw(row, 0)]
+        return sample if isinstance(sample, Sample) else None
+
+    clean = read(None)
+    shown: dict[str, list[Tensor]] = {
+        name: [sample.images[0] for effect in severities.values() if (sample := read(effect)) is not None]
+        for name, severities in plan.effects.items()
+    }
+    whole = {name: images for name, images in shown.items() if len(images) == len(SEVERITIES)}
+    if clean is not None and whole:
+        title = f"{clean.token}, {key_frames(None).channels[0]}"
+        draw_corruptions(out / "corruptions.png", clean.images[0], whole, SEVERITIES, title=title)
+
+
+def _draw_radars(out: Path, results: RobustnessResults, baseline: RobustnessResults | None) -> None:
+    """One radar for each figure."""
+    names = tuple(results.corrupted)
+    if len(names) < SPOKES:
+        return
+    for figure in results.clean:
+        networks = [_radar("this run", results, names, figure)]
+        if baseline is not None:
+            networks.append(_radar("baseline", baseline, names, figure))
+        file = out / f"radar_{figure.replace('/', '_')}.png"
+        draw_radar(file, networks, names, title=f"{figure}, {results.split}")
+
+
+def _radar(name: str, results: RobustnessResults, names: tuple[CorruptionName, ...], figure: str) -> Radar:
+    corrupted = [
+        [_number(results.corrupted[one][severity][figure]) for severity in SEVERITIES] for one in names
+    ]
+    return Radar(name, _number(results.clean.get(figure)), corrupted)
+
+
+def _number(figure: Figure) -> float:
+    return float("nan") if figure is None else figure

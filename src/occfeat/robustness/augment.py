@@ -1,0 +1,59 @@
+"""Corruptions as augmentation: some training key frames suffer one."""
+
+from dataclasses import dataclass
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from occfeat.config import AugmentConfig, CorruptionName
+from occfeat.data.keyframe import CameraRecord
+from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen, random_numbers
+
+
+def training_effect(
+    config: AugmentConfig, channels: tuple[str, ...], seed: int
+) -> "OccasionalCorruption | None":
+    """What happens to training images before anything else; None if nothing does.
+
+    Args:
+        config: The settings.
+        channels: All cameras of the set.
+        seed: Of the run.
+    """
+    names = chosen(config.corruptions)
+    if not names or config.corruption_probability == 0:
+        return None
+    return OccasionalCorruption(names, config.corruption_probability, channels, seed)
+
+
+@dataclass(frozen=True)
+class OccasionalCorruption:
+    """With some probability, one of several corruptions at any severity: the same for all cameras at a time.
+
+    Cameras that crash are drawn anew for each key frame and epoch.
+    """
+
+    names: tuple[CorruptionName, ...]
+    probability: float
+    channels: tuple[str, ...]
+    seed: int
+
+    def __call__(
+        self, image: UInt8[Tensor, "3 H W"], camera: CameraRecord, token: str, epoch: int
+    ) -> UInt8[Tensor, "3 H W"]:
+        """The image, corrupted or as it is.
+
+        Raises:
+            KeyFrameError: It would be corrupted, but is too small.
+        """
+        corruption = self.draw(token, epoch)
+        return image if corruption is None else corruption(image, camera, token, epoch)
+
+    def draw(self, token: str, epoch: int) -> Corruption | None:
+        """What a key frame suffers in an epoch."""
+        random = random_numbers(self.seed, token, epoch)
+        if random.random() >= self.probability:
+            return None
+        name = self.names[random.integers(len(self.names))]
+        severity = SEVERITIES[random.integers(len(SEVERITIES))]
+        return Corruption(name, severity, self.channels, seed=int(random.integers(1 << 62)))

@@ -1,0 +1,123 @@
+"""nuScenes-C's eight corruptions at three severities, each image's noise drawn for that image alone.
+
+Parameters are those of RoboBEV (arXiv 2304.06719), whose set was made without a fixed seed. Here what is
+drawn depends on seed, key frame, camera, epoch, corruption and severity, and on nothing else: it is the same
+whichever process loads the image.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from occfeat.config import CorruptionChoice, CorruptionName, Severity
+from occfeat.data.keyframe import CameraRecord
+from occfeat.errors import KeyFrameError
+from occfeat.robustness.blur import motion_blur
+from occfeat.robustness.light import brighten, darken, posterize
+from occfeat.robustness.sensors import crashed_cameras, frame_is_lost
+from occfeat.robustness.weather import fog, fog_heights, snow, snow_flakes
+
+NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+MIN_SIDE_PX = 32
+"""Images with a shorter side are refused: streaks and flakes are about as long (ImageNet-C's limit)."""
+
+# Easy, mid and hard.
+CRASH_DRAWS = (2, 4, 5)
+LOST_PROBABILITY = (2 / 6, 4 / 6, 5 / 6)
+BLUR_RADIUS_SIGMA = ((15, 5.0), (15, 12.0), (20, 15.0))
+BLUR_ANGLE_DEG = 45.0
+COLOR_BITS = (4, 3, 2)
+BRIGHTNESS = (0.2, 0.4, 0.5)
+DARK_BRIGHTEST_PHOTONS_NOISE = ((0.4, 120, 0.018), (0.3, 50, 0.026), (0.2, 30, 0.038))
+FOG_AMOUNT_DECAY = ((2.0, 2.0), (2.5, 1.5), (3.0, 1.4))
+SNOW_FLAKES = ((0.1, 0.3, 3.0, 0.5, 10, 4.0), (0.2, 0.3, 2.0, 0.5, 12, 4.0), (0.55, 0.3, 4.0, 0.9, 12, 8.0))
+SNOW_MIX = (0.8, 0.7, 0.7)
+
+
+def chosen(names: tuple[CorruptionChoice, ...]) -> tuple[CorruptionName, ...]:
+    """The corruptions that are asked for, each once and in nuScenes-C's order; `all` stands for all."""
+    return tuple(name for name in NAMES if name in names or "all" in names)
+
+
+def random_numbers(*key: object) -> np.random.Generator:
+    """Random numbers of a key of plain values: the same in every process and on every machine."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One corruption at one severity, as the effect of `KeyFrames`."""
+
+    name: CorruptionName
+    severity: Severity
+    channels: tuple[str, ...]
+    """All cameras of the set, of which some may crash."""
+    seed: int = 0
+
+    def __call__(
+        self, image: UInt8[Tensor, "3 H W"], camera: CameraRecord, token: str, epoch: int
+    ) -> UInt8[Tensor, "3 H W"]:
+        """The image as it would have been recorded.
+
+        Raises:
+            KeyFrameError: The image is too small.
+        """
+        height, width = image.shape[1:]
+        if min(height, width) < MIN_SIDE_PX:
+            smallest = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
+            raise KeyFrameError(
+                f"Image {camera.path} has {width} x {height} pixels; corruptions need at least {smallest}."
+            )
+        level = SEVERITIES.index(self.severity)
+        random = random_numbers(self.seed, token, camera.channel, epoch, self.name, self.severity)
+        if self.name == "CameraCrash":
+            return torch.zeros_like(image) if camera.channel in self.crashed else image
+        if self.name == "FrameLost":
+            return torch.zeros_like(image) if frame_is_lost(LOST_PROBABILITY[level], random) else image
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        return torch.from_numpy(corrupt_pixels(pixels, self.name, level, random)).permute(2, 0, 1)
+
+    @property
+    def crashed(self) -> frozenset[str]:
+        """The cameras that are dead for the whole set, if this is `CameraCrash`."""
+        draws = CRASH_DRAWS[SEVERITIES.index(self.severity)]
+        return crashed_cameras(self.channels, draws, random_numbers(self.seed, self.name, self.severity))
+
+
+def corrupt_pixels(
+    pixels: UInt8[ndarray, "H W 3"], name: CorruptionName, level: int, random: np.random.Generator
+) -> UInt8[ndarray, "H W 3"]:
+    """Corrupt what one working camera sees.
+
+    Args:
+        pixels: RGB image.
+        name: Any corruption but those of the sensors.
+        level: Severity, 0 to 2.
+        random: Of all that is drawn.
+    """
+    match name:
+        case "MotionBlur":
+            angle_deg = random.uniform(-BLUR_ANGLE_DEG, BLUR_ANGLE_DEG)
+            return motion_blur(pixels, *BLUR_RADIUS_SIGMA[level], angle_deg)
+        case "ColorQuant":
+            return posterize(pixels, COLOR_BITS[level])
+        case "Brightness":
+            return brighten(pixels, BRIGHTNESS[level])
+        case "LowLight":
+            return darken(pixels, *DARK_BRIGHTEST_PHOTONS_NOISE[level], random)
+        case "Fog":
+            amount, decay = FOG_AMOUNT_DECAY[level]
+            return fog(pixels, amount, fog_heights(max(pixels.shape), decay, random))
+        case "Snow":
+            flakes = snow_flakes(pixels.shape[:2], *SNOW_FLAKES[level], random)
+            return snow(pixels, flakes, SNOW_MIX[level])
+    raise ValueError(f"{name} is no corruption of what a camera sees")

@@ -1,0 +1,117 @@
+"""Too bright, too dark, too few colours.
+
+Brightness is ImageNet-C's; the other two are nuScenes-C's (RoboBEV, arXiv 2304.06719). All look values up in
+tables, since a byte has 256 of them.
+
+Axes: `H W` pixels, last axis RGB.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+_BITS = 14
+"""Of a random number that looks a darkened byte up: probabilities are exact to half of 1/16384."""
+
+
+def brighten(image: UInt8[ndarray, "H W 3"], amount: float) -> UInt8[ndarray, "H W 3"]:
+    """Raise the value of HSV, at most to 1; hue and saturation stay.
+
+    All channels of a pixel grow by the factor that its largest channel, the value, grows by. Black has no hue
+    and becomes grey.
+
+    Args:
+        image: RGB image.
+        amount: Added to the value, 0 to 1.
+    """
+    value = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+    place = value.astype(np.uint16)[..., None] << 8 | image
+    brighter: ndarray = _brighter(amount).take(place)
+    return brighter
+
+
+@lru_cache(maxsize=3)
+def _brighter(amount: float) -> UInt8[ndarray, "65536"]:
+    """New channel by value and channel of the old pixel."""
+    value, channel = np.divmod(np.arange(1 << 16), 256)
+    raised = np.minimum(value + 255 * amount, 255)
+    scaled = np.where(value == 0, raised, channel * raised / np.maximum(value, 1))
+    return np.floor(scaled.clip(0, 255) + 1e-6).astype(np.uint8)
+
+
+def darken(
+    image: UInt8[ndarray, "H W 3"],
+    brightest: float,
+    photons: int,
+    noise: float,
+    random: np.random.Generator,
+) -> UInt8[ndarray, "H W 3"]:
+    """Take light away, then add the noise of few photons and of the sensor.
+
+    Values are stretched to 0...1 over the image, squared and scaled; their photons are counted (Poisson), cut
+    at 1, and Gaussian noise is added. What comes of a byte is one of 256 bytes, so both noises are one draw
+    from a table.
+
+    Args:
+        image: RGB image; one of a single value becomes black but for the noise.
+        brightest: What the brightest value becomes, 0 to 1.
+        photons: Expected photons of a value of 1.
+        noise: Standard deviation of the sensor's noise; values go from 0 to 1.
+        random: Of the noise.
+    """
+    table = _dark_table(int(image.min()), int(image.max()), brightest, photons, noise)
+    place = image.astype(np.int32)
+    place <<= _BITS
+    place |= random.integers(1 << _BITS, size=image.shape, dtype=np.uint16)
+    darker: ndarray = table.take(place)
+    return darker
+
+
+def _darkened(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256"]:
+    """What becomes of each byte without noise, float64 from 0 to 1."""
+    stretched = (torch.arange(256, dtype=torch.float64) - lowest) / max(1, highest - lowest)
+    return stretched.clamp(0, 1) ** 2 * brightest
+
+
+@lru_cache(maxsize=3)
+def _dark_table(
+    lowest: int, highest: int, brightest: float, photons: int, noise: float
+) -> UInt8[ndarray, " n"]:
+    """New byte by old byte and `_BITS` random bits: the inverse distribution function of every byte."""
+    expected = _darkened(lowest, highest, brightest) * photons
+    chances = _poisson(expected, photons) @ _bytes_of_counts(photons, noise)
+    draws = 1 << _BITS
+    below = (chances.cumsum(1) * draws).round().clamp(max=draws).long()
+    below[:, -1] = draws
+    repeats = below.diff(dim=1, prepend=torch.zeros(256, 1, dtype=torch.int64))
+    every_byte = torch.arange(256, dtype=torch.uint8).repeat(256)
+    return every_byte.repeat_interleave(repeats.flatten()).numpy()
+
+
+def _poisson(expected: Float[Tensor, "256"], most: int) -> Float[Tensor, "256 counts"]:
+    """Probability of each count of photons; the last one stands for all from there on."""
+    count = torch.arange(most, dtype=torch.float64)
+    chances = (torch.xlogy(count, expected[:, None]) - expected[:, None] - torch.lgamma(count + 1)).exp()
+    return torch.cat((chances, (1 - chances.sum(1, keepdim=True)).clamp(min=0)), dim=1)
+
+
+def _bytes_of_counts(photons: int, noise: float) -> Float[Tensor, "counts 256"]:
+    """Probability of each byte, given the photons: a Gaussian around their share, cut to a byte."""
+    value = (torch.arange(photons + 1, dtype=torch.float64) / photons)[:, None]
+    edges = torch.arange(1, 256, dtype=torch.float64) / 255
+    below = torch.special.ndtr((edges - value) / noise)
+    return below.diff(dim=1, prepend=torch.zeros_like(value), append=torch.ones_like(value))
+
+
+def posterize(image: UInt8[ndarray, "H W 3"], bits: int) -> UInt8[ndarray, "H W 3"]:
+    """Keep the highest bits of every value and clear the rest.
+
+    Args:
+        image: RGB image.
+        bits: How many are kept, 1 to 8.
+    """
+    return image & np.uint8(256 - (1 << 8 - bits))

@@ -1,0 +1,142 @@
+"""`robustness.json`: what an evaluation under corruptions found, to be read and to be compared with."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from occfeat.config import CorruptionName, Strict
+from occfeat.errors import RunError, SettingsError
+from occfeat.robustness.corruptions import NAMES, SEVERITIES
+from occfeat.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
+
+RESULTS = "robustness.json"
+"""Name of the file in a folder of results."""
+
+
+class RobustnessResults(Strict):
+    """Figures of one network under corruptions."""
+
+    format: Literal[1] = 1
+    """Version of this file."""
+    split: str
+    key_frames: int
+    """Clean key frames that were evaluated."""
+    data_fingerprint: str
+    """Of the tables of the set."""
+    images: Literal["generated", "released"]
+    """Corrupted on the fly, or read from the released nuScenes-C."""
+    seed: int
+    """Of what was generated."""
+    baseline: str | None = None
+    """Folder of the results that corruption errors are relative to."""
+    clean: Figures
+    corrupted: Corrupted
+    scores: dict[str, Scores]
+    """By figure, such as `vehicle_iou/visible`."""
+
+    def scored(self, baseline: "RobustnessResults | None") -> "RobustnessResults":
+        """The same with scores."""
+        theirs = None if baseline is None else baseline.corrupted
+        return self.model_copy(update={"scores": score_all(self.clean, self.corrupted, theirs)})
+
+    def flat(self) -> dict[str, float]:
+        """The mean of each corruption, and mRR and mCE, by names such as `vehicle_iou/visible/Fog`."""
+        named: dict[str, Figure] = {}
+        for figure, scores in self.scores.items():
+            named |= {f"{figure}/{name}": one.iou for name, one in scores.by_corruption.items()}
+            named[f"{figure}/mRR"] = scores.mean.resilience_rate
+            named[f"{figure}/mCE"] = scores.mean.corruption_error
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def known_figures(metrics: Mapping[str, float]) -> Figures:
+    """Figures with None for what is not a number."""
+    return {name: value if value == value else None for name, value in metrics.items()}
+
+
+def read_baseline(path: Path, split: str) -> RobustnessResults:
+    """Results to compare with.
+
+    Args:
+        path: Folder of results, or of a run that holds `robustness-SPLIT`.
+        split: Which evaluation of a run.
+
+    Raises:
+        RunError: There are none, or they are damaged.
+    """
+    places = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
+        raise RunError(f"The baseline {path} holds no {RESULTS} of {split}.", hint=hint)
+    try:
+        return RobustnessResults.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged or of another version: {error}", hint="Make it anew.") from error
+
+
+def require_comparable(
+    ours: RobustnessResults, baseline: RobustnessResults, names: tuple[CorruptionName, ...]
+) -> None:
+    """Refuse a baseline that was evaluated on something else, or on less.
+
+    Args:
+        ours: Results that are to be compared, whose `corrupted` may still be empty.
+        baseline: What with.
+        names: Corruptions that are to be compared.
+
+    Raises:
+        SettingsError: Lists everything that differs.
+    """
+    generated = ours.images == "generated"  # released images know no seed
+    same = ("split", "data_fingerprint", "key_frames", "images", *(("seed",) if generated else ()))
+    differing = [
+        f"{name}: the baseline has {getattr(baseline, name)}, this run {getattr(ours, name)}"
+        for name in same
+        if getattr(baseline, name) != getattr(ours, name)
+    ]
+    if missing := [figure for figure in ours.clean if figure not in baseline.clean]:
+        differing.append(f"the baseline has no {', '.join(missing)}")
+    if missing := [name for name in names if set(baseline.corrupted.get(name, ())) != set(SEVERITIES)]:
+        differing.append(f"the baseline was not evaluated under {', '.join(missing)}")
+    if differing:
+        hint = "Evaluate both in the same way, or leave --baseline out."
+        raise SettingsError("The baseline cannot be compared with:", first=differing, hint=hint)
+
+
+def tables(results: RobustnessResults) -> str:
+    """Markdown: for every figure a table of its corruptions and one of their kinds."""
+    return "\n".join(line for figure in results.scores for line in _tables_of(figure, results))
+
+
+def _tables_of(figure: str, results: RobustnessResults) -> Iterator[str]:
+    scores, clean = results.scores[figure], results.clean[figure]
+    against = "" if results.baseline is None else f" CE against {results.baseline}."
+    yield f"{figure} on {results.split}: {_shown(clean)} on clean images.{against}\n"
+    yield _line("corruption", *SEVERITIES, "mean", "RR", "CE")
+    yield "|---" + "|---:" * 6 + "|"
+    for name in NAMES:
+        if name in scores.by_corruption:
+            severities = [results.corrupted[name][severity][figure] for severity in SEVERITIES]
+            yield _line(name, *map(_shown, severities), *_of(scores.by_corruption[name]))
+    yield _line("mean (mRR, mCE)", "", "", "", *_of(scores.mean))
+    yield ""
+    yield _line("kind", "mean", "RR", "CE")
+    yield "|---" + "|---:" * 3 + "|"
+    for kind, one in scores.by_kind.items():
+        yield _line(kind, *_of(one))
+    yield ""
+
+
+def _line(first: str, *cells: str) -> str:
+    return "| " + " | ".join((f"{first:<15}", *(f"{cell:>6}" for cell in cells))) + " |"
+
+
+def _of(score: Score) -> tuple[str, str, str]:
+    return _shown(score.iou), _shown(score.resilience_rate), _shown(score.corruption_error)
+
+
+def _shown(figure: Figure) -> str:
+    return "-" if figure is None else f"{figure:.4f}"

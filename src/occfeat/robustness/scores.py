@@ -1,0 +1,98 @@
+"""What corruptions cost: resilience rate and corruption error, per corruption, per kind and overall.
+
+A figure that is not known, because nothing was there to be counted, is None, and so is what would follow.
+"""
+
+from collections.abc import Sequence
+
+from occfeat.config import CorruptionName, Severity, Strict
+
+KINDS: dict[str, tuple[CorruptionName, ...]] = {
+    "weather": ("Fog", "Snow"),
+    "light": ("Brightness", "LowLight"),
+    "blur": ("MotionBlur",),
+    "sensor loss": ("CameraCrash", "FrameLost"),
+    "quantisation": ("ColorQuant",),
+}
+"""Corruptions that take away the same sort of thing (this project's grouping)."""
+
+Figure = float | None
+Figures = dict[str, Figure]
+"""IoU by name and protocol, 0 to 1."""
+Corrupted = dict[CorruptionName, dict[Severity, Figures]]
+
+
+class Score(Strict):
+    """How a network stands one corruption, or several in the mean."""
+
+    iou: Figure
+    """Mean over the severities."""
+    resilience_rate: Figure
+    """Sum of the IoUs over the severities, relative to that of clean images: 1 loses nothing."""
+    corruption_error: Figure = None
+    """Sum of 1 - IoU over the severities, relative to the baseline's: below 1 is better than it."""
+
+
+class Scores(Strict):
+    """All scores of one figure, such as `vehicle_iou/visible`."""
+
+    by_corruption: dict[CorruptionName, Score]
+    by_kind: dict[str, Score]
+    """Means over the corruptions of each kind that were evaluated."""
+    mean: Score
+    """Means over the corruptions that were evaluated: its rate is mRR, its error mCE."""
+
+
+def score_all(clean: Figures, corrupted: Corrupted, baseline: Corrupted | None = None) -> dict[str, Scores]:
+    """Scores of every figure.
+
+    Args:
+        clean: Figures of clean images.
+        corrupted: Figures under at least one corruption.
+        baseline: Another network's figures under at least the same corruptions.
+    """
+    return {figure: _scores(figure, clean, corrupted, baseline) for figure in clean}
+
+
+def score(clean: Figure, corrupted: Sequence[Figure], baseline: Sequence[Figure] | None = None) -> Score:
+    """Score of one corruption.
+
+    Args:
+        clean: IoU of clean images.
+        corrupted: IoU of each severity.
+        baseline: IoU of each severity of another network.
+    """
+    iou = mean(corrupted)
+    rate = None if iou is None or not clean else iou / clean
+    theirs = None if baseline is None else mean(baseline)
+    error = None if iou is None or theirs is None or theirs == 1 else (1 - iou) / (1 - theirs)
+    return Score(iou=iou, resilience_rate=rate, corruption_error=error)
+
+
+def mean(figures: Sequence[Figure]) -> Figure:
+    """Mean of known figures; unknown if one of them is."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known and len(known) == len(figures) else None
+
+
+def _scores(figure: str, clean: Figures, corrupted: Corrupted, baseline: Corrupted | None) -> Scores:
+    by_corruption = {}
+    for name, severities in corrupted.items():
+        ours = [figures[figure] for figures in severities.values()]
+        theirs = None if baseline is None else [baseline[name][one][figure] for one in severities]
+        by_corruption[name] = score(clean[figure], ours, theirs)
+    by_kind = {
+        kind: _mean_score([by_corruption[name] for name in names if name in by_corruption])
+        for kind, names in KINDS.items()
+        if not by_corruption.keys().isdisjoint(names)
+    }
+    overall = _mean_score(list(by_corruption.values()))
+    return Scores(by_corruption=by_corruption, by_kind=by_kind, mean=overall)
+
+
+def _mean_score(scores: Sequence[Score]) -> Score:
+    return Score(
+        iou=mean([one.iou for one in scores]),
+        resilience_rate=mean([one.resilience_rate for one in scores]),
+        corruption_error=mean([one.corruption_error for one in scores]),
+    )

@@ -1,0 +1,86 @@
+"""Evaluation under corruptions of what cannot be evaluated so: a clear error, before anything is computed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from occfeat.cli import main
+from tests.bad_input.test_commands import Refused, refused
+from tests.nuscenes_folder import build_nuscenes_folder
+from tests.small_runs import Flags
+
+__all__ = ["refused"]
+
+
+@pytest.fixture(scope="module")
+def tuned(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "tuned"
+    assert main(flags("finetune", run, "--val-split", "None", "--optim.epochs", "1", "--pictures", "0")) == 0
+    return run
+
+
+def command(run: Path, data: Path, out: Path, *more: str) -> list[str]:
+    words = ["evaluate", run, "--data", data, "--out", out, "--split", "mini_val", *more]
+    return [*map(str, words), "--engine.workers", "0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--corruptions", "Frog"], "Frog"),
+        (["--corruptions", "fog"], "fog"),
+        (["--corruptions", "Fog", "--baseline", "/nowhere"], "/nowhere holds no robustness.json of mini_val"),
+        (["--corruptions", "Fog", "--corrupted-data", "/nowhere"], "There is no folder /nowhere/Fog/easy"),
+        (["--baseline", "/nowhere"], "baseline is for corruptions"),
+        (["--corrupted-data", "/nowhere"], "corrupted_data is for corruptions"),
+    ],
+)
+def test_evaluate__what_makes_no_sense_is_named(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused, words: list[str], said: str
+) -> None:
+    assert said in refused(command(tuned, folder, tmp_path / "out", *words))
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate__unknown_corruption_names_the_known_ones(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused
+) -> None:
+    assert "MotionBlur" in refused(command(tuned, folder, tmp_path / "out", "--corruptions", "Frog"))
+
+
+def test_training__unknown_corruption_is_refused(flags: Flags, tmp_path: Path, refused: Refused) -> None:
+    assert "Frog" in refused(flags("finetune", tmp_path / "run", "--augment.corruptions", "Frog"))
+    assert "corruption_probability" in refused(
+        flags("finetune", tmp_path / "run", "--augment.corruption-probability", "2")
+    )
+
+
+def test_evaluate__run_without_weights(tuned: Path, folder: Path, tmp_path: Path, refused: Refused) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    (run / "weights.safetensors").unlink()
+    assert "weights.safetensors" in refused(command(run, folder, tmp_path / "out", "--corruptions", "all"))
+
+
+def test_evaluate__images_that_are_too_small(tuned: Path, tmp_path: Path, refused: Refused) -> None:
+    small = build_nuscenes_folder(tmp_path / "small", image_size=(20, 30))
+    said = refused(command(tuned, small, tmp_path / "out", "--corruptions", "Brightness"))
+    assert "30 x 20 pixels; corruptions need at least 32 x 32" in said
+
+
+def test_evaluate__baseline_of_something_else(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused
+) -> None:
+    assert main(command(tuned, folder, tmp_path / "base", "--corruptions", "Fog")) == 0
+    words = ["--corruptions", "Fog", "Snow", "--baseline", str(tmp_path / "base"), "--engine.seed", "3"]
+    said = refused(command(tuned, folder, tmp_path / "out", *words))
+    assert "seed: the baseline has 0, this run 3" in said
+    assert "the baseline was not evaluated under Snow" in said
+    file = tmp_path / "base" / "robustness.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "corrupted": {"Fog": {"easy": {"x": "<b>"}}}})
+    )
+    words = ["--corruptions", "Fog", "--baseline", str(tmp_path / "base")]
+    assert "is damaged or of another version" in refused(command(tuned, folder, tmp_path / "out", *words))

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfeat.config import DataConfig, ViewConfig
+from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
+from occfeat.data.index import Index
+from occfeat.data.sample import Sample
+from occfeat.errors import DatasetError
+from occfeat.robustness.released import open_released
+from tests.robustness.released_folder import write_released
+from tests.robustness.test_corruptions import GRID
+
+VIEW = ViewConfig(image_size=(90, 160))
+
+
+def read(root: Path, index: Index, row: int = 3) -> Sample | BrokenKeyFrame:
+    effect = open_released(root, "Fog", "mid")
+    return KeyFrames(index, VIEW, grid=GRID, augment=None, effect=effect)[Draw(row, 0)]
+
+
+@pytest.mark.parametrize("between", ["", "samples"])
+def test_open_released__reads_the_files_of_the_same_name(folder: Path, tmp_path: Path, between: str) -> None:
+    index = Index.open(DataConfig(root=folder))
+    write_released(tmp_path, index, "Fog", "mid", between=between)
+    sample = read(tmp_path, index)
+    clean = KeyFrames(index, VIEW, grid=GRID, augment=None)[Draw(3, 0)]
+    assert isinstance(sample, Sample)
+    assert isinstance(clean, Sample)
+    # released images are the clean ones turned upside down here, and JPEG again
+    apart = (sample.images.int() - clean.images.flip(-2).int()).abs().float()
+    assert apart.mean() < 6
+    assert not torch.equal(sample.images, clean.images)
+
+
+def test_open_released__missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="There is no folder") as raised:
+        open_released(tmp_path, "Snow", "hard")
+    assert "Snow/hard/CAM_FRONT" in raised.value.hint
+
+
+def test_open_released__missing_wrong_and_hostile_files(folder: Path, tmp_path: Path) -> None:
+    index = Index.open(DataConfig(root=folder))
+    write_released(tmp_path, index, "Fog", "mid")
+    path = tmp_path / "Fog" / "mid" / index.key_frame(3).cameras[0].path.removeprefix("samples/")
+    whole = path.read_bytes()
+    for content, said in ((None, "is missing"), (b"", "cannot be decoded"), (whole[: len(whole) // 2], "")):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        broken = read(tmp_path, index)
+        assert isinstance(broken, BrokenKeyFrame)
+        assert said in broken.message
+    path.unlink()
+    path.symlink_to("/etc/hostname")
+    broken = read(tmp_path, index)
+    assert isinstance(broken, BrokenKeyFrame)
+    assert "leaves the data folder" in broken.message

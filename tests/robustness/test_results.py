@@ -1,0 +1,102 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from occfeat.errors import RunError, SettingsError
+from occfeat.robustness.corruptions import SEVERITIES
+from occfeat.robustness.results import (
+    RESULTS,
+    RobustnessResults,
+    known_figures,
+    read_baseline,
+    require_comparable,
+    tables,
+)
+
+FIGURE = "vehicle_iou/visible"
+
+
+def results(**changes: Any) -> RobustnessResults:
+    severities = dict(zip(SEVERITIES, ({FIGURE: 0.3}, {FIGURE: 0.2}, {FIGURE: 0.1}), strict=True))
+    values = {
+        "split": "val",
+        "key_frames": 3,
+        "data_fingerprint": "abc",
+        "images": "generated",
+        "seed": 0,
+        "clean": {FIGURE: 0.4},
+        "corrupted": {"Fog": severities, "Snow": severities},
+        "scores": {},
+        **changes,
+    }
+    return RobustnessResults.model_validate(values)
+
+
+def test_known_figures() -> None:
+    assert known_figures({"a": 0.5, "b": float("nan")}) == {"a": 0.5, "b": None}
+
+
+def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> None:
+    written = results().scored(results())
+    (tmp_path / RESULTS).write_text(written.model_dump_json(indent=2))
+    assert read_baseline(tmp_path, "val") == written
+    inside = tmp_path / "run" / "robustness-val"
+    inside.mkdir(parents=True)
+    (inside / RESULTS).write_text(written.model_dump_json())
+    assert read_baseline(tmp_path / "run", "val") == written
+    with pytest.raises(RunError, match=r"holds no robustness\.json of train"):
+        read_baseline(tmp_path / "run", "train")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", results().model_dump_json().replace('"Fog"', '"Frogs"'), '{"format": 2}'],
+)
+def test_read_baseline__damaged(tmp_path: Path, content: str) -> None:
+    (tmp_path / RESULTS).write_text(content)
+    with pytest.raises(RunError, match="is damaged or of another version"):
+        read_baseline(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"split": "train"}, "split: the baseline has train, this run val"),
+        ({"key_frames": 4}, "key_frames: the baseline has 4, this run 3"),
+        ({"data_fingerprint": "xyz"}, "data_fingerprint"),
+        ({"images": "released"}, "images: the baseline has released, this run generated"),
+        ({"seed": 1}, "seed: the baseline has 1, this run 0"),
+        ({"clean": {"walkway_iou/map": 0.1}}, "has no vehicle_iou/visible"),
+        ({"corrupted": {"Snow": {"easy": {FIGURE: 0.1}}}}, "not evaluated under Fog, Snow"),
+    ],
+)
+def test_require_comparable(changes: dict[str, Any], said: str) -> None:
+    require_comparable(results(), results(), ("Fog", "Snow"))
+    with pytest.raises(SettingsError, match=said):
+        require_comparable(results(), results(**changes), ("Fog", "Snow"))
+
+
+def test_require_comparable__released_images_know_no_seed() -> None:
+    require_comparable(results(images="released"), results(images="released", seed=1), ("Fog",))
+
+
+def test_flat__names_what_is_known() -> None:
+    flat = results().scored(None).flat()
+    assert flat == {
+        f"{FIGURE}/Fog": pytest.approx(0.2),
+        f"{FIGURE}/Snow": pytest.approx(0.2),
+        f"{FIGURE}/mRR": pytest.approx(0.5),
+    }
+    assert results().scored(results()).flat()[f"{FIGURE}/mCE"] == pytest.approx(1)
+
+
+def test_tables__are_markdown_with_every_figure() -> None:
+    text = tables(results(baseline="runs/none").scored(results()))
+    assert "0.4000 on clean images. CE against runs/none." in text
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    cells = {row[1].strip(): [cell.strip() for cell in row[2:-1]] for row in rows}
+    assert cells["Fog"] == ["0.3000", "0.2000", "0.1000", "0.2000", "0.5000", "1.0000"]
+    assert cells["weather"] == ["0.2000", "0.5000", "1.0000"]
+    assert cells["mean (mRR, mCE)"] == ["", "", "", "0.2000", "0.5000", "1.0000"]
+    assert {len(row) for row in rows} == {6, 9}
