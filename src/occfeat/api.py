@@ -138,6 +138,19 @@ def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any)
     return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
 
 
+def export_model(run: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
+    """Write a fine-tuned network as a file that other programs run; see `ExportConfig`.
+
+    Args:
+        run: Fine-tuning run.
+        out: File to write, such as `model.onnx`.
+        **settings: Fields of `ExportConfig`.
+    """
+    from occfeat.commands import export as command
+
+    return command.export(build(settings_of.ExportConfig, {"run": run, "out": out, **settings}))
+
+
 def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.RunOutcome:
     """Make a run folder of a checkpoint that Simple-BEV's authors published; see `ConvertConfig`.
 

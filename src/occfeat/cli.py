@@ -44,6 +44,7 @@ COMMANDS = {
     "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
     "evaluate": Command(commands.EvaluateConfig, positional="run"),
     "predict": Command(commands.PredictConfig, positional="run"),
+    "export": Command(commands.ExportConfig, positional="run"),
     "convert": Command(commands.ConvertConfig, positional="checkpoint"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),

@@ -195,6 +195,22 @@ class ConvertConfig(Strict):
     """Voxels in the ego frame. Default: around the place of nuScenes' front camera, as in training."""
 
 
+class ExportConfig(Strict):
+    """Export a fine-tuned network, student and head, for programs without PyTorch."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path
+    """File to write, such as `model.onnx`."""
+    to: Literal["onnx"] = "onnx"
+    """The format."""
+    rig: Path | None = None
+    """JSON file of your cameras, as for `predict`: its calibration is stored in the file, which then takes
+    images alone and is quicker. None: calibration is an input, so that any rig works."""
+    cameras: Positive = 6
+    """Number of cameras, if calibration is an input."""
+
+
 class ViewerConfig(UsesData):
     """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
 

@@ -15,7 +15,12 @@ from occfeat.errors import WeightsError
 from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
 
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
-OPTIONAL = {"tensorboard": "curves in TensorBoard", "embreex": "the street world"}
+OPTIONAL = {
+    "tensorboard": "curves in TensorBoard",
+    "embreex": "the street world",
+    "onnxscript": "export to ONNX",
+    "onnxruntime": "comparison of ONNX files with PyTorch",
+}
 
 
 def doctor(_: DoctorConfig) -> Outcome:
