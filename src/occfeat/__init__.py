@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occfeat.api import (
+        ShippedModel,
         build_world,
         cache,
         check,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ShippedModel",
     "build_world",
     "cache",
     "check",
