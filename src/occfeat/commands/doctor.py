@@ -17,6 +17,8 @@ from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
 OPTIONAL = {
     "tensorboard": "curves in TensorBoard",
+    "wandb": "curves in Weights & Biases",
+    "mlflow": "curves in MLflow",
     "embreex": "the street world",
     "onnxscript": "export to ONNX",
     "onnxruntime": "comparison of ONNX files with PyTorch",

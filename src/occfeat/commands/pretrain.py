@@ -20,6 +20,7 @@ from occfeat.data.index import Index
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import autocast, build_fabric
 from occfeat.engine.export import build_grid, write_model
+from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loading import build_loader, in_order
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
@@ -69,6 +70,7 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
+    require_loggers(config.engine.loggers)
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
     cache = _open_cache(config, index, rows)
     key_frames = _key_frames(config, index, cache, learn=True)
