@@ -24,7 +24,7 @@ CODE = sorted(
 )
 MAX_LINES, MAX_FUNCTION_LINES = 350, 60
 PRINTING = {PACKAGE / "cli.py"}
-USED_EXTRAS = ("world", "export", "tensorboard", "wandb", "mlflow")
+USED_EXTRAS = ("world", "export", "tensorboard", "viz", "wandb", "mlflow")
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
 # Each room may import from those before it, and from itself.

@@ -212,12 +212,17 @@ class ExportConfig(Strict):
 
 
 class ViewerConfig(UsesData):
-    """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
+    """Draw a key frame: LiDAR and boxes on the images, BEV labels beside them; or record its whole scene."""
 
     out: Path
-    """PNG file to write."""
+    """File to write: a picture (`.png`), or a recording of the scene for rerun's viewer (`.rrd`)."""
     token: str | None = None
-    """Key frame. None: the first one."""
+    """Key frame; of a recording, any of its scene. None: the first one."""
+    run: Path | None = None
+    """Fine-tuning run whose predictions are recorded too."""
+    pretraining: Path | None = None
+    """Pretraining run by whose predicted features the occupied voxels of a recording are coloured. None: by
+    height."""
     classes: tuple[ClassName, ...] = ("vehicle", "pedestrian")
     """What to draw in BEV, later ones on top."""
     calibration: bool = False

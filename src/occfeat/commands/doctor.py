@@ -19,6 +19,7 @@ OPTIONAL = {
     "tensorboard": "curves in TensorBoard",
     "wandb": "curves in Weights & Biases",
     "mlflow": "curves in MLflow",
+    "rerun-sdk": "recordings of scenes",
     "embreex": "the street world",
     "onnxscript": "export to ONNX",
     "onnxruntime": "comparison of ONNX files with PyTorch",
