@@ -96,6 +96,20 @@ def test_largest_difference__sees_a_difference() -> None:
     assert largest_difference(graph, {"images": images}, images) == 0
 
 
+class Unwritable(torch.nn.Module):
+    """A head whose way depends on the numbers."""
+
+    def forward(self, bev: torch.Tensor) -> torch.Tensor:
+        return bev if bev.sum() > 0 else -bev
+
+
+def test_to_onnx__of_a_network_that_pytorch_cannot_write(tmp_path: Path) -> None:
+    model, cameras = small_model(tmp_path, "simplebev"), rig("ring")
+    model.segmenter.head = Unwritable()
+    with pytest.raises(ExportError, match="PyTorch cannot write this network"):
+        to_onnx(model, inputs_of(cameras, images_for(cameras), fixed=False))
+
+
 def test_to_onnx__without_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, cameras = small_model(tmp_path, "simplebev"), rig("ring")
     monkeypatch.setattr("occfeat.export.onnx.find_spec", lambda name: None)
