@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occfeat.api import (
+        ShippedModel,
         analyse,
         build_world,
         cache,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         demo,
         doctor,
         evaluate,
+        export_model,
         finetune,
         index,
         load_model,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ShippedModel",
     "analyse",
     "build_world",
     "cache",
@@ -33,6 +36,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "export_model",
     "finetune",
     "index",
     "load_model",

@@ -14,6 +14,7 @@ from occfeat.commands import config as settings_of
 from occfeat.commands import outcome
 from occfeat.config import DataConfig, OwnStudentConfig, Strict
 from occfeat.data.index import Index
+from occfeat.engine.export import ShippedModel as ShippedModel
 from occfeat.engine.export import load_model as load_model
 from occfeat.errors import SettingsError
 from occfeat.settings import base_layer, build, merge
@@ -151,6 +152,19 @@ def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any)
     from occfeat.commands import predict as command
 
     return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
+
+
+def export_model(run: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
+    """Write a fine-tuned network as a file that other programs run; see `ExportConfig`.
+
+    Args:
+        run: Fine-tuning run.
+        out: File to write, such as `model.onnx`.
+        **settings: Fields of `ExportConfig`.
+    """
+    from occfeat.commands import export as command
+
+    return command.export(build(settings_of.ExportConfig, {"run": run, "out": out, **settings}))
 
 
 def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.RunOutcome:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 InputPath = Annotated[Path, AfterValidator(Path.absolute)]
 """Written down absolute, so that a run can be resumed from another folder."""
 CorruptionName = Literal[
@@ -332,6 +333,10 @@ class EngineConfig(Strict):
     """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
     log_every: Positive = 10
     """Optimiser steps per line of `metrics.jsonl`."""
+    loggers: tuple[LoggerName, ...] | None = None
+    """Where these figures go as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
+    folder and send nothing, unless WANDB_MODE is `online` or MLFLOW_TRACKING_URI names a server. None:
+    TensorBoard, if it is installed."""
     checkpoint_minutes: NotNegative = 10.0
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0

@@ -58,6 +58,10 @@ class RunError(OccFeatError):
     """A run folder that is in use, cannot be written or cannot be continued."""
 
 
+class ExportError(OccFeatError):
+    """A network that cannot be exported, or whose exported file does not compute what it computes."""
+
+
 class TrainingError(OccFeatError):
     """Training that cannot go on: a loss or gradient that is not finite, too many broken key frames."""
 

@@ -73,4 +73,4 @@ def test_analyse__of_occupancy_alone_is_refused(
     words = flags("pretrain", run, "--optim.epochs", "1", "--loss.features", "0")
     assert main(words) == 0
     assert analyse(run, folder) == 2
-    assert "compares both" in capsys.readouterr().err
+    assert "distilled no features" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from occfeat.geometry.camera import (
     NEAREST_DEPTH_M,
     crop,
     flip_left_right,
+    invert_pinhole,
     is_pinhole,
     project,
     resize,
@@ -21,6 +22,7 @@ from occfeat.geometry.camera import (
     visible_in,
 )
 from tests.geometry.strategies import floats, intrinsics, point_clouds, vectors
+from tests.models.rigs import random_cameras
 
 SIZES = st.tuples(st.integers(4, 40), st.integers(4, 40))
 
@@ -202,3 +204,9 @@ def test_is_pinhole__refuses(row: int, column: int, value: float) -> None:
     both = torch.diag(torch.tensor([500.0, 500.0, 1.0])).repeat(2, 1, 1)
     both[1, row, column] = value
     assert is_pinhole(both).tolist() == [True, False]
+
+
+def test_invert_pinhole__as_the_general_inverse() -> None:
+    intrinsics = random_cameras(0, batch=50, cameras=6, image_size=(224, 400)).intrinsics.double()
+    found = invert_pinhole(intrinsics)
+    assert torch.allclose(found, torch.linalg.inv(intrinsics), rtol=1e-12, atol=1e-15)

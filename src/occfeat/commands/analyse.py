@@ -23,18 +23,18 @@ from occfeat.analysis.scores import (
     similarity,
 )
 from occfeat.card import run_folder
-from occfeat.commands.config import AnalyseConfig, PretrainConfig
+from occfeat.commands.config import AnalyseConfig
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.commands.pretrain import build_network, key_frames_of, open_cache
+from occfeat.commands.pretrain import key_frames_of, open_cache
+from occfeat.commands.pretrained import load_pretraining
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.engine.checkpoint import load_checkpoint, write_text_whole
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import choose_device
 from occfeat.engine.export import build_grid
-from occfeat.engine.run import read_settings, require_empty
-from occfeat.errors import SettingsError
-from occfeat.models.weights import load_checked
+from occfeat.engine.run import require_empty
+from occfeat.models.teacher import build_teacher
 from occfeat.pretraining.losses import cosine
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.report.analysis import draw_bars, draw_features, draw_similarity
@@ -82,24 +82,18 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
 
 
 def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
-    settings = read_settings(run, PretrainConfig)
+    network, settings = load_pretraining(run)
     changed = {"data": config.data, "version": config.version, "teacher_cache": config.teacher_cache}
     settings = settings.model_copy(update=changed)
-    if not settings.loss.features or not settings.loss.occupancy:
-        raise SettingsError(
-            f"{run} learned occupancy or features alone; the analysis compares both.",
-            hint="Analyse a run with loss.occupancy and loss.features above 0.",
-        )
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=0)
     cache = open_cache(settings, index, rows)
     grid, device = build_grid(settings.grid), choose_device(config.device)
-    network, teacher = build_network(settings, grid, cache, None, load_backbone=False)
-    load_checked(network, load_checkpoint(run / "checkpoints" / "last.pt").network, f"network of {run}")
+    teacher = build_teacher(settings.teacher) if cache is None else None
     maker = TargetMaker(grid, teacher.to(device) if teacher else None)
     key_frames = key_frames_of(settings, index, cache, learn=False)
-    return _Subject(network.to(device).eval(), maker, key_frames, spread_rows(rows, config.key_frames))
+    return _Subject(network.to(device), maker, key_frames, spread_rows(rows, config.key_frames))
 
 
 def _results(voxels: Collected, config: AnalyseConfig) -> dict[str, Any]:

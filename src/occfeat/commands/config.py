@@ -235,13 +235,34 @@ class ConvertConfig(Strict):
     """Voxels in the ego frame. Default: around the place of nuScenes' front camera, as in training."""
 
 
+class ExportConfig(Strict):
+    """Export a fine-tuned network, student and head, for programs without PyTorch."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path
+    """File to write, such as `model.onnx`."""
+    to: Literal["onnx"] = "onnx"
+    """The format."""
+    rig: Path | None = None
+    """JSON file of your cameras, as for `predict`: its calibration is stored in the file, which then takes
+    images alone and is quicker. None: calibration is an input, so that any rig works."""
+    cameras: Positive = 6
+    """Number of cameras, if calibration is an input."""
+
+
 class ViewerConfig(UsesData):
-    """Draw a key frame: LiDAR and boxes on the images, and the BEV labels beside them, as one PNG."""
+    """Draw a key frame: LiDAR and boxes on the images, BEV labels beside them; or record its whole scene."""
 
     out: Path
-    """PNG file to write."""
+    """File to write: a picture (`.png`), or a recording of the scene for rerun's viewer (`.rrd`)."""
     token: str | None = None
-    """Key frame. None: the first one."""
+    """Key frame; of a recording, any of its scene. None: the first one."""
+    run: Path | None = None
+    """Fine-tuning run whose predictions are recorded too."""
+    pretraining: Path | None = None
+    """Pretraining run by whose predicted features the occupied voxels of a recording are coloured. None: by
+    height."""
     classes: tuple[ClassName, ...] = ("vehicle", "pedestrian")
     """What to draw in BEV, later ones on top."""
     calibration: bool = False

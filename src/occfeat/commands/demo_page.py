@@ -62,7 +62,7 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
 
 
 def _draw(out: Path, split: str) -> None:
-    models = {TITLES[arm]: load_model(out / f"{arm}-0") for arm in TITLES}
+    models: dict[str, BevModel] = {TITLES[arm]: load_model(out / f"{arm}-0") for arm in TITLES}
     card = read_card(out / "none-0")
     index = Index.open(DataConfig(root=out / "street"))
     grid = build_grid(card.grid)

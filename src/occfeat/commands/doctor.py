@@ -19,6 +19,11 @@ OPTIONAL = {
     "tensorboard": "curves in TensorBoard",
     "embreex": "the street world",
     "scikit-learn": "the analysis of features",
+    "wandb": "curves in Weights & Biases",
+    "mlflow": "curves in MLflow",
+    "rerun-sdk": "recordings of scenes",
+    "onnxscript": "export to ONNX",
+    "onnxruntime": "comparison of ONNX files with PyTorch",
 }
 
 

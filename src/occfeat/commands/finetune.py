@@ -20,6 +20,7 @@ from occfeat.data.subsets import label_subset, write_tokens
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.export import build_grid, load_student_weights, write_model
+from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
@@ -67,6 +68,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero and not resume:
         require_free(config.out, "finetune")
+    require_loggers(config.engine.loggers)
     for checked in (rows, val_rows):
         if checked is not None:
             allowed = config.engine.max_broken

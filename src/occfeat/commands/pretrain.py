@@ -20,6 +20,7 @@ from occfeat.data.index import Index
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import autocast, build_fabric
 from occfeat.engine.export import build_grid, write_model
+from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loading import build_loader, in_order
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
@@ -70,6 +71,7 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
+    require_loggers(config.engine.loggers)
     quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
     cache = open_cache(config, index, rows)
     key_frames = key_frames_of(config, index, cache, learn=True)
@@ -165,13 +167,11 @@ def build_network(
     grid: VoxelGrid,
     cache: TeacherCache | None,
     own: nn.Module | None,
-    *,
-    load_backbone: bool = True,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
     """Student, head and the teacher, unless it is cached; the same random weights for the same seed."""
     teacher = build_teacher(config.teacher) if config.loss.features and cache is None else None
     torch.manual_seed(config.engine.seed)
-    student = build_student(config.student, grid, own, load_backbone=load_backbone)
+    student = build_student(config.student, grid, own)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
     with_queries = config.loss.queries > 0
     head = PretrainingHead(student.channels, grid.shape[2], width, config.head, queries=with_queries)

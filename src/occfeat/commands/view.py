@@ -1,27 +1,38 @@
-"""`occfeat view`: one key frame as a picture."""
+"""`occfeat view`: one key frame as a picture, or its scene as a recording."""
+
+import numpy as np
 
 from occfeat.commands.config import ViewerConfig
 from occfeat.commands.outcome import Outcome
+from occfeat.commands.recording import record
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
+from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.export import build_grid
-from occfeat.errors import KeyFrameError, RunError
+from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.report.figures import draw_calibration
+from occfeat.report.rerun import require_rerun, write_recording
 
 
 def view(config: ViewerConfig) -> Outcome:
     """Draw a key frame's images and BEV labels; with `calibration`, LiDAR and boxes on the images too.
 
-    A key frame without a LiDAR file is drawn without points.
+    A key frame without a LiDAR file is drawn without points. For a file that ends in `.rrd` the whole scene
+    of the key frame is recorded.
 
     Raises:
-        OccFeatError: The key frame does not exist or cannot be read, or the picture exists already.
+        OccFeatError: The key frame does not exist or cannot be read, or the file exists already.
     """
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
     index = Index.open(config.source)
     row = index.row_of(config.token) if config.token else int(index.rows("all")[0])
+    if config.out.suffix == ".rrd":
+        return _record(config, index, row)
+    if config.run is not None or config.pretraining is not None:
+        hint = "Choose an --out that ends in .rrd; `occfeat predict` draws predictions."
+        raise SettingsError("A picture shows no run; recordings do.", hint=hint)
     grid = build_grid(config.grid)
     key_frame = index.key_frame(row)
     has_lidar = config.calibration and index.has_lidar_file(row)
@@ -45,3 +56,15 @@ def view(config: ViewerConfig) -> Outcome:
         title=f"{key_frame.scene}  {key_frame.token}",
     )
     return Outcome(f"{key_frame.token} of {key_frame.scene}, {len(key_frame.boxes)} boxes\n{config.out}")
+
+
+def _record(config: ViewerConfig, index: Index, row: int) -> Outcome:
+    """Write the scene of a key frame as a recording."""
+    require_rerun()
+    every = index.rows("all")
+    scenes = index.scene_of(every)
+    name = str(index.scene_of(np.array([row]))[0])
+    rows = every[scenes == name]
+    moments = record(config, index, rows)
+    write_whole(config.out, lambda temporary: write_recording(temporary, moments, name))
+    return Outcome(f"{len(rows)} key frames of {name}; look at it with `rerun {config.out}`\n{config.out}")

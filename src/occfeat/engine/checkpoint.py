@@ -81,8 +81,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError | RuntimeError):  # torch.save reports a full disk as RuntimeError
+            raise
         raise RunError(
             f"{path} could not be written: {error}",
             hint="Free some disk space or check the rights of the folder, then use --resume.",

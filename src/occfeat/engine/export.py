@@ -1,15 +1,22 @@
-"""What a run ships: `weights.safetensors`, and `model.json` that says how to build the network for them."""
+"""What a run ships: `weights.safetensors`, and `model.json` that says how to build the network for them.
+
+The class that holds a loaded network publishes the two files, with a README, through huggingface_hub.
+"""
 
 import json
 from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard as HubCard
+from huggingface_hub import ModelCardData as HubCardData
+from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 from torch import nn
 
 from occfeat.card import CARD, ModelCard, read_card
 from occfeat.config import GridConfig
 from occfeat.engine.checkpoint import write_text_whole, write_whole
+from occfeat.engine.publication import README, describe
 from occfeat.errors import WeightsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
@@ -62,9 +69,91 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
     load_checked(student, own, f"student of {folder}")
 
 
+class ShippedModel(BevModel, ModelHubMixin):
+    """The network that ships, with what is known of it: it can be saved, published and loaded again.
+
+    `save_pretrained(folder)` writes weights, `model.json` and a README made from the run; all commands take
+    such a folder as a run. `push_to_hub(name)` publishes the same files. Both take the licence as
+    `model_card_kwargs={"license": "…"}`. `from_pretrained` loads what they wrote: tensors and
+    JSON, never code.
+
+    Args:
+        segmenter: Student and head.
+        card: How to build them again.
+        folder: Where they come from.
+    """
+
+    def __init__(self, segmenter: Segmenter, card: ModelCard, folder: Path) -> None:
+        super().__init__(segmenter, card.classes, card.view.image_size, build_grid(card.grid).bev)
+        self.card = card
+        self.folder = folder
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_model(save_directory, self.segmenter, self.card)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override] # the mixin's asks the hub for a file we do not have
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        student: nn.Module | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> "ShippedModel":
+        """Load a folder, or download a repository of the hub by its name and load that.
+
+        Args:
+            pretrained_model_name_or_path: The folder, or a name such as `someone/bev`.
+            device: Where the network will be.
+            student: The module that was fine-tuned, if it was one of the user's own.
+            revision: Branch, tag or commit of the repository.
+            token: Token of the hub, if the one that `hf auth login` left is not to be used.
+            cache_dir: Where downloads are kept.
+            force_download: Download what is there already.
+            local_files_only: Use what was downloaded before and no network.
+
+        Raises:
+            OccFeatError: It cannot be had, or not be loaded; see `load_model`.
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return load_model(pretrained_model_name_or_path, device, student)
+        try:
+            folder = snapshot_download(
+                str(pretrained_model_name_or_path),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                allow_patterns=[CARD, WEIGHTS, README],
+            )
+        except Exception as error:  # of a dozen kinds, by what stands between here and the hub
+            what = f"{pretrained_model_name_or_path} is no folder and could not be downloaded: {error}"
+            raise WeightsError(what, hint="Check the name or the path, or the network.") from error
+        return load_model(folder, device, student)
+
+    def generate_model_card(self, *, license: str = "other") -> HubCard:
+        """The README of the published folder.
+
+        Args:
+            license: Identifier of the weights' licence, as the hub knows it.
+        """
+        data = HubCardData(
+            license=license,
+            library_name="occfeat",
+            pipeline_tag="image-segmentation",
+            tags=["birds-eye-view", "autonomous-driving", self.card.student.kind],
+        )
+        return HubCard(f"---\n{data.to_yaml()}\n---\n\n{describe(self.folder, self.card)}")
+
+
 def load_model(
     folder: Path | str, device: torch.device | str = "cpu", student: nn.Module | None = None
-) -> BevModel:
+) -> ShippedModel:
     """Load a fine-tuned network from its run folder, ready to predict.
 
     Args:
@@ -82,9 +171,8 @@ def load_model(
     if card.stage != "segmentation":
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
         raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
-    grid = build_grid(card.grid)
-    built = build_student(card.student, grid, student, load_backbone=False)
+    built = build_student(card.student, build_grid(card.grid), student, load_backbone=False)
     head = SegmentationHead(built.channels, len(card.classes), linear=card.linear_head)
     segmenter = Segmenter(built, head)
     load_checked(segmenter, read_weights_file(folder / WEIGHTS), f"model of {folder}")
-    return BevModel(segmenter, card.classes, card.view.image_size, grid.bev).to(device)
+    return ShippedModel(segmenter, card, folder).to(device)

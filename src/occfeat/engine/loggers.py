@@ -1,4 +1,4 @@
-"""Where figures go: `metrics.jsonl` always, TensorBoard if it is installed, a progress bar or log lines."""
+"""Where figures go: `metrics.jsonl` always, TensorBoard and others, a progress bar or log lines."""
 
 import json
 import logging
@@ -6,27 +6,40 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from occfeat.config import LoggerName
+from occfeat.engine.figure_loggers import FigureLogger, open_loggers
 
 logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Appends rows of figures to `metrics.jsonl`, and to TensorBoard if that is installed.
+    """Appends rows of figures to `metrics.jsonl`, and to loggers of figures.
+
+    A logger that fails is left behind with a warning: training goes on, and the file has everything.
 
     Args:
         file: The JSONL file. None writes nothing: only the first of several processes writes.
         keep_bytes: On resuming: size the file had at the checkpoint; what came later is cut off.
         step: Step the run goes on from.
+        loggers: Where rows go beside the file. None: to TensorBoard, if it is installed.
     """
 
-    def __init__(self, file: Path | None, *, keep_bytes: int = 0, step: int = 0) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        keep_bytes: int = 0,
+        step: int = 0,
+        loggers: Sequence[LoggerName] | None = None,
+    ) -> None:
         self._file = file.open("ab") if file else None
-        self._board = _tensorboard(file.parent / "tensorboard", step) if file else None
+        self._loggers = open_loggers(loggers, file.parent, step) if file else []
         if self._file is not None:
             self._file.truncate(keep_bytes)
 
@@ -43,16 +56,21 @@ class MetricsLog:
         row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
         self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+        self._on_loggers(lambda one: one.write(step, figures))
 
     def close(self) -> None:
         """Write out what is pending."""
         if self._file is not None:
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        self._on_loggers(lambda one: one.close())
+
+    def _on_loggers(self, do: Callable[[FigureLogger], None]) -> None:
+        for one in tuple(self._loggers):
+            try:
+                do(one)
+            except Exception as error:  # of other packages, and of networks between here and a server
+                logger.warning("%s gets no more figures: %s", type(one).__name__, error)
+                self._loggers.remove(one)
 
 
 def read_rows(file: Path) -> list[dict[str, float | int | None]]:
@@ -70,14 +88,6 @@ def last_row(file: Path) -> dict[str, float]:
         for name, value in figures
         if not name.startswith(left_out)
     }
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step)
 
 
 class TrainingProgress:

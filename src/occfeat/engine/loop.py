@@ -89,7 +89,7 @@ class Trainer(Generic[Target]):
         self._line = ""
         self._rows, self._warned = 0, False
         file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
-        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step)
+        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
         if saved:
             self._restore(saved)
 

@@ -91,6 +91,17 @@ def is_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
     return finite & affine & (torch.linalg.det(safe[..., :2, :2]).abs() > 1e-6)
 
 
+def invert_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
+    """The inverse of matrices that pass `is_pinhole`, in closed form: exporters know no general inverse."""
+    a, b, c, d = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
+    zero = torch.zeros_like(a)
+    adjugate = torch.stack((d, -b, -c, a), dim=-1).view(*a.shape, 2, 2)
+    turn = adjugate / (a * d - b * c)[..., None, None]
+    shift = -turn @ intrinsics[..., :2, 2:]
+    last_row = torch.stack((zero, zero, zero + 1), dim=-1)[..., None, :]
+    return torch.cat((torch.cat((turn, shift), dim=-1), last_row), dim=-2)
+
+
 def _affine(scale_u: float, scale_v: float, shift_u: float, shift_v: float) -> Float[Tensor, "3 3"]:
     rows = [[scale_u, 0, shift_u], [0, scale_v, shift_v], [0, 0, 1]]
     return torch.tensor(rows, dtype=torch.float64)

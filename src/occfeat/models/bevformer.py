@@ -56,10 +56,13 @@ class BevFormer(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
         """BEV features of key frames whose calibration belongs to these very images."""
-        features = self.to_values(self.encoder(images.flatten(0, 1)))
-        hits = self.hits(cameras)
+        return self.attend(images.flatten(0, 1), self.hits(cameras))
+
+    def attend(self, images: UInt8[Tensor, "BN 3 H W"], hits: QueryHits) -> Float[Tensor, "B C X Y"]:
+        """BEV features of images whose rigs the queries are listed for."""
+        features = self.to_values(self.encoder(images))
         positions = self.positions()
-        bev = self.queries.expand(len(images), -1, -1)
+        bev = self.queries.expand(len(hits.queries), -1, -1)
         for layer in self.layers:
             bev = layer(bev, positions, features, hits)
         plane = self.norm(bev).mT.unflatten(2, self.grid.bev.shape)

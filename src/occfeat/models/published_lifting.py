@@ -5,8 +5,8 @@ borders of the image to half a cell before the right and lower ones, at any dept
 up to one cell too far to the right and to the bottom, because positions are scaled by W / (W - 1) (option).
 Around the border they fade to 0. And each channel is averaged over the cameras whose sample of it is not 0.
 
-Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `P` voxels a camera sees, counted in the
-order Z, X, Y. Volumes are `B C Z X Y`.
+Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `V` voxels, `P` those a camera sees, all
+in the order Z, X, Y. Volumes are `B C Z X Y`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
@@ -59,17 +59,33 @@ def build_sampling_plan(
         aligned: Read features where the voxel is, not where the published code reads them.
         device: Where features will be. None: where the calibration is.
     """
-    u, v, depth_m = voxel_pixels(cameras, grid, device)
-    cell = torch.stack((u, v), dim=-1).flatten(1, 3) / stride_px
-    size = cell.new_tensor((feature_size[1], feature_size[0]))
-    inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
-    seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
-    positions = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
+    positions, seen = published_places(cameras, feature_size, stride_px, grid, aligned, device)
     samples = (
         CameraSamples(one_seen.nonzero()[:, 0], one[one_seen])
         for one_seen, one in zip(seen, positions, strict=True)
     )
-    return SamplingPlan((u.shape[1], u.shape[2], u.shape[3]), tuple(samples))
+    x, y, z = grid.shape
+    return SamplingPlan((z, x, y), tuple(samples))
+
+
+def published_places(
+    cameras: Cameras,
+    feature_size: tuple[int, int],
+    stride_px: int,
+    grid: VoxelGrid,
+    aligned: bool,
+    device: torch.device | None = None,
+) -> tuple[Float32[Tensor, "N V 2"], Bool[Tensor, "N V"]]:
+    """Where each camera looks for each voxel, as in `CameraSamples`, and whether it sees it.
+
+    Arguments as for `build_sampling_plan`.
+    """
+    u, v, depth_m = voxel_pixels(cameras, grid, device)
+    cell = torch.stack((u.flatten(1), v.flatten(1)), dim=-1) / stride_px
+    size = cell.new_tensor((feature_size[1], feature_size[0]))
+    inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
+    seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
+    return 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1, seen
 
 
 def lift_published(

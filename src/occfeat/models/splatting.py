@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import invert_pinhole
 from occfeat.geometry.grid import VoxelGrid
 
 
@@ -100,7 +101,7 @@ def frustum(
     v, u = (stride_px * (torch.arange(count, dtype=torch.float64) + 0.5) for count in feature_size)
     v, u = torch.meshgrid(v, u, indexing="ij")
     homogeneous = torch.stack((u, v, torch.ones_like(u)), dim=-1)  # (h, w, 3)
-    turn = pose[:, :3, :3] @ torch.linalg.inv(intrinsics)
+    turn = pose[:, :3, :3] @ invert_pinhole(intrinsics)
     rays_ego = torch.einsum("nij,hwj->nhwi", turn, homogeneous)  # for one metre of depth
     points_ego = (
         rays_ego[..., None, :] * bins.centers_m().double()[:, None] + pose[:, None, None, None, :3, 3]

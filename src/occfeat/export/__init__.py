@@ -1,0 +1,1 @@
+"""Fine-tuned networks in formats that other programs run."""

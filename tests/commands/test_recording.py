@@ -1,0 +1,131 @@
+"""Recordings of `occfeat view`, read back by rerun's own reader."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from occfeat.card import read_card
+from occfeat.cli import main
+from occfeat.commands.recording import voxels_by_features, voxels_by_height
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
+from occfeat.engine.export import build_grid
+from tests.small_runs import Flags
+
+rerun_chunk = pytest.importorskip("rerun.chunk", reason="needs the extra `viz`")
+
+
+@pytest.fixture(scope="module")
+def pretrained(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "pre"
+    assert main(flags("pretrain", run, "--optim.epochs", "1")) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def finetuned(flags: Flags, pretrained: Path) -> Path:
+    run = pretrained.parent / "tuned"
+    words = ["--start", str(pretrained), "--val-split", "None", "--optim.epochs", "1", "--pictures", "0"]
+    assert main(flags("finetune", run, *words)) == 0
+    return run
+
+
+def chunks(file: Path) -> Iterator[Any]:
+    yield from rerun_chunk.RrdReader(file).stream()
+
+
+def rows_by_entity(file: Path) -> dict[str, int]:
+    """How many rows with data were recorded for each entity."""
+    counts: dict[str, int] = {}
+    for chunk in chunks(file):
+        counts[chunk.entity_path] = counts.get(chunk.entity_path, 0) + chunk.num_rows
+    return counts
+
+
+def column(file: Path, entity: str, ending: str) -> list[Any]:
+    """Values of one component of an entity, in the order of the key frames."""
+    found = {}
+    for chunk in chunks(file):
+        batch = chunk.to_record_batch()
+        names = [name for name in batch.schema.names if name.endswith(ending)]
+        if chunk.entity_path == entity and names:
+            found |= dict(
+                zip(batch.column("key_frame").to_pylist(), batch.column(names[0]).to_pylist(), strict=True)
+            )
+    return [found[number] for number in sorted(found)]
+
+
+def test_view__records_a_scene(
+    folder: Path, pretrained: Path, finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scene.rrd"
+    runs = ["--run", str(finetuned), "--pretraining", str(pretrained)]
+    assert main(["view", str(folder), "--out", str(file), "--view.image-size", "90", "160", *runs]) == 0
+    assert "3 key frames of" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.rrd"]
+    counts = rows_by_entity(file)
+    index = Index.open(DataConfig(root=folder))
+    cameras = [f"cameras/{channel}/image" for channel in index.channels]
+    for entity in ("lidar", "voxels", "boxes", "labels/vehicle", "predicted/vehicle", *cameras):
+        assert counts[f"/world/ego/{entity}"] == 3
+    rows = index.rows("all")[:3]
+    voxels = voxels_by_features(pretrained, index, rows)
+    recorded = column(file, "/world/ego/voxels", ":centers")
+    assert [len(centers) for centers in recorded] == [len(voxels[int(row)].centers_ego) for row in rows]
+    poses = torch.stack([index.key_frame(row).global_from_ego for row in rows])
+    moved = torch.tensor(column(file, "/world/ego", ":translation")).view(3, 3).double()
+    assert moved[0].abs().max() < 1e-6
+    assert torch.allclose(moved.norm(dim=1), (poses - poses[0])[:, :3, 3].norm(dim=1), atol=1e-3)
+
+
+def test_voxels__one_basis_for_the_whole_scene(folder: Path, pretrained: Path) -> None:
+    index = Index.open(DataConfig(root=folder))
+    rows = index.rows("all")[:3]
+    voxels = voxels_by_features(pretrained, index, rows)
+    colors = torch.cat([voxels[int(row)].colors for row in rows])
+    assert colors.min() == 0
+    assert colors.max() == 1
+    alone = voxels_by_features(pretrained, index, rows[:1])[int(rows[0])]
+    assert torch.equal(alone.centers_ego, voxels[int(rows[0])].centers_ego)
+    assert not torch.equal(alone.colors, voxels[int(rows[0])].colors)
+
+
+def test_voxels_by_height__are_those_that_hold_a_point(pretrained: Path) -> None:
+    grid = build_grid(read_card(pretrained).grid)
+    points_ego = torch.tensor([[0.2, 0.3, -0.5], [0.4, 0.1, -0.9], [5.5, 2.5, 2.5], [99.0, 0.0, 0.0]])
+    voxels = voxels_by_height(points_ego, grid)
+    assert voxels.centers_ego.tolist() == [[0.5, 0.5, -0.5], [5.5, 2.5, 2.5]]
+    assert not torch.equal(voxels.colors[0], voxels.colors[1])
+
+
+def test_view__refuses_what_it_cannot_show(
+    folder: Path,
+    pretrained: Path,
+    finetuned: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def said(name: str, *words: object) -> str:
+        assert main(["view", str(folder), "--out", str(tmp_path / name), *map(str, words)]) == 2
+        return capsys.readouterr().err
+
+    assert "A picture shows no run" in said("view.png", "--run", finetuned)
+    assert "is not a pretraining run" in said("view.rrd", "--pretraining", finetuned)
+    assert "cannot segment yet" in said("view.rrd", "--run", pretrained)
+    monkeypatch.setattr("occfeat.report.rerun.find_spec", lambda _: None)
+    assert "pip install 'occfeat[viz]'" in said("view.rrd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_view__of_a_run_that_distilled_nothing(
+    flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "pre"
+    assert main(flags("pretrain", run, "--optim.epochs", "1", "--loss.features", "0")) == 0
+    words = ["view", str(folder), "--out", str(tmp_path / "view.rrd"), "--pretraining", str(run)]
+    assert main(words) == 2
+    assert "distilled no features" in capsys.readouterr().err
