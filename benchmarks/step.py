@@ -22,7 +22,7 @@ from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from occfeat.config import HeadConfig, PretrainLossConfig, SimpleBevConfig, TeacherConfig
+from occfeat.config import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.data.sample import Batch, Cameras
 from occfeat.data.teacher_cache import encode
 from occfeat.models.simplebev import SimpleBev
@@ -30,6 +30,7 @@ from occfeat.models.student import build_student
 from occfeat.models.teacher import Teacher, build_teacher
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.student_config import SimpleBevConfig
 
 WAYS = ("package", "plain")
 TEACHER_SIZE, POINTS, WEIGHT = (224, 392), 34_688, 0.01

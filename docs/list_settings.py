@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from occfeat.cli import COMMANDS
-from occfeat.config import STUDENTS, ImageStudentConfig, Strict
+from occfeat.config import Strict
 from occfeat.recipes import OBJECTIVES, RECIPES
+from occfeat.student_config import STUDENTS, ImageStudentConfig
 
 
 def sections_of(field: FieldInfo) -> list[type[Strict]]:

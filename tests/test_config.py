@@ -6,29 +6,27 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from occfeat import config
+from occfeat import config, student_config
 from occfeat.commands import config as commands
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import (
-    STUDENTS,
     AugmentConfig,
-    BevFormerConfig,
     GridConfig,
     OptimConfig,
     PretrainLossConfig,
     QueryConfig,
-    SimpleBevConfig,
     Strict,
     TeacherConfig,
     ViewConfig,
 )
 from occfeat.errors import SettingsError
 from occfeat.settings import base_layer, build, build_partial
+from occfeat.student_config import STUDENTS, BevFormerConfig, SimpleBevConfig
 
 REQUIRED = {"data": "/data/nuscenes", "out": "runs/pre"}
 MODELS = [
     value
-    for value in (*vars(config).values(), *vars(commands).values())
+    for value in (*vars(config).values(), *vars(student_config).values(), *vars(commands).values())
     if isinstance(value, type) and issubclass(value, Strict) and value is not Strict
 ]
 

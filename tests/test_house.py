@@ -31,6 +31,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "print"}
 ORDER = (
     "errors",
     "config",
+    "student_config",
     "geometry",
     "data",
     "models",

@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from occfeat.config import GridConfig, Strict, StudentConfig, ViewConfig
+from occfeat.config import GridConfig, Strict, ViewConfig
 from occfeat.errors import RunError
+from occfeat.student_config import StudentConfig
 
 CARD = "model.json"
 """Name of the card in a run folder."""

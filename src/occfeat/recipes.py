@@ -9,19 +9,16 @@ from dataclasses import dataclass, replace
 
 from occfeat.config import (
     AugmentConfig,
-    BevFormerConfig,
     GridConfig,
     HeadConfig,
-    LssConfig,
     OptimConfig,
     PretrainLossConfig,
-    SimpleBevConfig,
     Strict,
-    StudentConfig,
     TeacherConfig,
     ViewConfig,
 )
 from occfeat.errors import SettingsError
+from occfeat.student_config import BevFormerConfig, LssConfig, SimpleBevConfig, StudentConfig
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from occfeat.card import read_card, run_folder
-from occfeat.config import STUDENTS, Strict
+from occfeat.config import Strict
 from occfeat.errors import SettingsError
 from occfeat.recipes import find_recipe
+from occfeat.student_config import STUDENTS
 
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]

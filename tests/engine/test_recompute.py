@@ -5,12 +5,13 @@ import copy
 import pytest
 import torch
 
-from occfeat.config import STUDENTS, HeadConfig, PretrainLossConfig
+from occfeat.config import HeadConfig, PretrainLossConfig
 from occfeat.engine.recompute import recompute_activations
 from occfeat.learning import Step
 from occfeat.models.student import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget
+from occfeat.student_config import STUDENTS
 from tests.rigs import GRID, batch_of
 
 SMALL = {"backbone": "resnet18", "backbone_weights": "none", "image_channels": 16, "bev_channels": 16}

@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 
 from occfeat.card import ModelCard
-from occfeat.config import STUDENTS, GridConfig, ViewConfig
+from occfeat.config import GridConfig, ViewConfig
 from occfeat.engine.export import load_model, write_model
 from occfeat.models.student import build_student
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.model import BevModel
 from occfeat.segmentation.task import Segmenter
+from occfeat.student_config import STUDENTS
 from tests.models.test_students import FEW, OWN
 from tests.rigs import GRID
 

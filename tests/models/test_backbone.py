@@ -2,10 +2,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from occfeat.config import SimpleBevConfig
 from occfeat.errors import SettingsError
 from occfeat.models.backbone import PyramidEncoder
 from occfeat.models.encoder import feature_size
+from occfeat.student_config import SimpleBevConfig
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "tf_efficientnet_lite0", "convnext_atto"])

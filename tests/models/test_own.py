@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from occfeat.config import OwnStudentConfig, SimpleBevConfig
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.models.student import build_student
+from occfeat.student_config import OwnStudentConfig, SimpleBevConfig
 from tests.models.rigs import SQUARE_GRID, surround
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from occfeat.config import SimpleBevConfig
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoder import feature_size
 from occfeat.models.student import build_student
 from occfeat.models.vit_encoder import VitEncoder, is_transformer
+from occfeat.student_config import SimpleBevConfig
 from tests.rigs import GRID
 
 

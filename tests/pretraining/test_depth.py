@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from occfeat.config import HeadConfig, LssConfig, PretrainLossConfig
+from occfeat.config import HeadConfig, PretrainLossConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
@@ -11,6 +11,7 @@ from occfeat.models.splatting import DepthBins
 from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.student_config import LssConfig
 from tests.rigs import GRID, batch_of
 
 BINS = DepthBins(1.0, 9.0, 8)

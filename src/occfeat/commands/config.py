@@ -21,12 +21,11 @@ from occfeat.config import (
     Positive,
     PretrainLossConfig,
     QueryConfig,
-    SimpleBevConfig,
     Strict,
-    StudentConfig,
     TeacherConfig,
     ViewConfig,
 )
+from occfeat.student_config import SimpleBevConfig, StudentConfig
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 ClassName = Literal[

@@ -3,7 +3,6 @@
 from occfeat.card import ModelCard
 from occfeat.commands.config import ConvertConfig
 from occfeat.commands.outcome import RunOutcome
-from occfeat.config import PublishedSimpleBevConfig
 from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.run import require_empty
 from occfeat.models.student import build_student
@@ -11,6 +10,7 @@ from occfeat.models.weights import read_weights_file
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.published_weights import load_published
 from occfeat.segmentation.task import Segmenter
+from occfeat.student_config import PublishedSimpleBevConfig
 
 CLASSES = ("vehicle",)
 """What the published network segments."""

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.config import BevFormerConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.bev_encoder import BevEncoder
@@ -21,6 +20,7 @@ from occfeat.models.deformable import PositionChooser, deformable_attention, spl
 from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.hits import QueryHits, build_hits, stack_hits
 from occfeat.models.plans import PlanCache
+from occfeat.student_config import BevFormerConfig
 
 SELF_POSITIONS = 4
 """BEV positions that each head of a query reads in self-attention (the paper's)."""

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.config import LssConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.bev_encoder import BevEncoder
 from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.plans import PlanCache
 from occfeat.models.splatting import DepthBins, build_plan, splat
+from occfeat.student_config import LssConfig
 
 
 class Lifted(NamedTuple):

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.config import PublishedSimpleBevConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.plans import PlanCache
 from occfeat.models.published_lifting import build_sampling_plan, lift_published
+from occfeat.student_config import PublishedSimpleBevConfig
 
 
 class PublishedSimpleBev(nn.Module):

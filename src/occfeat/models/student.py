@@ -7,15 +7,6 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from occfeat.config import (
-    BevFormerConfig,
-    ImageStudentConfig,
-    LssConfig,
-    OwnStudentConfig,
-    PublishedSimpleBevConfig,
-    SimpleBevConfig,
-    StudentConfig,
-)
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models import packaged
@@ -30,6 +21,15 @@ from occfeat.models.published_simplebev import PublishedSimpleBev, published_nec
 from occfeat.models.simplebev import SimpleBev
 from occfeat.models.vit_encoder import VitEncoder, is_transformer
 from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.student_config import (
+    BevFormerConfig,
+    ImageStudentConfig,
+    LssConfig,
+    OwnStudentConfig,
+    PublishedSimpleBevConfig,
+    SimpleBevConfig,
+    StudentConfig,
+)
 
 logger = logging.getLogger(__name__)
 
