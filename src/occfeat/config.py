@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
 InputPath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -92,7 +93,7 @@ class ImageStudentConfig(Strict):
     """Keep the backbone's layers up to stride 8 as they are, statistics included; takes less time."""
     freeze_backbone: bool = False
     """Keep the whole backbone as it is; the neck and all behind it learn."""
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_rank: Annotated[int, Field(ge=0, le=1000)] = 0
     """For vision transformers: learn updates of this rank in the attention, keep the rest (LoRA). 0: none."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
@@ -124,13 +125,13 @@ class BevFormerConfig(ImageStudentConfig):
 
     kind: Literal["bevformer"] = "bevformer"
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
-    layers: Positive = 6
+    layers: Few = 6
     """Layers of self-attention, cross-attention and feed-forward network."""
-    heads: Positive = 8
+    heads: Few = 8
     """Heads of every attention; `bev_channels` is a multiple of it."""
-    heights: Positive = 4
+    heights: Few = 4
     """Reference points per pillar, spread evenly over the heights of the grid."""
-    points_per_height: Positive = 2
+    points_per_height: Few = 2
     """Image positions that each head reads around each reference point."""
 
     @model_validator(mode="after")
@@ -149,7 +150,7 @@ class LssConfig(ImageStudentConfig):
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
-    depth_bins: Positive = 41
+    depth_bins: Few = 41
     """Bins of equal size between them (the paper's: 1 m)."""
 
     @model_validator(mode="after")
@@ -230,7 +231,7 @@ class HeadConfig(Strict):
 
     channels: Positive = 32
     """Channels per voxel after unsplatting (this project's choice)."""
-    blocks: Positive = 1
+    blocks: Few = 1
     """3-D convolution blocks."""
     feature_channels: Positive | None = None
     """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
@@ -320,6 +321,10 @@ class EngineConfig(Strict):
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
     """Broken key frames that may be skipped in a run before it stops."""
+    max_skipped: Annotated[int, Field(ge=0)] = 0
+    """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
+    max_dead_workers: Annotated[int, Field(ge=0)] = 3
+    """Loading processes that may die, for lack of memory say, before a run stops; others take over."""
 
 
 class DataConfig(Strict):

@@ -7,13 +7,13 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from occfeat.card import read_card, run_folder
 from occfeat.config import STUDENTS, Strict
 from occfeat.errors import SettingsError
 from occfeat.recipes import RECIPES, Recipe
+from occfeat.yaml_file import read_yaml
 
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
@@ -36,10 +36,7 @@ def read_layer(path: Path) -> Layer:
     Raises:
         SettingsError: It is missing, not YAML, or no mapping.
     """
-    try:
-        layer = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+    layer = read_yaml(path)
     if not isinstance(layer, dict):
         raise SettingsError(f"The settings file {path} does not hold named settings.")
     return layer

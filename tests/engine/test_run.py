@@ -24,6 +24,7 @@ def _checkpoint(step: int = 3) -> Checkpoint:
         pending={"loss": (1.5, 2.0)},
         metrics_bytes=17,
         broken=0,
+        skipped=0,
     )
 
 

@@ -19,7 +19,7 @@ from occfeat.data.maps import require_maps
 from occfeat.data.subsets import label_subset, write_tokens
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
-from occfeat.engine.export import build_grid, load_student_weights, write_model
+from occfeat.engine.export import build_grid, load_student_weights, require_described, write_model
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
@@ -122,7 +122,9 @@ def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
         student = build_student(config.student, grid, own)
     else:
         start = run_folder(config.start)
-        _require_same_student(config, read_card(start))
+        card = read_card(start)
+        _require_same_student(config, card)
+        require_described(card, start)
         student = build_student(config.student, grid, own, load_backbone=False)
         load_student_weights(student, start)
     head = SegmentationHead(student.channels, len(config.classes), linear=config.freeze)

@@ -22,7 +22,7 @@ from occfeat.data.teacher_cache import CacheCard, encode, read_shard_rows, shard
 from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import build_loader, in_order, require_few_broken
+from occfeat.engine.loading import in_order, load_batches, require_few_broken
 from occfeat.errors import CacheError, Interrupted
 from occfeat.models.teacher import Teacher
 
@@ -115,7 +115,7 @@ class _Writer:
         job, device = self.job, self.fabric.device
         row_of = {job.key_frames.index.token(row): int(row) for row in rows}
         batches = in_order(rows, job.batch_size)
-        for loaded in build_loader(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
+        for loaded in load_batches(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
             self.broken += [key_frame.message for key_frame in loaded.broken]
             require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
             if loaded.batch is None or loaded.batch.teacher_images is None:

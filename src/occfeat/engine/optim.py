@@ -1,15 +1,38 @@
 """AdamW and the one-cycle schedule."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from occfeat.config import OptimConfig
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW remembers of every parameter, beside the number of its steps."""
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all parameters that learn."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> None:
+    """Give an optimiser the moments of a checkpoint; its settings stay those of the run.
+
+    Raises:
+        KeyError: The state holds no moments.
+        ValueError: They are not those of these parameters.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, moments in state["state"].items():
+        if number not in range(len(parameters)) or set(moments) != {"step", *MOMENTS}:
+            raise ValueError(f"there are no moments of parameter {number}")
+        shape = parameters[number].shape
+        if moments["step"].numel() != 1 or any(moments[name].shape != shape for name in MOMENTS):
+            raise ValueError(f"the moments of parameter {number} have another shape than {tuple(shape)}")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
 def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:

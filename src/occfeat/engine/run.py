@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from occfeat.config import Strict
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.errors import RunError, SettingsError
+from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
@@ -176,8 +177,8 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
     if not file.is_file():
         raise RunError(f"{path} is not a run folder: it holds no settings.yaml.", hint="Check the path.")
     try:
-        return kind.model_validate(yaml.safe_load(file.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
+        return kind.model_validate(read_yaml(file))
+    except ValidationError as error:
         raise SettingsError(f"{file} does not hold valid settings: {error}") from error
 
 
@@ -186,7 +187,7 @@ def read_environment(path: Path) -> dict[str, Any]:
     file = path / "environment.json"
     try:
         environment = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
         ) from error
