@@ -24,7 +24,7 @@ from occfeat.data.dataset import BrokenKeyFrame, Loaded
 from occfeat.data.sample import Batch, Sample
 from occfeat.engine.attempt import Attempt
 from occfeat.engine.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.engine.device import autocast
+from occfeat.engine.device import all_alive, autocast
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
@@ -57,7 +57,8 @@ class Job(Generic[Target]):
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
     """Train the network of a job in place; see `Trainer`."""
-    Trainer(job, run, fabric, resume=resume).train()
+    with all_alive(fabric):
+        Trainer(job, run, fabric, resume=resume).train()
 
 
 class Trainer(Generic[Target]):
