@@ -93,13 +93,24 @@ def require_same(run: Path, whole: Path) -> None:
     assert load_checkpoint(run / "checkpoints" / "last.pt").step == STEPS
 
 
-def soak(first: list[str], run: Path, stop: Stop, folder: Path, start: Start = one) -> None:
-    """Start a run, stop it at random moments and resume it, `KILLS` times, and then let it end."""
+def soak(
+    first: list[str], run: Path, stop: Stop, folder: Path, *, start: Start = one, early: bool = True
+) -> None:
+    """Start a run, stop it at random moments and resume it, `KILLS` times, and then let it end.
+
+    Args:
+        first: The command that starts the run.
+        run: Its folder.
+        stop: What stops it.
+        folder: For what is printed.
+        start: How its processes are started.
+        early: It may be stopped before its first step.
+    """
     draw, words = random.Random(KILLS), first
     for _ in range(KILLS):
         done = require_whole_files(run)
         commands = start(words, folder)
-        wait_for_rows(run, done // LOG_EVERY + draw.randrange(2), commands)
+        wait_for_rows(run, done // LOG_EVERY + (draw.randrange(2) if early else 1), commands)
         time.sleep(draw.random() * 0.05)
         codes = stop(commands, draw)
         assert [command.wait() for command in commands] == codes, [command.printed for command in commands]
@@ -144,7 +155,7 @@ def ask_one(commands: list[Command], draw: random.Random) -> list[int]:
 
 @pytest.mark.parametrize("stop", [kill, ask, limit])
 def test_stopped_at_random__ends_the_same(words: Words, whole: Path, tmp_path: Path, stop: Stop) -> None:
-    soak(words(tmp_path / "run"), tmp_path / "run", stop, tmp_path)
+    soak(words(tmp_path / "run"), tmp_path / "run", stop, tmp_path, early=stop != ask)
     require_same(tmp_path / "run", whole)
 
 
@@ -167,7 +178,7 @@ def test_one_of_two_processes__ends_the_same(
     words: Words, whole_of_two: Path, tmp_path: Path, stop: Stop
 ) -> None:
     run = tmp_path / "run"
-    soak(words(run, "--engine.devices", "2"), run, stop, tmp_path, start=ranks)
+    soak(words(run, "--engine.devices", "2"), run, stop, tmp_path, start=ranks, early=False)
     require_same(run, whole_of_two)
 
 

@@ -63,8 +63,9 @@ def load_batches(
                 raise
             died += 1
             _require_few_dead(died, engine.max_dead_workers, error)
-        for worker in workers:  # one that waits for what the dead one held would never end
-            worker.kill()
+        finally:  # they heed no signal to end, and may wait for what a dead one held
+            for worker in workers:
+                worker.kill()
 
 
 class _Rest(Sampler[list[Draw]]):

@@ -75,11 +75,11 @@ class MetricsLog:
 def _open_at(file: Path, keep_bytes: int) -> FileIO:
     """A JSONL file of which only the first bytes are kept, open for appending, without a buffer to lose."""
     with _as_run_error(file):
-        opened = FileIO(file, "ab")
-        size = os.fstat(opened.fileno()).st_size
+        size = file.stat().st_size if file.exists() else 0
         if size < keep_bytes:
             message = f"{file} has {size} bytes, fewer than the {keep_bytes} it had at the last checkpoint."
             raise RunError(message, hint=_RESTORE)
+        opened = FileIO(file, "ab")
         opened.truncate(keep_bytes)
         return opened
 

@@ -89,10 +89,10 @@ class Trainer(Generic[Target]):
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
         self._rows, self._warned = 0, False
-        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
-        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step)
         if saved:
             self._restore(saved)
+        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
+        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step)
 
     def train(self) -> None:
         """Take all steps that are left, then save."""
