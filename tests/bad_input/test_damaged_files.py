@@ -3,6 +3,8 @@
 import json
 import pickle
 import struct
+import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +46,7 @@ def refused_torch_file(path: Path) -> str:
 def test_torch_file__that_would_fill_the_memory(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "w.pth"
     torch.save({"a": torch.ones(2), "b": Huge()}, path, _use_new_zipfile_serialization=zipped)
-    assert "not loaded" in refused_torch_file(path)
+    assert "bytearray" in refused_torch_file(path)
 
 
 def test_torch_file__with_compressed_members(tmp_path: Path) -> None:
@@ -56,6 +58,17 @@ def test_torch_file__with_compressed_members(tmp_path: Path) -> None:
         for name, content in members.items():
             archive.writestr(name, content)
     assert "compressed" in refused_torch_file(path)
+
+
+def test_torch_file__that_would_be_unpacked_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, elsewhere = tmp_path / "w.pth", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    assert "oldest format" in refused_torch_file(path)
 
 
 @pytest.mark.parametrize("byte", [0, 1500, 3999])
@@ -89,11 +102,24 @@ def _moments_of_another_shape(saved: Checkpoint) -> Checkpoint:
     return saved
 
 
+def _complex_moments(saved: Checkpoint) -> Checkpoint:
+    moments = saved.optimizer["state"][0]
+    moments["exp_avg"] = moments["exp_avg"].to(torch.complex64)
+    return saved
+
+
+def _impossible_count(saved: Checkpoint) -> Checkpoint:
+    saved.optimizer["state"][0]["step"] = torch.tensor(-1e30)
+    return saved
+
+
 @pytest.mark.parametrize(
     "change",
     [
         _without_moments,
         _moments_of_another_shape,
+        _complex_moments,
+        _impossible_count,
         lambda saved: replace(saved, network={}),
         lambda saved: replace(saved, optimizer={}),
         lambda saved: replace(saved, optimizer={"state": []}),

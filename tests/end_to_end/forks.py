@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -71,11 +71,15 @@ def ranks(words: list[str], folder: Path) -> list[Command]:
 
 
 def wait_for_rows(run: Path, rows: int, commands: list[Command]) -> None:
-    """Wait until a run has some rows of metrics, or has ended."""
-    file, deadline = run / "metrics.jsonl", time.monotonic() + PATIENCE_S
-    while not (file.exists() and file.read_bytes().count(b"\n") >= rows):
-        if any(command.process.exitcode is not None for command in commands):
-            return
+    """Wait until a run has some rows of metrics, or a process has ended."""
+    file = run / "metrics.jsonl"
+    wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") >= rows, commands)
+
+
+def wait_until(reached: Callable[[], bool], commands: list[Command]) -> None:
+    """Wait for something, or until a process has ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached() and all(command.process.exitcode is None for command in commands):
         assert time.monotonic() < deadline, commands[0].printed
         time.sleep(0.002)
 

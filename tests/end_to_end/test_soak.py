@@ -17,7 +17,16 @@ from safetensors.torch import load_file
 
 from occfeat.cli import main
 from occfeat.engine.checkpoint import load_checkpoint
-from tests.end_to_end.forks import Command, forbid_large_files, full, one, ranks, small_disk, wait_for_rows
+from tests.end_to_end.forks import (
+    Command,
+    forbid_large_files,
+    full,
+    one,
+    ranks,
+    small_disk,
+    wait_for_rows,
+    wait_until,
+)
 from tests.small_runs import Flags
 
 KILLS = int(os.environ.get("OCCFEAT_TEST_KILLS", "1"))
@@ -83,6 +92,12 @@ def require_whole_files(run: Path) -> int:
     return saved.step
 
 
+def checkpoint_time(run: Path) -> int:
+    """When the last checkpoint was written."""
+    file = run / "checkpoints" / "last.pt"
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
 def require_same(run: Path, whole: Path) -> None:
     """Weights bit for bit, and the same rows, none missing and none twice."""
     resumed, uninterrupted = (load_file(folder / "weights.safetensors") for folder in (run, whole))
@@ -104,13 +119,17 @@ def soak(
         stop: What stops it.
         folder: For what is printed.
         start: How its processes are started.
-        early: It may be stopped before its first step.
+        early: It may be stopped at any time, and not only after a step.
     """
     draw, words = random.Random(KILLS), first
     for _ in range(KILLS):
         done = require_whole_files(run)
+        before = checkpoint_time(run)
         commands = start(words, folder)
-        wait_for_rows(run, done // LOG_EVERY + (draw.randrange(2) if early else 1), commands)
+        if early:
+            wait_for_rows(run, done // LOG_EVERY + draw.randrange(2), commands)
+        else:
+            wait_until(lambda before=before: checkpoint_time(run) != before, commands)  # type: ignore[misc]
         time.sleep(draw.random() * 0.05)
         codes = stop(commands, draw)
         assert [command.wait() for command in commands] == codes, [command.printed for command in commands]

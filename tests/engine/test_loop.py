@@ -181,6 +181,14 @@ def test_gradient_that_is_not_finite__names_the_tensor(tmp_path: Path) -> None:
         _train(tmp_path / "run", job)
 
 
+def test_gradients_that_are_finite_but_too_large_together__are_said(tmp_path: Path) -> None:
+    job = _job()
+    for layer in (0, 3):
+        job.network.net[layer].weight.register_hook(lambda gradient: torch.full_like(gradient, 1e38))
+    with pytest.raises(TrainingError, match="norm of the gradients is not finite"):
+        _train(tmp_path / "run", job)
+
+
 def test_batch_size__that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     job = _job()
     run = Run.create(tmp_path / "run", "pretrain", job.engine, fingerprint="f")

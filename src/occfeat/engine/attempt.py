@@ -47,7 +47,8 @@ class Attempt:
         norm = nn.utils.get_total_norm(list(gradients.values()))
         if not self.trouble and not torch.isfinite(norm):
             names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
-            self.trouble = f"The gradient of {names[0]} is not finite"
+            what = f"gradient of {names[0]}" if names else "norm of the gradients"
+            self.trouble = f"The {what} is not finite"
         return norm
 
     def require_few(self, step: int, skipped: int, allowed: int) -> None:

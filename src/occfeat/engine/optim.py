@@ -26,13 +26,20 @@ def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> No
     """
     groups = optimizer.state_dict()["param_groups"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    restored = {}
     for number, moments in state["state"].items():
         if number not in range(len(parameters)) or set(moments) != {"step", *MOMENTS}:
             raise ValueError(f"there are no moments of parameter {number}")
-        shape = parameters[number].shape
-        if moments["step"].numel() != 1 or any(moments[name].shape != shape for name in MOMENTS):
-            raise ValueError(f"the moments of parameter {number} have another shape than {tuple(shape)}")
-    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+        wanted, count = parameters[number].detach(), moments["step"]
+        kinds = {(moments[name].shape, moments[name].dtype, moments[name].layout) for name in MOMENTS}
+        if kinds != {(wanted.shape, wanted.dtype, wanted.layout)}:
+            raise ValueError(
+                f"the moments of parameter {number} are not {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        if count.shape != () or count.dtype != torch.float32 or not 0 <= float(count) < float("inf"):
+            raise ValueError(f"the steps of parameter {number} are no count")
+        restored[number] = {name: value.detach().clone() for name, value in moments.items()}
+    optimizer.load_state_dict({"state": restored, "param_groups": groups})
 
 
 def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:

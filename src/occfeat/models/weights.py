@@ -3,6 +3,7 @@
 import logging
 import mmap
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,10 +121,12 @@ def _require_whole(path: Path) -> None:
         raise ValueError("the file is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"bytearray") >= 0:  # torch makes one of any size that a file asks for
-            raise pickle.UnpicklingError("it holds a bytearray")
+            raise ValueError("it holds a bytearray, which may be of any size")
     try:
-        if not zipfile.is_zipfile(path):
-            return  # the format before 2020, which has no checksums
+        if not zipfile.is_zipfile(path):  # the format before 2020, which has no checksums
+            if tarfile.is_tarfile(path):
+                raise ValueError("it is of the oldest format, which torch unpacks into another folder")
+            return
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ValueError("its members are compressed")
