@@ -189,3 +189,10 @@ def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> Non
     assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
     layer = base_layer("pretrain", recipe="paper-bevformer-r50", student="bevformer")
     assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")
+
+
+@pytest.mark.parametrize("student", ["{kind: [a]}", "{kind: {a: 1}}", "{kind: 3}", "{kind: ~}", "[1]", "5"])
+def test_student__of_a_kind_that_is_no_name(tmp_path: Path, student: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"student: {student}")
+    with pytest.raises(SettingsError, match="student"):
+        build(PretrainConfig, base_layer("pretrain", recipe="cpu-small", config=tmp_path / "mine.yaml"))

@@ -168,6 +168,6 @@ def _names_beside(kind: type[Strict], place: tuple[str, ...], student: str | Non
 def _in_common(below: Layer, above: Layer) -> Layer:
     """What of a student's settings the kind of student above has, too; all if it is the same kind."""
     kind = above.get("kind", below.get("kind"))
-    if "kind" not in below or kind == below["kind"] or kind not in STUDENTS:
+    if "kind" not in below or kind == below["kind"] or not isinstance(kind, str) or kind not in STUDENTS:
         return below
     return {name: value for name, value in below.items() if name in STUDENTS[kind].model_fields}

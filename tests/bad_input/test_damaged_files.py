@@ -175,6 +175,17 @@ def test_card__of_another_student(tmp_path: Path, change: dict[str, Any]) -> Non
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "x" * 5000, ""])
+def test_rig_file__with_an_impossible_name(tmp_path: Path, name: str) -> None:
+    reader = run_readers.rig_file(tmp_path)
+    path = reader.targets[0].path
+    rig = json.loads(path.read_text())
+    rig["cameras"][0]["image"] = name
+    path.write_text(json.dumps(rig))
+    with pytest.raises(OccFeatError):
+        reader.read(path)
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     run_readers.cache(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from tests.bad_input.fuzzing import data_readers, run_readers
 from tests.bad_input.fuzzing.confined import Reader, fuzz
 
-INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "150"))
+INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "100"))
 
 READERS = (
     data_readers.tables,
