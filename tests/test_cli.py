@@ -1,10 +1,12 @@
 """The command line answers at once, and every command and setting is documented."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
 
+from occfeat import cli
 from occfeat.cli import COMMANDS, main
 
 WORDS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
@@ -74,3 +76,14 @@ def test_module__runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "occfeat", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("occfeat 0.")
+
+
+def test_full_disk__is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "figure.png")
+
+    monkeypatch.setattr(cli, "_run", full)
+    assert main(["doctor"]) == 2
+    printed = capsys.readouterr().err
+    assert "No space left on device: 'figure.png'" in printed
+    assert "Traceback" not in printed

@@ -204,3 +204,10 @@ def test_recipe__that_does_not_exist_is_refused_with_those_that_do(name: str) ->
     assert name in str(caught.value)
     assert "cpu-small" in str(caught.value)
     assert "+img-also" in str(caught.value)
+
+
+@pytest.mark.parametrize("student", ["{kind: [a]}", "{kind: {a: 1}}", "{kind: 3}", "{kind: ~}", "[1]", "5"])
+def test_student__of_a_kind_that_is_no_name(tmp_path: Path, student: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"student: {student}")
+    with pytest.raises(SettingsError, match="student"):
+        build(PretrainConfig, base_layer("pretrain", recipe="cpu-small", config=tmp_path / "mine.yaml"))

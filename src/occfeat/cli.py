@@ -1,6 +1,7 @@
 """The command line. Nothing here imports torch, so that `--help` answers at once."""
 
 import argparse
+import errno
 import importlib
 import logging
 import sys
@@ -16,6 +17,9 @@ from occfeat.errors import Interrupted, OccFeatError, SettingsError
 from occfeat.recipes import names_of_recipes
 from occfeat.settings import base_layer, build_partial, owners
 from occfeat.world.config import WorldConfig
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A disk or quota is full: whatever was being written, it is not a bug."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, the shells' convention for it."""
@@ -82,10 +86,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            return _report_bug()
+        print(f"error: {error}\nHint: Free some disk space; runs go on with `--resume`.", file=sys.stderr)
+        return 2
     except Exception:
-        traceback.print_exc()
-        print("error: this is a bug of occfeat; please report it with the lines above.", file=sys.stderr)
-        return 1
+        return _report_bug()
+
+
+def _report_bug() -> int:
+    """Show the exception that is being handled; gives the exit code."""
+    traceback.print_exc()
+    print("error: this is a bug of occfeat; please report it with the lines above.", file=sys.stderr)
+    return 1
 
 
 def _run(name: str, words: list[str]) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -111,7 +112,7 @@ class HeadConfig(Strict):
 
     channels: Positive = 32
     """Channels per voxel after unsplatting (this project's choice)."""
-    blocks: Positive = 1
+    blocks: Few = 1
     """3-D convolution blocks."""
     feature_channels: Positive | None = None
     """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
@@ -208,6 +209,10 @@ class EngineConfig(Strict):
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
     """Broken key frames that may be skipped in a run before it stops."""
+    max_skipped: Annotated[int, Field(ge=0)] = 0
+    """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
+    max_dead_workers: Annotated[int, Field(ge=0)] = 3
+    """Loading processes that may die, for lack of memory say, before a run stops; others take over."""
 
 
 class DataConfig(Strict):

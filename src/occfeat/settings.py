@@ -7,7 +7,6 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from occfeat.card import read_card, run_folder
@@ -15,6 +14,7 @@ from occfeat.config import Strict
 from occfeat.errors import SettingsError
 from occfeat.recipes import find_recipe
 from occfeat.student_config import STUDENTS
+from occfeat.yaml_file import read_yaml
 
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
@@ -26,10 +26,7 @@ def read_layer(path: Path) -> Layer:
     Raises:
         SettingsError: It is missing, not YAML, or no mapping.
     """
-    try:
-        layer = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+    layer = read_yaml(path)
     if not isinstance(layer, dict):
         raise SettingsError(f"The settings file {path} does not hold named settings.")
     return layer
@@ -161,6 +158,6 @@ def _names_beside(kind: type[Strict], place: tuple[str, ...], student: str | Non
 def _in_common(below: Layer, above: Layer) -> Layer:
     """What of a student's settings the kind of student above has, too; all if it is the same kind."""
     kind = above.get("kind", below.get("kind"))
-    if "kind" not in below or kind == below["kind"] or kind not in STUDENTS:
+    if "kind" not in below or kind == below["kind"] or not isinstance(kind, str) or kind not in STUDENTS:
         return below
     return {name: value for name, value in below.items() if name in STUDENTS[kind].model_fields}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from occfeat.config import Positive, Strict
+from occfeat.config import Few, Positive, Strict
 
 
 class ImageStudentConfig(Strict):
@@ -25,7 +25,7 @@ class ImageStudentConfig(Strict):
     """Keep the backbone's layers up to stride 8 as they are, statistics included; takes less time."""
     freeze_backbone: bool = False
     """Keep the whole backbone as it is; the neck and all behind it learn."""
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_rank: Annotated[int, Field(ge=0, le=1000)] = 0
     """For vision transformers: learn updates of this rank in the attention, keep the rest (LoRA). 0: none."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
@@ -57,13 +57,13 @@ class BevFormerConfig(ImageStudentConfig):
 
     kind: Literal["bevformer"] = "bevformer"
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
-    layers: Positive = 6
+    layers: Few = 6
     """Layers of self-attention, cross-attention and feed-forward network."""
-    heads: Positive = 8
+    heads: Few = 8
     """Heads of every attention; `bev_channels` is a multiple of it."""
-    heights: Positive = 4
+    heights: Few = 4
     """Reference points per pillar, spread evenly over the heights of the grid."""
-    points_per_height: Positive = 2
+    points_per_height: Few = 2
     """Image positions that each head reads around each reference point."""
 
     @model_validator(mode="after")
@@ -82,7 +82,7 @@ class LssConfig(ImageStudentConfig):
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
-    depth_bins: Positive = 41
+    depth_bins: Few = 41
     """Bins of equal size between them (the paper's: 1 m)."""
 
     @model_validator(mode="after")

@@ -67,10 +67,11 @@ def test_read__larger_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_base_map(path).width_px == 83
 
 
-def test_read__too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_base_map(tmp_path / "map.png", checked())
-    monkeypatch.setattr(base_map, "MAX_PX", 1000)
-    with pytest.raises(DatasetError, match="83 x 60 pixels, which is refused"):
+@pytest.mark.parametrize(("mode", "limit"), [("L", 83 * 60 - 1), ("RGB", 4 * 83 * 60 - 1)])
+def test_read__too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, limit: int) -> None:
+    path = write_base_map(tmp_path / "map.png", checked(), mode)
+    monkeypatch.setattr(base_map, "MAX_BYTES", limit)
+    with pytest.raises(DatasetError, match=r"83 x 60 pixels of kind \w+, which is refused"):
         read_base_map(path)
 
 

@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
-from occfeat.data.subsets import label_subset, write_tokens
+from occfeat.data.subsets import label_subset, lines_of
 from occfeat.errors import SettingsError
 from tests.nuscenes_folder import build_nuscenes_folder
 
@@ -74,6 +72,5 @@ def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index) -> None:
         label_subset(ten, ten.rows("all"), 0.1, seed=10)
 
 
-def test_write_tokens(tmp_path: Path) -> None:
-    write_tokens(tmp_path / "tokens.txt", (token for token in ("a", "b")))
-    assert (tmp_path / "tokens.txt").read_text() == "a\nb\n"
+def test_lines_of() -> None:
+    assert lines_of(token for token in ("a", "b")) == "a\nb\n"

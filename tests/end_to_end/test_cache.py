@@ -172,7 +172,7 @@ def test_open__a_file_of_another_layout_is_named(copied: Path) -> None:
     shard = copied / "shard-00001.safetensors"
     tensors = load_file(shard)
     save_file({**tensors, "values": tensors["values"][..., :5].contiguous()}, shard)
-    with pytest.raises(CacheError, match="holds I8"):
+    with pytest.raises(CacheError, match="values I8"):
         TeacherCache(copied)
 
 

@@ -1,6 +1,8 @@
 """A run that is killed and resumed ends exactly like one that is not."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
+from tests.end_to_end.forks import Command, wait_for_rows
 from tests.small_runs import Flags
 
 STEPS = ("--optim.epochs", "8", "--augment.bev-flip", "--augment.brightness", "0.2", "--loss.queries", "1")
@@ -87,6 +92,31 @@ def test_stop__saves_and_says_how_to_go_on(
     assert process.returncode == 130, output
     assert f"Go on with: occfeat pretrain --resume {run}" in output
     assert "Traceback" not in output
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    resumed = load_file(run / "weights.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allowed", [0, 100])
+def test_image_that_turns_bad__stops_the_run_or_is_counted(
+    flags: Flags, folder: Path, whole: dict[str, torch.Tensor], tmp_path: Path, allowed: int
+) -> None:
+    data, run = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "run"
+    image = data / Index.open(DataConfig(root=data)).key_frame(0).cameras[0].path
+    content = image.read_bytes()
+    often = ["--engine.checkpoint-minutes", "0", "--engine.max-broken", str(allowed)]
+    command = Command(flags("pretrain", run, *STEPS, *often, "--data", str(data)), tmp_path / "printed.txt")
+    wait_for_rows(run, 2, [command])
+    image.write_bytes(content[: len(content) // 2])
+    assert command.wait() == (0 if allowed else 2), command.printed
+    assert image.name in command.printed
+    if allowed:
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == list(range(1, 13))
+        assert rows[-1]["broken_key_frames"] == command.printed.count("skipped: ") > 1
+        return
+    image.write_bytes(content)
     assert main(["pretrain", "--resume", str(run)]) == 0
     resumed = load_file(run / "weights.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -181,6 +181,14 @@ def test_gradient_that_is_not_finite__names_the_tensor(tmp_path: Path) -> None:
         _train(tmp_path / "run", job)
 
 
+def test_gradients_that_are_finite_but_too_large_together__are_said(tmp_path: Path) -> None:
+    job = _job()
+    for layer in (0, 3):
+        job.network.net[layer].weight.register_hook(lambda gradient: torch.full_like(gradient, 1e38))
+    with pytest.raises(TrainingError, match="norm of the gradients is not finite"):
+        _train(tmp_path / "run", job)
+
+
 def test_batch_size__that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     job = _job()
     run = Run.create(tmp_path / "run", "pretrain", job.engine, fingerprint="f")
@@ -188,3 +196,41 @@ def test_batch_size__that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     optim = job.optim.model_copy(update={"batch_size": 5, "micro_batch_size": 2})
     with run, pytest.raises(SettingsError, match="cannot be split"):
         Trainer(replace(job, optim=optim), run, fabric, resume=False)
+
+
+def test_step_that_is_not_finite__is_left_out_up_to_the_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = _job(Numbers(poison=2), max_skipped=4, log_every=1)  # once in each of four epochs
+    _train(tmp_path / "run", job)
+    skipped = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").skipped
+    assert caplog.text.count("is not finite (loss) at step") == skipped > 1
+    assert "frame2" in caplog.text
+    rows = _learned_rows(tmp_path / "run")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert rows[-1]["skipped_steps"] == skipped
+    assert sum("loss" not in row for row in rows) == skipped
+    assert all(tensor.isfinite().all() for tensor in job.network.state_dict().values())
+    fewer = job.engine.model_copy(update={"max_skipped": skipped - 1})
+    with pytest.raises(TrainingError, match=r"not finite \(loss\)"):
+        _train(tmp_path / "less", replace(job, engine=fewer))
+
+
+def test_step_that_is_left_out__changes_nothing(tmp_path: Path) -> None:
+    job = replace(_job(Numbers(poison=2), max_skipped=9), rows=np.array([2]))
+    before = {name: tensor.clone() for name, tensor in job.network.state_dict().items()}
+    _train(tmp_path / "run", job)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").skipped == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in job.network.state_dict().items())
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_steps_that_are_left_out__are_the_same_after_resuming(tmp_path: Path, stop_after: int) -> None:
+    whole, resumed = _job(Numbers(poison=2), max_skipped=4), _job(Numbers(poison=2), max_skipped=4)
+    _train(tmp_path / "whole", whole)
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "parts", _job(Numbers(poison=2), max_skipped=4), stop_after=stop_after)
+    _train(tmp_path / "parts", resumed, resume=True)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")

@@ -24,6 +24,7 @@ def _checkpoint(step: int = 3) -> Checkpoint:
         pending={"loss": (1.5, 2.0)},
         metrics_bytes=17,
         broken=0,
+        skipped=0,
     )
 
 
@@ -143,3 +144,12 @@ def test_settings__yaml_is_plain(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "settings.yaml").read_text()
     assert "!!" not in text
     assert yaml.safe_load(text)["optim"]["epochs"] == 50
+
+
+def test_run__that_ended_before_it_began_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / ".settings.yaml.partial").write_text("half")
+    run = _create(tmp_path)
+    assert read_settings(tmp_path, EngineConfig) == EngineConfig()
+    with pytest.raises(RunError, match="not empty"):
+        _create(run.path)

@@ -15,7 +15,7 @@ from occfeat.data.index import Index
 from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
 from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
 from occfeat.engine.checkpoint import write_text_whole
-from occfeat.engine.device import build_fabric
+from occfeat.engine.device import all_alive, build_fabric
 from occfeat.engine.export import build_grid
 from occfeat.engine.run import lock_folder, require_empty
 from occfeat.errors import CacheError
@@ -48,7 +48,7 @@ def cache(config: CacheConfig) -> Outcome:
         _begin(config.out, card)
     fabric.barrier()
     lock: AbstractContextManager[object] = lock_folder(config.out) if fabric.is_global_zero else nullcontext()
-    with lock:
+    with lock, all_alive(fabric):
         filled = fill_cache(config.out, job, fabric)
     if not fabric.is_global_zero:
         return Outcome("")

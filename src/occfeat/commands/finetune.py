@@ -16,10 +16,11 @@ from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
-from occfeat.data.subsets import label_subset, write_tokens
+from occfeat.data.subsets import label_subset, lines_of
+from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
-from occfeat.engine.export import build_grid, load_student_weights, write_model
+from occfeat.engine.export import build_grid, load_student_weights, require_described, write_model
 from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
@@ -78,7 +79,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run:
         if run.writes:
-            write_tokens(run.path / "label_tokens.txt", [index.token(row) for row in rows])
+            write_text_whole(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
         fit(job, run, fabric, resume=resume)
         if run.writes:
             write_model(run.path, network.segmenter, _card(config))
@@ -125,7 +126,9 @@ def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
         student = build_student(config.student, grid, own)
     else:
         start = run_folder(config.start)
-        _require_same_student(config, read_card(start))
+        card = read_card(start)
+        _require_same_student(config, card)
+        require_described(card, start)
         student = build_student(config.student, grid, own, load_backbone=False)
         load_student_weights(student, start)
     head = SegmentationHead(student.channels, len(config.classes), linear=config.freeze)

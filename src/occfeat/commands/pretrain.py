@@ -21,7 +21,7 @@ from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import autocast, build_fabric
 from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.figure_loggers import require_loggers
-from occfeat.engine.loading import build_loader, in_order
+from occfeat.engine.loading import in_order, load_batches
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
@@ -150,7 +150,7 @@ def _centered(
     pin = fabric.device.type == "cuda"
 
     def targets() -> Iterator[FeatureTarget]:
-        for loaded in build_loader(key_frames, batches, engine, pin=pin):
+        for loaded in load_batches(key_frames, batches, engine, pin=pin):
             if loaded.batch is not None:
                 with autocast(fabric.device, engine.precision):
                     target = maker(loaded.batch.to(fabric.device, non_blocking=True))

@@ -22,6 +22,45 @@ SCHEMA_VERSION = 2
 """Raised with every change of this layout; an index of another version is built again."""
 
 
+def _vectors_of(width: int) -> pa.DataType:
+    return pa.list_(pa.float64(), width)
+
+
+_SHOT = {"token": pa.string(), "path": pa.string()}
+_POSES = {"calibration": _vectors_of(7), "ego_pose": _vectors_of(7)}
+_CAMERA = {
+    **_SHOT,
+    "channel": pa.int16(),
+    "timestamp_us": pa.int64(),
+    "height": pa.int32(),
+    "width": pa.int32(),
+    "intrinsics": _vectors_of(9),
+    **_POSES,
+}
+_BOX = {
+    "token": pa.string(),
+    "category": pa.int16(),
+    "visibility": pa.int8(),
+    "lidar_points": pa.int32(),
+    "size_m": _vectors_of(3),
+    "pose": _vectors_of(7),
+}
+SCHEMA = pa.schema(
+    {
+        "token": pa.string(),
+        "scene": pa.int32(),
+        "timestamp_us": pa.int64(),
+        "ego_pose": _vectors_of(7),
+        "has_lidar": pa.bool_(),
+        "cameras": pa.list_(pa.struct(_CAMERA)),
+        "sweeps": pa.list_(pa.struct({**_SHOT, "timestamp_us": pa.int64(), **_POSES})),
+        "boxes": pa.list_(pa.struct(_BOX)),
+        "faults": pa.list_(pa.struct({"kind": pa.string(), "message": pa.string()})),
+    }
+)
+"""Columns of an index, without the metadata."""
+
+
 @dataclass(frozen=True)
 class Joined:
     """Everything that goes into an index, each table with the key-frame `row` it belongs to."""
@@ -61,7 +100,9 @@ def assemble(joined: Joined) -> pa.Table:
         "boxes": _boxes(joined.boxes, rows),
         "faults": _faults(joined.faults, rows),
     }
-    return pa.table(columns).replace_schema_metadata({"occfeat": orjson.dumps(_metadata(joined))})
+    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(
+        {"occfeat": orjson.dumps(_metadata(joined))}
+    )
 
 
 def fingerprint(hashes: dict[str, str]) -> str:

@@ -18,8 +18,11 @@ from occfeat.errors import DatasetError
 PX_PER_M = 10
 """Resolution of every base map."""
 
-MAX_PX = 2**31
-"""Base maps of more pixels are refused; nuScenes' largest has 1.2 billion."""
+MAX_BYTES = 1_500_000_000
+"""Base maps that take more memory are refused; nuScenes' largest has 1.2 billion pixels of a byte."""
+
+ONE_BYTE = ("1", "L", "P")
+"""Kinds of pictures of which a pixel takes one byte; of all others four."""
 
 _STRIP_PX = 512
 _WHITE = 128
@@ -69,8 +72,10 @@ def read_base_map(path: Path) -> BaseMap:
         # not `Image.open`, which refuses pictures as large as nuScenes' base maps really are
         with PngImageFile(path) as picture:
             width, height = picture.size
-            if width * height > MAX_PX:
-                raise DatasetError(f"Base map {path} has {width} x {height} pixels, which is refused.")
+            if width * height * (1 if picture.mode in ONE_BYTE else 4) > MAX_BYTES:
+                raise DatasetError(
+                    f"Base map {path} has {width} x {height} pixels of kind {picture.mode}, which is refused."
+                )
             picture.load()
             strips = [_bits(picture, top) for top in range(0, height, _STRIP_PX)]
     except (OSError, ValueError, SyntaxError, MemoryError) as error:

@@ -108,6 +108,8 @@ def _read_bytes(path: Path) -> bytes:
         raise KeyFrameError(f"Image {path} is missing.") from error
     except OSError as error:
         raise KeyFrameError(f"Image {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:  # a name with a null byte
+        raise KeyFrameError(f"Image {str(path)!r} cannot be read: {error}.") from error
 
 
 @contextmanager

@@ -23,8 +23,10 @@ import pyarrow as pa
 
 from occfeat.data.arrow import SCHEMA_VERSION
 from occfeat.data.places import Place
+from occfeat.data.soundness import require_numbers, require_sound
 from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES, hash_table, indexed_tables, require_tables
 from occfeat.errors import DatasetError, SettingsError
+from occfeat.writing import put_in_place
 
 _log = logging.getLogger(__name__)
 
@@ -126,10 +128,30 @@ def _metadata(table: pa.Table) -> Metadata:
     )
 
 
-def _is_current(path: Path, folder: Path) -> bool:
-    """Whether an index was made from the tables as they are now."""
+def _require_sound(path: Path) -> Metadata:
+    """The metadata of an index file of which every byte was looked at; it is let go of again.
+
+    Raises:
+        DatasetError: It is damaged.
+    """
     try:
-        hashes = map_index(path)[1].hashes
+        table, metadata = map_index(path)
+        require_sound(table)
+        require_numbers(
+            table,
+            scenes=min(len(metadata.scenes), len(metadata.places)),
+            channels=len(metadata.channels),
+            categories=len(metadata.categories),
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise DatasetError(f"The index {path} is damaged: {error}.") from error
+    return metadata
+
+
+def _is_current(path: Path, folder: Path) -> bool:
+    """Whether an index is whole and was made from the tables as they are now."""
+    try:
+        hashes = _require_sound(path).hashes
     except DatasetError as error:
         _log.warning("%s It is built again.", error.message)
         return False
@@ -228,10 +250,7 @@ def _write_atomically(path: Path, write: Any) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        put_in_place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -49,9 +48,9 @@ def label_subset(
     return chosen
 
 
-def write_tokens(path: Path, tokens: Iterable[str]) -> None:
-    """Write tokens to a text file, one a line."""
-    path.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+def lines_of(tokens: Iterable[str]) -> str:
+    """Tokens as a text, one a line."""
+    return "".join(f"{token}\n" for token in tokens)
 
 
 def _by_scene(index: Index, rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:

@@ -8,7 +8,8 @@ bits or floats of sixteen. This layout is this project's choice.
 Axes: `n` key frames of a shard, `N` cameras, `h w` patches, `F` teacher channels.
 """
 
-import math
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -58,7 +59,7 @@ class CacheCard(Strict):
     @property
     def shards(self) -> int:
         """Number of files."""
-        return math.ceil(self.key_frames / self.shard_size)
+        return -(-self.key_frames // self.shard_size)
 
     @property
     def key_frame_bytes(self) -> int:
@@ -89,13 +90,14 @@ class TeacherCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.card = read_cache_card(path)
-        files = [shard_file(path, number) for number in range(self.card.shards)]
-        if missing := [file.name for file in files if not file.is_file()]:
+        if first := list(islice(missing_shards(path, self.card), 3)):
+            count = max(self.card.shards - sum(1 for _ in path.glob("shard-*.safetensors")), len(first))
             raise CacheError(
-                f"The teacher cache {path} is not finished: {len(missing)} of {len(files)} files lack.",
-                first=missing[:3],
+                f"The teacher cache {path} is not finished: {count} of {self.card.shards} files lack.",
+                first=[shard_file(path, number).name for number in first],
                 hint="Run the `occfeat cache` command that began it again; it goes on where it was.",
             )
+        files = [shard_file(path, number) for number in range(self.card.shards)]
         rows = [read_shard_rows(file, self.card) for file in files]
         shard = np.repeat(np.arange(len(files)), [len(part) for part in rows])
         place = np.concatenate([np.arange(len(part)) for part in rows])
@@ -150,9 +152,12 @@ class TeacherCache:
         file, place = shard_file(self.path, int(self._shard[found])), int(self._place[found])
         try:
             with safe_open(file, framework="pt") as shard:
-                return FeatureMaps(shard.get_slice("values")[place], shard.get_slice("scales")[place])
+                maps = FeatureMaps(shard.get_slice("values")[place], shard.get_slice("scales")[place])
         except (OSError, SafetensorError) as error:
             raise KeyFrameError(f"The shard {file} of the teacher cache cannot be read: {error}") from error
+        if not maps.scales.isfinite().all():
+            raise KeyFrameError(f"The shard {file} of the teacher cache holds scales that are not finite.")
+        return maps
 
 
 def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) -> FeatureMaps:
@@ -183,6 +188,11 @@ def shard_file(path: Path, number: int) -> Path:
     return path / f"shard-{number:05d}.safetensors"
 
 
+def missing_shards(path: Path, card: CacheCard) -> Iterator[int]:
+    """Numbers of the files that are not there yet; a damaged card can ask for more than a list could hold."""
+    return (number for number in range(card.shards) if not shard_file(path, number).is_file())
+
+
 def read_cache_card(path: Path) -> CacheCard:
     """The description in a cache folder.
 
@@ -210,11 +220,21 @@ def read_shard_rows(file: Path, card: CacheCard) -> Int64[ndarray, " n"]:
     hint = f"Delete {file} and run the `occfeat cache` command that made it again."
     try:
         with safe_open(file, framework="numpy") as shard:
+            found = {name: shard.get_slice(name) for name in ("rows", "values", "scales")}
+            layout = {name: (part.get_dtype(), part.get_shape()) for name, part in found.items()}
             rows: ndarray = shard.get_tensor("rows")
-            shape, kind = shard.get_slice("values").get_shape(), shard.get_slice("values").get_dtype()
     except (OSError, SafetensorError) as error:
         raise CacheError(f"The shard {file} cannot be read: {error}", hint=hint) from error
-    wanted = [len(rows), len(card.cameras), *card.patches, card.channels]
-    if shape != wanted or kind != {"int8": "I8", "fp16": "F16"}[card.dtype]:
-        raise CacheError(f"The shard {file} holds {kind} {shape}, not {card.dtype} {wanted}.", hint=hint)
+    tokens = [len(rows) if rows.ndim == 1 else 0, len(card.cameras), *card.patches]
+    wanted = {
+        "rows": ("I64", tokens[:1]),
+        "values": ({"int8": "I8", "fp16": "F16"}[card.dtype], [*tokens, card.channels]),
+        "scales": ("F32", tokens),
+    }
+    if layout != wanted:
+        raise CacheError(f"The shard {file} holds {_said(layout)}, not {_said(wanted)}.", hint=hint)
     return rows
+
+
+def _said(layout: dict[str, tuple[str, list[int]]]) -> str:
+    return ", ".join(f"{name} {kind} {shape}" for name, (kind, shape) in layout.items())

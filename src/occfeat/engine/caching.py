@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from occfeat.data.teacher_cache import CacheCard, encode, read_shard_rows, shard
 from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import build_loader, in_order, require_few_broken
+from occfeat.engine.loading import in_order, load_batches, require_few_broken
 from occfeat.errors import CacheError, Interrupted
 from occfeat.models.teacher import Teacher
+
+DONE = object()
+"""Comes after the last batch of a process."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,26 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
             read_shard_rows(shard_file(path, number), job.card)  # raises if it is damaged
         else:
             numbers.append(number)
+    work = chain.from_iterable(map(writer.write, numbers))
     with _progress() as progress, StopRequest() as stop:
         bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
-        for number in numbers:
-            for _ in writer.write(number):
-                progress.update(bar, completed=writer.seen)
-                if stop.signal is not None:
-                    raise Interrupted(_how_to_go_on(path, stop.signal.name))
+        working = True
+        while working:  # as long as any process has a batch left, so that all hear of a wish to stop
+            busy = next(work, DONE) is not DONE
+            progress.update(bar, completed=writer.seen)
+            working, stopping = _anywhere(fabric, busy, stop.signal is not None)
+            if stopping:
+                reason = stop.signal.name if stop.signal else "Another process stopped"
+                raise Interrupted(_how_to_go_on(path, reason))
     mine = torch.tensor((writer.seen, writer.similarity), device=fabric.device)
     seen, similarity = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
     return Filled(round(seen), similarity / seen if seen else float("nan"))
+
+
+def _anywhere(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Whether any process wants something, wish by wish."""
+    mine = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
+    return [bool(count) for count in torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum"))]
 
 
 class _Writer:
@@ -115,7 +129,7 @@ class _Writer:
         job, device = self.job, self.fabric.device
         row_of = {job.key_frames.index.token(row): int(row) for row in rows}
         batches = in_order(rows, job.batch_size)
-        for loaded in build_loader(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
+        for loaded in load_batches(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
             self.broken += [key_frame.message for key_frame in loaded.broken]
             require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
             if loaded.batch is None or loaded.batch.teacher_images is None:

@@ -3,25 +3,36 @@
 `checkpoints/last.pt` holds everything a killed run needs to go on exactly as if it had not been killed.
 """
 
-import os
+import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
 
 from occfeat.errors import RunError
+from occfeat.models.weights import read_torch_file
+from occfeat.writing import put_in_place
 
-CHECKPOINT_VERSION = 1
+Count = Annotated[int, Field(ge=0)]
+CHECKPOINT_VERSION = 2
 """Raised whenever the content of a checkpoint changes."""
+
+DAMAGED = "Start a new run in another folder, or restore the file from a copy."
+"""What to do about a checkpoint that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """State of a training run after `step` optimiser steps."""
 
-    step: int
+    __pydantic_config__: ClassVar = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    step: Count
     """Optimiser steps done."""
     network: dict[str, Any]
     """State of the network that learns."""
@@ -31,11 +42,16 @@ class Checkpoint:
     """State of torch's random numbers."""
     pending: dict[str, tuple[float, float]]
     """Figures of the steps since the last line of metrics, as (numerator, denominator)."""
-    metrics_bytes: int
+    metrics_bytes: Count
     """Size of `metrics.jsonl`; what was written later is cut off on resuming."""
-    broken: int
+    broken: Count
     """Broken key frames skipped so far."""
+    skipped: Count
+    """Steps without effect so far, because a loss or gradient was not finite."""
     version: int = CHECKPOINT_VERSION
+
+
+_FORMAT = TypeAdapter(Checkpoint)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -50,21 +66,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunError: It is missing, damaged or of another version.
     """
-    hint = "Start a new run in another folder, or restore the file from a copy."
     if not path.is_file():
         raise RunError(f"There is no checkpoint {path} to go on from.", hint="Start the run anew.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state.get("version") != CHECKPOINT_VERSION:
-            raise RunError(
-                f"{path} is a checkpoint of version {state.get('version')}, not {CHECKPOINT_VERSION}.",
-                hint="Go on with the version of occfeat that wrote it, or start anew.",
-            )
-        return Checkpoint(**state)
-    except RunError:
-        raise
-    except Exception as error:  # torch reports damage with many kinds of exceptions
-        raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=hint) from error
+        state = read_torch_file(path)
+    except pickle.UnpicklingError as error:
+        what = "it holds more than tensors and plain values, which is not loaded, for that could run any code"
+        raise RunError(f"{path} cannot be read as a checkpoint: {what}.", hint=DAMAGED) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
+    if isinstance(state, dict) and state.get("version") != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{path} is a checkpoint of version {state.get('version')}, not {CHECKPOINT_VERSION}.",
+            hint="Go on with the version of occfeat that wrote it, or start anew.",
+        )
+    try:
+        return _FORMAT.validate_python(state)
+    except ValidationError as error:
+        raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -77,13 +96,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
-        temporary.replace(path)
+        put_in_place(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError | RuntimeError):  # torch.save reports a full disk as RuntimeError
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(
+            error, OSError | RuntimeError | SafetensorError
+        ):  # RuntimeError: torch, on a full disk
             raise
         raise RunError(
             f"{path} could not be written: {error}",
@@ -94,9 +113,3 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text_whole(path: Path, text: str) -> None:
     """Write a text file in the same way; see `write_whole`."""
     write_whole(path, lambda temporary: temporary.write_text(text))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

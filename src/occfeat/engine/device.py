@@ -2,14 +2,15 @@
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from occfeat.config import EngineConfig
-from occfeat.errors import SettingsError
+from occfeat.errors import RunError, SettingsError
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,6 +55,23 @@ def build_fabric(engine: EngineConfig) -> Fabric:
     if not fabric.is_global_zero:
         logging.getLogger("occfeat").setLevel(logging.WARNING)  # say things once
     return fabric
+
+
+@contextmanager
+def all_alive(fabric: Fabric) -> Iterator[None]:
+    """Say plainly when another process of the run has died, which shows as an error of the network.
+
+    Raises:
+        RunError: One has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        of_network = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if fabric.world_size == 1 or not of_network:
+            raise
+        hint = "See what it printed, then go on with the run."
+        raise RunError(f"Another process of the run has ended: {error}", hint=hint) from error
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

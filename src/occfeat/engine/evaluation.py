@@ -16,7 +16,7 @@ from occfeat.config import EngineConfig
 from occfeat.data.dataset import KeyFrames
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import autocast
-from occfeat.engine.loading import build_loader, in_order, require_few_broken
+from occfeat.engine.loading import in_order, load_batches, require_few_broken
 from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 
@@ -67,7 +67,7 @@ def evaluate_segmenter(
     segmenter.to(device).eval()
     iou = BevIou(classes).to(device)
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
-    loader = build_loader(key_frames, batches, engine, pin=device.type == "cuda")
+    loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []
     for loaded in track(loader, f"evaluate on {split}", total=len(batches), console=Console(stderr=True)):
         broken += [key_frame.message for key_frame in loaded.broken]

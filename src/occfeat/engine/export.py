@@ -11,16 +11,16 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import ModelCardData as HubCardData
 from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from occfeat.card import CARD, ModelCard, read_card
 from occfeat.config import GridConfig
 from occfeat.engine.checkpoint import write_text_whole, write_whole
 from occfeat.engine.publication import README, describe
-from occfeat.errors import WeightsError
+from occfeat.errors import RunError, WeightsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.student import build_student
-from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.models.weights import load_checked, read_weights_file, require_fit
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.model import BevModel
 from occfeat.segmentation.task import Segmenter
@@ -63,10 +63,34 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
     Raises:
         WeightsError: Names or shapes differ.
     """
+    load_checked(student, _student_tensors(read_weights_file(folder / WEIGHTS)), f"student of {folder}")
+
+
+def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
+    """The weights of a run, of which the student is the one that its card describes.
+
+    Before a student is built it is compared without memory: a damaged card may describe one of any size.
+
+    Raises:
+        RunError: No student can be built of the card.
+        WeightsError: The weights cannot be read, or are those of another student.
+    """
     tensors = read_weights_file(folder / WEIGHTS)
+    if card.student.kind == "own":
+        return tensors
+    try:
+        with torch.device("meta"):
+            described = build_student(card.student, build_grid(card.grid), load_backbone=False)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        message = f"{folder / CARD} describes no student that can be built: {error}"
+        raise RunError(message, hint="Restore it from a copy.") from error
+    require_fit(described, _student_tensors(tensors), f"student of {folder}")
+    return tensors
+
+
+def _student_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = "student."
-    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    load_checked(student, own, f"student of {folder}")
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 class ShippedModel(BevModel, ModelHubMixin):
@@ -171,8 +195,9 @@ def load_model(
     if card.stage != "segmentation":
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
         raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
+    tensors = require_described(card, folder)
     built = build_student(card.student, build_grid(card.grid), student, load_backbone=False)
     head = SegmentationHead(built.channels, len(card.classes), linear=card.linear_head)
     segmenter = Segmenter(built, head)
-    load_checked(segmenter, read_weights_file(folder / WEIGHTS), f"model of {folder}")
+    load_checked(segmenter, tensors, f"model of {folder}")
     return ShippedModel(segmenter, card, folder).to(device)

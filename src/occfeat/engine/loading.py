@@ -1,38 +1,99 @@
 """Data loaders: the same key frames in the same order, whatever the number of workers."""
 
+import logging
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
 from occfeat.data.sample import Sample
 from occfeat.errors import TrainingError
 
+logger = logging.getLogger(__name__)
+
 SLOW_LOADING = 0.2
 """Share of the time spent waiting for data above which a run says so."""
 
 
-def build_loader(
+def load_batches(
     key_frames: Dataset[Sample | BrokenKeyFrame],
     batches: Iterable[list[Draw]],
     engine: EngineConfig,
     *,
     pin: bool,
-) -> DataLoader[Loaded]:
+) -> Iterator[Loaded]:
     """Load batches of key frames in `engine.workers` processes, but at most one per core.
+
+    When a loading process dies, all are started anew from the first batch that was not delivered. What a
+    batch holds depends on its draws alone, so nothing else changes.
 
     Args:
         key_frames: The data set.
-        batches: The draws of each batch, in order.
-        engine: How many workers.
+        batches: The draws of each batch, in order; the same each time they are asked for.
+        engine: How many workers, and how many of them may die.
         pin: Deliver page-locked memory, for copies to a GPU.
+
+    Raises:
+        TrainingError: From the iterator, when more loading processes died than `engine.max_dead_workers`.
     """
+    delivered = died = 0
+    while True:
+        loader = _loader(key_frames, _Rest(batches, delivered), engine, pin=pin)
+        others = set(multiprocessing.active_children())
+        with _deaths_told_by_the_loader():
+            iterator = iter(loader)
+        workers = set(multiprocessing.active_children()) - others
+        try:
+            for loaded in iterator:
+                delivered += 1
+                yield loaded
+            return
+        except RuntimeError as error:
+            if all(worker.is_alive() for worker in workers):
+                raise
+            died += 1
+            _require_few_dead(died, engine.max_dead_workers, error)
+        finally:  # they heed no signal to end, and may wait for what a dead one held
+            for worker in workers:
+                worker.kill()
+
+
+class _Rest(Sampler[list[Draw]]):
+    """Batches from a place on."""
+
+    def __init__(self, batches: Iterable[list[Draw]], start: int) -> None:
+        self.batches, self.start = batches, start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return islice(self.batches, self.start, None)
+
+
+@contextmanager
+def _deaths_told_by_the_loader() -> Iterator[None]:
+    """Undo what torch does when it starts loading processes, so that their death is told by the loader alone.
+
+    Torch's signal handler would raise an error at any moment, in the middle of an optimiser's step, too.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGCHLD)
+    yield
+    if main and previous is not None:
+        signal.signal(signal.SIGCHLD, previous)
+
+
+def _loader(
+    key_frames: Dataset[Sample | BrokenKeyFrame], batches: _Rest, engine: EngineConfig, *, pin: bool
+) -> DataLoader[Loaded]:
     return DataLoader(  # collation turns samples into what the loader gives
         key_frames,  # type: ignore[arg-type]
         batch_sampler=batches,
@@ -42,6 +103,15 @@ def build_loader(
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # leaves the random numbers of the training untouched
     )
+
+
+def _require_few_dead(died: int, allowed: int, error: RuntimeError) -> None:
+    """Say that a loading process died, and stop when it is one too many."""
+    hint = "Memory is the usual reason: lower `--engine.workers`, or raise `--engine.max-dead-workers`."
+    if died > allowed:
+        message = f"{died} loading process(es) died, {allowed} allowed: {error}"
+        raise TrainingError(message, hint=hint) from error
+    logger.warning("A loading process died (%d so far, %d allowed); started again. %s", died, allowed, hint)
 
 
 def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:

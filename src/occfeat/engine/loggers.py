@@ -1,21 +1,29 @@
 """Where figures go: `metrics.jsonl` always, TensorBoard and others, a progress bar or log lines."""
 
+import errno
 import json
 import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from types import NoneType
 
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from occfeat.config import LoggerName
 from occfeat.engine.figure_loggers import FigureLogger, open_loggers
+from occfeat.errors import RunError
 
 logger = logging.getLogger(__name__)
+
+_RESTORE = "Restore it from a copy, or start the run anew in another folder."
 
 
 class MetricsLog:
@@ -38,28 +46,35 @@ class MetricsLog:
         step: int = 0,
         loggers: Sequence[LoggerName] | None = None,
     ) -> None:
-        self._file = file.open("ab") if file else None
+        self._file = _open_at(file, keep_bytes) if file else None
         self._loggers = open_loggers(loggers, file.parent, step) if file else []
-        if self._file is not None:
-            self._file.truncate(keep_bytes)
 
-    @property
-    def size_bytes(self) -> int:
-        """Size of the JSONL file."""
-        return os.fstat(self._file.fileno()).st_size if self._file else 0
+    def sync(self) -> int:
+        """Force all rows to disk, before a checkpoint tells of them; gives the size in bytes."""
+        if self._file is None:
+            return 0
+        with _as_run_error(Path(self._file.name)):
+            os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        """Add one row; a figure that is not finite is written as null."""
+        """Add one row; a figure that is not finite is written as null.
+
+        Raises:
+            RunError: The disk is full, say.
+        """
         if self._file is None:
             return
         row: dict[str, float | int | None] = {"step": step}
         row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(row).encode() + b"\n"
+        with _as_run_error(Path(self._file.name)):
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._on_loggers(lambda one: one.write(step, figures))
 
     def close(self) -> None:
-        """Write out what is pending."""
+        """Let go of the files."""
         if self._file is not None:
             self._file.close()
         self._on_loggers(lambda one: one.close())
@@ -73,9 +88,42 @@ class MetricsLog:
                 self._loggers.remove(one)
 
 
+def _open_at(file: Path, keep_bytes: int) -> FileIO:
+    """A JSONL file of which only the first bytes are kept, open for appending, without a buffer to lose."""
+    with _as_run_error(file):
+        size = file.stat().st_size if file.exists() else 0
+        if size < keep_bytes:
+            message = f"{file} has {size} bytes, fewer than the {keep_bytes} it had at the last checkpoint."
+            raise RunError(message, hint=_RESTORE)
+        opened = FileIO(file, "ab")
+        opened.truncate(keep_bytes)
+        return opened
+
+
+@contextmanager
+def _as_run_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "Free some disk space or check the rights of the folder, then use --resume."
+        raise RunError(f"{file} could not be written: {error.strerror}", hint=hint) from error
+
+
 def read_rows(file: Path) -> list[dict[str, float | int | None]]:
-    """All rows of a `metrics.jsonl`."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    """All rows of a `metrics.jsonl`.
+
+    Raises:
+        RunError: A line is no row, or the file cannot be read.
+    """
+    rows = []
+    try:
+        for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+            rows.append(row := orjson.loads(line))
+            if not isinstance(row, dict) or not set(map(type, row.values())) <= {int, float, NoneType}:
+                raise RunError(f"Line {number} of {file} is no row of figures.", hint=_RESTORE)
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise RunError(f"{file} is damaged behind line {len(rows)}: {error}", hint=_RESTORE) from error
+    return rows
 
 
 def last_row(file: Path) -> dict[str, float]:
@@ -84,7 +132,7 @@ def last_row(file: Path) -> dict[str, float]:
     left_out = ("step", "learning_rate", "time/")
     figures = rows[-1].items() if rows else ()
     return {
-        name: float("nan") if value is None else value
+        name: float("nan") if value is None else float(value)
         for name, value in figures
         if not name.startswith(left_out)
     }

@@ -16,23 +16,24 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from occfeat.config import EngineConfig, OptimConfig
 from occfeat.data.dataset import BrokenKeyFrame, Loaded
 from occfeat.data.sample import Batch, Sample
-from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.engine.device import autocast
+from occfeat.engine.attempt import Attempt
+from occfeat.engine.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.engine.device import all_alive, autocast
 from occfeat.engine.interrupt import StopRequest
-from occfeat.engine.loading import SLOW_LOADING, build_loader, require_few_broken, slow_loading
+from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
-from occfeat.engine.optim import build_optimizer, learning_rate_at
+from occfeat.engine.optim import build_optimizer, learning_rate_at, restore_optimizer
 from occfeat.engine.order import TrainingOrder, steps_for
 from occfeat.engine.recompute import recompute_activations
 from occfeat.engine.run import Run
 from occfeat.engine.window import Window
-from occfeat.errors import Interrupted, SettingsError, TrainingError
+from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
 from occfeat.learning import Step
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Job(Generic[Target]):
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
     """Train the network of a job in place; see `Trainer`."""
-    Trainer(job, run, fabric, resume=resume).train()
+    with all_alive(fabric):
+        Trainer(job, run, fabric, resume=resume).train()
 
 
 class Trainer(Generic[Target]):
@@ -81,17 +83,19 @@ class Trainer(Generic[Target]):
         self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
         if job.engine.recompute:
             recompute_activations(job.network)
-        self.network, self.optimizer = fabric.setup(job.network, build_optimizer(job.network, job.optim))
+        self._adam = build_optimizer(job.network, job.optim)
+        self.network, self.optimizer = fabric.setup(job.network, self._adam)
         saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
         self.step = saved.step if saved else 0
         self.broken = saved.broken if saved else 0
+        self.skipped = saved.skipped if saved else 0
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
         self._rows, self._warned = 0, False
-        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
-        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
         if saved:
             self._restore(saved)
+        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
+        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
 
     def train(self) -> None:
         """Take all steps that are left, then save."""
@@ -122,36 +126,61 @@ class Trainer(Generic[Target]):
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, self.steps, optim)
-        tokens: list[str] = []
+        attempt, buffers = Attempt(), self._copy_buffers()
         for number in range(1, micro_batches + 1):
             with self.window.spent_on("loading"):
                 batch = self._whole(next(batches))
             if batch is not None:
-                self._learn(batch, 1 / micro_batches, last=number == micro_batches)
-                tokens += batch.tokens
+                self._learn(batch, attempt, 1 / micro_batches, last=number == micro_batches)
         with self.window.spent_on("learning"):
-            self._clip(tokens)
-            self.optimizer.step()
+            norm = attempt.gradient_norm(self.job.network)
+            if self._anywhere(bool(attempt.trouble)):
+                self._skip(attempt, buffers)
+            else:
+                self._change(attempt, norm)
             self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
 
-    def _learn(self, batch: Batch, share: float, *, last: bool) -> None:
+    def _learn(self, batch: Batch, attempt: Attempt, share: float, *, last: bool) -> None:
         """Forward and backward of one micro-batch."""
         batch = batch.to(self.fabric.device, non_blocking=True)
         precision = self.job.engine.precision
         try:
             with self.window.spent_on("teaching"), autocast(self.fabric.device, precision):
                 target = self.job.make_target(batch)
-            with self.window.spent_on("learning"):
-                with self.fabric.no_backward_sync(self.network, enabled=not last):
-                    with autocast(self.fabric.device, precision):
-                        step: Step = self.network(batch, target)
-                    _require_finite(step, batch.tokens)
-                    self.fabric.backward(step.loss * share)
-                self.window.add(step.figures)
+            with (
+                self.window.spent_on("learning"),
+                self.fabric.no_backward_sync(self.network, enabled=not last),
+            ):
+                with autocast(self.fabric.device, precision):
+                    step: Step = self.network(batch, target)
+                attempt.add(step, batch.tokens)
+                self.fabric.backward(step.loss * share)
         except torch.OutOfMemoryError as error:
             hint = "Halve `--optim.micro-batch-size`; the batch size and the result stay the same."
             raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
+
+    def _change(self, attempt: Attempt, norm: Tensor) -> None:
+        """Change the network by the gradients, their norm limited."""
+        if self.job.optim.clip_norm:
+            parameters = self.job.network.parameters()
+            nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
+        self.optimizer.step()
+        for figures in attempt.figures:
+            self.window.add(figures)
+
+    def _skip(self, attempt: Attempt, buffers: list[Tensor]) -> None:
+        """Leave a step out in all processes, because something in one of them is not finite."""
+        self.skipped += 1
+        attempt.require_few(self.step, self.skipped, self.job.engine.max_skipped)
+        for buffer, before in zip(self.job.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+    def _copy_buffers(self) -> list[Tensor]:
+        """Running statistics as they are before a step that may be left out."""
+        if not self.job.engine.max_skipped:
+            return []
+        return [buffer.clone() for buffer in self.job.network.buffers()]
 
     def _whole(self, loaded: Loaded) -> Batch | None:
         """The batch without its broken key frames, which are counted."""
@@ -165,30 +194,12 @@ class Trainer(Generic[Target]):
             raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
         return loaded.batch
 
-    def _clip(self, tokens: list[str]) -> None:
-        """Limit the norm of the gradients; one that is not finite is named before clipping spreads it."""
-        gradients = {
-            name: parameter.grad
-            for name, parameter in self.job.network.named_parameters()
-            if parameter.grad is not None
-        }
-        norm = nn.utils.get_total_norm(list(gradients.values()))
-        if not torch.isfinite(norm):
-            names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
-            raise TrainingError(
-                f"The gradient of {names[0]} is not finite at step {self.step}.",
-                first=tokens,
-                hint="Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`.",
-            )
-        if self.job.optim.clip_norm:
-            parameters = self.job.network.parameters()
-            nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
-
     def _log(self) -> str:
         """Write a row of metrics if one is due; gives a short line about the last one."""
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
         figures = self.window.figures(self.fabric)
+        figures |= {name: count for name, count in self._counts().items() if count}
         figures["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
         self.metrics.write(self.step, figures)
         self.window = Window()
@@ -197,6 +208,10 @@ class Trainer(Generic[Target]):
         self._line += f"  loading {figures['time/loading']:.0%} of the time"
         self._warn_of_slow_loading(figures["time/loading"])
         return self._line
+
+    def _counts(self) -> dict[str, int]:
+        """What went wrong so far and was put up with."""
+        return {"broken_key_frames": self.broken, "skipped_steps": self.skipped}
 
     def _warn_of_slow_loading(self, share: float) -> None:
         """Say once what to do about it; the first rows also hold the start of the loading processes."""
@@ -217,7 +232,7 @@ class Trainer(Generic[Target]):
             world_size=self.fabric.world_size,
         )
         pin = self.fabric.device.type == "cuda"
-        return iter(build_loader(self.job.key_frames, order, self.job.engine, pin=pin))
+        return load_batches(self.job.key_frames, order, self.job.engine, pin=pin)
 
     def _save(self) -> None:
         pending = self.window.pending(self.fabric)
@@ -228,16 +243,21 @@ class Trainer(Generic[Target]):
                 optimizer=self.optimizer.state_dict(),
                 random_state=torch.get_rng_state(),
                 pending=pending,
-                metrics_bytes=self.metrics.size_bytes,
+                metrics_bytes=self.metrics.sync(),
                 broken=self.broken,
+                skipped=self.skipped,
             )
             save_checkpoint(self.run.checkpoint_file, checkpoint)
         self.fabric.barrier()
 
     def _restore(self, saved: Checkpoint) -> None:
-        self.job.network.load_state_dict(saved.network)
-        self.optimizer.load_state_dict(saved.optimizer)
-        torch.set_rng_state(saved.random_state)
+        try:
+            self.job.network.load_state_dict(saved.network)
+            restore_optimizer(self._adam, saved.optimizer)
+            torch.set_rng_state(saved.random_state)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            message = f"{self.run.checkpoint_file} does not belong to this network: {error}"
+            raise RunError(message, hint=DAMAGED) from error
         logger.info("going on after step %d of %d", self.step, self.steps)
 
     def _share_buffers(self) -> None:
@@ -271,14 +291,3 @@ def _micro_batch_size(optim: OptimConfig, world_size: int) -> int:
             hint="Choose `--optim.batch-size` as a multiple of devices times `--optim.micro-batch-size`.",
         )
     return size
-
-
-def _require_finite(step: Step, tokens: tuple[str, ...]) -> None:
-    if torch.isfinite(step.loss):
-        return
-    names = [name for name, ratio in step.figures.items() if not torch.isfinite(ratio.numerator)]
-    raise TrainingError(
-        f"The loss is not finite ({', '.join(names) or 'loss'}) at these key frames:",
-        first=tokens,
-        hint="Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`.",
-    )

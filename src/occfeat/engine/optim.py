@@ -1,15 +1,45 @@
 """AdamW and the one-cycle schedule."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from occfeat.config import OptimConfig
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW remembers of every parameter, beside the number of its steps."""
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all parameters that learn."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> None:
+    """Give an optimiser the moments of a checkpoint; its settings stay those of the run.
+
+    Raises:
+        KeyError: The state holds no moments.
+        ValueError: They are not those of these parameters.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    restored = {}
+    for number, moments in state["state"].items():
+        if number not in range(len(parameters)) or set(moments) != {"step", *MOMENTS}:
+            raise ValueError(f"there are no moments of parameter {number}")
+        wanted, count = parameters[number].detach(), moments["step"]
+        kinds = {(moments[name].shape, moments[name].dtype, moments[name].layout) for name in MOMENTS}
+        if kinds != {(wanted.shape, wanted.dtype, wanted.layout)}:
+            raise ValueError(
+                f"the moments of parameter {number} are not {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        if count.shape != () or count.dtype != torch.float32 or not 0 <= float(count) < float("inf"):
+            raise ValueError(f"the steps of parameter {number} are no count")
+        restored[number] = {name: value.detach().clone() for name, value in moments.items()}
+    optimizer.load_state_dict({"state": restored, "param_groups": groups})
 
 
 def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:

@@ -26,9 +26,16 @@ from pydantic import ValidationError
 from occfeat.config import Strict
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.errors import RunError, SettingsError
+from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
+
+ENVIRONMENT = "environment.json"
+"""Name of the first file of a run."""
+
+UNBORN = {ENVIRONMENT, f".{ENVIRONMENT}.partial", ".settings.yaml.partial"}
+"""All there is of a run that was killed before it could be resumed."""
 
 
 class Run:
@@ -46,7 +53,7 @@ class Run:
         self.writes = writes
         self._lock = ExitStack()
         self._level = logging.NOTSET
-        self._log = logging.FileHandler(path / "log.txt", delay=True)
+        self._log = _LogFile(path / "log.txt", delay=True)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     @classmethod
@@ -78,10 +85,9 @@ class Run:
                 f"The folder {path} cannot be made: {error.strerror}.", hint="Choose another --out."
             ) from error
         run = cls(path, command)
-        write_text_whole(run.settings_file, settings_text(config))
-        write_text_whole(
-            path / "environment.json", json.dumps(_environment(command, fingerprint), indent=2) + "\n"
-        )
+        environment = json.dumps(_environment(command, fingerprint), indent=2) + "\n"
+        write_text_whole(path / ENVIRONMENT, environment)
+        write_text_whole(run.settings_file, settings_text(config))  # last: from now on it can be resumed
         return run
 
     @classmethod
@@ -145,6 +151,13 @@ class Run:
         return folder
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cannot stop; what cannot do without the disk will say so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Go on without this line."""
+
+
 @contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder.
@@ -176,17 +189,17 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
     if not file.is_file():
         raise RunError(f"{path} is not a run folder: it holds no settings.yaml.", hint="Check the path.")
     try:
-        return kind.model_validate(yaml.safe_load(file.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
+        return kind.model_validate(read_yaml(file))
+    except ValidationError as error:
         raise SettingsError(f"{file} does not hold valid settings: {error}") from error
 
 
 def read_environment(path: Path) -> dict[str, Any]:
     """What is written down about where and how a run was started."""
-    file = path / "environment.json"
+    file = path / ENVIRONMENT
     try:
         environment = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
         ) from error
@@ -196,13 +209,14 @@ def read_environment(path: Path) -> dict[str, Any]:
 
 
 def require_free(path: Path, command: str) -> None:
-    """Refuse to start a run in a folder that holds something.
+    """Refuse to start a run in a folder that holds something, but for a run that ended before it began.
 
     Raises:
         RunError: It does; the hint names the two ways out.
     """
     way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`"
-    require_empty(path, hint=f"{way_on}, or choose another --out.")
+    if not (path.is_dir() and {file.name for file in path.iterdir()} <= UNBORN):
+        require_empty(path, hint=f"{way_on}, or choose another --out.")
 
 
 def require_empty(path: Path, *, hint: str) -> None:

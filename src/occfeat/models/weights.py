@@ -1,7 +1,10 @@
 """Read weights from files and load them into a network strictly, saying how many tensors were loaded."""
 
 import logging
+import mmap
 import pickle
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +35,18 @@ def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
     Raises:
         WeightsError: Tensors are missing, unexpected or of another shape; the first of them are named.
     """
+    require_fit(module, tensors, what)
+    module.load_state_dict(dict(tensors), strict=True)
+    logger.info("%s: loaded %d/%d tensors", what, len(tensors), len(tensors))
+    return len(tensors)
+
+
+def require_fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that a network, which may be without memory (`meta`), could not load.
+
+    Raises:
+        WeightsError: Tensors are missing, unexpected or of another shape; the first of them are named.
+    """
     wanted = module.state_dict()
     problems = mismatches({name: tensor.shape for name, tensor in wanted.items()}, tensors)
     if problems:
@@ -40,9 +55,6 @@ def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
             first=problems[:6],
             hint="Check that these weights were made for this architecture and these settings.",
         )
-    module.load_state_dict(dict(tensors), strict=True)
-    logger.info("%s: loaded %d/%d tensors", what, len(tensors), len(wanted))
-    return len(wanted)
 
 
 def mismatches(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> list[str]:
@@ -71,21 +83,57 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
             f"There is no weights file {path}.", hint="Give the path of a .safetensors, .pth or .pt file."
         )
     try:
-        return load_file(path) if path.suffix == ".safetensors" else _unwrap(_read_torch(path), path)
+        return load_file(path) if path.suffix == ".safetensors" else _unwrap(read_torch_file(path), path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds Python objects beside its tensors; they are not loaded, for"
             " loading them could run any code.",
             hint="Save the tensors alone: torch.save(model.state_dict(), path), or use safetensors.",
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{path} cannot be read as weights: {error}", hint="Download or copy the file again."
         ) from error
 
 
-def _read_torch(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def read_torch_file(path: Path) -> object:
+    """Tensors and plain values of a torch file, without running code from it.
+
+    Every byte is compared with the checksums in the file, which torch itself does not do.
+
+    Raises:
+        UnpicklingError: It holds other objects than tensors and plain values.
+        ValueError: It is damaged, or would take more memory than its size.
+        OSError: It cannot be read.
+    """
+    _require_whole(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, OSError):
+        raise
+    except Exception as error:  # torch reports damage with many kinds of exceptions
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse a torch file with a wrong checksum, and the two ways to fill the memory with a small one."""
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"bytearray") >= 0:  # torch makes one of any size that a file asks for
+            raise ValueError("it holds a bytearray, which may be of any size")
+    try:
+        if not zipfile.is_zipfile(path):  # the format before 2020, which has no checksums
+            if tarfile.is_tarfile(path):
+                raise ValueError("it is of the oldest format, which torch unpacks into another folder")
+            return
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("its members are compressed")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {damaged} is wrong")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _unwrap(stored: object, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,55 @@
+"""Settings files: YAML that says what it means, read without ever taking long. Imports no torch."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+from occfeat.errors import SettingsError
+
+MAX_BYTES = 100_000
+"""Files of more bytes are refused; complete settings have 3 000."""
+
+LARGEST_NUMBER = 2**63
+"""Larger whole numbers are refused."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no aliases: a few lines of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A value, unless it stands for another one."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ConstructorError(None, None, "aliases are not read; write the value out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number that other programs can hold, too."""
+        number = int(super().construct_yaml_int(node))
+        if abs(number) >= LARGEST_NUMBER:
+            raise ConstructorError(None, None, "the number is too large", node.start_mark)
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain values of a settings file.
+
+    Raises:
+        SettingsError: It cannot be read, is too large, no YAML, or holds more than plain values.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise SettingsError(f"The settings file {path} has more than {MAX_BYTES:,} bytes.")
+    try:
+        return yaml.load(content.decode(), Loader=_Loader)
+    except Exception as error:  # impossible dates, numbers and keys end PyYAML with many kinds of exceptions
+        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error

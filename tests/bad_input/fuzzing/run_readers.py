@@ -1,0 +1,228 @@
+"""Readers of what this package writes itself, and of what users give it: caches, runs, weights, settings."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import yaml
+from lightning_fabric import Fabric
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from occfeat.card import ModelCard, read_card
+from occfeat.commands.config import CacheConfig, FinetuneConfig, PretrainConfig
+from occfeat.commands.predict import read_rig_file
+from occfeat.config import EngineConfig, GridConfig, OptimConfig, SimpleBevConfig, TeacherConfig, ViewConfig
+from occfeat.data.dataset import Draw
+from occfeat.data.sample import Batch, Sample
+from occfeat.data.teacher_cache import CacheCard, TeacherCache, encode, shard_file
+from occfeat.engine.export import build_grid, load_model, write_model
+from occfeat.engine.loggers import MetricsLog, last_row
+from occfeat.engine.loop import Job, Trainer
+from occfeat.engine.run import Run, read_settings
+from occfeat.errors import KeyFrameError
+from occfeat.learning import Step
+from occfeat.models.meta_format import is_meta_format, timm_from_meta
+from occfeat.models.student import build_student
+from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.task import Segmenter
+from occfeat.settings import base_layer, build, build_partial
+from tests.bad_input.fuzzing.confined import Reader, Target
+from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml
+from tests.rigs import ring_of_cameras
+
+
+def cache(folder: Path) -> Reader:
+    """A teacher cache of two shards: card and tensors."""
+    settings = TeacherConfig(name="test_vit", image_size=(32, 48))
+    card = CacheCard(
+        teacher=settings,
+        weights_sha256="0" * 64,
+        channels=8,
+        patches=(2, 3),
+        cameras=("CAM_FRONT", "CAM_BACK"),
+        data_fingerprint="f",
+        split="train",
+        key_frames=4,
+        shard_size=2,
+    )
+    path = folder / "cache"
+    path.mkdir()
+    (path / "cache.json").write_text(json.dumps(card.model_dump(mode="json")))
+    for number in range(2):
+        maps = encode(torch.randn(2, 2, 8, 2, 3), "int8")
+        rows = torch.arange(2) + 2 * number
+        tensors = {"rows": rows, "values": maps.values.contiguous(), "scales": maps.scales.contiguous()}
+        save_file(tensors, shard_file(path, number))
+
+    def read(_: Path) -> None:
+        opened = TeacherCache(path)
+        everything = {"teacher": settings, "cameras": card.cameras, "fingerprint": "f", "allowed": 4}
+        opened.require(np.arange(4), **everything)  # type: ignore[arg-type]
+        for row in range(4):
+            try:
+                opened.read(row).decode()
+            except KeyFrameError:
+                continue
+
+    return Reader(
+        [
+            Target(path / "cache.json", (spoil_bytes, spoil_json)),
+            Target(shard_file(path, 0), (spoil_bytes, spoil_header)),
+            Target(shard_file(path, 1), (spoil_bytes, spoil_header)),
+        ],
+        read,
+    )
+
+
+class _Numbers(Dataset[Sample]):
+    """Key frames of one small camera."""
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
+        return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), draw.row, dtype=torch.uint8), rig)
+
+
+class _Learner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def forward(self, batch: Batch, target: Tensor) -> Step:
+        return Step((self.net(batch.images.float().mean((1, 3, 4)) / 255) - target).square().mean(), {})
+
+
+def checkpoint(folder: Path) -> Reader:
+    """A run that is resumed, two steps before its end."""
+    path = folder / "run"
+    optim = OptimConfig(epochs=3, batch_size=2)
+    engine = EngineConfig(workers=0, log_every=1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    run = Run.create(path, "pretrain", engine, fingerprint="f")
+
+    def job() -> Job[Tensor]:
+        torch.manual_seed(0)
+        return Job(
+            _Learner(), lambda batch: torch.zeros(len(batch), 1), _Numbers(), np.arange(4), optim, engine
+        )
+
+    trainer = Trainer(job(), run, fabric, resume=False)
+    batches = trainer._batches()
+    for _ in range(4):
+        trainer._take_step(batches)
+        trainer._log()
+    trainer._save()
+    trainer.metrics.close()
+    metrics = run.metrics_file.read_bytes()
+
+    def read(_: Path) -> None:
+        run.metrics_file.write_bytes(metrics)
+        Trainer(job(), run, fabric, resume=True).train()
+
+    return Reader([Target(run.checkpoint_file, (spoil_bytes, spoil_member, spoil_member))], read)
+
+
+def weights(folder: Path) -> Reader:
+    """Weights in both formats, and Meta's names."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    tensors = network.state_dict()
+    plain, torch_file = folder / "w.safetensors", folder / "w.pth"
+    save_file(tensors, plain)
+    torch.save({"state_dict": tensors, "epoch": 3}, torch_file)
+    transformer = timm.create_model("test_vit", pretrained=False, num_classes=0)
+    meta_file, old_file = folder / "meta.pth", folder / "old.pth"
+    torch.save({**transformer.state_dict(), "mask_token": torch.zeros(1, 64)}, meta_file)
+    torch.save(tensors, old_file, _use_new_zipfile_serialization=False)
+
+    def read(path: Path) -> None:
+        found = read_weights_file(path)
+        if is_meta_format(found):
+            found = timm_from_meta(found, transformer.state_dict())
+        load_checked(transformer if path == meta_file else network, found, "network")
+
+    return Reader(
+        [
+            Target(plain, (spoil_bytes, spoil_header)),
+            Target(torch_file, (spoil_bytes, spoil_member, spoil_member)),
+            Target(meta_file, (spoil_bytes, spoil_member)),
+            Target(old_file, (spoil_bytes,)),
+        ],
+        read,
+    )
+
+
+def model_card(folder: Path) -> Reader:
+    """`model.json` of a fine-tuned network, up to the network that it describes."""
+    grid = GridConfig(lower_m=(-8, -8, -1), upper_m=(8, 8, 3), cell_m=(1, 1, 1))
+    student = SimpleBevConfig(
+        backbone="test_efficientnet", backbone_weights="none", image_channels=8, bev_channels=8
+    )
+    card = ModelCard(
+        stage="segmentation",
+        student=student,
+        grid=grid,
+        view=ViewConfig(image_size=(32, 48)),
+        classes=("vehicle",),
+    )
+    built = build_student(student, build_grid(grid))
+    write_model(folder, Segmenter(built, SegmentationHead(built.channels, 1)), card)
+
+    def read(_: Path) -> None:
+        read_card(folder)
+        load_model(folder)
+
+    return Reader([Target(folder / "model.json", (spoil_bytes, spoil_json, spoil_json))], read)
+
+
+def settings(folder: Path) -> Reader:
+    """A user's settings file, below flags and in Python."""
+    path = folder / "mine.yaml"
+    mine = PretrainConfig(data=Path("/data"), out=Path("/out")).model_dump(mode="json")
+    path.write_text(yaml.safe_dump(mine, sort_keys=False))
+
+    def read(file: Path) -> None:
+        for command, kind in (("pretrain", PretrainConfig), ("cache", CacheConfig)):
+            layer = base_layer(command, recipe="cpu-small", config=file)
+            if command == "cache":
+                layer = {name: value for name, value in layer.items() if name in kind.model_fields}
+            build_partial(kind, layer, None)
+            build(kind, layer)
+
+    return Reader([Target(path, (spoil_bytes, spoil_yaml, spoil_yaml))], read)
+
+
+def run_folder(folder: Path) -> Reader:
+    """Settings and environment of a run that is resumed."""
+    path = folder / "run"
+    run = Run.create(path, "finetune", FinetuneConfig(data=Path("/data"), out=path), fingerprint="f")
+    with closing(MetricsLog(run.metrics_file)) as log:
+        for step in range(3):
+            log.write(step, {"loss": 1 / (step + 1), "iou": float("nan")})
+
+    def read(_: Path) -> None:
+        read_settings(path, FinetuneConfig)
+        last_row(Run.reopen(path, "finetune", "f").metrics_file)
+
+    return Reader(
+        [
+            Target(path / "settings.yaml", (spoil_bytes, spoil_yaml)),
+            Target(path / "environment.json", (spoil_bytes, spoil_json)),
+            Target(path / "metrics.jsonl", (spoil_bytes,)),
+        ],
+        read,
+    )
+
+
+def rig_file(folder: Path) -> Reader:
+    """A user's images with their calibration."""
+    Image.new("RGB", (8, 6)).save(folder / "front.png")
+    camera = {"image": "front.png", "intrinsics": np.eye(3).tolist(), "ego_from_camera": np.eye(4).tolist()}
+    path = folder / "rig.json"
+    path.write_text(json.dumps({"cameras": [camera, {**camera, "name": "again"}]}))
+    return Reader([Target(path, (spoil_bytes, spoil_json))], read_rig_file)

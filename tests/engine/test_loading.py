@@ -1,0 +1,66 @@
+"""Loading processes that die are replaced, and nothing but a count tells of it."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from occfeat.config import EngineConfig
+from occfeat.data.dataset import BrokenKeyFrame, Draw
+from occfeat.data.sample import Sample
+from occfeat.engine.loading import load_batches
+from occfeat.errors import TrainingError
+from tests.rigs import ring_of_cameras
+
+
+class Deadly(Dataset[Sample | BrokenKeyFrame]):
+    """The process that reads key frame 5 is killed, as often as there are marks."""
+
+    def __init__(self, folder: Path, deaths: int) -> None:
+        self.marks = [folder / f"mark{number}" for number in range(deaths)]
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        mark = next((mark for mark in self.marks if not mark.exists()), None)
+        if draw.row == 5 and mark is not None:
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
+        return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), draw.row, dtype=torch.uint8), rig)
+
+
+BATCHES = [[Draw(row, 0), Draw(row + 1, 0)] for row in range(0, 12, 2)]
+
+
+def rows_of(data: Deadly, **engine: int) -> list[int]:
+    config = EngineConfig.model_validate({"workers": 1} | engine)
+    batches = [loaded.batch for loaded in load_batches(data, BATCHES, config, pin=False)]
+    return [int(image[0, 0, 0, 0]) for batch in batches if batch is not None for image in batch.images]
+
+
+@pytest.mark.slow
+def test_dead_worker__is_replaced_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = signal.getsignal(signal.SIGCHLD)
+    with caplog.at_level(logging.WARNING, logger="occfeat"):
+        assert rows_of(Deadly(tmp_path, deaths=1)) == list(range(12))
+    assert "A loading process died (1 so far, 3 allowed)" in caplog.text
+    assert signal.getsignal(signal.SIGCHLD) == before
+
+
+@pytest.mark.slow
+def test_dead_workers__stop_the_run_when_there_are_too_many(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"1 loading process\(es\) died, 0 allowed") as caught:
+        rows_of(Deadly(tmp_path, deaths=1), max_dead_workers=0)
+    assert "--engine.workers" in caught.value.hint
+
+
+def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:
+    class Wrong(Deadly):
+        def __getitem__(self, draw: Draw) -> Sample:
+            raise RuntimeError("not dead")
+
+    with pytest.raises(RuntimeError, match="not dead"):
+        rows_of(Wrong(tmp_path, deaths=0))
