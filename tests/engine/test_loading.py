@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample import Sample
+from occfeat.engine import loading
 from occfeat.engine.loading import load_batches
 from occfeat.errors import TrainingError
 from tests.rigs import ring_of_cameras
@@ -55,6 +57,33 @@ def test_dead_workers__stop_the_run_when_there_are_too_many(tmp_path: Path) -> N
     with pytest.raises(TrainingError, match=r"1 loading process\(es\) died, 0 allowed") as caught:
         rows_of(Deadly(tmp_path, deaths=1), max_dead_workers=0)
     assert "--engine.workers" in caught.value.hint
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_dead_worker__that_was_sending_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    whole = loading._loader
+    made: list[object] = []
+
+    def cut_off(*given: object, **settings: object) -> object:
+        made.append(given)
+        return whole(*given, **settings) if len(made) > 1 else _Broken(error)
+
+    monkeypatch.setattr(loading, "_loader", cut_off)
+    assert rows_of(Deadly(tmp_path, deaths=0), workers=0) == list(range(12))
+    assert len(made) == 2
+
+
+class _Broken:
+    """A loader whose process dies while it sends the first batch."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __iter__(self) -> Iterator[object]:
+        raise self.error
+        yield
 
 
 def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:

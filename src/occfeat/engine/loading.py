@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 SLOW_LOADING = 0.2
 """Share of the time spent waiting for data above which a run says so."""
 
+_CUT_OFF = (ConnectionError, EOFError)
+"""What receiving a batch raises when its process dies while it sends."""
+
 
 def load_batches(
     key_frames: Dataset[Sample | BrokenKeyFrame],
@@ -58,8 +61,8 @@ def load_batches(
                 delivered += 1
                 yield loaded
             return
-        except RuntimeError as error:
-            if all(worker.is_alive() for worker in workers):
+        except (RuntimeError, *_CUT_OFF) as error:
+            if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
                 raise
             died += 1
             _require_few_dead(died, engine.max_dead_workers, error)
@@ -105,7 +108,7 @@ def _loader(
     )
 
 
-def _require_few_dead(died: int, allowed: int, error: RuntimeError) -> None:
+def _require_few_dead(died: int, allowed: int, error: Exception) -> None:
     """Say that a loading process died, and stop when it is one too many."""
     hint = "Memory is the usual reason: lower `--engine.workers`, or raise `--engine.max-dead-workers`."
     if died > allowed:
