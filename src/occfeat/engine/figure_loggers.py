@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import yaml
-
 from occfeat.config import LoggerName
 from occfeat.errors import RunError, SettingsError
+from occfeat.yaml_file import read_yaml
 
 PROJECT = "occfeat"
 """Project of Weights & Biases, and experiment of MLflow, that all runs belong to."""
@@ -174,7 +173,7 @@ class MlflowLogger:
 def flat_settings(folder: Path) -> dict[str, Any]:
     """Settings of a run by their names on the command line, such as `optim.epochs`."""
     file = folder / "settings.yaml"
-    return dict(_flat(yaml.safe_load(file.read_text()))) if file.is_file() else {}
+    return dict(_flat(read_yaml(file))) if file.is_file() else {}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ import yaml
 from occfeat.card import ModelCard
 from occfeat.engine.run import read_environment
 from occfeat.errors import RunError
+from occfeat.yaml_file import read_yaml
 
 SETTINGS = "settings.yaml"
 """Name of the settings in a run folder."""
@@ -97,10 +98,7 @@ def _training(folder: Path) -> str:
 
 def _settings(folder: Path) -> dict[str, Any]:
     file = folder / SETTINGS
-    try:
-        settings = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise RunError(f"{file} is no YAML: {error}", hint="Restore it from a copy.") from error
+    settings = read_yaml(file)
     if not isinstance(settings, dict):
         raise RunError(f"{file} does not hold settings.", hint="Restore it from a copy.")
     return settings
