@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from occfeat.config import AugmentConfig, DataConfig, ViewConfig
+from occfeat.data import dataset
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, Loaded, collate_key_frames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
@@ -62,6 +63,26 @@ def test_getitem(index: Index) -> None:
 def test_getitem__parts_nobody_asked_for(index: Index) -> None:
     sample = read(KeyFrames(index, VIEW, grid=GRID, augment=None))
     assert sample.teacher_images is sample.teacher_cameras is sample.points_ego is sample.labels is None
+
+
+@pytest.mark.parametrize(("half", "decoded"), [(True, (45, 80)), (False, (90, 160))])
+def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
+    index: Index, monkeypatch: pytest.MonkeyPatch, half: bool, decoded: tuple[int, int]
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def note(image: torch.Tensor, *_: object) -> torch.Tensor:
+        sizes.append((image.shape[1], image.shape[2]))
+        return image
+
+    change_image = dataset.change_image
+    monkeypatch.setattr(dataset, "change_image", lambda image, *rest: change_image(note(image), *rest))
+    view = ViewConfig(image_size=(45, 80), decode_at_half=half)
+    read(KeyFrames(index, view, grid=GRID, augment=None))
+    assert set(sizes) == {decoded}
+    sizes.clear()
+    read(KeyFrames(index, view, grid=GRID, augment=None, effect=note))
+    assert set(sizes) == {(90, 160)}
 
 
 def test_getitem__uncompensated(index: Index) -> None:
