@@ -109,7 +109,13 @@ def test_imports__are_all_declared() -> None:
     extras = project["optional-dependencies"]
     declared = {
         re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
-        for line in (*project["dependencies"], *extras["world"], *extras["tensorboard"], *extras["analysis"])
+        for line in (
+            *project["dependencies"],
+            *extras["world"],
+            *extras["tensorboard"],
+            *extras["analysis"],
+            *extras["report"],
+        )
     }
     packages = packages_distributions()
     used = {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         predict,
         pretrain,
         view,
+        write_report,
     )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "pretrain",
     "view",
+    "write_report",
 ]
 
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "evaluate": Command(commands.EvaluateConfig, positional="run"),
     "predict": Command(commands.PredictConfig, positional="run"),
     "analyse": Command(commands.AnalyseConfig, positional="run"),
+    "report": Command(commands.ReportConfig, positional="runs"),
     "convert": Command(commands.ConvertConfig, positional="checkpoint"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),

@@ -58,7 +58,9 @@ def test_means__by_class_and_by_distance() -> None:
 def test_overlap__is_counted_in_rings() -> None:
     predicted = torch.tensor([True, True, False, True])
     true = torch.tensor([True, False, True, True])
-    counts = scores.overlap_by_distance(predicted, true, torch.tensor([1.0, 2.0, 11.0, 12.0]), (0.0, 10.0, 20.0))
+    counts = scores.overlap_by_distance(
+        predicted, true, torch.tensor([1.0, 2.0, 11.0, 12.0]), (0.0, 10.0, 20.0)
+    )
     assert counts == {"0-10 m": (1, 2, 1), "10-20 m": (1, 1, 2)}
 
 

@@ -24,6 +24,7 @@ from occfeat.data.dataset import BrokenKeyFrame, Loaded
 from occfeat.data.sample import Batch, Sample
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import autocast
+from occfeat.engine.footprint import Footprint
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, build_loader, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
@@ -56,8 +57,13 @@ class Job(Generic[Target]):
 
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
-    """Train the network of a job in place; see `Trainer`."""
-    Trainer(job, run, fabric, resume=resume).train()
+    """Train the network of a job in place and measure what that costs; see `Trainer`."""
+    trainer = Trainer(job, run, fabric, resume=resume)
+    if not run.writes:
+        trainer.train()
+        return
+    with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
+        trainer.train()
 
 
 class Trainer(Generic[Target]):
