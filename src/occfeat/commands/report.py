@@ -7,21 +7,17 @@ import torch
 
 from occfeat.commands.config import PretrainConfig, ReportConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.report_frames import (
-    Look,
-    PretrainingLooks,
-    SegmentationLooks,
-    choose_rows,
-    frames_of,
-)
+from occfeat.commands.report_frames import choose_rows, frames_of
+from occfeat.commands.report_looks import Look, PretrainingLooks, SegmentationLooks
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.engine.device import choose_device
 from occfeat.errors import RunError, SettingsError
+from occfeat.report.findings import how_robust, what_it_means
 from occfeat.report.groups import group_runs, require_comparable
 from occfeat.report.page import Section, Viewer, require_plotly, write_page
 from occfeat.report.runs import RunFiles, read_runs
-from occfeat.report.sections import how_it_learned, how_robust, what_came_out, what_it_means, what_was_run
+from occfeat.report.sections import how_it_learned, what_came_out, what_was_run
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +43,7 @@ def report(config: ReportConfig) -> Outcome:
         *what_it_means(groups),
     ]
     title = f"Report of {', '.join(group.name for group in groups)}"
-    size = write_page(config.out, title, [f"Written by `occfeat report` about {len(runs)} run(s)."], sections)
+    size = write_page(config.out, title, [f"{len(runs)} runs, as their folders hold them."], sections)
     return Outcome(f"{len(runs)} run(s), {len(sections)} sections, {size / 1e6:.1f} MB\n{config.out}")
 
 

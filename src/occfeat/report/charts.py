@@ -54,19 +54,19 @@ def curves(name: str, runs: Sequence[Curve]) -> Chart:
     return Chart(traces, layout, f"{name} over the steps of {', '.join(run.run for run in runs)}")
 
 
-def bars(figures: Mapping[str, Mapping[str, Spread]], caption: str, *, label: str = "IoU") -> Chart:
+def bars(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
     """Means as bars with their range, a colour for each group.
 
     Args:
         figures: By group, by name of the figure.
+        order: All groups, which decides the colours.
         caption: What one sees.
-        label: What the figures are.
     """
     traces = []
-    for number, (group, spreads) in enumerate(figures.items()):
+    for group, spreads in figures.items():
         values = list(spreads.values())
         above, below = ([one.most - one.mean for one in values], [one.mean - one.least for one in values])
-        spread: dict[str, Any] = {"type": "data", "array": above, "arrayminus": below}
+        spread: dict[str, Any] = {"type": "data", "color": WHISKERS, "array": above, "arrayminus": below}
         spread |= {"symmetric": False, "visible": any(one.runs > 1 for one in values)}
         traces.append(
             {
@@ -74,23 +74,23 @@ def bars(figures: Mapping[str, Mapping[str, Spread]], caption: str, *, label: st
                 "name": plain(group),
                 "x": [plain(name) for name in spreads],
                 "y": [one.mean for one in values],
-                "marker": {"color": color(number)},
+                "marker": {"color": color(order.index(group))},
                 "error_y": spread,
             }
         )
     layout = {
         "barmode": "group",
-        "yaxis": {"title": {"text": label}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "IoU"}, "rangemode": "tozero"},
         "legend": BELOW,
         "showlegend": True,
     }
     return Chart(traces, layout, caption)
 
 
-def radar(figures: Mapping[str, Mapping[str, Spread]], caption: str) -> Chart:
-    """Means as a line around a circle for each group, a spoke for each figure."""
+def radar(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
+    """Means as a line around a circle for each group, a spoke for each figure; see `bars`."""
     traces: list[dict[str, Any]] = []
-    for number, (group, spreads) in enumerate(figures.items()):
+    for group, spreads in figures.items():
         names = [plain(name) for name in spreads]
         values = [one.mean for one in spreads.values()]
         traces.append(
@@ -100,12 +100,13 @@ def radar(figures: Mapping[str, Mapping[str, Spread]], caption: str) -> Chart:
                 "name": plain(group),
                 "theta": [*names, names[0]],  # closes the line
                 "r": [*values, values[0]],
-                "line": {"color": color(number), "width": 2},
+                "line": {"color": color(order.index(group)), "width": 2},
             }
         )
     around = {"direction": "clockwise", "rotation": 90}
     layout = {
         "polar": {"radialaxis": {"rangemode": "tozero", "angle": 90}, "angularaxis": around},
+        "margin": {"l": 70, "r": 70, "t": 40, "b": 40},
         "legend": BELOW,
         "showlegend": True,
     }
@@ -124,5 +125,7 @@ def color(number: int) -> str:
     return SERIES_COLORS[number % len(SERIES_COLORS)]
 
 
-BELOW = {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}
+WHISKERS = "#7d8590"
+"""Colour of ranges, seen on light and dark pages."""
+BELOW = {"orientation": "h", "yanchor": "top", "y": -0.3, "x": 0}
 """Place of a legend under its chart, where a phone has room for it."""

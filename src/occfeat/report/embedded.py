@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_rgb
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageDraw, UnidentifiedImageError
 from torch import Tensor
 
 from occfeat.errors import RunError
@@ -21,6 +21,8 @@ from occfeat.report.palette import BACKGROUND, EGO_COLOR, PROBABILITY_COLORS, co
 
 WIDEST_IMAGE_PX = 480
 WIDEST_FIGURE_PX = 1600
+NARROWEST_BEV_PX = 256
+"""Cells are magnified by a whole number to reach this."""
 JPEG_QUALITY = 80
 
 
@@ -68,7 +70,7 @@ def numbers_uri(
 
 
 def cells_uri(paint: Float[np.ndarray, "X Y color"], grid: BevGrid) -> str:
-    """Colours of BEV cells as PNG of one pixel per cell, forward up, with the car itself marked.
+    """Colours of BEV cells as PNG, forward up, with the car itself marked.
 
     Args:
         paint: RGB, or RGBA on the background, from 0 to 1.
@@ -77,18 +79,19 @@ def cells_uri(paint: Float[np.ndarray, "X Y color"], grid: BevGrid) -> str:
     rgb, alpha = paint[..., :3], paint[..., 3:]
     if alpha.shape[-1]:
         rgb = rgb * alpha + np.array(to_rgb(BACKGROUND)) * (1 - alpha)
-    rgb = np.where(_ego_mark(grid)[..., None], to_rgb(EGO_COLOR), rgb)
-    pixels = for_display((rgb * 255).round().astype(np.uint8))
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).quantize(128, dither=Image.Dither.NONE)
-    return _uri(picture, "PNG", optimize=True)
+    scale = -(-NARROWEST_BEV_PX // min(grid.shape))
+    pixels = for_display((rgb * 255).round().astype(np.uint8)).repeat(scale, axis=0).repeat(scale, axis=1)
+    picture = Image.fromarray(pixels)
+    _mark_ego(picture, grid, scale)
+    return _uri(picture.quantize(128, dither=Image.Dither.NONE), "PNG", optimize=True)
 
 
-def _ego_mark(grid: BevGrid) -> Bool[np.ndarray, "X Y"]:
-    """A triangle that points ahead, three to five metres long whatever the cells."""
-    x, y = grid.centers().unbind(-1)
-    half_m = max(1.2, 2 * max(grid.cell_m))
-    inside = (x.abs() <= half_m) & (y.abs() <= (half_m - x) / 2)
-    return np.asarray(inside.numpy())
+def _mark_ego(picture: Image.Image, grid: BevGrid, scale: int) -> None:
+    """A triangle that points ahead, where the car itself stands, if that is in the grid."""
+    row_px = scale * grid.upper_m[0] / grid.cell_m[0]
+    column_px = scale * grid.upper_m[1] / grid.cell_m[1]
+    corners = [(column_px, row_px - 8), (column_px + 6, row_px + 6), (column_px - 6, row_px + 6)]
+    ImageDraw.Draw(picture).polygon(corners, fill=EGO_COLOR, outline="white")
 
 
 def _jpeg_uri(picture: Image.Image, widest_px: int) -> str:

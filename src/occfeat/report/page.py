@@ -38,6 +38,8 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    texts: bool = False
+    """Cells hold text that is broken into lines, not figures."""
 
 
 @dataclass(frozen=True)
