@@ -1,6 +1,6 @@
 """What one run of a report makes of key frames: probabilities of classes, or occupancy and features.
 
-Axes: `X Y` BEV cells, `X Y Z` voxels, `K` voxels or classes, `F` teacher channels.
+Axes: `B` key frames, `K` classes, `X Y` BEV cells, `X Y Z` voxels.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,6 +29,7 @@ from occfeat.report.palette import HEIGHT_COLORS
 from occfeat.report.runs import RunFiles
 from occfeat.report.topdown import colors_from_above, common_colors, height_from_above
 from occfeat.segmentation.metrics import counted_cells, iou_counts, protocols_of
+from occfeat.segmentation.task import labels_of
 
 MOST_VOXELS = 10_000
 """Voxels of a key frame whose features are shown; of more every second, third …"""
@@ -68,40 +69,41 @@ class SegmentationLooks:
 
     def score(self, row: int) -> float | None:
         """Mean IoU over the classes in one key frame."""
-        sample = read_sample(self.key_frames, row)
-        return mean_of_known(self._scores(sample, self._predict(sample)).values())
+        batch = collate([read_sample(self.key_frames, row)])
+        return mean_of_known(ious(self._predict(batch), labels_of(batch)).values())
 
     def looks(self, rows: Sequence[int]) -> list[Look]:
         """What it makes of some key frames."""
         return [self._look(read_sample(self.key_frames, row)) for row in rows]
 
     def _look(self, sample: Sample) -> Look:
-        probability, labels, grid = self._predict(sample), _labels(sample), self.model.grid
-        scores, truth, panels = self._scores(sample, probability), [], []
+        batch = collate([sample])
+        probability, labels, grid = self._predict(batch), labels_of(batch), self.model.grid
+        scores, truth, panels = ious(probability, labels), [], []
         for place, name in enumerate(labels.classes):
-            target, low_visibility = labels.target[place], labels.low_visibility[place]
+            target, low_visibility = labels.target[0, place], labels.low_visibility[0, place]
             pale = "; pale: visibility 0-40 %" if low_visibility.any() else ""
             truth.append(Picture(truth_uri(target, low_visibility, name, grid), f"true {name}{pale}"))
             iou = f", IoU {scores[name]:.3f}" if name in scores else ""
             caption = f"{self.name}: probability of {name}{iou}"
-            panels.append(Picture(probability_uri(probability[place], grid), caption))
+            panels.append(Picture(probability_uri(probability[0, place], grid), caption))
         return Look(sample, truth, panels, "classes", mean_of_known(scores.values()))
 
-    def _predict(self, sample: Sample) -> Float[Tensor, "K X Y"]:
-        batch = collate([sample]).to(self.device)
-        probability: Tensor = self.model(batch.images, batch.cameras)
-        return probability[0].cpu()
+    def _predict(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
+        moved = batch.to(self.device)
+        probability: Tensor = self.model(moved.images, moved.cameras)
+        return probability.cpu()
 
-    def _scores(self, sample: Sample, probability: Float[Tensor, "K X Y"]) -> dict[str, float]:
-        """IoU of each class that occurs or is predicted, without cells of low visibility."""
-        labels = _labels(sample)
-        scores = {}
-        for place, name in enumerate(labels.classes):
-            counted = counted_cells(labels, protocols_of(name)[-1])
-            found, every = iou_counts(probability[None] > 0.5, labels.target[None], counted[None])[:, place]
-            if every:
-                scores[name] = float(found / every)
-        return scores
+
+def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, float]:
+    """IoU of each class that occurs or is predicted, without cells of low visibility."""
+    scores = {}
+    for place, name in enumerate(labels.classes):
+        counted = counted_cells(labels, protocols_of(name)[-1])
+        found, every = iou_counts(probability > 0.5, labels.target, counted)[:, place]
+        if every:
+            scores[name] = float(found / every)
+    return scores
 
 
 class PretrainingLooks:
@@ -214,12 +216,6 @@ def read_sample(key_frames: KeyFrames, row: int) -> Sample:
     if not isinstance(sample, Sample):
         raise KeyFrameError(sample.message, hint="Restore it, or write the report with --key-frames 0.")
     return sample
-
-
-def _labels(sample: Sample) -> Labels:
-    if sample.labels is None:
-        raise ValueError("a segmentation is compared with labels")
-    return sample.labels
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

@@ -25,16 +25,21 @@ class Spread:
     least: float
     most: float
     runs: int
+    """How many have it."""
+    missing: int = 0
+    """How many of the same group do not."""
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Mean and range of at least one value."""
-        return cls(sum(values) / len(values), min(values), max(values), len(values))
+    def of(cls, values: Sequence[float | None]) -> "Spread":
+        """Mean and range of values of which at least one is known."""
+        known = [value for value in values if value is not None]
+        missing = len(values) - len(known)
+        return cls(sum(known) / len(known), min(known), max(known), len(known), missing)
 
     def __str__(self) -> str:
-        if self.runs == 1:
-            return f"{self.mean:.4f}"
-        return f"{self.mean:.4f} ({self.least:.4f} to {self.most:.4f})"
+        spread = f" ({self.least:.4f} to {self.most:.4f})" if self.runs > 1 else ""
+        known = f", {self.runs} of {self.runs + self.missing} runs" if self.missing else ""
+        return f"{self.mean:.4f}{spread}{known}"
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def spreads(group: Group, figures: Sequence[Mapping[str, float | None]]) -> dict
     if len(figures) != len(group.runs):
         raise ValueError("one set of figures for each run")
     names = dict.fromkeys(name for one in figures for name in one)
-    known = {name: [value for one in figures if (value := one.get(name)) is not None] for name in names}
-    return {name: Spread.of(values) for name, values in known.items() if values}
+    values = {name: [one.get(name) for one in figures] for name in names}
+    return {name: Spread.of(some) for name, some in values.items() if any(one is not None for one in some)}
 
 
 def require_comparable(runs: Sequence[RunFiles]) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from occfeat.card import CARD, ModelCard, read_card, run_folder
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
@@ -24,13 +24,22 @@ KINDS: dict[str, type[FinetuneConfig] | type[PretrainConfig]] = {
 }
 """Settings of a run, by its command."""
 Figures = dict[str, float | None]
-Parsed = TypeVar("Parsed")
 
 
 class Results(BaseModel):
     """Results of a command; what this version does not know is left out."""
 
     model_config = ConfigDict(frozen=True)
+
+
+Parsed = TypeVar("Parsed", bound=Results)
+
+
+class Cost(Results):
+    """`footprint.json` of a run."""
+
+    seconds: dict[str, float] = {}
+    peak_memory_mb: float = 0.0
 
 
 class EvaluationResults(Results):
@@ -103,8 +112,8 @@ class RunFiles:
     """None until it has finished."""
     rows: list[dict[str, float | int | None]]
     """Rows of `metrics.jsonl`."""
-    footprint: dict[str, Any] = field(default_factory=dict)
-    """Seconds and memory, if they were measured."""
+    cost: Cost = field(default_factory=Cost)
+    """Seconds and memory, as far as they were measured."""
     evaluations: tuple[EvaluationResults, ...] = ()
     robustness: tuple[RobustnessResults, ...] = ()
     analyses: tuple[tuple[Path, AnalysisResults], ...] = ()
@@ -123,8 +132,8 @@ class RunFiles:
     @property
     def minutes(self) -> float | None:
         """Time of training, over all interruptions."""
-        seconds = self.footprint.get("seconds", {})
-        return seconds["training"] / 60 if "training" in seconds else None
+        seconds = self.cost.seconds.get("training")
+        return None if seconds is None else seconds / 60
 
     @property
     def started(self) -> str:
@@ -180,7 +189,7 @@ def _read(folder: Path, name: str) -> RunFiles:
         environment=environment,
         card=card,
         rows=_rows(metrics) if metrics.is_file() else [],
-        footprint=_parsed(footprint, dict[str, Any]) if footprint.is_file() else {},
+        cost=_parsed(footprint, Cost) if footprint.is_file() else Cost(),
         evaluations=tuple(
             _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
         ),
@@ -201,7 +210,7 @@ def _rows(file: Path) -> list[dict[str, float | int | None]]:
 def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
     try:
         content = json.loads(file.read_text(), parse_constant=lambda _: None)  # NaN is not known either
-        return TypeAdapter(kind).validate_python(content)
+        return kind.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         first = re.sub(r"\n.*", "", str(error))
         hint = "Make it anew, or restore it from a copy."

@@ -42,13 +42,16 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
     labels = "-"
     if settings is not None and "label_fraction" in type(settings).model_fields:
         labels = f"{getattr(settings, 'label_fraction', 1):.4g}, draw {getattr(settings, 'label_seed', 0)}"
-    memory_mb = run.footprint.get("peak_memory_mb")
+    memory_mb = run.cost.peak_memory_mb
     versions = environment.get("versions", {})
     return {
         "group": group,
         "command": run.command + ("" if run.card else ", not finished"),
         "started": run.started,
         "student": named,
+        "started from": _start_of(run),
+        "images": "-" if settings is None else " x ".join(map(str, settings.view.image_size)),
+        "grid": _grid_of(run),
         "data": "-" if settings is None else str(settings.data),
         "learned from": "-" if settings is None else settings.split,
         "labels": labels,
@@ -61,6 +64,18 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
         ),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+
+
+def _start_of(run: RunFiles) -> str:
+    start = getattr(run.settings, "start", None)
+    return "-" if start is None else f"{start.parent.name}/{start.name}"
+
+
+def _grid_of(run: RunFiles) -> str:
+    if run.grid is None:
+        return "-"
+    lower, upper, cell = run.grid.lower_m, run.grid.upper_m, run.grid.cell_m
+    return f"from {lower} to {upper} m in voxels of {cell} m"
 
 
 def how_it_learned(groups: Sequence[Group]) -> Iterator[Section]:
