@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import occfeat
 from occfeat.cli import main
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
@@ -106,12 +107,15 @@ def test_tables__hold_the_figures_of_the_runs(page: Path, runs: list[Path]) -> N
     assert [row for row in row_of(page, "tuned", 4) if spread in row and row[1] == "2"]
 
 
-def test_tables__hold_robustness_and_what_was_run(page: Path) -> None:
+def test_tables__hold_robustness_and_what_was_run(page: Path, runs: list[Path]) -> None:
     assert ["Fog", "0.1200 (0.1000 to 0.1400)"] in row_of(page, "Fog", 2)
     assert ["mRR", "0.6000 (0.5000 to 0.7000)"] in row_of(page, "mRR", 2)
     assert ["weather", "0.6000 (0.5000 to 0.7000)"] in row_of(page, "weather", 2)
-    (times,) = [row for row in Tables(page.read_text()).rows if row and row[0] == "time of training"] or [[]]
-    assert times == [] or times[1].endswith("min")
+    ((_, student),) = row_of(page, "student", 2)
+    assert student == "simplebev test_efficientnet"
+    measured = json.loads((runs[0] / "footprint.json").read_text())
+    assert measured["seconds"]["training"] > 0
+    assert measured["peak_memory_mb"] > 100
 
 
 def test_page__holds_everything_itself_and_is_small(page: Path) -> None:
@@ -143,6 +147,19 @@ def test_pick__worst_shows_the_lowest_iou(runs: list[Path], tmp_path: Path) -> N
         shown[pick] = [float(score) for score in re.findall(r"<span>tuned-0: IoU ([\d.]+)</span>", text)]
     assert len(shown["spread"]) == 6
     assert sorted(shown["worst"]) == sorted(shown["spread"])[:2]
+
+
+def test_pick__worst_needs_a_network_that_segments(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(runs[0]), "--out", str(tmp_path / "page.html"), "--pick", "worst"]) == 2
+    assert "--pick worst needs a fine-tuned run" in capsys.readouterr().err
+
+
+def test_write_report__in_python(runs: list[Path], tmp_path: Path) -> None:
+    outcome = occfeat.write_report(runs[1:3], tmp_path / "page.html", key_frames=0)
+    assert outcome.text.splitlines()[-1] == str(tmp_path / "page.html")
+    assert "<td>2</td>" in (tmp_path / "page.html").read_text()
 
 
 def test_run__without_weights_is_left_out_of_the_pictures(runs: list[Path], tmp_path: Path) -> None:

@@ -130,10 +130,9 @@ class RunFiles:
         return self.card is not None and (self.path / WEIGHTS).is_file()
 
     @property
-    def minutes(self) -> float | None:
+    def seconds(self) -> float | None:
         """Time of training, over all interruptions."""
-        seconds = self.cost.seconds.get("training")
-        return None if seconds is None else seconds / 60
+        return self.cost.seconds.get("training")
 
     @property
     def started(self) -> str:

@@ -57,13 +57,22 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
         "labels": labels,
         "epochs": "-" if settings is None else str(settings.optim.epochs),
         "seed": "-" if settings is None else str(settings.engine.seed),
-        "time of training": "-" if run.minutes is None else f"{run.minutes:.1f} min",
+        "time of training": _duration(run.seconds),
         "memory at the most": "-" if not memory_mb else f"{memory_mb / 1000:.1f} GB (processor)",
         "hardware": ", ".join(
             filter(None, [environment.get("gpu"), f"{environment.get('cores', '?')} cores"])
         ),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, length_s in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _start_of(run: RunFiles) -> str:
