@@ -17,7 +17,7 @@ from tests.small_runs import Flags
 
 pytest.importorskip("plotly", reason="comes with the extra `report`")
 HOSTILE_SCENE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
-HOSTILE_RUN = "<img src=x onerror=window.hacked=1>&$x^2$ %{y}"
+HOSTILE_RUN = "<img src=x onerror=window.hacked=1><b>&amp;$x^2$ %{y}"
 FIGURE = "vehicle_iou/visible"
 
 
