@@ -122,6 +122,7 @@ class PretrainingLooks:
     ) -> None:
         self.name, self.grid, self.device = run.name, build_grid(settings.grid), device
         self.network = load_pretrained(run, settings).to(device).eval()
+        self.learned_occupancy = settings.loss.occupancy > 0 or settings.loss.queries > 0
         points = all(index.has_lidar_file(row) for row in rows)
         self.key_frames = KeyFrames(index, settings.view, grid=self.grid, augment=None, points=points)
 
@@ -148,20 +149,18 @@ class PretrainingLooks:
         return _Voxels(probability.cpu() >= 0.5, truth, cells[:, 1:].cpu(), features)
 
     def _look(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Look:
-        bev, limits = self.grid.bev, (self.grid.lower_m[2], self.grid.upper_m[2])
-
-        def heights(voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
-            values = height_from_above(voxels, self.grid)
-            return Picture(numbers_uri(values, bev, colors=HEIGHT_COLORS, limits=limits), caption)
-
-        score, truth, iou = None, [], ""
+        score, truth, panels = None, [], []
         if seen.occupied is not None:
-            truth = [heights(seen.occupied, "true occupancy: low is dark, high is light")]
-            every = int((seen.occupied | seen.predicted).sum())
-            score = int((seen.occupied & seen.predicted).sum()) / every if every else None
+            truth = [self._heights(seen.occupied, "true occupancy: low is dark, high is light")]
+        if self.learned_occupancy:
+            score = seen.iou()
             iou = "" if score is None else f", IoU {score:.3f}"
-        panels = [heights(seen.predicted, f"{self.name}: occupancy{iou}"), *features]
-        return Look(sample, truth, panels, "occupancy", score)
+            panels = [self._heights(seen.predicted, f"{self.name}: occupancy{iou}")]
+        return Look(sample, truth, [*panels, *features], "occupancy", score)
+
+    def _heights(self, voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
+        values, limits = height_from_above(voxels, self.grid), (self.grid.lower_m[2], self.grid.upper_m[2])
+        return Picture(numbers_uri(values, self.grid.bev, colors=HEIGHT_COLORS, limits=limits), caption)
 
     def _feature_pictures(self, seen: Sequence["_Voxels"]) -> list[list[Picture]]:
         """Features of each key frame from above, in one basis for all of them."""
@@ -188,6 +187,12 @@ class _Voxels:
     occupied: Bool[Tensor, "X Y Z"] | None
     cells: Tensor
     features: Tensor | None
+
+    def iou(self) -> float | None:
+        """Of occupancy; None if it is not known, or nothing is there and nothing was predicted."""
+        if self.occupied is None or not (every := int((self.occupied | self.predicted).sum())):
+            return None
+        return int((self.occupied & self.predicted).sum()) / every
 
 
 def load_pretrained(run: RunFiles, settings: PretrainConfig) -> PretrainingNetwork:

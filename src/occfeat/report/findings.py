@@ -29,7 +29,7 @@ def how_robust(groups: Sequence[Group]) -> Iterator[Section]:
         _way(one) for group in groups for run in group.runs for one in run.robustness if one.corrupted
     )
     for way in ways:
-        split, images, seed, names = way
+        split, images, seed, _, names = way
         results = [(group, [_robust(run, way) for run in group.runs]) for group in groups]
         figures = dict.fromkeys(
             figure for _, found in results for one in found if one for figure in one.scores
@@ -43,9 +43,9 @@ def how_robust(groups: Sequence[Group]) -> Iterator[Section]:
         yield Section(f"Robustness on {split}", words, parts)
 
 
-def _way(one: RobustnessResults) -> tuple[str, str, int, tuple[str, ...]]:
+def _way(one: RobustnessResults) -> tuple[str, str, int, str, tuple[str, ...]]:
     """What must be the same, so that two results can stand side by side."""
-    return one.split, one.images, one.seed, tuple(one.corrupted)
+    return one.split, one.images, one.seed, one.data_fingerprint, tuple(one.corrupted)
 
 
 def _robust(run: RunFiles, way: tuple[object, ...]) -> RobustnessResults | None:
