@@ -42,10 +42,22 @@ def test_truth_uri__low_visibility_is_paler() -> None:
 
 
 def test_probability_uri__is_dark_at_0_and_light_at_1() -> None:
-    mask = far_front_left().float()
-    picture = pixels(probability_uri(mask, GRID)).sum(axis=-1)
+    mask = far_front_left()
+    picture = pixels(probability_uri(mask.float(), torch.zeros_like(mask), GRID)).sum(axis=-1)
     assert picture[: len(picture) // 2, : len(picture) // 2].max() > 500
     assert picture[-5:, -5:].max() < 200
+
+
+def test_probability_uri__has_a_line_around_what_is_true() -> None:
+    mask, nothing = far_front_left(), torch.zeros(GRID.shape)
+    picture = pixels(probability_uri(nothing, mask, GRID))
+    scale = len(picture) // GRID.shape[0]
+    ahead = picture[: 18 * scale]  # without the car itself
+    line = np.argwhere(ahead.sum(axis=-1) > 700)
+    assert line.min(axis=0).tolist() == [4 * scale, 8 * scale]
+    rows, columns = np.ptp(line, axis=0) + 1
+    assert (rows, columns) == (8 * scale, 6 * scale)
+    assert len(line) == rows * columns - (rows - 4) * (columns - 4)
 
 
 def test_numbers_uri__leaves_what_is_unknown_empty() -> None:

@@ -76,7 +76,8 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
     how = "the worst of" if config.pick == "worst" else "spread evenly over"
     about = (
         f"{len(rows)} key frames, {how} {split}. Seen from above, forward is up; the triangle is the car. "
-        "Probabilities run from dark (0) to light (1). Step with the arrow keys."
+        "Probabilities run from dark (0) to light (1), with white lines around what is true. Step with the "
+        "arrow keys."
     )
     return [Section(title, [about, *words], [Viewer(frames_of(index, rows, looks))])]
 

@@ -86,7 +86,7 @@ class SegmentationLooks:
             truth.append(Picture(truth_uri(target, low_visibility, name, grid), f"true {name}{pale}"))
             iou = f", IoU {scores[name]:.3f}" if name in scores else ""
             caption = f"{self.name}: probability of {name}{iou}"
-            panels.append(Picture(probability_uri(probability[0, place], grid), caption))
+            panels.append(Picture(probability_uri(probability[0, place], target, grid), caption))
         return Look(sample, truth, panels, "classes", mean_of_known(scores.values()))
 
     def _predict(self, batch: Batch) -> Float[Tensor, "B K X Y"]:

@@ -55,9 +55,10 @@ def truth_uri(
     return cells_uri(paint, grid)
 
 
-def probability_uri(probability: Float[Tensor, "X Y"], grid: BevGrid) -> str:
-    """Probabilities from 0 (dark) to 1 (light)."""
-    return cells_uri(colormaps[PROBABILITY_COLORS](probability.float().numpy())[..., :3], grid)
+def probability_uri(probability: Float[Tensor, "X Y"], target: Bool[Tensor, "X Y"], grid: BevGrid) -> str:
+    """Probabilities from 0 (dark) to 1 (light), with a white line around what is true."""
+    paint = colormaps[PROBABILITY_COLORS](probability.float().numpy())[..., :3]
+    return cells_uri(paint, grid, outlined=target.numpy())
 
 
 def numbers_uri(
@@ -69,21 +70,35 @@ def numbers_uri(
     return cells_uri(paint, grid)
 
 
-def cells_uri(paint: Float[np.ndarray, "X Y color"], grid: BevGrid) -> str:
+def cells_uri(
+    paint: Float[np.ndarray, "X Y color"], grid: BevGrid, *, outlined: Bool[np.ndarray, "X Y"] | None = None
+) -> str:
     """Colours of BEV cells as PNG, forward up, with the car itself marked.
 
     Args:
         paint: RGB, or RGBA on the background, from 0 to 1.
         grid: Where the cells lie.
+        outlined: Cells with a line around them.
     """
     rgb, alpha = paint[..., :3], paint[..., 3:]
     if alpha.shape[-1]:
         rgb = rgb * alpha + np.array(to_rgb(BACKGROUND)) * (1 - alpha)
     scale = -(-NARROWEST_BEV_PX // min(grid.shape))
     pixels = for_display((rgb * 255).round().astype(np.uint8)).repeat(scale, axis=0).repeat(scale, axis=1)
+    if outlined is not None:
+        pixels[_border(for_display(outlined).repeat(scale, axis=0).repeat(scale, axis=1))] = 255
     picture = Image.fromarray(pixels)
     _mark_ego(picture, grid, scale)
     return _uri(picture.quantize(128, dither=Image.Dither.NONE), "PNG", optimize=True)
+
+
+def _border(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels inside that are two or fewer steps from the outside."""
+    core = inside
+    for _ in range(2):
+        wide = np.pad(core, 1, mode="edge")
+        core = core & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return inside & ~core
 
 
 def _mark_ego(picture: Image.Image, grid: BevGrid, scale: int) -> None:
