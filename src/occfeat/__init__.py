@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         predict,
         pretrain,
         view,
+        write_report,
     )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "predict",
     "pretrain",
     "view",
+    "write_report",
 ]
 
 

@@ -5,6 +5,7 @@ Settings are keyword arguments with the names of the command line, such as
 settings file `config`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,6 +141,19 @@ def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
     from occfeat.commands import analyse as command
 
     return command.analyse(build(settings_of.AnalyseConfig, {"run": run, **settings}))
+
+
+def write_report(runs: Sequence[PathLike], out: PathLike, **settings: Any) -> outcome.Outcome:
+    """Write one page about several runs; see `ReportConfig`.
+
+    Args:
+        runs: Pretraining and fine-tuning runs, on the same data and grid.
+        out: HTML file to write.
+        **settings: Fields of `ReportConfig`.
+    """
+    from occfeat.commands import report as command
+
+    return command.report(build(settings_of.ReportConfig, {"runs": tuple(runs), "out": out, **settings}))
 
 
 def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.Outcome:

@@ -50,6 +50,7 @@ COMMANDS = {
     "predict": Command(commands.PredictConfig, positional="run"),
     "analyse": Command(commands.AnalyseConfig, positional="run"),
     "export": Command(commands.ExportConfig, positional="run"),
+    "report": Command(commands.ReportConfig, positional="runs"),
     "convert": Command(commands.ConvertConfig, positional="checkpoint"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),

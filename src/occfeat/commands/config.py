@@ -219,6 +219,27 @@ class AnalyseConfig(UsesData):
     """Where to compute."""
 
 
+class ReportConfig(Strict):
+    """Write one page about several runs: settings, curves, IoU, key frames, robustness, analysis."""
+
+    runs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Pretraining and fine-tuning runs, on the same data and grid."""
+    out: Path
+    """HTML file to write; it holds everything, and opens from disk."""
+    data: InputPath | None = None
+    """Folder of the data set of the runs. None: where it was when they were started."""
+    version: str | None = None
+    """Name of the folder with the tables, if `data` is given. None: the only one there is."""
+    split: str | None = None
+    """Key frames to show. None: those the first run was evaluated on."""
+    key_frames: Annotated[int, Field(ge=0)] = 12
+    """At most so many of them; 0 shows none, and reads no data."""
+    pick: Literal["spread", "worst"] = "spread"
+    """Spread them evenly over the split, or show the worst by mean IoU, which takes an evaluation."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
 class ConvertConfig(Strict):
     """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
 

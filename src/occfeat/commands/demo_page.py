@@ -13,7 +13,7 @@ from occfeat.data.sample import Sample, collate
 from occfeat.engine.export import build_grid, load_model
 from occfeat.errors import KeyFrameError
 from occfeat.report.comparison import Compared, draw_comparison
-from occfeat.report.page import Picture, Table, write_page
+from occfeat.report.page import Picture, Section, Table, write_page
 from occfeat.segmentation.model import BevModel
 
 TITLES = {"none": "from ImageNet weights", "occfeat": "from OccFeat weights"}
@@ -36,29 +36,25 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
     names = sorted(arms["none"])
     rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
     rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])
-    pretrained = out / "pretrained" / "pictures"
-    write_page(
-        out / "index.html",
-        "OccFeat on a street world",
-        [
-            f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
-            "town that neither network has seen. One starts from ImageNet weights; the other was first "
-            "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features. "
-            f"Figures are means over {draws} draws of the labelled key frames.",
-        ],
-        [Table(["fine-tuned", *names], rows)],
-        [
-            Picture(out / "comparison.png", "The unseen town: truth, and what each network predicts"),
-            Picture(
-                pretrained / "occupancy.png",
-                "What pretraining predicts: where the LiDAR hits, and what the teacher sees there",
-            ),
-            Picture(out / "calibration.png", "A key frame of the world: LiDAR and boxes on the images"),
-            Picture(pretrained / "curves.png", "Pretraining, step by step"),
-            Picture(out / "none-0" / "pictures" / "curves.png", f"Fine-tuning {TITLES['none']}"),
-            Picture(out / "occfeat-0" / "pictures" / "curves.png", f"Fine-tuning {TITLES['occfeat']}"),
-        ],
+    pictures = {
+        "comparison.png": "The unseen town: truth, and what each network predicts",
+        "pretrained/pictures/occupancy.png": (
+            "What pretraining predicts: where the LiDAR hits, and what the teacher sees there"
+        ),
+        "calibration.png": "A key frame of the world: LiDAR and boxes on the images",
+        "pretrained/pictures/curves.png": "Pretraining, step by step",
+        "none-0/pictures/curves.png": f"Fine-tuning {TITLES['none']}",
+        "occfeat-0/pictures/curves.png": f"Fine-tuning {TITLES['occfeat']}",
+    }
+    words = (
+        f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
+        "town that neither network has seen. One starts from ImageNet weights; the other was first "
+        "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features. "
+        f"Figures are means over {draws} draws of the labelled key frames."
     )
+    results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
+    shown = Section("Pictures", [], [Picture(file, caption) for file, caption in pictures.items()])
+    write_page(out / "index.html", "OccFeat on a street world", [words], [results, shown])
 
 
 def _draw(out: Path, split: str) -> None:

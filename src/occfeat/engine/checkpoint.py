@@ -98,11 +98,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         put_in_place(temporary, path)
     except BaseException as error:
-        with suppress(OSError):
+        with suppress(OSError):  # its folder may be a file
             temporary.unlink(missing_ok=True)
-        if not isinstance(
-            error, OSError | RuntimeError | SafetensorError
-        ):  # RuntimeError: torch, on a full disk
+        if not isinstance(error, OSError | RuntimeError | SafetensorError):  # torch, disk full: RuntimeError
             raise
         raise RunError(
             f"{path} could not be written: {error}",

@@ -59,7 +59,9 @@ class Footprint:
 
     def _watch(self) -> None:
         this = psutil.Process()
-        while not self._closed.wait(INTERVAL_S):
+        closed = False
+        while not closed:  # the last look is at the end, so that a short stage has one too
+            closed = self._closed.wait(INTERVAL_S)
             self.peak_memory_mb = max(self.peak_memory_mb, round(_memory_mb(this)))
 
     def _read(self) -> None:

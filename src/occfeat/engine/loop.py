@@ -25,6 +25,7 @@ from occfeat.data.sample import Batch, Sample
 from occfeat.engine.attempt import Attempt
 from occfeat.engine.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import all_alive, autocast
+from occfeat.engine.footprint import Footprint
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
@@ -57,9 +58,14 @@ class Job(Generic[Target]):
 
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
-    """Train the network of a job in place; see `Trainer`."""
+    """Train the network of a job in place and measure what that costs; see `Trainer`."""
     with all_alive(fabric):
-        Trainer(job, run, fabric, resume=resume).train()
+        trainer = Trainer(job, run, fabric, resume=resume)
+        if not run.writes:
+            trainer.train()
+            return
+        with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
+            trainer.train()
 
 
 class Trainer(Generic[Target]):

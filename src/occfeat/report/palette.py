@@ -15,6 +15,9 @@ CLASS_COLORS = {
 }
 """Colour of each class that is segmented."""
 
+SERIES_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+"""Colours of what is compared in charts, in this order; light and dark pages show all of them well."""
+
 OTHER_COLOR = "#009E73"
 """Colour of boxes and classes without one of their own."""
 
