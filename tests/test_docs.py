@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from occfeat import cli, config
 from occfeat.recipes import RECIPES, find_recipe
+from occfeat.student_config import SimpleBevConfig
 from tests.nuscenes_folder import build_nuscenes_folder
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +62,7 @@ def _small_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         RECIPES["cpu-small"](),
         view=config.ViewConfig(image_size=(48, 80)),
         grid=config.GridConfig(lower_m=(-16, -16, -1), upper_m=(16, 16, 3), cell_m=(1, 1, 1)),
-        student=config.SimpleBevConfig(
+        student=SimpleBevConfig(
             backbone="test_efficientnet", backbone_weights="none", image_channels=8, bev_channels=8
         ),
         teacher=config.TeacherConfig(name="test_vit", weights=str(weights), image_size=(64, 96)),
