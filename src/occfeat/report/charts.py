@@ -106,7 +106,7 @@ def radar(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], cap
     around = {"direction": "clockwise", "rotation": 90}
     layout = {
         "polar": {"radialaxis": {"rangemode": "tozero", "angle": 90}, "angularaxis": around},
-        "margin": {"l": 70, "r": 70, "t": 40, "b": 40},
+        "margin": {"l": 90, "r": 90, "t": 40, "b": 40},
         "legend": BELOW,
         "showlegend": True,
     }

@@ -143,7 +143,10 @@ def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
         numbers = sorted({f"{one.key_frames} key frames, {one.broken} broken" for one in counted})
         threshold = ", ".join(sorted({f"{one.threshold:g}" for one in counted}))
         words = [f"{' or '.join(numbers)}; a cell counts as predicted from a probability of {threshold}."]
-        parts: list[Part] = [bars(found, order, f"IoU on {split}"), spread_table(found, names, caption)]
+        parts: list[Part] = [
+            bars(found, order, f"IoU on {split}; whiskers reach from the least to the most of a group"),
+            spread_table(found, names, caption),
+        ]
         if len(singles) > len(found):
             parts.append(Table(["run", *names], singles, f"IoU on {split}, each run by itself."))
         yield Section(f"IoU on {split}", words, parts)
