@@ -11,8 +11,9 @@ from occfeat.report.figures import save_figure
 from occfeat.report.findings import how_robust, what_it_means
 from occfeat.report.groups import Group, group_runs
 from occfeat.report.page import Chart, Picture, Section, Table
-from occfeat.report.runs import AnalysisResults, Cost, EvaluationResults, RobustnessResults, RunFiles
+from occfeat.report.runs import AnalysisResults, Cost, EvaluationResults, RunFiles
 from occfeat.report.sections import how_it_learned, what_came_out, what_was_run
+from occfeat.robustness.results import RobustnessResults
 
 FIGURE = "vehicle_iou/all"
 

@@ -6,8 +6,9 @@ from occfeat.report.charts import radar
 from occfeat.report.embedded import figure_uri
 from occfeat.report.groups import Group, Spread, spreads
 from occfeat.report.page import Part, Picture, Section, Table
-from occfeat.report.runs import AnalysisResults, Figures, RobustnessResults, RunFiles
+from occfeat.report.runs import AnalysisResults, Figures, RunFiles
 from occfeat.report.sections import SPREAD, shown
+from occfeat.robustness.results import RobustnessResults
 
 SPOKES = 3
 """Fewer corruptions than this make no radar."""
@@ -60,7 +61,9 @@ def _robust_parts(
     for group, found in results:
         scores = [one.scores.get(figure) if one else None for one in found]
         clean = [{"clean": one.clean.get(figure)} if one else {} for one in found]
-        each = [{name: one.iou for name, one in s.by_corruption.items()} if s else {} for s in scores]
+        each: list[Figures] = [
+            {n: one.iou for n, one in s.by_corruption.items()} if s else {} for s in scores
+        ]
         overall: list[Figures] = [
             {"mRR": s.mean.resilience_rate, "mCE": s.mean.corruption_error} if s else {} for s in scores
         ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,7 @@ from occfeat.engine.export import WEIGHTS
 from occfeat.engine.loggers import read_rows
 from occfeat.engine.run import read_environment, read_settings
 from occfeat.errors import RunError
+from occfeat.robustness.results import RESULTS, RobustnessResults
 
 KINDS: dict[str, type[FinetuneConfig] | type[PretrainConfig]] = {
     "pretrain": PretrainConfig,
@@ -32,7 +33,7 @@ class Results(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-Parsed = TypeVar("Parsed", bound=Results)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Cost(Results):
@@ -50,37 +51,6 @@ class EvaluationResults(Results):
     broken: int
     threshold: float
     metrics: Figures
-
-
-class CorruptionScore(Results):
-    """How a network stands a corruption, or several."""
-
-    iou: float | None
-    resilience_rate: float | None
-    corruption_error: float | None = None
-
-
-class CorruptionScores(Results):
-    """Scores of one figure."""
-
-    by_corruption: dict[str, CorruptionScore]
-    by_kind: dict[str, CorruptionScore]
-    mean: CorruptionScore
-
-
-class RobustnessResults(Results):
-    """`robustness.json` of an evaluation under corruptions."""
-
-    format: Literal[1]
-    split: str
-    key_frames: int
-    data_fingerprint: str
-    images: str
-    seed: int
-    baseline: str | None
-    clean: Figures
-    corrupted: dict[str, dict[str, Figures]]
-    scores: dict[str, CorruptionScores]
 
 
 class AnalysisResults(Results):
@@ -192,9 +162,7 @@ def _read(folder: Path, name: str) -> RunFiles:
         evaluations=tuple(
             _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
         ),
-        robustness=tuple(
-            _parsed(file, RobustnessResults) for file in sorted(folder.glob("*/robustness.json"))
-        ),
+        robustness=tuple(_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}"))),
         analyses=tuple(analyses),
     )
 

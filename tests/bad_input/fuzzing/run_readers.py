@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from occfeat.card import ModelCard, read_card
 from occfeat.commands.config import CacheConfig, FinetuneConfig, PretrainConfig
 from occfeat.commands.predict import read_rig_file
-from occfeat.config import EngineConfig, GridConfig, OptimConfig, SimpleBevConfig, TeacherConfig, ViewConfig
+from occfeat.config import EngineConfig, GridConfig, OptimConfig, TeacherConfig, ViewConfig
 from occfeat.data.dataset import Draw
 from occfeat.data.sample import Batch, Sample
 from occfeat.data.teacher_cache import CacheCard, TeacherCache, encode, shard_file
@@ -33,6 +33,7 @@ from occfeat.models.weights import load_checked, read_weights_file
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings import base_layer, build, build_partial
+from occfeat.student_config import SimpleBevConfig
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml
 from tests.rigs import ring_of_cameras
