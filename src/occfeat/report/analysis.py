@@ -24,7 +24,8 @@ from occfeat.report.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR
 from occfeat.report.topdown import colors_from_above, common_colors
 
 SIMILARITY_COLORS = "magma"
-WHO_COLORS = {"teacher": OTHER_COLOR, "student": CLASS_COLORS["vehicle"]}
+BAR_COLORS = (OTHER_COLOR, CLASS_COLORS["vehicle"], CLASS_COLORS["carpark_area"])
+"""Colours of up to three groups of bars, in their order."""
 Bars = Mapping[str, Mapping[str, float]]
 
 
@@ -70,7 +71,7 @@ def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: flo
 
     Args:
         path: PNG file to write.
-        groups: Figures by name, by who has them.
+        groups: Figures by name, by who has them; at most three.
         title: Written above.
         label: What the figures are.
         baseline: Value that comes for nothing.
@@ -82,7 +83,7 @@ def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: flo
     for number, (who, figures) in enumerate(groups.items()):
         places = [place + (number - (len(groups) - 1) / 2) * width for place in range(len(names))]
         values = [figures.get(name, np.nan) for name in names]
-        axes.bar(places, values, width, label=who, color=WHO_COLORS.get(who, CLASS_COLORS["pedestrian"]))
+        axes.bar(places, values, width, label=who, color=BAR_COLORS[number])
     if baseline is not None:
         axes.axhline(baseline, color="black", linestyle=":", linewidth=1, label="for nothing")
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
@@ -136,4 +137,4 @@ def _draw_on_image(axes: Axes, seen: Seen, camera: int, colors: np.ndarray) -> N
     inside = visible_in(cameras.image_size, pixels, depth_m).nonzero()[:, 0]
     order = inside[depth_m[inside].argsort(descending=True)]
     u, v = pixels[order].unbind(-1)
-    axes.scatter(u.numpy(), v.numpy(), c=colors[order.numpy()], s=4, linewidths=0)
+    axes.scatter(u.numpy(), v.numpy(), c=colors[order.numpy()], s=9, linewidths=0)
