@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import BrokenKeyFrame, Draw
@@ -44,12 +45,31 @@ def rows_of(data: Deadly, **engine: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_dead_worker__is_replaced_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    before = signal.getsignal(signal.SIGCHLD)
+def test_dead_worker__is_replaced_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    own = signal.signal(signal.SIGCHLD, _ignore)  # the user's handler stays
     with caplog.at_level(logging.WARNING, logger="occfeat"):
         assert rows_of(Deadly(tmp_path, deaths=1)) == list(range(12))
     assert "A loading process died (1 so far, 3 allowed)" in caplog.text
-    assert signal.getsignal(signal.SIGCHLD) == before
+    assert signal.signal(signal.SIGCHLD, own) is _ignore
+
+
+def _ignore(_: int, __: object) -> None:
+    """A handler of the user's own."""
+
+
+@pytest.mark.slow
+def test_dead_worker__is_replaced_after_another_loader_left_its_handler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    assert len(list(DataLoader(range(4), num_workers=1))) == 4  # type: ignore[arg-type]
+    assert signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
+    assert rows_of(Deadly(tmp_path, deaths=1)) == list(range(12))
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils import signal_handling
 
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
@@ -85,13 +86,14 @@ class _Rest(Sampler[list[Draw]]):
 def _deaths_told_by_the_loader() -> Iterator[None]:
     """Undo what torch does when it starts loading processes, so that their death is told by the loader alone.
 
-    Torch's signal handler would raise an error at any moment, in the middle of an optimiser's step, too.
+    Torch's signal handler, installed here or by a loader before, would raise an error at any moment, in the
+    middle of an optimiser's step, too. Without it loaders find out by looking, somewhat later.
     """
-    main = threading.current_thread() is threading.main_thread()
-    previous = signal.getsignal(signal.SIGCHLD)
+    before = signal.getsignal(signal.SIGCHLD)
     yield
-    if main and previous is not None:
-        signal.signal(signal.SIGCHLD, previous)
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        torchs = getattr(before, "__module__", None) == signal_handling.__name__
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs else before)
 
 
 def _loader(
