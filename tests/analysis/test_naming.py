@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.analysis.naming import NAMES, cell_centers, inside_boxes, name_voxels
+from occfeat.analysis.naming import NAMES, inside_boxes, name_voxels
 from occfeat.data.keyframe import Boxes
 from occfeat.geometry.frames import rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
@@ -61,8 +61,3 @@ def test_name_voxels__boxes_before_layers_and_layers_on_the_ground_alone() -> No
 def test_name_voxels__without_boxes_and_maps_everything_is_other() -> None:
     named = name_voxels(torch.tensor([[1, 2, 3]]), boxes_at(), {}, GRID)
     assert [NAMES[number] for number in named] == ["other"]
-
-
-def test_cell_centers__are_those_of_the_grid() -> None:
-    cells = torch.tensor([[0, 0, 0], [3, 15, 2]])
-    assert torch.allclose(cell_centers(cells, GRID), GRID.centers()[tuple(cells.T)])

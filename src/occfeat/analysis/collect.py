@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from occfeat.analysis.naming import LAYERS, cell_centers, name_voxels
+from occfeat.analysis.naming import LAYERS, name_voxels
 from occfeat.analysis.scores import overlap_by_distance
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.keyframe import KeyFrame
@@ -79,15 +79,17 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     cells = target.features.cells[:, 1:].cpu()
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
     predicted = network.occupancy_probability(voxels)[0] >= 0.5
-    distance_m = grid.centers()[..., :2].norm(dim=-1)
+    all_centers_ego = grid.centers()
     return Seen(
         sample=sample,
         cells=cells,
-        centers_ego=cell_centers(cells, grid),
+        centers_ego=all_centers_ego[tuple(cells.unbind(1))],
         names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
         predicted=network.head.features_at(voxels, target.features.cells).float().cpu(),
         teacher=target.features.features.float().cpu(),
-        overlap=overlap_by_distance(predicted.cpu(), target.occupied[0].cpu(), distance_m, EDGES_M),
+        overlap=overlap_by_distance(
+            predicted.cpu(), target.occupied[0].cpu(), all_centers_ego[..., :2].norm(dim=-1), EDGES_M
+        ),
     )
 
 

@@ -44,7 +44,7 @@ def name_voxels(
         layers: Masks of the map layers that the data set has, by name.
         grid: Where voxels lie.
     """
-    centers_ego = cell_centers(cells, grid)
+    centers_ego = grid.centers()[tuple(cells.unbind(1))]
     named = torch.full((len(cells),), len(NAMES) - 1)
     for name in reversed(LAYERS):
         if name in layers:
@@ -55,12 +55,6 @@ def name_voxels(
         of_class = torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
         named[inside[:, of_class].any(dim=1)] = NAMES.index(name)
     return named
-
-
-def cell_centers(cells: Int64[Tensor, "K 3"], grid: VoxelGrid) -> Float[Tensor, "K 3"]:
-    """Centres of voxels in the ego frame, in metres."""
-    lower_m, cell_m = torch.tensor(grid.lower_m), torch.tensor(grid.cell_m)
-    return lower_m + (cells + 0.5) * cell_m
 
 
 def inside_boxes(points_ego: Float[Tensor, "K 3"], boxes: Boxes, margin_m: float) -> Bool[Tensor, "K n"]:

@@ -6,7 +6,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from rich.console import Console
@@ -151,4 +150,4 @@ def _nearest(seen: Seen, voxel_ego: tuple[float, float, float] | None) -> int:
     if len(cars) == 0:
         return 0
     nearest = seen.centers_ego[cars, :2].norm(dim=1).argmin()
-    return int(np.asarray(cars[nearest]))
+    return int(cars[nearest])

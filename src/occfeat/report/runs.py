@@ -157,7 +157,7 @@ def _read(folder: Path, name: str) -> RunFiles:
         settings=settings,
         environment=environment,
         card=card,
-        rows=_rows(metrics) if metrics.is_file() else [],
+        rows=read_rows(metrics) if metrics.is_file() else [],
         cost=_parsed(footprint, Cost) if footprint.is_file() else Cost(),
         evaluations=tuple(
             _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
@@ -165,13 +165,6 @@ def _read(folder: Path, name: str) -> RunFiles:
         robustness=tuple(_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}"))),
         analyses=tuple(analyses),
     )
-
-
-def _rows(file: Path) -> list[dict[str, float | int | None]]:
-    try:
-        return read_rows(file)
-    except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}", hint="Restore it from a copy.") from error
 
 
 def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
