@@ -3,7 +3,7 @@ import pytest
 
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
-from occfeat.data.subsets import label_subset, lines_of
+from occfeat.data.subsets import label_subset, lines_of, spread
 from occfeat.errors import SettingsError
 from tests.nuscenes_folder import build_nuscenes_folder
 
@@ -74,3 +74,12 @@ def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index) -> None:
 
 def test_lines_of() -> None:
     assert lines_of(token for token in ("a", "b")) == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"),
+    [(0, []), (1, [10]), (2, [10, 19]), (4, [10, 13, 16, 19]), (10, range(10, 20)), (99, range(10, 20))],
+)
+def test_spread__takes_the_first_and_the_last(count: int, chosen: list[int]) -> None:
+    assert spread(np.arange(10, 20), count).tolist() == list(chosen)
+    assert spread(np.arange(0), count).tolist() == []

@@ -6,10 +6,8 @@ Axes: `K` voxels, `F` teacher channels, `X Y Z` voxels of the grid.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from numpy import ndarray
 from torch import Tensor
 
 from occfeat.analysis.naming import LAYERS, name_voxels
@@ -130,9 +128,3 @@ def _shares(both: int, predicted: int, true: int) -> dict[str, float]:
         "precision": both / predicted if predicted else 0.0,
         "recall": both / true,
     }
-
-
-def spread_rows(rows: Int64[ndarray, " n"], count: int) -> list[int]:
-    """At most so many rows, spread evenly."""
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
-    return [int(row) for row in rows[np.unique(places)]]

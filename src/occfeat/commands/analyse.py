@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.analysis.collect import EDGES_M, Collected, Seen, collect, see, spread_rows
+from occfeat.analysis.collect import EDGES_M, Collected, Seen, collect, see
 from occfeat.analysis.naming import NAMES
 from occfeat.analysis.scores import (
     clusters,
@@ -29,6 +29,7 @@ from occfeat.commands.pretrained import load_pretraining
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
+from occfeat.data.subsets import spread
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import choose_device
 from occfeat.engine.export import build_grid
@@ -92,7 +93,7 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     teacher = build_teacher(settings.teacher) if cache is None else None
     maker = TargetMaker(grid, teacher.to(device) if teacher else None)
     key_frames = key_frames_of(settings, index, cache, learn=False)
-    return _Subject(network.to(device), maker, key_frames, spread_rows(rows, config.key_frames))
+    return _Subject(network.to(device), maker, key_frames, spread(rows, config.key_frames).tolist())
 
 
 def _results(voxels: Collected, config: AnalyseConfig) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from occfeat.card import read_card
@@ -10,6 +9,7 @@ from occfeat.config import DataConfig
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample, collate
+from occfeat.data.subsets import spread
 from occfeat.engine.export import build_grid, load_model
 from occfeat.errors import KeyFrameError
 from occfeat.report.comparison import Compared, draw_comparison
@@ -64,7 +64,7 @@ def _draw(out: Path, split: str) -> None:
     grid = build_grid(card.grid)
     key_frames = KeyFrames(index, card.view, grid=grid, augment=None, points=True, classes=card.classes)
     rows = index.rows(split)
-    chosen = rows[np.linspace(0, len(rows) - 1, SHOWN + 2).astype(np.int64)[1:-1]]
+    chosen = spread(rows, SHOWN + 2)[1:-1]
     compared = [_compare(key_frames, int(row), models) for row in chosen]
     draw_comparison(out / "comparison.png", compared, grid.bev)
 

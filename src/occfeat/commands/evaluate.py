@@ -17,6 +17,7 @@ from occfeat.data.check import quick_check
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
+from occfeat.data.subsets import spread
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
 from occfeat.engine.export import build_grid, load_model
@@ -53,8 +54,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     evaluation = split.evaluate()
     if fabric.is_global_zero:
         evaluation.write(out / "results.json")
-        shown = np.unique(np.linspace(0, len(rows) - 1, PICTURES).astype(np.int64))
-        draw_predictions(out, model.segmenter, split.key_frames(), rows[shown])
+        draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, PICTURES))
     counted = (
         f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
     )

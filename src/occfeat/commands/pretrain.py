@@ -17,6 +17,7 @@ from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check import quick_check
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index import Index
+from occfeat.data.subsets import spread
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import autocast, build_fabric
 from occfeat.engine.export import build_grid, write_model
@@ -145,8 +146,8 @@ def _centered(
 ) -> TargetMaker:
     """The target maker with the mean feature to take off, if that is wanted; logs what comes for nothing."""
     engine = config.engine
-    chosen = np.unique(np.linspace(0, len(rows) - 1, COMMON_KEY_FRAMES).astype(np.int64))
-    batches = in_order(rows[chosen], config.optim.micro_batch_size or config.optim.batch_size)
+    chosen = spread(rows, COMMON_KEY_FRAMES)
+    batches = in_order(chosen, config.optim.micro_batch_size or config.optim.batch_size)
     pin = fabric.device.type == "cuda"
 
     def targets() -> Iterator[FeatureTarget]:

@@ -7,10 +7,11 @@ import torch
 
 from occfeat.commands.config import PretrainConfig, ReportConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.report_frames import choose_rows, frames_of
+from occfeat.commands.report_frames import frames_of, worst_rows
 from occfeat.commands.report_looks import Look, PretrainingLooks, SegmentationLooks
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
+from occfeat.data.subsets import spread
 from occfeat.engine.device import choose_device
 from occfeat.errors import RunError, SettingsError
 from occfeat.report.findings import how_robust, what_it_means
@@ -67,8 +68,10 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
             raise SettingsError(
                 "--pick worst needs a fine-tuned run.", hint="Leave it out to spread key frames evenly."
             )
-        rows = [int(row) for row in index.rows(split)]
-        rows = choose_rows(rows, config.key_frames, segmenting, worst=config.pick == "worst")
+        if config.pick == "worst":
+            rows = worst_rows(index.rows(split).tolist(), config.key_frames, segmenting)
+        else:
+            rows = spread(index.rows(split), config.key_frames).tolist()
         looks: dict[str, list[Look]] = {one.name: one.looks(rows) for one in segmenting}
         for run in able:
             if isinstance(run.settings, PretrainConfig):

@@ -17,13 +17,8 @@ MEAN = "mean of fine-tuned runs"
 """Name of the score that comes first if there are several of them."""
 
 
-def choose_rows(
-    rows: Sequence[int], count: int, networks: Sequence[SegmentationLooks], *, worst: bool
-) -> list[int]:
-    """Key frames to show, by time: spread evenly, or those with the lowest mean IoU."""
-    if not worst:
-        places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
-        return [int(rows[place]) for place in np.unique(places)]
+def worst_rows(rows: Sequence[int], count: int, networks: Sequence[SegmentationLooks]) -> list[int]:
+    """The key frames with the lowest mean IoU, by time."""
     scores = {}
     for row in track(rows, "looking for the worst", console=Console(stderr=True)):
         score = mean_of_known(network.score(row) for network in networks)

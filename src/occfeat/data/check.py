@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
@@ -31,6 +30,7 @@ from occfeat.data.index_file import find_version
 from occfeat.data.maps import without_expansion
 from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES
 from occfeat.data.splits import ALL
+from occfeat.data.subsets import spread
 from occfeat.data.tables import read_table
 from occfeat.errors import DatasetError
 
@@ -107,7 +107,7 @@ def check(
     if not with_lidar(index, rows).any():  # a set without LiDAR is a set of its own kind, see the notes
         needs = frozenset(needs) - {"lidar"}
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
-    decoded = set(rows.tolist() if decode else _spread(rows))
+    decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(root, present, decoded, findings)
     complete = len(rows) - len(findings.broken_rows)
     problems, notes = findings.problems(root, version), _notes(index, rows)
@@ -200,9 +200,3 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
         places = ", ".join(mapless)
         notes.append(f"No map expansion of {places}: of the map, only drivable_area can be segmented there.")
     return tuple(notes)
-
-
-def _spread(rows: Int64[ndarray, " n"]) -> list[int]:
-    """Some of the rows, the first and the last among them."""
-    places = np.linspace(0, len(rows) - 1, min(DECODED_KEY_FRAMES, len(rows)))
-    return [int(row) for row in rows[places.astype(np.int64)]]

@@ -1,4 +1,4 @@
-"""Label subsets: which key frames a run may see the labels of, drawn by scene or by key frame."""
+"""Some of the key frames: those whose labels a run may see, and those that stand for a whole split."""
 
 import logging
 from collections.abc import Iterable
@@ -74,3 +74,9 @@ def _by_draw(rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
     _log.info("Labels of %d of %d key frames, drawn with seed %d.", len(places), len(rows), seed)
     kept: ndarray = rows[np.sort(places)]
     return kept
+
+
+def spread(rows: Int64[ndarray, " n"], count: int) -> Int64[ndarray, " some"]:
+    """At most so many of some key frames, spread evenly, the first and the last among them."""
+    count = min(count, len(rows))
+    return rows[np.arange(count) * (len(rows) - 1) // max(1, count - 1)]
