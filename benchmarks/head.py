@@ -17,7 +17,7 @@ from torch import Tensor
 
 from occfeat.config import HeadConfig
 from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.losses import feature_loss, occupancy_loss
+from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 
 BEV_CHANNELS, SHAPE, WIDTH, OCCUPIED = 128, (200, 200, 8), 384, 0.02
 WAYS = ("occupied voxels only", "every voxel")
@@ -40,7 +40,7 @@ def loss_of(way: str, head: PretrainingHead, bev: Tensor, occupied: Tensor, targ
         predicted = head.features(voxels.own.permute(0, 2, 3, 4, 1))[occupied]
     else:
         predicted = head.features_at(voxels, occupied.nonzero())
-    return occupancy_loss(head.occupancy_logits(voxels), occupied) + feature_loss(predicted, target)
+    return occupancy_loss(head.occupancy_logits(voxels), occupied) + feature_loss(cosine(predicted, target))
 
 
 def seconds(way: str, head: PretrainingHead, bev: Tensor, *truth: Tensor) -> float:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from occfeat.config import HeadConfig, PretrainLossConfig
@@ -47,10 +48,10 @@ def test_features_at__same_loss_and_gradients_as_projecting_every_voxel(own: int
     assert target.features is not None
     bev = torch.randn(2, 6, *GRID.bev.shape, requires_grad=True)
     gathered = head.features_at(head(bev), target.features.cells)
-    sparse = feature_loss(gathered, target.features.features)
+    sparse = feature_loss(cosine(gathered, target.features.features))
     sparse_gradients = torch.autograd.grad(sparse, [bev, *head.parameters()], allow_unused=True)
     everywhere = head.features(head(bev).own.permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
-    dense = feature_loss(everywhere[target.occupied], target.features.features)
+    dense = feature_loss(cosine(everywhere[target.occupied], target.features.features))
     dense_gradients = torch.autograd.grad(dense, [bev, *head.parameters()], allow_unused=True)
     assert torch.allclose(sparse, dense, atol=1e-6)
     assert sum(gradient is not None for gradient in dense_gradients) > 4
@@ -64,7 +65,7 @@ def test_head__a_branch_of_its_own_keeps_the_features_out_of_the_occupancy() -> 
     head, target = _head(own=7), _target()
     assert target.features is not None
     voxels = head(torch.randn(2, 6, *GRID.bev.shape))
-    feature_loss(head.features_at(voxels, target.features.cells), target.features.features).backward()
+    feature_loss(cosine(head.features_at(voxels, target.features.cells), target.features.features)).backward()
     assert head.unsplat.weight.grad is None
     assert head.branch is not None
     assert head.branch.weight.grad is not None
@@ -94,13 +95,29 @@ def test_feature_loss__is_the_negative_mean_cosine() -> None:
     plain = sum(
         float(one @ other / one.norm() / other.norm()) for one, other in zip(predicted, target, strict=True)
     )
-    assert feature_loss(predicted, target).item() == pytest.approx(-plain / 7, abs=1e-6)
+    assert feature_loss(cosine(predicted, target)).item() == pytest.approx(-plain / 7, abs=1e-6)
     assert cosine(target, 3 * target).tolist() == pytest.approx([1] * 7, abs=1e-6)
+
+
+def test_cosine__is_torchs_in_value_and_gradient_and_in_float32_under_autocast() -> None:
+    predicted, target = torch.randn(60, 384, requires_grad=True), torch.randn(60, 384)
+    with torch.no_grad():
+        predicted[0], target[1] = 0, 0
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = cosine(predicted, target)
+    theirs = F.cosine_similarity(predicted, target, dim=-1)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert ours[:2].tolist() == [0, 0]
+    weights = torch.randn(58)
+    [gradient] = torch.autograd.grad(ours[2:] @ weights, predicted, retain_graph=True)
+    [expected] = torch.autograd.grad(theirs[2:] @ weights, predicted)
+    assert torch.allclose(gradient, expected, rtol=1e-5, atol=1e-8)
+    assert torch.autograd.grad(ours.sum(), predicted)[0].isfinite().all()
 
 
 def test_feature_loss__without_voxels_is_zero_and_differentiable() -> None:
     predicted = torch.zeros(0, 5, requires_grad=True)
-    loss = feature_loss(predicted, torch.zeros(0, 5))
+    loss = feature_loss(cosine(predicted, torch.zeros(0, 5)))
     loss.backward()
     assert loss.item() == 0
     assert predicted.grad is not None

@@ -131,12 +131,12 @@ class PretrainingNetwork(nn.Module):
             figures |= {"loss/queries": mean_of(queries), "query_iou": ratio_of(hit, union)}
         if target.features is not None:
             predicted = self.head.features_at(voxels, target.features.cells)
-            features = feature_loss(predicted, target.features.features)
+            similarity = cosine(predicted, target.features.features)
+            features = feature_loss(similarity)
             loss = loss + self.weights.features * features
-            similarity = cosine(predicted, target.features.features).detach()
             count = similarity.new_tensor(len(similarity))
             name = "centered_cosine" if self.weights.center_features else "cosine"
-            figures |= {"loss/features": mean_of(features), name: ratio_of(similarity.sum(), count)}
+            figures |= {"loss/features": mean_of(features), name: ratio_of(similarity.detach().sum(), count)}
         return Step(loss, {"loss": mean_of(loss), **figures})
 
     def occupancy_probability(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"]:
