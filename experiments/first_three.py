@@ -2,19 +2,24 @@
 
     python experiments/first_three.py STREET RUNS [--split val] [--seeds 0] [--arms none occupancy ...]
 
-What has a result is skipped, and several processes can share the work: each takes what no other is at. STREET
-needs `teacher-cache` and `oracle-cache` beside it, as `first_three.sh` makes them.
+What has a result is skipped, in RUNS or (on the split test) in the rows of `first_three.jsonl`, which another
+machine may have written. Several processes can share the work: each takes what no other is at. STREET needs
+`teacher-cache` and `oracle-cache` beside it, as `first_three.sh` makes them.
 """
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jobs
 
+from occfeat.engine.checkpoint import write_text_whole
+
+LEDGER = Path(__file__).with_name("first_three.jsonl")
+"""A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""
 TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 PACKAGED = {"name": "packaged", "image_size": (224, 392)}
 TRUTH = {"name": "truth", "image_size": (224, 400)}
@@ -131,6 +136,17 @@ class Plan:
         return jobs.results_file(self.runs / tuning.name, self.split)
 
 
+def restore(plan: Plan, ledger: Path) -> None:
+    """Put the results of a ledger where this plan looks for them, unless it has its own."""
+    for line in ledger.read_text().splitlines() if ledger.is_file() else ():
+        row = json.loads(line)
+        tuning = Tuning(**{field.name: row.pop(field.name) for field in fields(Tuning)})
+        file = plan.results(tuning)
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text_whole(file, json.dumps({"metrics": row}))
+
+
 def one_round(plan: Plan) -> bool:
     """Look at every job once; whether all of them are done."""
     done = True
@@ -214,6 +230,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
     plan = Plan(given.street, given.runs, given.split, *chosen)
+    if plan.split == "test":
+        restore(plan, LEDGER)
     jobs.work(lambda: one_round(plan))
 
 

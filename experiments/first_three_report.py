@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from first_three import ARMS, LABELS, RATES, Plan, Tuning
+from first_three import ARMS, LABELS, LEDGER, RATES, Plan, Tuning
 from matplotlib.figure import Figure
 from spread import half_width, with_interval
 
@@ -143,7 +143,7 @@ def main() -> None:
     if given.write:
         put(HERE / "LOG.md", text)
         put(HERE.parent / "README.md", tables["full", next(iter(LABELS))])
-        (HERE / "first_three.jsonl").write_text(rows(figures))
+        LEDGER.write_text(rows(figures))
         draw(figures, HERE.parent / "docs" / "pictures" / "first_three.png")
 
 

@@ -76,6 +76,24 @@ def test_rows__hold_every_result(tmp_path: Path) -> None:
     assert found[-1] == {**last, **dict.fromkeys(report.METRICS, pytest.approx(0.11))}
 
 
+def test_restore__results_of_another_machine_are_not_computed_again(tmp_path: Path) -> None:
+    there, here = plan_of(tmp_path / "there", arms=("none", "both")), plan_of(tmp_path / "here")
+    write_results(there, {"none": 0.1, "both": 0.25})
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text(report.rows(report.Figures(there)))
+    own = here.results(here.tunings()[0])
+    own.parent.mkdir(parents=True)
+    own.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, 0.9)}))
+    first_three.restore(here, ledger)
+    assert not here.needs_pretraining("both", 0)
+    assert here.needs_pretraining("occupancy", 0)
+    found, expected = report.Figures(here).found, report.Figures(there).found
+    assert found.keys() == expected.keys()
+    assert found.pop(here.tunings()[0])["mean_iou/map"] == 0.9
+    assert all(figures == pytest.approx(expected[tuning]) for tuning, figures in found.items())
+    first_three.restore(here, tmp_path / "none.jsonl")  # nothing to restore
+
+
 def test_draw__writes_a_picture(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from occfeat.config import EngineConfig
+from occfeat.engine.allocator import keep_freed_memory
 from occfeat.errors import RunError, SettingsError
 
 
@@ -42,6 +43,7 @@ def build_fabric(engine: EngineConfig) -> Fabric:
         SettingsError: The device is not there, or torchrun or SLURM started another number of processes.
     """
     accelerator = choose_device(engine.device).type
+    keep_freed_memory()
     if engine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,101 @@
+"""Pretraining steps with freed memory kept, and with it given back to the system: time, faults, memory.
+
+    python benchmarks/allocator.py
+
+Two recipes, noise for images, the teacher's maps cached: `cpu-small` with four key frames of 128 x 224
+pixels (the upper left of large images), `paper-simplebev-b0` with one of 224 x 400. Every measurement in a
+fresh process, both ways in turn: the median step after two, page faults per step, peak resident size.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+
+import torch
+from measuring import in_fresh_process, peak_mb, ratio, record
+from step import cached_batch
+
+from occfeat.config import OptimConfig
+from occfeat.data.sample import Batch, FeatureMaps, Sample, collate
+from occfeat.engine.allocator import keep_freed_memory
+from occfeat.engine.export import build_grid
+from occfeat.engine.optim import build_optimizer
+from occfeat.models.student import build_student
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.recipes import RECIPES
+
+NAMES, KEY_FRAMES = ("cpu-small", "paper-simplebev-b0"), (4, 1)
+WAYS = ("kept", "given-back")
+
+
+def batch_of(name: str) -> Batch:
+    """As many key frames as a step of the recipe has here, cut to its image size."""
+    whole, (height, width) = cached_batch(), RECIPES[name]().view.image_size
+    maps, teacher_cameras = whole.teacher_maps, whole.teacher_cameras
+    assert maps is not None
+    assert teacher_cameras is not None
+    sample = Sample(
+        token="frame",
+        images=whole.images[0, ..., :height, :width],
+        cameras=whole.cameras.of_key_frame(0),
+        teacher_cameras=teacher_cameras.of_key_frame(0),
+        teacher_maps=FeatureMaps(maps.values[0], maps.scales[0]),
+        points_ego=whole.points_ego,
+        origins_ego=whole.origins_ego,
+    )
+    return collate([sample] * KEY_FRAMES[NAMES.index(name)])
+
+
+def measure(name: str, way: str, steps: int) -> tuple[float, float, float]:
+    """In a fresh process: median seconds of a step, page faults per step, peak memory in MB."""
+    assert way != "kept" or keep_freed_memory()
+    recipe, batch = RECIPES[name](), batch_of(name)
+    torch.manual_seed(0)
+    grid = build_grid(recipe.grid)
+    student = build_student(recipe.student, grid, load_backbone=False)
+    head = PretrainingHead(student.channels, grid.shape[2], 384, recipe.head)
+    network, maker = PretrainingNetwork(student, head, recipe.loss).train(), TargetMaker(grid, None)
+    optimizer, times, faults = build_optimizer(network, OptimConfig()), [], []
+    for _ in range(2 + steps):
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+        network(batch, maker(batch)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return statistics.median(times[2:]), statistics.median(faults[2:]), peak_mb()
+
+
+def main(repeats: int) -> None:
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
+    print("| recipe | freed memory | step s | page faults per step | peak memory MB |\n|---|---|---|---|---|")
+    for name in NAMES:
+        found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+        for _ in range(repeats):
+            for way in WAYS:
+                found[way].append(in_fresh_process(__file__, "--one", name, way))
+        for way in WAYS:
+            seconds, faults, peak = (statistics.median(one) for one in zip(*found[way], strict=True))
+            print(
+                f"| {name} | {way.replace('-', ' ')} | {seconds:.2f} | {faults:,.0f} | {peak:.0f} |",
+                flush=True,
+            )
+        kept, given_back = ([one[0] for one in found[way]] for way in WAYS)
+        faster = ratio(given_back, kept)
+        print(f"| {name} | kept | {faster} as fast | | |")
+        record(f"freed memory kept, {name}: times as fast", faster.median, spread=(faster.low, faster.high))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", nargs=2, metavar=("RECIPE", "WAY"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(*measure(*given.one, steps=6))
+    else:
+        main(given.repeats)

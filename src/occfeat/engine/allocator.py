@@ -1,0 +1,22 @@
+"""Keeps freed memory for the next step, where the C library would give it back to the system each time."""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_LARGEST = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """From now on, memory that this process frees stays with it; whether the C library can do that.
+
+    glibc maps every array above some size anew and unmaps it when it is freed. A training step frees and asks
+    for the same arrays again and again, and the system clears each of their pages again and again: a quarter
+    of a small network's step (benchmarks/RESULTS.md). Only glibc has the setting; elsewhere nothing changes.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    return mallopt is not None and all(
+        mallopt(option, _LARGEST) for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)
+    )
