@@ -13,10 +13,10 @@ from functools import partial
 
 import torch
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
-from torch import Tensor
+from torch import Tensor, nn
 
 from occfeat.config import HeadConfig
-from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.head import ChannelsLastConv3d, PretrainingHead
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 
 BEV_CHANNELS, SHAPE, WIDTH, OCCUPIED = 128, (200, 200, 8), 384, 0.02
@@ -51,6 +51,17 @@ def seconds(way: str, head: PretrainingHead, bev: Tensor, *truth: Tensor) -> flo
     return time.perf_counter() - start
 
 
+def convolution_seconds(kind: type[nn.Conv3d]) -> float:
+    """Time of a 3-D convolution of the head, forward and backward, of plain volumes."""
+    torch.manual_seed(0)
+    channels = HeadConfig().channels
+    convolution = kind(channels, channels, kernel_size=3, padding=1, bias=False)
+    volume = torch.randn(1, channels, SHAPE[2], *SHAPE[:2]).requires_grad_()
+    start = time.perf_counter()
+    convolution(volume).sum().backward()
+    return time.perf_counter() - start
+
+
 def main(repeats: int) -> None:
     memory = {way: in_fresh_process(__file__, "--memory", way)[0] for way in WAYS}
     prepared = inputs()
@@ -65,7 +76,18 @@ def main(repeats: int) -> None:
     faster, less = ratio(times[every], times[occupied]), memory[every] / memory[occupied]
     print(f"\n{faster} as fast, {less:.1f} times less memory")
     print(f"\nlosses differ by {abs(losses[0] - losses[1]):.1e}")
+    kinds = (ChannelsLastConv3d, nn.Conv3d)
+    last, first = in_turn(
+        {kind.__name__: partial(convolution_seconds, kind) for kind in kinds}, 1 + repeats
+    ).values()
+    sooner = ratio(first[1:], last[1:])
+    print(
+        f"\n3-D convolution with channels last: {statistics.median(last[1:]):.2f} s, {sooner} as fast as with them first"
+    )
     record("head: times as fast as at every voxel", faster.median, spread=(faster.low, faster.high))
+    record(
+        "3-D convolution: times as fast as channels first", sooner.median, spread=(sooner.low, sooner.high)
+    )
     record("head: times less memory than at every voxel", less)
 
 
