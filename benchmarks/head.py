@@ -76,19 +76,19 @@ def main(repeats: int) -> None:
     faster, less = ratio(times[every], times[occupied]), memory[every] / memory[occupied]
     print(f"\n{faster} as fast, {less:.1f} times less memory")
     print(f"\nlosses differ by {abs(losses[0] - losses[1]):.1e}")
-    kinds = (ChannelsLastConv3d, nn.Conv3d)
-    last, first = in_turn(
-        {kind.__name__: partial(convolution_seconds, kind) for kind in kinds}, 1 + repeats
-    ).values()
-    sooner = ratio(first[1:], last[1:])
-    print(
-        f"\n3-D convolution with channels last: {statistics.median(last[1:]):.2f} s, {sooner} as fast as with them first"
-    )
     record("head: times as fast as at every voxel", faster.median, spread=(faster.low, faster.high))
-    record(
-        "3-D convolution: times as fast as channels first", sooner.median, spread=(sooner.low, sooner.high)
-    )
     record("head: times less memory than at every voxel", less)
+    compare_convolutions(repeats)
+
+
+def compare_convolutions(repeats: int) -> None:
+    """The package's 3-D convolution beside torch's own."""
+    kinds = {kind.__name__: partial(convolution_seconds, kind) for kind in (ChannelsLastConv3d, nn.Conv3d)}
+    last, first = (times[1:] for times in in_turn(kinds, 1 + repeats).values())
+    faster = ratio(first, last)
+    print(f"\n3-D convolution, channels last: {statistics.median(last):.2f} s, {faster} as fast as first")
+    spread = (faster.low, faster.high)
+    record("3-D convolution: times as fast as channels first", faster.median, spread=spread)
 
 
 if __name__ == "__main__":
