@@ -27,6 +27,8 @@ METRICS = {
 MODES = {"full": "fine-tuned", "frozen": "linear head on the frozen network"}
 BASE = "occupancy"
 """Arm that the others are compared with, beside `none`."""
+GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, "mean_iou/map"))
+"""Paired differences of the tables: over which arm, in what."""
 
 
 class Figures:
@@ -54,21 +56,21 @@ class Figures:
 
 
 def table(figures: Figures, mode: str, share: str) -> str:
-    """One table of a share of the labels: means, and gains over occupancy alone."""
-    head = [
-        *METRICS.values(),
-        *(f"{METRICS[name]}, over occupancy" for name in ("vehicle_iou/visible", "mean_iou/map")),
-    ]
+    """One table of a share of the labels: means, and gains; arms without a result are left out."""
+    titles = [f"{METRICS[name]}, over {ARMS[base].title}" for base, name in GAINS]
+    head = [*METRICS.values(), *titles]
     lines = [
         f"| {share} of the labels, {MODES[mode]} | " + " | ".join(head) + " |",
         "|---" * (len(head) + 1) + "|",
     ]
     for arm in ARMS:
-        cells = [with_interval(list(figures.of(arm, mode, share, metric).values())) for metric in METRICS]
-        for metric in ("vehicle_iou/visible", "mean_iou/map"):
-            gains = [] if arm == BASE else figures.differences(arm, BASE, mode, share, metric)
-            cells.append(with_interval(gains, sign=True))
-        lines.append(f"| {ARMS[arm].title} | " + " | ".join(cells) + " |")
+        found = [list(figures.of(arm, mode, share, metric).values()) for metric in METRICS]
+        gains = [
+            [] if arm == base else figures.differences(arm, base, mode, share, name) for base, name in GAINS
+        ]
+        cells = [with_interval(one) for one in found] + [with_interval(one, sign=True) for one in gains]
+        if found[0]:
+            lines.append(f"| {ARMS[arm].title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -85,9 +87,10 @@ def draw(figures: Figures, path: Path) -> None:
     share, metrics = next(iter(LABELS)), ("vehicle_iou/visible", "mean_iou/map")
     figure = Figure(figsize=(10, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharey=True)
+    shown = [arm for arm in reversed(ARMS) if any(tuning.arm == arm for tuning in figures.found)]
     for row, mode in zip(panels, RATES, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
-            for place, arm in enumerate(reversed(ARMS)):
+            for place, arm in enumerate(shown):
                 values = list(figures.of(arm, mode, share, metric).values())
                 if values:
                     color = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}.get(
@@ -103,7 +106,7 @@ def draw(figures: Figures, path: Path) -> None:
                         capsize=4,
                         zorder=3,
                     )
-            axes.set_yticks(range(len(ARMS)), [ARMS[arm].title for arm in reversed(ARMS)])
+            axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
             axes.set_title(f"{METRICS[metric]} IoU in %, {MODES[mode]}", fontsize=10)
             axes.grid(axis="x", alpha=0.3)
     figure.suptitle(
@@ -136,7 +139,13 @@ def main() -> None:
     given = parser.parse_args()
     chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(RATES))
     figures = Figures(Plan(given.street, given.runs, given.split, *chosen))
-    tables = {(mode, share): table(figures, mode, share) for share in LABELS for mode in RATES}
+    known = {(tuning.mode, tuning.share) for tuning in figures.found}
+    tables = {
+        (mode, share): table(figures, mode, share)
+        for share in LABELS
+        for mode in RATES
+        if (mode, share) in known
+    }
     text = "\n\n".join(tables.values())
     print(text)
     draw(figures, given.runs / "first_three.png")
