@@ -11,6 +11,7 @@ import argparse
 import resource
 import statistics
 import time
+from dataclasses import replace
 
 import torch
 from measuring import in_fresh_process, peak_mb, ratio, record
@@ -39,7 +40,7 @@ def batch_of(name: str) -> Batch:
     sample = Sample(
         token="frame",
         images=whole.images[0, ..., :height, :width],
-        cameras=whole.cameras.of_key_frame(0),
+        cameras=replace(whole.cameras.of_key_frame(0), image_size=(height, width)),
         teacher_cameras=teacher_cameras.of_key_frame(0),
         teacher_maps=FeatureMaps(maps.values[0], maps.scales[0]),
         points_ego=whole.points_ego,

@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """From now on, memory that this process frees stays with it; whether the C library can do that.
 
     glibc maps every array above some size anew and unmaps it when it is freed. A training step frees and asks
-    for the same arrays again and again, and the system clears each of their pages again and again: a quarter
-    of a small network's step (benchmarks/RESULTS.md). Only glibc has the setting; elsewhere nothing changes.
+    for the same arrays again and again, and the system clears each of their pages again and again: a tenth of
+    a step (benchmarks/RESULTS.md). Only glibc has the setting; elsewhere nothing changes.
     """
     if sys.platform != "linux":
         return False
