@@ -106,7 +106,7 @@ class VoxelBlock(nn.Sequential):
 class ChannelsLastConv3d(nn.Conv3d):
     """A convolution that computes with the channels last; volumes come and go with them first.
 
-    On a processor its backward pass is then faster, with the same numbers, as `benchmarks/head.py` measures; what
+    On a processor its backward pass is then faster, with the same numbers (`benchmarks/head.py`); what
     follows it is faster with the channels first.
     """
 
