@@ -64,7 +64,8 @@ def _draw(out: Path, split: str) -> None:
     grid = build_grid(card.grid)
     key_frames = KeyFrames(index, card.view, grid=grid, augment=None, points=True, classes=card.classes)
     rows = index.rows(split)
-    chosen = spread(rows, SHOWN + 2)[1:-1]
+    between = spread(rows, SHOWN + 2)[1:-1]
+    chosen = between if len(between) else rows
     compared = [_compare(key_frames, int(row), models) for row in chosen]
     draw_comparison(out / "comparison.png", compared, grid.bev)
 
