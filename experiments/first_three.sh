@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first three experiments: does occupancy help, does distillation, do both? On a street world, in about
-# three hours on two cores. Run it again after an interruption: what is finished stays.
+# The first three experiments: does occupancy help, does distillation, do both? On a street world, in some
+# hours on two cores. Run it again after an interruption: what is finished stays.
 #
 #   experiments/first_three.sh RUNS_FOLDER [--split test] [--write]
 #

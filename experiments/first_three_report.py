@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from first_three import ARMS, LABELS, LEDGER, RATES, Plan, Tuning
+from first_three import ARMS, LABELS, LEDGER, RATES, Plan, Tuning, restore
 from matplotlib.figure import Figure
 from spread import half_width, with_interval
 
@@ -138,7 +138,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into LOG.md, README.md and docs/pictures")
     given = parser.parse_args()
     chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(RATES))
-    figures = Figures(Plan(given.street, given.runs, given.split, *chosen))
+    plan = Plan(given.street, given.runs, given.split, *chosen)
+    if plan.split == "test":
+        restore(plan, LEDGER)  # else --write would forget what another machine has found
+    figures = Figures(plan)
     known = {(tuning.mode, tuning.share) for tuning in figures.found}
     tables = {
         (mode, share): table(figures, mode, share)

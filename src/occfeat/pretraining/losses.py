@@ -28,7 +28,7 @@ def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Flo
     """Cosine similarity of each predicted feature and its target, -1 to 1; 0 where one of them is zero.
 
     Made of row-wise products that write nothing of the size of the features; `F.cosine_similarity`, which it
-    equals, writes several such arrays, and they were a quarter of a step.
+    equals, writes several such arrays.
     """
     with torch.autocast(predicted.device.type, enabled=False):
         predicted, target = predicted.float(), target.float()
