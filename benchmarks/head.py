@@ -37,7 +37,7 @@ def loss_of(way: str, head: PretrainingHead, bev: Tensor, occupied: Tensor, targ
     voxels = head(bev)
     if way == "every voxel":
         assert head.features is not None
-        predicted = head.features(voxels.own.permute(0, 2, 3, 4, 1))[occupied]
+        predicted = head.features(head.activation(voxels.own).permute(0, 2, 3, 4, 1))[occupied]
     else:
         predicted = head.features_at(voxels, occupied.nonzero())
     return occupancy_loss(head.occupancy_logits(voxels), occupied) + feature_loss(cosine(predicted, target))

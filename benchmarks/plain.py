@@ -46,7 +46,8 @@ class PlainStep(nn.Module):
         logits = self.head.occupancy_logits(voxels)
         loss = F.binary_cross_entropy_with_logits(logits, occupied.float())
         assert self.head.features is not None
-        predicted = self.head.features(voxels.own.permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F): every voxel
+        own = self.head.activation(voxels.own).permute(0, 2, 3, 4, 1)
+        predicted = self.head.features(own)  # (B, X, Y, Z, F): every voxel
         similarity = F.cosine_similarity(predicted, target, dim=-1)
         counted = occupied & seen
         return loss - self.weight * similarity[counted].mean()

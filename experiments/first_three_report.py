@@ -116,13 +116,13 @@ def draw(figures: Figures, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def put(file: Path, text: str) -> None:
+def put(file: Path, text: str, mark: str = "first_three") -> None:
     """Replace what stands between the marks of a file.
 
     Raises:
         ValueError: The file lacks the marks.
     """
-    begin, end = "<!-- first_three: begin -->\n", "\n<!-- first_three: end -->"
+    begin, end = f"<!-- {mark}: begin -->\n", f"\n<!-- {mark}: end -->"
     whole = file.read_text()
     first, last = whole.index(begin) + len(begin), whole.index(end)
     file.write_text(whole[:first] + text + whole[last:])

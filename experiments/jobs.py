@@ -45,6 +45,20 @@ def finetune(out: Path, split: str, **settings: Any) -> bool:
         return mine
 
 
+def is_evaluated(out: Path) -> bool:
+    """Whether an evaluation under corruptions has finished."""
+    return (out / "robustness.md").is_file()  # written after the last corruption
+
+
+def evaluate(run: Path, out: Path, **settings: Any) -> bool:
+    """Evaluate a run under corruptions, from the start if it was stopped; whether it is done."""
+    with claim(run) as mine:
+        if mine and not is_evaluated(out):
+            shutil.rmtree(out, ignore_errors=True)
+            occfeat.evaluate(run, out=out, **settings)
+        return mine
+
+
 def _run(command: Callable[..., object], out: Path, settings: dict[str, Any]) -> None:
     if (out / "checkpoints" / "last.pt").is_file():
         command(resume=out)

@@ -50,7 +50,7 @@ def test_features_at__same_loss_and_gradients_as_projecting_every_voxel(own: int
     gathered = head.features_at(head(bev), target.features.cells)
     sparse = feature_loss(cosine(gathered, target.features.features))
     sparse_gradients = torch.autograd.grad(sparse, [bev, *head.parameters()], allow_unused=True)
-    everywhere = head.features(head(bev).own.permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
+    everywhere = head.features(head.activation(head(bev).own).permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
     dense = feature_loss(cosine(everywhere[target.occupied], target.features.features))
     dense_gradients = torch.autograd.grad(dense, [bev, *head.parameters()], allow_unused=True)
     assert torch.allclose(sparse, dense, atol=1e-6)

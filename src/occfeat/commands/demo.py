@@ -176,7 +176,7 @@ class _Demo:
             return
         start = self.out / "pretrained" if arm == "occfeat" else None
         settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
-        settings |= {"val_split": SPLIT, **self.common, **self.size.finetune}
+        settings |= {"val_split": SPLIT, "pictures": 0, **self.common, **self.size.finetune}
         finetune(_configured(FinetuneConfig, "finetune", settings, start))
 
     def _results(self, arm: str, draw: int) -> Path:

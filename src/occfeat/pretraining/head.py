@@ -7,7 +7,6 @@ voxels, `K` chosen voxels, `F` teacher channels, `Q` queries.
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ class Voxels(NamedTuple):
     shared: Float[Tensor, "B D X Y Z"]
     """Occupancy is read from these."""
     own: Float[Tensor, "B E X Y Z"]
-    """Teacher features are read from these: the shared ones, unless features have a branch of their own."""
+    """Teacher features are read from these: the shared ones, or those of a branch, not yet activated."""
 
 
 class PretrainingHead(nn.Module):
@@ -50,6 +49,7 @@ class PretrainingHead(nn.Module):
         self.occupancy = nn.Conv3d(config.channels, 1, kernel_size=1)
         own = config.feature_channels if feature_channels else None
         self.branch = None if own is None else nn.Conv2d(bev_channels, own * heights, kernel_size=1)
+        self.activation = nn.Identity() if own is None else nn.GELU()
         self.features = nn.Linear(own or config.channels, feature_channels) if feature_channels else None
         self.queries = QueryDecoder(config.channels) if queries else None
 
@@ -58,7 +58,7 @@ class PretrainingHead(nn.Module):
         shared = self.blocks(self._unsplat(self.unsplat(bev))).permute(0, 1, 3, 4, 2)
         if self.branch is None:
             return Voxels(shared, shared)
-        return Voxels(shared, F.gelu(self._unsplat(self.branch(bev))).permute(0, 1, 3, 4, 2))
+        return Voxels(shared, self._unsplat(self.branch(bev)).permute(0, 1, 3, 4, 2))
 
     def _unsplat(self, columns: Float[Tensor, "B DZ X Y"]) -> Float[Tensor, "B D Z X Y"]:
         batch, _, x, y = columns.shape
@@ -73,13 +73,13 @@ class PretrainingHead(nn.Module):
     def features_at(self, voxels: Voxels, cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
         """Predicted teacher features of the chosen voxels, each (key frame, x, y, z).
 
-        The output is linear per voxel, so the few chosen voxels are gathered first and only they are
-        projected to the teacher's width: the same numbers as projecting all, for a fraction of the memory.
+        The output depends on its own voxel alone, so the few chosen voxels are gathered first and only they
+        are projected to the teacher's width: the numbers of projecting all, for a fraction of the memory.
         """
         if self.features is None:
             raise ValueError("this head was built without a feature output")
         key_frame, x, y, z = cells.unbind(1)
-        return self.features(voxels.own[key_frame, :, x, y, z])
+        return self.features(self.activation(voxels.own[key_frame, :, x, y, z]))
 
     def query_logits(self, voxels: Voxels, queries: Queries) -> Float[Tensor, " Q"]:
         """Logit of each query point being occupied."""

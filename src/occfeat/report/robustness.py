@@ -15,12 +15,13 @@ from matplotlib.projections.polar import PolarAxes
 from torch import Tensor
 
 from occfeat.report.figures import PANEL_IN, save_figure
-from occfeat.report.palette import CLASS_COLORS
+from occfeat.report.palette import SERIES_COLORS
 
 SPOKES = 3
 """Fewer corruptions than this make no radar."""
 
-_STYLES = ((CLASS_COLORS["vehicle"], "o"), (CLASS_COLORS["carpark_area"], "s"))
+_MARKERS = "os^vDPX"
+"""One for each of the colours of a series."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def draw_radar(path: Path, networks: Sequence[Radar], names: Sequence[str], *, t
 
     Args:
         path: PNG file to write.
-        networks: One, or one and its baseline.
+        networks: One, or several that are compared; at most seven.
         names: The corruptions, clockwise from the top; at least `SPOKES`.
         title: Written above everything.
     """
@@ -52,7 +53,7 @@ def draw_radar(path: Path, networks: Sequence[Radar], names: Sequence[str], *, t
     axes.set_xticks(spokes[:-1], names, fontsize=10)
     for label, angle in zip(axes.get_xticklabels(), spokes[:-1], strict=True):
         label.set_horizontalalignment(_beside(float(np.sin(angle))))
-    for network, (color, marker) in zip(networks, _STYLES, strict=False):
+    for network, color, marker in zip(networks, SERIES_COLORS, _MARKERS, strict=False):
         _show(axes, network, spokes, color, marker)
     values = [value for one in networks for value in (one.clean, *np.ravel(one.corrupted)) if value == value]
     axes.set_ylim(0, 1.08 * max((*values, 1e-3)))

@@ -1,0 +1,130 @@
+"""Table and picture of what corruptions cost with and without pretraining: the results of `robustness.py`.
+
+    python experiments/robustness_report.py STREET RUNS [--split test] [--write]
+
+Prints the table; with --write, also puts it between the marks in experiments/LOG.md, the picture into
+docs/pictures, and a row for every network into experiments/robustness.jsonl. Figures are per cent, IoU means
+over the three severities. Intervals are Student's t of 95 % over the draws; differences are paired.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from first_three import ARMS, Plan, Tuning
+from first_three_report import put
+from robustness import parser, plan_of, read, tunings
+from spread import with_interval
+
+from occfeat.report.robustness import Radar, draw_radar
+from occfeat.robustness.corruptions import NAMES, SEVERITIES
+from occfeat.robustness.results import RobustnessResults
+
+HERE = Path(__file__).resolve().parent
+FIGURE = "vehicle_iou/visible"
+BASE = "none"
+"""Corruption errors and gains are relative to it."""
+Found = dict[Tuning, RobustnessResults]
+Value = Callable[[RobustnessResults], float | None]
+
+
+def collect(plan: Plan, draws: list[int]) -> Found:
+    """Results that are there, each scored against the base of its own draw and seed."""
+    read_ = {tuning: results for tuning in tunings(plan, draws) if (results := read(plan, tuning))}
+    pairs = {(one.seed, one.draw): results for one, results in read_.items() if one.arm == BASE}
+    return {one: results.scored(pairs.get((one.seed, one.draw))) for one, results in read_.items()}
+
+
+def rows() -> dict[str, Value]:
+    """What each row of the table shows."""
+    shown: dict[str, Value] = {"clean images": lambda one: one.clean[FIGURE]}
+    for name in NAMES:
+        shown[name] = lambda one, name=name: one.scores[FIGURE].by_corruption[name].iou
+    shown["all corruptions"] = lambda one: one.scores[FIGURE].mean.iou
+    shown["mRR"] = lambda one: one.scores[FIGURE].mean.resilience_rate
+    shown["mCE"] = lambda one: one.scores[FIGURE].mean.corruption_error
+    return shown
+
+
+def table(found: Found, arms: tuple[str, ...]) -> str:
+    """A row for every corruption and score, a column for every arm, and for its paired gain over the base."""
+    gaining = [arm for arm in arms if arm != BASE]
+    head = [ARMS[arm].title for arm in arms] + [f"gain of {ARMS[arm].title}" for arm in gaining]
+    lines = [f"| {FIGURE} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    for title, value in rows().items():
+        cells = [with_interval(_of(found, arm, value)) for arm in arms]
+        gains = [with_interval(_gains(found, arm, value), sign=True) for arm in gaining]
+        cells += ["-"] * len(gaining) if title == "mCE" else gains
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _of(found: Found, arm: str, value: Value) -> list[float]:
+    mine = (value(results) for one, results in found.items() if one.arm == arm)
+    return [100 * number for number in mine if number is not None]
+
+
+def _gains(found: Found, arm: str, value: Value) -> list[float]:
+    by_draw = {(one.arm, one.seed, one.draw): value(results) for one, results in found.items()}
+    pairs = [
+        (number, by_draw.get((BASE, seed, draw)))
+        for (name, seed, draw), number in by_draw.items()
+        if name == arm
+    ]
+    return [100 * (ours - theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+
+
+def ledger(found: Found) -> str:
+    """A line of JSON for every network: clean IoU, and that of each corruption and severity, 0 to 1."""
+    lines = []
+    for one, results in found.items():
+        under = {
+            name: [round(results.corrupted[name][severity][FIGURE] or 0, 5) for severity in SEVERITIES]
+            for name in NAMES
+        }
+        clean = round(results.clean[FIGURE] or 0, 5)
+        lines.append(json.dumps({**asdict(one), "figure": FIGURE, "clean": clean, **under}) + "\n")
+    return "".join(lines)
+
+
+def draw(found: Found, arms: tuple[str, ...], path: Path) -> None:
+    """A radar of all arms, each the mean over its draws."""
+    networks = []
+    for arm in arms:
+        results = [one for tuning, one in found.items() if tuning.arm == arm]
+        clean = np.mean([one.clean[FIGURE] for one in results])
+        corrupted = [
+            [
+                float(np.mean([one.corrupted[name][severity][FIGURE] for one in results]))
+                for severity in SEVERITIES
+            ]
+            for name in NAMES
+        ]
+        networks.append(Radar(ARMS[arm].title, float(clean), corrupted))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_radar(path, networks, NAMES, title=f"{FIGURE}, a town never seen, 1% of the labels")
+
+
+def main() -> None:
+    """Read the command line."""
+    made = parser(__doc__)
+    made.add_argument("--write", action="store_true", help="into LOG.md, robustness.jsonl and docs/pictures")
+    given = made.parse_args()
+    plan = plan_of(given)
+    found = collect(plan, given.draws)
+    missing = [arm for arm in plan.arms if not any(one.arm == arm for one in found)]
+    if missing:
+        raise SystemExit(f"No results of {', '.join(missing)} in {plan.runs}: run robustness.py first.")
+    text = table(found, plan.arms)
+    print(text)
+    draw(found, plan.arms, plan.runs / "robustness.png")
+    if given.write:
+        put(HERE / "LOG.md", text, "robustness")
+        (HERE / "robustness.jsonl").write_text(ledger(found))
+        draw(found, plan.arms, HERE.parent / "docs" / "pictures" / "robustness.png")
+
+
+if __name__ == "__main__":
+    main()
