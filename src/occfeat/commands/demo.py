@@ -67,18 +67,18 @@ TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 SMALL = {"image_size": (96, 168)}
 FULL = Size(
     world={"scenes": 46, "test_scenes": 6, "key_frames": 4, "image_size": (160, 280)},
-    teacher={"teacher": {"image_size": (126, 224)}},
+    teacher={"teacher": {"image_size": (98, 168)}},
     pretrain={
         "view": SMALL,
         "augment": TURNED,
         "head": {"feature_channels": 64},
         "loss": {"features": 0.3, "center_features": True},
-        "optim": {"epochs": 8},
+        "optim": {"epochs": 7},
     },
     finetune={
         "view": SMALL,
         "label_fraction": 0.01,
-        "optim": {"epochs": 80, "batch_size": 2},
+        "optim": {"epochs": 60, "batch_size": 2},
         "augment": TURNED,
     },
 )
