@@ -43,9 +43,8 @@ def one_round(plan: Plan, chosen: list[Tuning]) -> bool:
     done = True
     for tuning in chosen:
         run, out = plan.runs / tuning.name, folder(plan, tuning)
-        done &= jobs.evaluate(
-            run, out, data=plan.street, split=plan.split, corruptions=("all",), engine={"workers": 0}
-        )
+        settings = {"corruptions": ("all",), "pictures": 0, "engine": {"workers": 0}}
+        done &= jobs.evaluate(run, out, data=plan.street, split=plan.split, **settings)
     return done
 
 

@@ -165,6 +165,8 @@ class EvaluateConfig(UsesData):
     """Run, or folder of its results, that corruption errors are relative to: evaluated in the same way."""
     batch_size: Positive = 4
     """Key frames at once."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Key frames whose prediction is drawn, spread evenly over the split."""
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")

@@ -117,7 +117,7 @@ class _Demo:
         self.out, self.seed, self.footprint = config.out, config.seed, footprint
         self.street = config.out / "street"
         self.size = QUICK if config.quick else FULL
-        engine = {"seed": config.seed, "workers": 1, "checkpoint_minutes": 0.5}
+        engine = {"seed": config.seed, "workers": 0, "checkpoint_minutes": 0.5}
         self.common = {"data": self.street, "engine": engine}
 
     def run(self) -> dict[str, dict[str, float]]:

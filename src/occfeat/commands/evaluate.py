@@ -25,9 +25,6 @@ from occfeat.engine.run import require_empty
 from occfeat.robustness.results import RESULTS, tables
 from occfeat.segmentation.task import Segmenter
 
-PICTURES = 4
-"""Key frames drawn beside the figures, spread evenly over the split."""
-
 
 def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
     """Evaluate a fine-tuning run and write `results.json` and pictures.
@@ -54,7 +51,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     evaluation = split.evaluate()
     if fabric.is_global_zero:
         evaluation.write(out / "results.json")
-        draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, PICTURES))
+        draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
     counted = (
         f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
     )
