@@ -90,6 +90,7 @@ def test_all__tables_and_pictures(evaluated: Path) -> None:
     for name in ("radar_vehicle_iou_all.png", "radar_vehicle_iou_visible.png", "corruptions.png"):
         with Image.open(evaluated / name) as image:
             assert min(image.size) > 300
+    assert list(evaluated.glob("*_vehicle.png"))
 
 
 def test_workers__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Path, tmp_path: Path) -> None:
@@ -125,12 +126,14 @@ def test_baseline__itself_has_an_error_of_one(
     evaluated: Path, tuned: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--corruptions", "Fog", "MotionBlur", "ColorQuant", "--baseline", str(evaluated)]
+    words += ["--pictures", "0"]
     assert main(command(tuned, folder, tmp_path / "out", *words)) == 0
     scores = read(tmp_path / "out")["scores"][FIGURE]
     assert scores["mean"]["corruption_error"] == pytest.approx(1)
     assert set(scores["by_kind"]) == {"weather", "blur", "quantisation"}
     said = capsys.readouterr().out
     assert f"CE against {evaluated}" in said
+    assert not list((tmp_path / "out").glob("*_vehicle.png"))
     assert said.strip().splitlines()[-1] == str(tmp_path / "out" / "robustness.json")
 
 

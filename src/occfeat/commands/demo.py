@@ -73,7 +73,7 @@ FULL = Size(
         "augment": TURNED,
         "head": {"feature_channels": 64},
         "loss": {"features": 0.3, "center_features": True},
-        "optim": {"epochs": 7},
+        "optim": {"epochs": 6},
     },
     finetune={
         "view": SMALL,
