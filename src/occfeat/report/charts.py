@@ -81,7 +81,7 @@ def bars(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], capt
     layout = {
         "barmode": "group",
         "yaxis": {"title": {"text": "IoU"}, "rangemode": "tozero"},
-        "legend": BELOW,
+        "legend": ABOVE,
         "showlegend": True,
     }
     return Chart(traces, layout, caption)
@@ -106,8 +106,8 @@ def radar(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], cap
     around = {"direction": "clockwise", "rotation": 90}
     layout = {
         "polar": {"radialaxis": {"rangemode": "tozero", "angle": 90}, "angularaxis": around},
-        "margin": {"l": 90, "r": 90, "t": 40, "b": 40},
-        "legend": BELOW,
+        "margin": {"l": 90, "r": 90, "t": 40, "b": 20},
+        "legend": {**BELOW, "y": -0.12},  # nothing stands between
         "showlegend": True,
     }
     return Chart(traces, layout, caption)
@@ -129,3 +129,5 @@ WHISKERS = "#7d8590"
 """Colour of ranges, seen on light and dark pages."""
 BELOW = {"orientation": "h", "yanchor": "top", "y": -0.3, "x": 0}
 """Place of a legend under its chart, where a phone has room for it."""
+ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+"""Place of a legend where long names of figures stand under the chart."""
