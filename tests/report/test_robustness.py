@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.report.palette import CLASS_COLORS
+from occfeat.report.palette import SERIES_COLORS
 from occfeat.report.robustness import Radar, draw_corruptions, draw_radar
 from tests.report.scene import find, size_of
 
 NAMES = ("Brightness", "LowLight", "Fog", "Snow")
-OURS, BASELINE = CLASS_COLORS["vehicle"], CLASS_COLORS["carpark_area"]
+OURS, BASELINE = SERIES_COLORS[:2]
 
 
 def test_draw_radar__first_name_is_up_and_the_next_is_right(tmp_path: Path) -> None:
