@@ -120,6 +120,10 @@ def test_quick_check(folder: Path, index: Index, caplog: pytest.LogCaptureFixtur
         quick_check(index, rows, view=view, needs_lidar=True)
     assert index.key_frame(0).sweeps[0].path in str(caught.value)
     assert index.key_frame(0).sweeps[0].token in str(caught.value)
+    assert "--engine.max-broken" in str(caught.value.hint)
+    with pytest.raises(DatasetError, match="2 of 6 key frames") as caught:
+        quick_check(index, rows, view=view, needs_lidar=True, allowed=None)
+    assert "--engine.max-broken" not in str(caught.value.hint)
     with pytest.raises(DatasetError, match="1 of 6 key frames"):
         quick_check(index, rows, view=view, needs_lidar=False)
     quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)

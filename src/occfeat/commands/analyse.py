@@ -87,7 +87,7 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     settings = settings.model_copy(update=changed)
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=0)
+    quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
     cache = open_cache(settings, index, rows)
     grid, device = build_grid(settings.grid), choose_device(config.device)
     teacher = build_teacher(settings.teacher) if cache is None else None

@@ -115,7 +115,7 @@ def check(
 
 
 def quick_check(
-    index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool, allowed: int = 0
+    index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool, allowed: int | None = 0
 ) -> None:
     """Make sure, in seconds, that the files a run needs are there.
 
@@ -124,7 +124,7 @@ def quick_check(
         rows: Key frames of the run.
         view: Which cameras it uses.
         needs_lidar: Whether it reads the LiDAR.
-        allowed: Key frames that may be broken.
+        allowed: Key frames that may be broken, which is the user's to say; None: the command takes none.
 
     Raises:
         DatasetError: More are.
@@ -137,9 +137,10 @@ def quick_check(
     problems = findings.problems(index.root, index.version)
     first = [f"{one.count} x {one.kind}, first: {one.first[0]}" for one in problems]
     message = f"{len(findings.broken_rows)} of {len(rows)} key frames in {index.root} cannot be used."
-    if len(findings.broken_rows) > allowed:
-        hint = "Run `occfeat check` for the whole list, or skip them with `--engine.max-broken`."
-        raise DatasetError(message, first=first, hint=f"{problems[0].hint} {hint}")
+    if len(findings.broken_rows) > (allowed or 0):
+        skip = "" if allowed is None else ", or skip them with `--engine.max-broken`"
+        hint = f"{problems[0].hint} Run `occfeat check` for the whole list{skip}."
+        raise DatasetError(message, first=first, hint=hint)
     _log.warning("%s", "\n  ".join((message, *first)))
 
 
