@@ -104,11 +104,9 @@ def main(repeats: int) -> None:
     work, seconds = 0.0, 0.0
     for one in large:
         taken = median_seconds(both_ways(one), repeats)
-        work, seconds = (
-            work + 3 * one.flops,
-            seconds + taken,
-        )  # backward: once for the input, once for the weights
-        rate, shape = 3 * one.flops / taken, "x".join(map(str, one.entered.shape))
+        flops = 3 * one.flops  # forward; backward for the input; backward for the weights
+        work, seconds = work + flops, seconds + taken
+        rate, shape = flops / taken, "x".join(map(str, one.entered.shape))
         share, of_product = one.flops / total, rate / fastest
         print(f"| `{one.name}` | {shape} | {share:.0%} | {rate / 1e9:.0f} | {of_product:.0%} |", flush=True)
     print(f"\nall of them, by time: {work / seconds / fastest:.0%}")

@@ -32,9 +32,9 @@ Value = Callable[[RobustnessResults], float | None]
 
 def collect(plan: Plan, draws: list[int]) -> Found:
     """Results that are there, each scored against the base of its own draw and seed."""
-    read_ = {tuning: results for tuning in tunings(plan, draws) if (results := read(plan, tuning))}
-    pairs = {(one.seed, one.draw): results for one, results in read_.items() if one.arm == BASE}
-    return {one: results.scored(pairs.get((one.seed, one.draw))) for one, results in read_.items()}
+    known = {tuning: results for tuning in tunings(plan, draws) if (results := read(plan, tuning))}
+    pairs = {(one.seed, one.draw): results for one, results in known.items() if one.arm == BASE}
+    return {one: results.scored(pairs.get((one.seed, one.draw))) for one, results in known.items()}
 
 
 def rows() -> dict[str, Value]:
