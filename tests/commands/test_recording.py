@@ -9,10 +9,12 @@ import torch
 
 from occfeat.card import read_card
 from occfeat.cli import main
-from occfeat.commands.recording import voxels_by_features, voxels_by_height
-from occfeat.config import DataConfig
+from occfeat.commands.recording import read_sample, voxels_by_features, voxels_by_height
+from occfeat.config import DataConfig, GridConfig, ViewConfig
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.engine.export import build_grid
+from occfeat.report.rerun_layout import layout
 from tests.small_runs import Flags
 
 rerun_chunk = pytest.importorskip("rerun.chunk", reason="needs the extra `viz`")
@@ -75,10 +77,25 @@ def test_view__records_a_scene(
     voxels = voxels_by_features(pretrained, index, rows)
     recorded = column(file, "/world/ego/voxels", ":centers")
     assert [len(centers) for centers in recorded] == [len(voxels[int(row)].centers_ego) for row in rows]
+    assert len(rerun_chunk.RrdReader(file).blueprints()) == 1
     poses = torch.stack([index.key_frame(row).global_from_ego for row in rows])
     moved = torch.tensor(column(file, "/world/ego", ":translation")).view(3, 3).double()
     assert moved[0].abs().max() < 1e-6
     assert torch.allclose(moved.norm(dim=1), (poses - poses[0])[:, :3, 3].norm(dim=1), atol=1e-3)
+
+
+def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
+    index = Index.open(DataConfig(root=folder))
+    view = ViewConfig(image_size=(90, 160))
+    key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None)
+    sample = read_sample(key_frames, int(index.rows("all")[0]))
+    whole = layout(sample.cameras, key_frames.channels, predicted=True).root_container
+    ahead, behind, below = whole.contents
+    assert [view.name for view in ahead.contents] == ["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"]
+    assert [view.name for view in behind.contents] == ["CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"]
+    assert [view.name for view in below.contents] == ["street", "labels", "predicted"]
+    alone = layout(sample.cameras, key_frames.channels, predicted=False).root_container
+    assert [view.name for view in alone.contents[-1].contents] == ["street", "labels"]
 
 
 def test_voxels__one_basis_for_the_whole_scene(folder: Path, pretrained: Path) -> None:

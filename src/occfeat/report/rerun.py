@@ -24,11 +24,16 @@ from occfeat.errors import RunError
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
 from occfeat.report.palette import DISTANCE_COLORS, color_of
+from occfeat.report.rerun_layout import layout
 
 BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
 """Corners of a box in an order that draws all its edges in one go."""
 FARTHEST_M = 60.0
 """Distance at which the colours of LiDAR returns end."""
+SHOWN_FROM = 0.3
+"""Probability below which a cell is left out."""
+THIN = -1.0
+"""Radius of returns and of the edges of boxes: rerun takes a negative one in points of the screen."""
 FRUSTUM_M = 2.0
 """How far before a camera its image hangs."""
 
@@ -99,6 +104,8 @@ def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
     for moment in moments:
         if first_from_global is None:
             first_from_global = invert(moment.key_frame.global_from_ego)
+            predicted = moment.predicted is not None
+            stream.send_blueprint(layout(moment.cameras, moment.channels, predicted=predicted))
         stream.set_time("key_frame", sequence=count)
         stream.set_time("time", timestamp=1e-6 * moment.key_frame.timestamp_us)
         _log_moment(stream, moment, first_from_global @ moment.key_frame.global_from_ego)
@@ -138,13 +145,11 @@ def _log_cameras(stream: Any, moment: Moment) -> None:
         if not moment.cameras.present[camera]:
             stream.log(entity, rerun.Clear(recursive=True))
             continue
-        matrix = moment.cameras.intrinsics[camera].double().numpy()
         stream.log(entity, _transform(moment.cameras.ego_from_camera[camera]))
+        matrix, size = moment.cameras.intrinsics[camera].double().numpy(), (width, height)
         stream.log(
             entity,
-            rerun.Pinhole(
-                image_from_camera=matrix, resolution=(width, height), image_plane_distance=FRUSTUM_M
-            ),
+            rerun.Pinhole(image_from_camera=matrix, resolution=size, image_plane_distance=FRUSTUM_M),
         )
         pixels = moment.images[camera].permute(1, 2, 0).contiguous().numpy()
         stream.log(f"{entity}/image", rerun.Image(pixels).compress(jpeg_quality=85))
@@ -155,7 +160,7 @@ def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
 
     share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
     colors = (255 * colormaps[DISTANCE_COLORS](share)[:, :3]).astype(np.uint8)
-    stream.log("world/ego/lidar", rerun.Points3D(points_ego.numpy(), colors=colors, radii=0.04))
+    stream.log("world/ego/lidar", rerun.Points3D(points_ego.numpy(), colors=colors, radii=THIN))
 
 
 def _log_voxels(stream: Any, voxels: Voxels) -> None:
@@ -176,17 +181,17 @@ def _log_boxes(stream: Any, boxes: Boxes) -> None:
     strips = boxes.corners_ego()[:, list(BOX_PATH)].float().numpy()
     stream.log(
         "world/ego/boxes",
-        rerun.LineStrips3D(list(strips), colors=colors, labels=boxes.category, show_labels=False),
+        rerun.LineStrips3D(list(strips), colors=colors, radii=THIN, labels=boxes.category, show_labels=False),
     )
 
 
 def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> None:
-    """Cells of 0.1 and more as squares of the class's colour, the fainter the smaller the value."""
+    """Cells as squares of the class's colour, the fainter the smaller the value."""
     import rerun
 
     centers = layers.grid.centers()
     for class_name, values in zip(layers.classes, layers.values, strict=True):
-        shown = values >= 0.1
+        shown = values >= SHOWN_FROM
         flat = torch.nn.functional.pad(centers[shown], (0, 1), value=height_m)
         rgb = torch.tensor(to_rgb(color_of(class_name))).expand(len(flat), 3)
         colors = (255 * torch.cat((rgb, values[shown][:, None]), dim=1)).byte().numpy()
