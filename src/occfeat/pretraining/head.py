@@ -106,8 +106,8 @@ class VoxelBlock(nn.Sequential):
 class ChannelsLastConv3d(nn.Conv3d):
     """A convolution that computes with the channels last; volumes come and go with them first.
 
-    On some processors its backward pass is then faster, on others it makes no difference (`benchmarks/head.py`);
-    what follows it is faster with the channels first.
+    On some processors its backward pass is then faster, on others it makes no difference
+    (`benchmarks/head.py`); what follows it is faster with the channels first.
     """
 
     def forward(self, volume: Float[Tensor, "B D Z X Y"]) -> Float[Tensor, "B D Z X Y"]:
