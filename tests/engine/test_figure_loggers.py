@@ -37,7 +37,9 @@ socket.socket.connect = watched
 from occfeat.engine.loggers import MetricsLog
 
 name, folder, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-log = MetricsLog(folder / "metrics.jsonl", keep_bytes=10**6, step=first - 1, loggers=(name,))
+file = folder / "metrics.jsonl"
+written = file.stat().st_size if file.exists() else 0
+log = MetricsLog(file, keep_bytes=written, step=first - 1, loggers=(name,))
 for step in (first, first + 1):
     log.write(step, {"loss": 1 / step, "loss/occupancy": float("nan"), "vehicle_iou/all": 0.25})
 log.close()
