@@ -89,7 +89,7 @@ def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: flo
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
     axes.set_ylabel(label)
     axes.set_title(title, fontsize=11)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     save_figure(figure, path)
 
 
