@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import occfeat
+from occfeat.robustness.results import TABLES
 
 
 def work(one_round: Callable[[], bool]) -> None:
@@ -47,14 +48,13 @@ def finetune(out: Path, split: str, **settings: Any) -> bool:
 
 def is_evaluated(out: Path) -> bool:
     """Whether an evaluation under corruptions has finished."""
-    return (out / "robustness.md").is_file()  # written after the last corruption
+    return (out / TABLES).is_file()
 
 
 def evaluate(run: Path, out: Path, **settings: Any) -> bool:
-    """Evaluate a run under corruptions, from the start if it was stopped; whether it is done."""
+    """Evaluate a run under corruptions, or go on with it; whether it is done."""
     with claim(run) as mine:
         if mine and not is_evaluated(out):
-            shutil.rmtree(out, ignore_errors=True)
             occfeat.evaluate(run, out=out, **settings)
         return mine
 

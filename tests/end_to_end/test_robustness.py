@@ -113,6 +113,49 @@ def test_processes__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: 
         assert severities == read(evaluated)["corrupted"][name]
 
 
+@pytest.fixture
+def stopped(evaluated: Path, tmp_path: Path) -> Path:
+    """What an evaluation leaves that is stopped while it snows; the finished figures are marked."""
+    out = tmp_path / "stopped"
+    shutil.copytree(evaluated, out)
+    (out / "robustness.md").unlink()
+    found = read(out)
+    del found["corrupted"]["Snow"]
+    found["corrupted"]["Fog"]["easy"][FIGURE] = 0.125
+    (out / "robustness.json").write_text(json.dumps(found))
+    return out
+
+
+def test_stopped__goes_on_after_the_last_corruption(
+    stopped: Path, evaluated: Path, tuned: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tuned, folder, stopped, "--corruptions", "all")) == 0
+    found, whole = read(stopped), read(evaluated)
+    assert found["corrupted"]["Fog"]["easy"][FIGURE] == 0.125
+    whole["corrupted"]["Fog"]["easy"][FIGURE] = 0.125
+    assert found["corrupted"] == whole["corrupted"]
+    fog = found["scores"][FIGURE]["by_corruption"]["Fog"]["iou"]
+    assert fog == pytest.approx(sum(whole["corrupted"]["Fog"][one][FIGURE] for one in SEVERITIES) / 3)
+    assert "already evaluated under CameraCrash, FrameLost" in capsys.readouterr().err
+    assert "| Snow" in (stopped / "robustness.md").read_text()
+    assert main(command(tuned, folder, stopped, "--corruptions", "all")) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_stopped__results_of_another_network_are_kept(
+    stopped: Path, tuned: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = read(stopped)
+    found["clean"][FIGURE] += 0.01
+    (stopped / "robustness.json").write_text(json.dumps(found))
+    assert main(command(tuned, folder, stopped, "--corruptions", "all", "--engine.seed", "7")) == 2
+    said = capsys.readouterr().err
+    assert "unfinished results of something else" in said
+    assert "  clean" in said
+    assert "  seed" in said
+    assert read(stopped) == found
+
+
 def test_seed__changes_what_is_drawn(evaluated: Path, tuned: Path, folder: Path, tmp_path: Path) -> None:
     words = ["--corruptions", "FrameLost", "Brightness", "--engine.seed", "7"]
     assert main(command(tuned, folder, tmp_path / "out", *words)) == 0

@@ -65,10 +65,10 @@ def test_one_round__evaluates_what_has_no_result(tmp_path: Path, monkeypatch: py
     evaluated: list[Path] = []
 
     def evaluate(run: Path, *, out: Path, **settings: object) -> None:
-        assert not out.exists()
+        assert out == half  # with what it had found already
+        assert (out / "robustness.json").is_file()
         assert settings["corruptions"] == ("all",)
         evaluated.append(run)
-        out.mkdir()
         (out / "robustness.md").touch()
 
     monkeypatch.setattr(jobs.occfeat, "evaluate", evaluate)

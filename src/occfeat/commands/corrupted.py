@@ -19,7 +19,9 @@ from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen
 from occfeat.robustness.released import open_released
 from occfeat.robustness.results import (
     RESULTS,
+    TABLES,
     RobustnessResults,
+    go_on,
     known_figures,
     read_baseline,
     require_comparable,
@@ -91,37 +93,64 @@ def _effect(config: EvaluateConfig, index: Index, name: CorruptionName, severity
     return Corruption(name, severity, index.channels, config.engine.seed)
 
 
-def evaluate_corrupted(
-    plan: CorruptedPlan,
-    clean: Evaluation,
-    evaluate_under: Callable[[ImageEffect], Evaluation],
-    out: Path | None,
-) -> RobustnessResults:
-    """Evaluate under each corruption; `robustness.json` is written anew after each.
+def begin(plan: CorruptedPlan, clean: Evaluation, out: Path, *, writes: bool) -> RobustnessResults:
+    """Results of the clean images, and of the corruptions that a stopped evaluation had finished.
 
     Args:
         plan: Which ones.
         clean: Figures of the clean images.
+        out: Folder of the results.
+        writes: This process writes them.
+
+    Raises:
+        RunError: The folder holds unfinished results of something else.
+    """
+    results = go_on(plan.start(clean.key_frames, known_figures(clean.metrics)), out)
+    if results.corrupted:
+        logger.info("%s is already evaluated under %s.", plan.config.run, ", ".join(results.corrupted))
+        results = results.scored(plan.baseline)
+    if writes:
+        _write(out, results)
+    return results
+
+
+def evaluate_corrupted(
+    plan: CorruptedPlan,
+    results: RobustnessResults,
+    evaluate_under: Callable[[ImageEffect], Evaluation],
+    out: Path | None,
+) -> RobustnessResults:
+    """Evaluate under each corruption without results; `robustness.json` is written anew after each.
+
+    Args:
+        plan: Which ones.
+        results: What there is already.
         evaluate_under: Evaluates the same key frames with something done to their images.
         out: Folder of the results. None: another process writes them.
     """
-    results = plan.start(clean.key_frames, known_figures(clean.metrics))
     for name, severities in plan.effects.items():
+        if name in results.corrupted:
+            continue
         figures = {}
         for severity, effect in severities.items():
             logger.info("%s, %s", name, severity)
             evaluation = evaluate_under(effect)
-            if evaluation.key_frames != clean.key_frames:
-                logger.warning("%d of %d key frames counted.", evaluation.key_frames, clean.key_frames)
+            if evaluation.key_frames != results.key_frames:
+                logger.warning("%d of %d key frames counted.", evaluation.key_frames, results.key_frames)
             figures[severity] = known_figures(evaluation.metrics)
         results = results.model_copy(update={"corrupted": {**results.corrupted, name: figures}})
         results = results.scored(plan.baseline)
         if out is not None:
-            write_text_whole(out / RESULTS, results.model_dump_json(indent=2) + "\n")
+            _write(out, results)
     if out is not None:
-        write_text_whole(out / "robustness.md", tables(results))
         _draw_radars(out, results, plan.baseline)
+        write_text_whole(out / TABLES, tables(results))
     return results
+
+
+def _write(out: Path, results: RobustnessResults) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_whole(out / RESULTS, results.model_dump_json(indent=2) + "\n")
 
 
 def draw_examples(

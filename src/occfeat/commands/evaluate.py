@@ -10,7 +10,7 @@ from torch import nn
 
 from occfeat.card import ModelCard, read_card, run_folder
 from occfeat.commands.config import EvaluateConfig
-from occfeat.commands.corrupted import CorruptedPlan, draw_examples, evaluate_corrupted
+from occfeat.commands.corrupted import CorruptedPlan, begin, draw_examples, evaluate_corrupted
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pictures import draw_predictions
 from occfeat.data.check import quick_check
@@ -22,12 +22,14 @@ from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
 from occfeat.engine.export import build_grid, load_model
 from occfeat.engine.run import require_empty
-from occfeat.robustness.results import RESULTS, tables
+from occfeat.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 
 
 def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
     """Evaluate a fine-tuning run and write `results.json` and pictures.
+
+    An evaluation under corruptions that was stopped goes on when it is asked for again.
 
     Args:
         config: The settings.
@@ -39,7 +41,8 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     run = run_folder(config.run)
     card = read_card(run)
     out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
-    require_empty(out, hint="Choose another --out.")
+    if not (config.corruptions and is_unfinished(out)):
+        require_empty(out, hint="Choose another --out.")
     fabric = build_fabric(config.engine)
     model = load_model(run, fabric.device, student)
     index = Index.open(config.source)
@@ -48,19 +51,20 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     require_maps(index, rows, card.classes)
     plan = CorruptedPlan.make(config, index)
     split = _Split(config, card, index, rows, model.segmenter, fabric)
-    evaluation = split.evaluate()
-    if fabric.is_global_zero:
+    evaluation, writes = split.evaluate(), fabric.is_global_zero
+    results = begin(plan, evaluation, out, writes=writes) if plan.effects else None
+    if writes:
         evaluation.write(out / "results.json")
         draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
     counted = (
         f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
     )
     text = f"{counted}\n{table(evaluation.metrics)}\n"
-    if not plan.effects:
+    if results is None:
         return _outcome(fabric, text, out / "results.json", evaluation.metrics)
-    if fabric.is_global_zero:
+    if writes:
         draw_examples(out, plan, split.key_frames, int(rows[0]))
-    results = evaluate_corrupted(plan, evaluation, split.evaluate, out if fabric.is_global_zero else None)
+    results = evaluate_corrupted(plan, results, split.evaluate, out if writes else None)
     metrics = evaluation.metrics | results.flat()
     return _outcome(fabric, f"{text}\n{tables(results)}\n", out / RESULTS, metrics)
 

@@ -146,6 +146,7 @@ def _read(folder: Path, name: str) -> RunFiles:
         if command not in KINDS:
             raise RunError(f"{folder} is a run of `{command}`.", hint=f"Give runs of {' or '.join(KINDS)}.")
         settings = read_settings(folder, KINDS[command])
+    corrupted = (_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}")))
     analyses = (
         (file.parent, _parsed(file, AnalysisResults)) for file in sorted(folder.glob("*/analysis.json"))
     )
@@ -162,7 +163,7 @@ def _read(folder: Path, name: str) -> RunFiles:
         evaluations=tuple(
             _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
         ),
-        robustness=tuple(_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}"))),
+        robustness=tuple(one for one in corrupted if one.corrupted),  # else stopped before the first
         analyses=tuple(analyses),
     )
 

@@ -11,8 +11,8 @@ from occfeat.errors import RunError, SettingsError
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
 
-RESULTS = "robustness.json"
-"""Name of the file in a folder of results."""
+RESULTS, TABLES = "robustness.json", "robustness.md"
+"""Names of the files in a folder of results; the second is written last."""
 
 
 class RobustnessResults(Strict):
@@ -71,10 +71,39 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
     if file is None:
         hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
         raise RunError(f"The baseline {path} holds no {RESULTS} of {split}.", hint=hint)
+    return _read(file)
+
+
+def _read(file: Path) -> RobustnessResults:
     try:
         return RobustnessResults.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise RunError(f"{file} is damaged or of another version: {error}", hint="Make it anew.") from error
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether an evaluation under corruptions was stopped before its end."""
+    return (folder / RESULTS).is_file() and not (folder / TABLES).exists()
+
+
+def go_on(fresh: RobustnessResults, folder: Path) -> RobustnessResults:
+    """Results with the corruptions that were finished before the evaluation was stopped, if it was.
+
+    Args:
+        fresh: Results of the clean images, which tell whether the folder's are of the same network.
+        folder: Of the results.
+
+    Raises:
+        RunError: The folder holds unfinished results of something else.
+    """
+    if not is_unfinished(folder):
+        return fresh
+    found = _read(folder / RESULTS)
+    same = ("split", "data_fingerprint", "key_frames", "images", "seed", "clean")
+    if differing := [name for name in same if getattr(found, name) != getattr(fresh, name)]:
+        message = f"{folder} holds unfinished results of something else. What differs:"
+        raise RunError(message, first=differing, hint="Choose another --out, or remove the folder.")
+    return fresh.model_copy(update={"corrupted": found.corrupted})
 
 
 def require_comparable(
