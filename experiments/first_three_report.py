@@ -14,7 +14,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from first_three import ARMS, LABELS, LEDGER, RATES, Plan, Tuning, restore
+from first_three import ARMS, LABELS, LEDGER, Plan, Tuning, restore
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width, with_interval
 
@@ -27,6 +28,9 @@ METRICS = {
 MODES = {"full": "fine-tuned", "frozen": "linear head on the frozen network"}
 BASE = "occupancy"
 """Arm that the others are compared with, beside `none`."""
+COLORS = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}
+"""Of the arms in the picture that are not orange."""
+DRAWN = ("vehicle_iou/visible", "mean_iou/map")
 GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, "mean_iou/map"))
 """Paired differences of the tables: over which arm, in what."""
 
@@ -84,36 +88,28 @@ def rows(figures: Figures) -> str:
 
 def draw(figures: Figures, path: Path) -> None:
     """Every draw as a dot, means with their intervals as bars, at the smallest share."""
-    share, metrics = next(iter(LABELS)), ("vehicle_iou/visible", "mean_iou/map")
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    panels = figure.subplots(2, 2, sharey=True)
-    shown = [arm for arm in reversed(ARMS) if any(tuning.arm == arm for tuning in figures.found)]
-    for row, mode in zip(panels, RATES, strict=True):
-        for axes, metric in zip(row, metrics, strict=True):
-            for place, arm in enumerate(shown):
-                values = list(figures.of(arm, mode, share, metric).values())
-                if values:
-                    color = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}.get(
-                        arm, "tab:orange"
-                    )
-                    axes.plot(values, [place] * len(values), "o", color=color, alpha=0.35, markersize=4)
-                    axes.errorbar(
-                        np.mean(values),
-                        place,
-                        xerr=half_width(values),
-                        fmt="D",
-                        color=color,
-                        capsize=4,
-                        zorder=3,
-                    )
-            axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
-            axes.set_title(f"{METRICS[metric]} IoU in %, {MODES[mode]}", fontsize=10)
-            axes.grid(axis="x", alpha=0.3)
-    figure.suptitle(
-        f"{share} of the labels, a town never seen: every draw, mean and 95 % interval", fontsize=11
-    )
+    share = next(iter(LABELS))
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
+    for part, mode in zip(figure.subfigures(len(MODES), 1), MODES, strict=True):
+        part.suptitle(MODES[mode], fontsize=11)
+        for axes, metric in zip(part.subplots(1, 2, sharey=True), DRAWN, strict=True):
+            _draw_panel(axes, figures, mode, share, metric)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str) -> None:
+    values = {arm: list(figures.of(arm, mode, share, metric).values()) for arm in reversed(ARMS)}
+    shown = {arm: found for arm, found in values.items() if found}
+    for place, (arm, found) in enumerate(shown.items()):
+        color = COLORS.get(arm, "tab:orange")
+        axes.plot(found, [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
+        error = half_width(found)
+        axes.errorbar(np.mean(found), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
+    axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
+    axes.set_title(f"{METRICS[metric]} IoU in %", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
 
 
 def put(file: Path, text: str, mark: str = "first_three") -> None:
@@ -137,7 +133,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--write", action="store_true", help="into LOG.md, README.md and docs/pictures")
     given = parser.parse_args()
-    chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(RATES))
+    chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(MODES))
     plan = Plan(given.street, given.runs, given.split, *chosen)
     if plan.split == "test":
         restore(plan, LEDGER)  # else --write would forget what another machine has found
@@ -146,7 +142,7 @@ def main() -> None:
     tables = {
         (mode, share): table(figures, mode, share)
         for share in LABELS
-        for mode in RATES
+        for mode in MODES
         if (mode, share) in known
     }
     text = "\n\n".join(tables.values())
