@@ -79,8 +79,22 @@ LABELS = {
 }
 """With 300 training key frames: 60, 120 and 150 steps."""
 
-RATES = {"full": 3e-3, "frozen": 1e-1}
-"""Learning rate of fine-tuning everything, and of a linear head on the frozen network."""
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to fine-tune."""
+
+    rate: float
+    student_rate: float = 1.0
+    freeze: bool = False
+
+
+MODES = {
+    "full": Mode(3e-3),
+    "gentle": Mode(3e-3, student_rate=0.1),
+    "frozen": Mode(1e-1, freeze=True),
+}
+"""Everything at one rate; what was pretrained at a tenth of it; a linear head on the frozen network."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,10 @@ class Plan:
     modes: tuple[str, ...]
 
     def tunings(self) -> list[Tuning]:
-        """All fine-tunings, those of the smallest share of the labels first, whatever the seed."""
+        """All fine-tunings, those of the smallest share of the labels first, whatever the seed.
+
+        Nothing is gentle without pretraining: most of that network is yet to be learned.
+        """
         return [
             Tuning(arm, seed, mode, share, draw)
             for share in self.shares
@@ -120,6 +137,7 @@ class Plan:
             for arm in self.arms
             for mode in self.modes
             for draw in range(LABELS[share].draws)
+            if (arm, mode) != ("none", "gentle")
         ]
 
     def needs_pretraining(self, arm: str, seed: int) -> bool:
@@ -178,7 +196,7 @@ def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
 
 
 def _finetune(plan: Plan, tuning: Tuning) -> bool:
-    labels = LABELS[tuning.share]
+    labels, mode = LABELS[tuning.share], MODES[tuning.mode]
     base: dict[str, Any] = {"recipe": "cpu-small"}
     if ARMS[tuning.arm].loss is not None:
         base = {"start": plan.pretrained(tuning.arm, tuning.seed)}
@@ -193,13 +211,14 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
         label_fraction=labels.fraction,
         label_draw="key-frame",
         label_seed=tuning.draw,
-        freeze=tuning.mode == "frozen",
+        freeze=mode.freeze,
         pictures=int(tuning.draw == 0),
         augment=TURNED,
         optim={
             "epochs": labels.epochs,
             "batch_size": labels.batch_size,
-            "learning_rate": RATES[tuning.mode],
+            "learning_rate": mode.rate,
+            "student_rate": mode.student_rate,
         },
         engine={"seed": tuning.seed, "workers": 0},
     )
@@ -226,7 +245,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--shares", nargs="+", default=list(LABELS), choices=list(LABELS))
-    parser.add_argument("--modes", nargs="+", default=list(RATES), choices=list(RATES))
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
     given = parser.parse_args()
     chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
     plan = Plan(given.street, given.runs, given.split, *chosen)

@@ -60,6 +60,8 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
         (OptimConfig, {"epochs": 0}, "greater than or equal to 1"),
         (OptimConfig, {"learning_rate": 0}, "greater than 0"),
         (OptimConfig, {"learning_rate": float("nan")}, "finite number"),
+        (OptimConfig, {"student_rate": 0}, "greater than 0"),
+        (OptimConfig, {"student_rate": 2}, "less than or equal to 1"),
         (OptimConfig, {"learning_rate": "fast"}, "valid number"),
         (OptimConfig, {"warmup": 1.0}, "less than 1"),
         (OptimConfig, {"batch_size": 6, "micro_batch_size": 4}, "not a multiple of 4"),

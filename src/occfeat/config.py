@@ -165,6 +165,9 @@ class OptimConfig(Strict):
     """Key frames in memory at once on each device; gradients accumulate. None: the whole batch."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Highest learning rate of the cycle."""
+    student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of the student, as a share of that of the head. Below 1, fine-tuning changes less of what
+    the student has learned before, while its new head is learned as fast."""
     weight_decay: NotNegative = 1e-7
     """Decoupled weight decay."""
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from occfeat.config import OptimConfig
 from occfeat.data.dataset import Draw
-from occfeat.engine.optim import learning_rate_at
 from occfeat.engine.order import TrainingOrder, steps_for
 
 
@@ -48,22 +45,3 @@ def test_order__seeds_differ() -> None:
 @pytest.mark.parametrize(("key_frames", "epochs", "steps"), [(8, 3, 6), (9, 1, 3), (1, 1, 1)])
 def test_steps_for__rounds_up(key_frames: int, epochs: int, steps: int) -> None:
     assert steps_for(key_frames, epochs, batch_size=4) == steps
-
-
-def test_learning_rate__equals_torch_one_cycle() -> None:
-    config, steps = OptimConfig(learning_rate=0.1, warmup=0.25), 40
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 0.1, total_steps=steps, pct_start=0.25, anneal_strategy="linear", cycle_momentum=False
-    )
-    for step in range(steps):
-        assert learning_rate_at(step, steps, config) == pytest.approx(cycle.get_last_lr()[0], rel=1e-6)
-        optimizer.step()
-        if step < steps - 1:
-            cycle.step()
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_learning_rate__shortest_runs_stay_finite(steps: int) -> None:
-    for step in range(steps):
-        assert 0 < learning_rate_at(step, steps, OptimConfig()) <= OptimConfig().learning_rate

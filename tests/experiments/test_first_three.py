@@ -67,6 +67,20 @@ def test_figures__differences_are_paired(tmp_path: Path) -> None:
     assert "20.0 / 21.0" in whole  # two seeds: no interval
 
 
+def test_gentle__without_pretraining_is_full(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, seeds=(0,), shares=("1%",), modes=("full", "gentle"))
+    assert {t.mode for t in plan.tunings() if t.arm == "none"} == {"full"}
+    assert {t.mode for t in plan.tunings() if t.arm == "both"} == {"full", "gentle"}
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    figures = report.Figures(plan)
+    gains = figures.differences("both", "none", "gentle", "1%", "mean_iou/map")
+    assert gains == pytest.approx([15.0] * 5)
+    assert "no BEV pretraining | " in report.table(figures, "gentle", "1%")
+    assert report.rows(figures).count("gentle") == 2 * 5
+    report.draw(figures, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
 def test_rows__hold_every_result(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, arms=("none",), seeds=(1,))
     write_results(plan, {"none": 0.1})

@@ -29,7 +29,7 @@ from occfeat.engine.footprint import Footprint
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
-from occfeat.engine.optim import build_optimizer, learning_rate_at, restore_optimizer
+from occfeat.engine.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
 from occfeat.engine.order import TrainingOrder, steps_for
 from occfeat.engine.recompute import recompute_activations
 from occfeat.engine.run import Run
@@ -130,8 +130,7 @@ class Trainer(Generic[Target]):
         """One optimiser step: as many micro-batches as make up a batch."""
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.steps, optim)
+        set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
         attempt, buffers = Attempt(), self._copy_buffers()
         for number in range(1, micro_batches + 1):
             with self.window.spent_on("loading"):

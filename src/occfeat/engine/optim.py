@@ -12,9 +12,22 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters that learn."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    """AdamW over all parameters that learn, the student's and the others with rates of their own."""
+    parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            parts["student" in name.split(".")].append(parameter)
+    shares = {True: config.student_rate, False: 1.0}
+    groups = [{"params": part, "share": shares[of_student]} for of_student, part in parts.items() if part]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    set_learning_rate(optimizer, config.learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group of `build_optimizer` its share of a rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> None:
