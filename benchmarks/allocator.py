@@ -20,8 +20,8 @@ from step import cached_batch
 from occfeat.config import OptimConfig
 from occfeat.data.sample import Batch, FeatureMaps, Sample, collate
 from occfeat.engine.allocator import keep_freed_memory
-from occfeat.engine.export import build_grid
 from occfeat.engine.optim import build_optimizer
+from occfeat.engine.shipped import build_grid
 from occfeat.models.student import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker

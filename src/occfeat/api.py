@@ -15,8 +15,8 @@ from occfeat.commands import config as settings_of
 from occfeat.commands import outcome
 from occfeat.config import DataConfig, Strict
 from occfeat.data.index import Index
-from occfeat.engine.export import ShippedModel as ShippedModel
-from occfeat.engine.export import load_model as load_model
+from occfeat.engine.shipped import ShippedModel as ShippedModel
+from occfeat.engine.shipped import load_model as load_model
 from occfeat.errors import SettingsError
 from occfeat.settings import base_layer, build, merge
 from occfeat.student_config import OwnStudentConfig

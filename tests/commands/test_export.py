@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from occfeat.cli import main
-from occfeat.engine.export import load_model
+from occfeat.engine.shipped import load_model
 from tests.export.models import IMAGE_SIZE, write_run
 
 

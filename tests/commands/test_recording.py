@@ -13,7 +13,7 @@ from occfeat.commands.recording import read_sample, voxels_by_features, voxels_b
 from occfeat.config import DataConfig, GridConfig, ViewConfig
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.engine.export import build_grid
+from occfeat.engine.shipped import build_grid
 from occfeat.report.rerun_layout import layout
 from tests.small_runs import Flags
 

@@ -17,7 +17,7 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample, collate
-from occfeat.engine.export import build_grid, read_card
+from occfeat.engine.shipped import build_grid, read_card
 from tests.small_runs import Flags
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import occfeat
 from occfeat.cli import main
 from occfeat.data.sample import Cameras
-from occfeat.engine.export import read_card
+from occfeat.engine.shipped import read_card
 from occfeat.errors import SettingsError, WeightsError
 
 

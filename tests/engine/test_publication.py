@@ -128,7 +128,7 @@ def test_from_pretrained__by_name(run: Path, monkeypatch: pytest.MonkeyPatch) ->
         asked.append((name, options["revision"], set(options["allow_patterns"])))
         return str(run)
 
-    monkeypatch.setattr("occfeat.engine.export.snapshot_download", fetch)
+    monkeypatch.setattr("occfeat.engine.shipped.snapshot_download", fetch)
     model = occfeat.ShippedModel.from_pretrained("someone/bev", revision="v2")
     assert model.classes == CLASSES
     assert asked == [("someone/bev", "v2", SAVED)]

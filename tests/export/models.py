@@ -6,7 +6,7 @@ import torch
 
 from occfeat.card import ModelCard
 from occfeat.config import GridConfig, ViewConfig
-from occfeat.engine.export import load_model, write_model
+from occfeat.engine.shipped import load_model, write_model
 from occfeat.models.student import build_student
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.model import BevModel

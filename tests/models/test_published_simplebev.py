@@ -3,7 +3,7 @@ from torch import nn
 
 from occfeat.config import GridConfig
 from occfeat.data.sample import Cameras
-from occfeat.engine.export import build_grid
+from occfeat.engine.shipped import build_grid
 from occfeat.models.encoder import STRIDE_PX
 from occfeat.models.published_lifting import lift_published
 from occfeat.models.published_simplebev import PublishedSimpleBev

@@ -32,8 +32,8 @@ from occfeat.data.index import Index
 from occfeat.data.subsets import spread
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import choose_device
-from occfeat.engine.export import build_grid
 from occfeat.engine.run import require_empty
+from occfeat.engine.shipped import build_grid
 from occfeat.models.teacher import build_teacher
 from occfeat.pretraining.losses import cosine
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker

@@ -16,8 +16,8 @@ from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_f
 from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import all_alive, build_fabric
-from occfeat.engine.export import build_grid
 from occfeat.engine.run import lock_folder, require_empty
+from occfeat.engine.shipped import build_grid
 from occfeat.errors import CacheError
 from occfeat.models.teacher import Teacher, build_teacher
 

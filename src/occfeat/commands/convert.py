@@ -3,8 +3,8 @@
 from occfeat.card import ModelCard
 from occfeat.commands.config import ConvertConfig
 from occfeat.commands.outcome import RunOutcome
-from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.run import require_empty
+from occfeat.engine.shipped import build_grid, write_model
 from occfeat.models.student import build_student
 from occfeat.models.weights import read_weights_file
 from occfeat.segmentation.head import SegmentationHead

@@ -10,7 +10,7 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample, collate
 from occfeat.data.subsets import spread
-from occfeat.engine.export import build_grid, load_model
+from occfeat.engine.shipped import build_grid, load_model
 from occfeat.errors import KeyFrameError
 from occfeat.report.comparison import Compared, draw_comparison
 from occfeat.report.page import Picture, Section, Table, write_page

@@ -20,8 +20,8 @@ from occfeat.data.maps import require_maps
 from occfeat.data.subsets import spread
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
-from occfeat.engine.export import build_grid, load_model
 from occfeat.engine.run import require_empty
+from occfeat.engine.shipped import build_grid, load_model
 from occfeat.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 

@@ -10,7 +10,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.commands.predict import read_rig_file
 from occfeat.data.sample import Cameras
 from occfeat.engine.checkpoint import write_whole
-from occfeat.engine.export import load_model
+from occfeat.engine.shipped import load_model
 from occfeat.errors import ExportError
 from occfeat.export.onnx import INSTALL, OPSET, largest_difference, signature, to_onnx
 from occfeat.geometry.frames import from_rotation, rotation_about_z

@@ -20,11 +20,11 @@ from occfeat.data.subsets import label_subset, lines_of
 from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
-from occfeat.engine.export import build_grid, load_student_weights, require_described, write_model
 from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
+from occfeat.engine.shipped import build_grid, load_student_weights, require_described, write_model
 from occfeat.errors import WeightsError
 from occfeat.models.student import build_student
 from occfeat.report.figures import draw_curves

@@ -19,8 +19,8 @@ from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
 from occfeat.engine.device import choose_device
-from occfeat.engine.export import build_grid, load_model
 from occfeat.engine.run import require_empty
+from occfeat.engine.shipped import build_grid, load_model
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.report.figures import draw_prediction
 from occfeat.segmentation.model import BevModel

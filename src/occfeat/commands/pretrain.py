@@ -20,12 +20,12 @@ from occfeat.data.index import Index
 from occfeat.data.subsets import spread
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.device import autocast, build_fabric
-from occfeat.engine.export import build_grid, write_model
 from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loading import in_order, load_batches
 from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit
 from occfeat.engine.run import Run, read_settings, require_free
+from occfeat.engine.shipped import build_grid, write_model
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.lss import Lss

@@ -5,8 +5,8 @@ from pathlib import Path
 from occfeat.card import read_card
 from occfeat.commands.config import PretrainConfig
 from occfeat.engine.checkpoint import load_checkpoint
-from occfeat.engine.export import build_grid
 from occfeat.engine.run import read_settings
+from occfeat.engine.shipped import build_grid
 from occfeat.errors import RunError
 from occfeat.models.student import build_student
 from occfeat.models.weights import load_checked

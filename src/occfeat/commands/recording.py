@@ -17,7 +17,7 @@ from occfeat.commands.pretrained import load_pretraining
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample, collate
-from occfeat.engine.export import ShippedModel, build_grid, load_model
+from occfeat.engine.shipped import ShippedModel, build_grid, load_model
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.targets import occupancy_target

@@ -16,7 +16,7 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Batch, Labels, Sample, collate
 from occfeat.engine.checkpoint import load_checkpoint
-from occfeat.engine.export import build_grid, load_model
+from occfeat.engine.shipped import build_grid, load_model
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.models.student import build_student
 from occfeat.models.weights import load_checked

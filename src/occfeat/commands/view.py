@@ -9,7 +9,7 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
 from occfeat.engine.checkpoint import write_whole
-from occfeat.engine.export import build_grid
+from occfeat.engine.shipped import build_grid
 from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.report.figures import draw_calibration
 from occfeat.report.rerun import require_rerun, write_recording

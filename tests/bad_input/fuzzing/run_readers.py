@@ -21,10 +21,10 @@ from occfeat.config import EngineConfig, GridConfig, OptimConfig, TeacherConfig,
 from occfeat.data.dataset import Draw
 from occfeat.data.sample import Batch, Sample
 from occfeat.data.teacher_cache import CacheCard, TeacherCache, encode, shard_file
-from occfeat.engine.export import build_grid, load_model, write_model
 from occfeat.engine.loggers import MetricsLog, last_row
 from occfeat.engine.loop import Job, Trainer
 from occfeat.engine.run import Run, read_settings
+from occfeat.engine.shipped import build_grid, load_model, write_model
 from occfeat.errors import KeyFrameError
 from occfeat.learning import Step
 from occfeat.models.meta_format import is_meta_format, timm_from_meta
