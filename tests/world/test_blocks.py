@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from occfeat.world.blocks import block_outlines, triangulate
 from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.materials import CLASSES
-from occfeat.world.scene import SceneRequest, build_scene
+from occfeat.world.request import SceneRequest
+from occfeat.world.scene import build_scene
 
 PLAN = plan_town(TownRequest(1, 2, 4))
 

@@ -11,7 +11,7 @@ from occfeat.errors import RunError, SettingsError
 from occfeat.world import build
 from occfeat.world.build import build_world, plan_scenes
 from occfeat.world.config import WorldConfig
-from occfeat.world.scene import SceneRequest
+from occfeat.world.request import SceneRequest
 from occfeat.world.writer import rows_file
 from tests.small_world import SMALL
 

@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from occfeat.world.curves import thin
-from occfeat.world.expansion import LAYERS, arc_path, expand_map
+from occfeat.world.expansion import expand_map
+from occfeat.world.lane_records import arc_path
 from occfeat.world.lots import TownRequest, plan_town
+from occfeat.world.map_records import LAYERS
 from occfeat.world.network import Network
 
 PLAN = plan_town(TownRequest(2, 0, 3))

@@ -12,7 +12,8 @@ from occfeat.data.index import Index, KeyFrame
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.world.lots import TownRequest
 from occfeat.world.materials import CLASSES
-from occfeat.world.scene import Scene, SceneRequest, build_scene
+from occfeat.world.request import SceneRequest
+from occfeat.world.scene import Scene, build_scene
 from occfeat.world.towns import TOWNS
 
 REQUEST = SceneRequest("here", TownRequest(2, 7, 4), 1, 2, "nuscenes", (64, 112), ("noon",), 0, True)

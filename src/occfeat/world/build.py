@@ -14,8 +14,8 @@ from occfeat.errors import RunError, SettingsError
 from occfeat.world.config import WorldConfig
 from occfeat.world.lots import TownRequest, plan_town, share_plans
 from occfeat.world.maps import write_map
+from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import load_rig
-from occfeat.world.scene import SceneRequest
 from occfeat.world.tables import VERSION, write_tables
 from occfeat.world.tracer import require_embree
 from occfeat.world.writer import rows_file, write_bytes, write_scene

@@ -11,14 +11,16 @@ import numpy as np
 from jaxtyping import Float
 
 from occfeat.world.actors import Mover, direct, ego_pose, enlist
+from occfeat.world.ground_maps import contact_map, lamp_map
 from occfeat.world.labels import Label, Pose, TemplateTracers, View, label
 from occfeat.world.lidar import Sweep, take_sweep
 from occfeat.world.light import Light, draw_light
-from occfeat.world.lots import TownRequest, plan_town
+from occfeat.world.lots import plan_town
 from occfeat.world.materials import Material
 from occfeat.world.objects import Annotation, Appearance
 from occfeat.world.placement import add_traffic_lights, build_street
-from occfeat.world.rigs import Camera, Rig, load_rig
+from occfeat.world.request import SceneRequest
+from occfeat.world.rigs import Camera, Rig
 from occfeat.world.sensors import take_shot
 from occfeat.world.shading import GroundMap, Lighting
 from occfeat.world.shapes import join, place
@@ -33,31 +35,8 @@ LAST_YAW_DEG = 104.0
 """Where the LiDAR looks at its time stamp, counter-clockwise from forward."""
 VIEW_M = 110.0
 """How far moving things are drawn."""
-
-
-@dataclass(frozen=True)
-class SceneRequest:
-    """What a scene is made from; equal requests give equal scenes."""
-
-    name: str
-    town: TownRequest
-    number: int
-    """Number of the scene in its split; scenes differ by it."""
-    key_frames: int
-    rig: str
-    image_size: tuple[int, int]
-    lights: tuple[str, ...]
-    sweeps: int
-    truth: bool
-
-    def mounted_rig(self) -> Rig:
-        """The rig as it sits on the vehicle of the town."""
-        rng = np.random.default_rng((self.town.seed, self.town.number, 7))
-        return load_rig(self.rig).calibrated(rng)
-
-    def rng(self, purpose: int, *moment: int) -> np.random.Generator:
-        """Random numbers for one purpose in this scene, whatever else is drawn."""
-        return np.random.default_rng((self.town.seed, self.town.number, self.number, purpose, *moment))
+LABEL_REACH_M = 80.0
+"""Objects farther from the LiDAR than this are not labelled."""
 
 
 @dataclass(frozen=True)
@@ -236,10 +215,6 @@ class Scene:
         return [int(number) for number in np.unique(mesh.object_id[mesh.material == Material.SIGNAL])]
 
 
-LABEL_REACH_M = 80.0
-"""Objects farther from the LiDAR than this are not labelled."""
-
-
 def build_scene(request: SceneRequest) -> Scene:
     """Make a scene from its request."""
     plan = plan_town(request.town)
@@ -270,37 +245,6 @@ def build_scene(request: SceneRequest) -> Scene:
         signals=cast.signals,
         light_name=name,
         light=light,
-        contact=_contact_map(still, local_route),
-        lamps=_lamp_map(np.array(street.lamps).reshape(-1, 2) - origin[:2], local_route),
+        contact=contact_map(still, local_route),
+        lamps=lamp_map(np.array(street.lamps).reshape(-1, 2) - origin[:2], local_route),
     )
-
-
-def _contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:
-    """How open the sky is just above the ground: dark below parked vehicles and other things."""
-    step, border = 0.3, 36.0
-    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
-    shape = np.ceil((upper - lower) / step).astype(int)
-    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
-    starts = np.stack((*np.meshgrid(x, y, indexing="ij"), np.full(shape, 0.17)), axis=-1)
-    flat = starts.reshape(-1, 3).astype(np.float32)
-    upward = np.broadcast_to(np.array((0, 0, 1), dtype=np.float32), flat.shape)
-    covered = (still.hit(flat, upward).distance_m < 1.3).reshape(shape).astype(np.float32)
-    for axis in (0, 1):
-        covered = (np.roll(covered, -1, axis) + covered + np.roll(covered, 1, axis)) / np.float32(3)
-    return GroundMap(lower, step, 1 - np.float32(0.78) * covered)
-
-
-def _lamp_map(lamps: Float[np.ndarray, "L 2"], route: Float[np.ndarray, "R 2"]) -> GroundMap:
-    """Light of all street lamps on the ground, every metre."""
-    step, border = 1.0, 110.0
-    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
-    shape = np.ceil((upper - lower) / step).astype(int)
-    values = np.full(shape, 0.010, dtype=np.float32)
-    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
-    for lamp_x, lamp_y in lamps:
-        i = np.flatnonzero(np.abs(x - lamp_x) < 25)
-        j = np.flatnonzero(np.abs(y - lamp_y) < 25)
-        if len(i) and len(j):
-            square = (x[i, None] - lamp_x) ** 2 + (y[None, j] - lamp_y) ** 2
-            values[np.ix_(i, j)] += (9.0 * 7.0 / (square + 49.0) ** 1.5).astype(np.float32)
-    return GroundMap(lower, step, values)

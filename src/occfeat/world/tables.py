@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 from occfeat.world.lots import TownRequest
+from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import load_rig
-from occfeat.world.scene import SceneRequest
+from occfeat.world.rows import calibration_token, quaternion, token
 from occfeat.world.towns import TOWNS
-from occfeat.world.writer import LIDAR, calibration_token, quaternion, rows_file, token, write_bytes
+from occfeat.world.writer import LIDAR, rows_file, write_bytes
 
 VERSION = "v1.0-street"
 """Folder of the tables."""

@@ -1,54 +1,31 @@
 """One scene on disk: images, LiDAR files, and the rows of nuScenes' tables that tell of them.
 
-Tokens are hashes of what they name, so the same world has the same tokens. A scene's rows are kept in one
-JSON file, which is written last: a scene without it is made again.
+A scene's rows are kept in one JSON file, which is written last: a scene without it is made again.
 """
 
 import hashlib
 import io
-import itertools
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from occfeat.world.labels import Label, View
 from occfeat.world.lidar import Sweep
 from occfeat.world.materials import CLASSES
+from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import Camera
-from occfeat.world.scene import KEY_FRAME_S, REVOLUTION_S, Scene, SceneRequest, build_scene
+from occfeat.world.rows import Row, calibration_token, link, quaternion, token
+from occfeat.world.scene import KEY_FRAME_S, REVOLUTION_S, Scene, build_scene
 from occfeat.world.towns import TOWNS
 
-Row = dict[str, Any]
 LIDAR = "LIDAR_TOP"
 JPEG_QUALITY = 92
 FIRST_TIME_US = 1_893_456_000_000_000
 """The first scene begins on 1 January 2030: no recording of the past is claimed."""
-
-
-def token(*parts: object) -> str:
-    """A nuScenes token (32 hex digits) for whatever the parts name."""
-    return hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=16).hexdigest()
-
-
-def quaternion(rotation: Float[np.ndarray, "3 3"]) -> list[float]:
-    """(w, x, y, z) of a rotation matrix, w not negative."""
-    m = rotation
-    candidates = np.array(
-        [
-            [1 + m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], 1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
-            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1]],
-            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2]],
-        ]
-    )
-    best = candidates[int(np.argmax(np.diag(candidates)))]
-    best = best / np.linalg.norm(best)
-    return [float(part) for part in (best if best[0] >= 0 else -best)]
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -228,7 +205,7 @@ class SceneWriter:
         for row in self.rows["sample_data"]:
             chains.setdefault(row["calibrated_sensor_token"], []).append(row)
         for chain in chains.values():
-            _link(sorted(chain, key=lambda row: int(row["timestamp"])))
+            link(sorted(chain, key=lambda row: int(row["timestamp"])))
 
     def _link_annotations(self) -> None:
         """Chain the boxes of every object in time, and list the objects."""
@@ -236,7 +213,7 @@ class SceneWriter:
         for row in self.rows["sample_annotation"]:
             chains.setdefault(row.pop("_object"), []).append(row)
         for number, chain in chains.items():
-            _link(chain)
+            link(chain)
             self.rows["instance"].append(
                 {
                     "token": chain[0]["instance_token"],
@@ -272,16 +249,6 @@ class SceneWriter:
                 "location": self.town.name,
             }
         )
-
-
-def calibration_token(request: SceneRequest, channel: str) -> str:
-    """Every town has one vehicle, calibrated once."""
-    return token(request.town.seed, request.rig, "calibration", request.town.number, channel)
-
-
-def _link(chain: list[Row]) -> None:
-    for before, after in itertools.pairwise(chain):
-        before["next"], after["prev"] = after["token"], before["token"]
 
 
 def write_scene(request: SceneRequest, out: Path) -> None:

@@ -1,0 +1,38 @@
+"""The light on the ground of a scene, as maps made once: shade below things, and the street's lamps."""
+
+import numpy as np
+from jaxtyping import Float
+
+from occfeat.world.shading import GroundMap
+from occfeat.world.tracer import Tracer
+
+
+def contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:
+    """How open the sky is just above the ground: dark below parked vehicles and other things."""
+    step, border = 0.3, 36.0
+    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
+    shape = np.ceil((upper - lower) / step).astype(int)
+    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
+    starts = np.stack((*np.meshgrid(x, y, indexing="ij"), np.full(shape, 0.17)), axis=-1)
+    flat = starts.reshape(-1, 3).astype(np.float32)
+    upward = np.broadcast_to(np.array((0, 0, 1), dtype=np.float32), flat.shape)
+    covered = (still.hit(flat, upward).distance_m < 1.3).reshape(shape).astype(np.float32)
+    for axis in (0, 1):
+        covered = (np.roll(covered, -1, axis) + covered + np.roll(covered, 1, axis)) / np.float32(3)
+    return GroundMap(lower, step, 1 - np.float32(0.78) * covered)
+
+
+def lamp_map(lamps: Float[np.ndarray, "L 2"], route: Float[np.ndarray, "R 2"]) -> GroundMap:
+    """Light of all street lamps on the ground, every metre."""
+    step, border = 1.0, 110.0
+    lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
+    shape = np.ceil((upper - lower) / step).astype(int)
+    values = np.full(shape, 0.010, dtype=np.float32)
+    x, y = (low + (np.arange(count) + 0.5) * step for low, count in zip(lower, shape, strict=True))
+    for lamp_x, lamp_y in lamps:
+        i = np.flatnonzero(np.abs(x - lamp_x) < 25)
+        j = np.flatnonzero(np.abs(y - lamp_y) < 25)
+        if len(i) and len(j):
+            square = (x[i, None] - lamp_x) ** 2 + (y[None, j] - lamp_y) ** 2
+            values[np.ix_(i, j)] += (9.0 * 7.0 / (square + 49.0) ** 1.5).astype(np.float32)
+    return GroundMap(lower, step, values)
