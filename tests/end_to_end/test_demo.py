@@ -11,6 +11,7 @@ from PIL import Image
 from occfeat.cli import main
 from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
+from occfeat.yaml_file import read_yaml
 
 pytestmark = pytest.mark.slow
 STAGES = ["world", "check", "cache", "pretrain", "finetune none", "finetune occfeat", "pictures"]
@@ -45,6 +46,14 @@ def test_demo__both_arms_learn_from_the_same_labels(finished: Path) -> None:
         ]
         assert tokens[0] == tokens[1]
         assert len(tokens[0].split()) == 2
+
+
+def test_demo__keeps_more_of_what_was_pretrained(finished: Path) -> None:
+    shares = {
+        arm: read_yaml(finished / f"{arm}-0" / "settings.yaml")["optim"]["student_rate"]
+        for arm in ("none", "occfeat")
+    }
+    assert shares == {"none": 1.0, "occfeat": 0.1}
 
 
 def test_demo__ends_with_a_page_of_pictures(finished: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from occfeat.commands.config import (
     ViewerConfig,
 )
 from occfeat.commands.demo_page import TITLES, write_demo_page
+from occfeat.commands.demo_settings import FULL, QUICK, STUDENT_RATES
 from occfeat.commands.finetune import finetune
 from occfeat.commands.finetune import resume as resume_finetune
 from occfeat.commands.outcome import Outcome
@@ -47,47 +47,6 @@ SPLIT = "test"
 """Its town is never trained in."""
 DRAWS = 2
 """Draws of labelled key frames; both arms see the same, and their figures are averaged over them."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is built and learned."""
-
-    world: dict[str, Any]
-    """Settings of the world."""
-    teacher: dict[str, Any]
-    """Settings of the teacher, above the recipe."""
-    pretrain: dict[str, Any]
-    """Settings of pretraining, above the recipe."""
-    finetune: dict[str, Any]
-    """Settings of both fine-tunings, above the recipe."""
-
-
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
-SMALL = {"image_size": (96, 168)}
-FULL = Size(
-    world={"scenes": 46, "test_scenes": 6, "key_frames": 4, "image_size": (160, 280)},
-    teacher={"teacher": {"image_size": (98, 168)}},
-    pretrain={
-        "view": SMALL,
-        "augment": TURNED,
-        "head": {"feature_channels": 64},
-        "loss": {"features": 0.3, "center_features": True},
-        "optim": {"epochs": 6},
-    },
-    finetune={
-        "view": SMALL,
-        "label_fraction": 0.01,
-        "optim": {"epochs": 60, "batch_size": 2},
-        "augment": TURNED,
-    },
-)
-QUICK = Size(
-    world={"scenes": 4, "test_scenes": 1, "key_frames": 2, "image_size": (96, 168), "town_size": 3},
-    teacher={"teacher": {"image_size": (56, 98)}},
-    pretrain={"optim": {"epochs": 2, "batch_size": 2}},
-    finetune={"label_fraction": 0.34, "optim": {"epochs": 3, "batch_size": 2}},
-)
 
 
 def demo(config: DemoConfig) -> Outcome:
@@ -176,7 +135,8 @@ class _Demo:
             return
         start = self.out / "pretrained" if arm == "occfeat" else None
         settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
-        settings |= {"val_split": SPLIT, "pictures": 0, **self.common, **self.size.finetune}
+        settings |= {"val_split": SPLIT, "pictures": 0, **self.common}
+        settings |= merge(self.size.finetune, {"optim": {"student_rate": STUDENT_RATES[arm]}})
         finetune(_configured(FinetuneConfig, "finetune", settings, start))
 
     def _results(self, arm: str, draw: int) -> Path:

@@ -49,7 +49,8 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
     words = (
         f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
         "town that neither network has seen. One starts from ImageNet weights; the other was first "
-        "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features. "
+        "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features; "
+        "what it learned there changes at a tenth of the rate. "
         f"Figures are means over {draws} draws of the labelled key frames."
     )
     results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
