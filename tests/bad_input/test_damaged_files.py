@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from occfeat.card import read_card
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.engine.environment import read_environment
 from occfeat.engine.loggers import MetricsLog, read_rows
-from occfeat.engine.run import read_environment
 from occfeat.engine.shipped import load_model
 from occfeat.errors import CacheError, KeyFrameError, OccFeatError, RunError, WeightsError
 from occfeat.models.weights import read_weights_file

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from occfeat.card import ModelCard
-from occfeat.engine.run import read_environment
+from occfeat.engine.environment import read_environment
 from occfeat.errors import RunError
 from occfeat.yaml_file import read_yaml
 

@@ -6,18 +6,11 @@ pictures/. A folder that already holds something is never written to, except to 
 
 import json
 import logging
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -25,14 +18,12 @@ from pydantic import ValidationError
 
 from occfeat.config import Strict
 from occfeat.engine.checkpoint import write_text_whole
+from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
 from occfeat.errors import RunError, SettingsError
 from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
-
-ENVIRONMENT = "environment.json"
-"""Name of the first file of a run."""
 
 UNBORN = {ENVIRONMENT, f".{ENVIRONMENT}.partial", ".settings.yaml.partial"}
 """All there is of a run that was killed before it could be resumed."""
@@ -85,7 +76,7 @@ class Run:
                 f"The folder {path} cannot be made: {error.strerror}.", hint="Choose another --out."
             ) from error
         run = cls(path, command)
-        environment = json.dumps(_environment(command, fingerprint), indent=2) + "\n"
+        environment = json.dumps(describe_environment(command, fingerprint), indent=2) + "\n"
         write_text_whole(path / ENVIRONMENT, environment)
         write_text_whole(run.settings_file, settings_text(config))  # last: from now on it can be resumed
         return run
@@ -194,20 +185,6 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
         raise SettingsError(f"{file} does not hold valid settings: {error}") from error
 
 
-def read_environment(path: Path) -> dict[str, Any]:
-    """What is written down about where and how a run was started."""
-    file = path / ENVIRONMENT
-    try:
-        environment = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
-        ) from error
-    if not isinstance(environment, dict):
-        raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
-    return environment
-
-
 def require_free(path: Path, command: str) -> None:
     """Refuse to start a run in a folder that holds something, but for a run that ended before it began.
 
@@ -229,28 +206,3 @@ def require_empty(path: Path, *, hint: str) -> None:
         raise RunError(f"{path} is a file, not a folder.", hint="Choose another --out.")
     if path.is_dir() and any(path.iterdir()):
         raise RunError(f"The folder {path} is not empty.", hint=hint)
-
-
-def _environment(command: str, fingerprint: str) -> dict[str, Any]:
-    packages = ("occfeat", "torch", "timm", "numpy", "lightning-fabric")
-    return {
-        "command": command,
-        "command_line": sys.argv,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "commit": _commit(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "data_fingerprint": fingerprint,
-    }
-
-
-def _commit() -> str | None:
-    """Commit of the package's own checkout, if it runs from one."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,10 +1,37 @@
 """The light on the ground of a scene, as maps made once: shade below things, and the street's lamps."""
 
-import numpy as np
-from jaxtyping import Float
+from dataclasses import dataclass
 
-from occfeat.world.shading import GroundMap
+import numpy as np
+from jaxtyping import Float, Float32
+
 from occfeat.world.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class GroundMap:
+    """Values on a regular grid over the ground, constant beyond its border."""
+
+    lower_m: Float[np.ndarray, "2"]
+    step_m: float
+    values: Float32[np.ndarray, "X Y"]
+
+    def look(self, position: Float32[np.ndarray, "3 N"]) -> Float32[np.ndarray, " N"]:
+        """Values below or above points, interpolated."""
+        scale = np.float32(1 / self.step_m)
+        place = [
+            (position[axis] - np.float32(self.lower_m[axis])) * scale - np.float32(0.5) for axis in (0, 1)
+        ]
+        low = [
+            np.clip(p, 0, size - 1.01).astype(np.int32)
+            for p, size in zip(place, self.values.shape, strict=True)
+        ]
+        x, y = (np.clip(p - i, 0, 1).astype(np.float32) for p, i in zip(place, low, strict=True))
+        width = self.values.shape[1]
+        flat, index = self.values.ravel(), low[0] * width + low[1]
+        near = flat.take(index) * (1 - y) + flat.take(index + 1) * y
+        far = flat.take(index + width) * (1 - y) + flat.take(index + width + 1) * y
+        return near * (1 - x) + far * x
 
 
 def contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from occfeat.world.actors import Mover, direct, ego_pose, enlist
-from occfeat.world.ground_maps import contact_map, lamp_map
+from occfeat.world.ground_maps import GroundMap, contact_map, lamp_map
 from occfeat.world.labels import Label, Pose, TemplateTracers, View, label
 from occfeat.world.lidar import Sweep, take_sweep
 from occfeat.world.light import Light, draw_light
@@ -22,7 +22,7 @@ from occfeat.world.placement import add_traffic_lights, build_street
 from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import Camera, Rig
 from occfeat.world.sensors import take_shot
-from occfeat.world.shading import GroundMap, Lighting
+from occfeat.world.shading import Lighting
 from occfeat.world.shapes import join, place
 from occfeat.world.tracer import Stage, Tracer
 from occfeat.world.traffic import Motion, Signals

@@ -9,44 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
+from occfeat.world.ground_maps import GroundMap
 from occfeat.world.light import Light, dot, sky_radiance
 from occfeat.world.materials import GROUND_CLASS_TABLE, Material
 from occfeat.world.objects import Appearance
 from occfeat.world.pavement import rgb
+from occfeat.world.reflections import puddles_on, reflect_sky, reflect_street
 from occfeat.world.surfaces import Coat, coat
-from occfeat.world.textures import leaves, patches
+from occfeat.world.textures import leaves
 from occfeat.world.tracer import Stage, Surface
 
 LAMP_COLOR = rgb(1.0, 0.72, 0.42)
 HEADLIGHT_COLOR = rgb(1.0, 0.95, 0.85)
 SOFT = (Material.LEAF, Material.SKIN, Material.CLOTH, Material.TROUSERS, Material.HAIR, Material.PAINT)
 """Materials of round things, whose facing changes without an edge."""
-
-
-@dataclass(frozen=True)
-class GroundMap:
-    """Values on a regular grid over the ground, constant beyond its border."""
-
-    lower_m: Float[np.ndarray, "2"]
-    step_m: float
-    values: Float32[np.ndarray, "X Y"]
-
-    def look(self, position: Float32[np.ndarray, "3 N"]) -> Float32[np.ndarray, " N"]:
-        """Values below or above points, interpolated."""
-        scale = np.float32(1 / self.step_m)
-        place = [
-            (position[axis] - np.float32(self.lower_m[axis])) * scale - np.float32(0.5) for axis in (0, 1)
-        ]
-        low = [
-            np.clip(p, 0, size - 1.01).astype(np.int32)
-            for p, size in zip(place, self.values.shape, strict=True)
-        ]
-        x, y = (np.clip(p - i, 0, 1).astype(np.float32) for p, i in zip(place, low, strict=True))
-        width = self.values.shape[1]
-        flat, index = self.values.ravel(), low[0] * width + low[1]
-        near = flat.take(index) * (1 - y) + flat.take(index + 1) * y
-        far = flat.take(index + width) * (1 - y) + flat.take(index + width + 1) * y
-        return near * (1 - x) + far * x
 
 
 @dataclass(frozen=True)
@@ -156,7 +132,7 @@ def _light_up(
         albedo = albedo * (1 - np.float32(0.45 * light.wet) * ground)
     lit = albedo * incoming
     shiny = np.flatnonzero(painted.gloss > 0.05)
-    lit[:, shiny] = _mirror(
+    lit[:, shiny] = reflect_sky(
         lit[:, shiny],
         surface.normal[:, shiny],
         directions[:, shiny],
@@ -165,7 +141,8 @@ def _light_up(
         light,
     )
     if light.wet:
-        _wet_mirror(lit, stage, lighting, appearance, surface, directions, _puddles(surface, ground, light))
+        puddles = puddles_on(surface, ground, light)
+        reflect_street(lit, stage, light, appearance, surface, directions, puddles)
     return lit + painted.emission * np.float32(0.10 + light.lamps)
 
 
@@ -227,57 +204,3 @@ def _lamp_light(lighting: Lighting, surface: Surface) -> Float32[np.ndarray, "3 
         shine = np.float32(power * 26.0) * cone / (ahead * ahead + 45.0) * received
         incoming[:, rows] += shine * HEADLIGHT_COLOR
     return incoming * np.float32(lighting.light.lamps)
-
-
-def _mirror(
-    lit: Float32[np.ndarray, "3 N"],
-    normal: Float32[np.ndarray, "3 N"],
-    directions: Float32[np.ndarray, "3 N"],
-    gloss: Float32[np.ndarray, " N"],
-    sunlit: Float32[np.ndarray, " N"],
-    light: Light,
-) -> Float32[np.ndarray, "3 N"]:
-    """Blend in the sky, or a dull street below it, as a shiny surface reflects it."""
-    along = (normal * directions).sum(axis=0)
-    bounced = directions - 2 * along * normal
-    share = gloss * (0.05 + 0.10 * gloss + 0.85 * np.clip(1 + along, 0, 1) ** 5)
-    street = rgb(*light.horizon) * np.float32(0.38)
-    around = street + np.clip((bounced[2] - 0.03) * 6, 0, 1) * (sky_radiance(bounced, light) - street)
-    mixed = lit + share * (around - lit)
-    if light.shadows:
-        glint = np.clip(dot(light.to_sun, bounced), 0, 1) ** 160 * gloss * np.float32(1.6) * (sunlit > 0)
-        mixed += glint * rgb(*light.sun)
-    return mixed
-
-
-def _puddles(surface: Surface, ground: Bool[np.ndarray, " N"], light: Light) -> Float32[np.ndarray, " N"]:
-    """How mirror-like the wet ground is."""
-    x, y = surface.position[:2]
-    deep = patches().look(x + 31, y + 17, 0.05, np.full(len(x), 0.05, np.float32))
-    sealed = ground & ~np.isin(surface.material, (Material.GRASS, Material.MEDIAN))
-    return (sealed * light.wet * np.clip(0.22 + (deep - 0.5) * 2.6, 0.10, 0.8)).astype(np.float32)
-
-
-def _wet_mirror(
-    lit: Float32[np.ndarray, "3 N"],
-    stage: Stage,
-    lighting: Lighting,
-    appearance: Appearance,
-    surface: Surface,
-    directions: Float32[np.ndarray, "3 N"],
-    puddles: Float32[np.ndarray, " N"],
-) -> None:
-    """Blend in what the wet ground mirrors, found by rays from it and shown without shadows."""
-    light = lighting.light
-    rows = np.flatnonzero(puddles > 0.2)
-    bounced = directions[:, rows] * rgb(1.0, 1.0, -1.0)
-    starts = (surface.position[:, rows] + rgb(0.0, 0.0, 0.02)).T
-    hits, moves = stage.hit_from(starts, bounced.T, np.arange(len(rows), dtype=np.int32))
-    mirrored = sky_radiance(bounced, light)
-    if (hits.face >= 0).any():
-        found, seen = stage.surface(hits, moves, starts, bounced.T)
-        painted = coat(seen, np.full(len(found), 0.12, dtype=np.float32), appearance)
-        bright = painted.albedo * (rgb(*light.horizon) * np.float32(light.ambient))
-        mirrored[:, found] = bright + painted.emission * np.float32(0.1 + light.lamps)
-    share = puddles[rows] * (0.04 + 0.96 * (1 - np.abs(bounced[2])) ** 5)
-    lit[:, rows] += share * (mirrored - lit[:, rows])

@@ -1,0 +1,58 @@
+"""Where and how a run was started: `environment.json`, the first file of its folder."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from occfeat.errors import RunError
+
+ENVIRONMENT = "environment.json"
+"""Name of the file."""
+
+
+def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
+    """What is to be known of a run that starts now."""
+    packages = ("occfeat", "torch", "timm", "numpy", "lightning-fabric")
+    return {
+        "command": command,
+        "command_line": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "data_fingerprint": fingerprint,
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the package's own checkout, if it runs from one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """What is written down about where and how a run was started."""
+    file = path / ENVIRONMENT
+    try:
+        environment = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
+        ) from error
+    if not isinstance(environment, dict):
+        raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
+    return environment
