@@ -219,14 +219,20 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
 
 
 def build_world(out: PathLike, **settings: Any) -> outcome.Outcome:
-    """Build a procedural street world in nuScenes format; see `WorldConfig`."""
+    """Build a procedural street world in nuScenes format; see `WorldConfig`.
+
+    It starts processes that import the calling script: in a script, call it below `if __name__ == "__main__":`.
+    """
     from occfeat.commands import world as command
 
     return command.world(build(WorldConfig, {"out": out, **settings}))
 
 
 def demo(**settings: Any) -> outcome.Outcome:
-    """Run the whole method on a street world it builds; see `DemoConfig`."""
+    """Run the whole method on a street world it builds; see `DemoConfig`.
+
+    In a script, call it below `if __name__ == "__main__":`, as `build_world`.
+    """
     from occfeat.commands import demo as command
 
     return command.demo(build(settings_of.DemoConfig, settings))

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +181,17 @@ def test_a_scene_does_not_depend_on_how_many_there_are() -> None:
     few, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=4, val_scenes=1, test_scenes=1))
     many, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=40, val_scenes=9, test_scenes=9))
     assert set(few) <= set(many)
+
+
+def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = (
+        f"occfeat.build_world({str(tmp_path / 'world')!r}, scenes=2, val_scenes=0, test_scenes=0, workers=2)"
+    )
+    script.write_text(f"import occfeat\n\n{call}\n")
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert "RunError: No helper processes could be started." in ended.stderr
+    assert '`if __name__ == "__main__":`' in ended.stderr

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 
 import orjson
@@ -145,8 +146,9 @@ def _write_all(
         for town in towns:
             write_map(out, town)
         return
-    plans = {town: plan_town(town) for town in towns}
     context = multiprocessing.get_context("spawn")
+    _require_helpers(context)
+    plans = {town: plan_town(town) for town in towns}
     processes = min(workers, len(missing))
     with ProcessPoolExecutor(processes, context, initializer=share_plans, initargs=(plans,)) as pool:
         maps = [pool.submit(write_map, out, town) for town in towns]
@@ -160,3 +162,16 @@ def _write_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _require_helpers(context: SpawnContext) -> None:
+    """Make sure that helper processes can start: a pool would wait for ever for one that ends at once.
+
+    Each helper imports the script that asked for it. A script that works while it is imported asks again.
+    """
+    helper = context.Process(target=int)
+    helper.start()
+    helper.join()
+    if helper.exitcode:
+        hint = 'In a script, do this below `if __name__ == "__main__":`.'
+        raise RunError("No helper processes could be started.", hint=hint)
