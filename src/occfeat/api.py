@@ -221,7 +221,7 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
 def build_world(out: PathLike, **settings: Any) -> outcome.Outcome:
     """Build a procedural street world in nuScenes format; see `WorldConfig`.
 
-    It starts processes that import the calling script: in a script, call it below `if __name__ == "__main__":`.
+    It starts processes that import the calling script, so call it below `if __name__ == "__main__":` there.
     """
     from occfeat.commands import world as command
 
