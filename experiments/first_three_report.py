@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from first_three import ARMS, LABELS, LEDGER, MODES, Plan, Tuning, restore
+from first_three_plan import ARMS, LABELS, LEDGER, MODES, Plan, Tuning, restore
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width, with_interval

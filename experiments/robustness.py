@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import jobs
-from first_three import ARMS, LABELS, Plan, Tuning
+from first_three_plan import ARMS, LABELS, Plan, Tuning
 
 from occfeat.robustness.results import RESULTS, RobustnessResults
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from first_three import ARMS, Plan, Tuning
+from first_three_plan import ARMS, Plan, Tuning
 from first_three_report import put
 from robustness import parser, plan_of, read, tunings
 from spread import with_interval

@@ -9,11 +9,11 @@ from tests.experiments.scripts import load
 
 load("jobs")
 load("spread")
-first_three = load("first_three")
+plans = load("first_three_plan")
 report = load("first_three_report")
 
 
-def plan_of(runs: Path, **changes: object) -> "first_three.Plan":  # type: ignore[name-defined]
+def plan_of(runs: Path, **changes: object) -> "plans.Plan":  # type: ignore[name-defined]
     plan = {
         "street": runs / "street",
         "runs": runs,
@@ -23,7 +23,7 @@ def plan_of(runs: Path, **changes: object) -> "first_three.Plan":  # type: ignor
         "shares": ("1%", "100%"),
         "modes": ("full", "frozen"),
     }
-    return first_three.Plan(**{**plan, **changes})
+    return plans.Plan(**{**plan, **changes})
 
 
 def write_results(plan: object, figure_of: dict[str, float]) -> None:
@@ -98,14 +98,14 @@ def test_restore__results_of_another_machine_are_not_computed_again(tmp_path: Pa
     own = here.results(here.tunings()[0])
     own.parent.mkdir(parents=True)
     own.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, 0.9)}))
-    first_three.restore(here, ledger)
+    plans.restore(here, ledger)
     assert not here.needs_pretraining("both", 0)
     assert here.needs_pretraining("occupancy", 0)
     found, expected = report.Figures(here).found, report.Figures(there).found
     assert found.keys() == expected.keys()
     assert found.pop(here.tunings()[0])["mean_iou/map"] == 0.9
     assert all(figures == pytest.approx(expected[tuning]) for tuning, figures in found.items())
-    first_three.restore(here, tmp_path / "none.jsonl")  # nothing to restore
+    plans.restore(here, tmp_path / "none.jsonl")  # nothing to restore
 
 
 def test_draw__writes_a_picture(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.experiments.scripts import load
 
 jobs = load("jobs")
 load("spread")
-load("first_three")
+load("first_three_plan")
 load("first_three_report")
 robustness = load("robustness")
 report = load("robustness_report")

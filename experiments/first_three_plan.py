@@ -1,0 +1,156 @@
+"""The first three experiments as values: arms, shares of the labels, ways to fine-tune, results there are."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jobs
+
+from occfeat.engine.checkpoint import write_text_whole
+
+LEDGER = Path(__file__).with_name("first_three.jsonl")
+"""A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""
+TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
+PACKAGED = {"name": "packaged", "image_size": (224, 392)}
+TRUTH = {"name": "truth", "image_size": (224, 400)}
+CLASSES = (
+    "vehicle",
+    "drivable_area",
+    "ped_crossing",
+    "walkway",
+    "stop_line",
+    "carpark_area",
+    "divider",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to pretrain."""
+
+    title: str
+    loss: dict[str, Any] | None
+    """Settings of the loss; None: no pretraining."""
+    branch: bool = False
+    """The features have a branch of their own in the head."""
+    oracle: bool = False
+    """The teacher is the world's truth."""
+
+
+CHOSEN = {"features": 0.3, "center_features": True}
+"""What did best on the validation town."""
+
+ARMS = {
+    "none": Arm("no BEV pretraining", None),
+    "occupancy": Arm("occupancy only", {"features": 0}),
+    "features": Arm("distillation only, λ 1", {"occupancy": 0, "features": 1}),
+    "both": Arm("both, λ 0.01 (the paper's)", {"features": 0.01}),
+    "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center_features": True}),
+    "centered-1": Arm("both, centred, λ 1", {"features": 1, "center_features": True}),
+    "branch": Arm("both, centred, λ 0.3, own branch", CHOSEN, branch=True),
+    "oracle": Arm("the same with an oracle teacher", CHOSEN, branch=True, oracle=True),
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A share of the labels, and how long to learn from it."""
+
+    fraction: float
+    draws: int
+    epochs: int
+    batch_size: int
+
+
+LABELS = {
+    "1%": Labels(0.01, draws=5, epochs=60, batch_size=3),
+    "10%": Labels(0.1, draws=1, epochs=16, batch_size=4),
+    "100%": Labels(1.0, draws=1, epochs=2, batch_size=4),
+}
+"""With 300 training key frames: 60, 120 and 150 steps."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to fine-tune."""
+
+    rate: float
+    student_rate: float = 1.0
+    freeze: bool = False
+
+
+MODES = {
+    "full": Mode(3e-3),
+    "gentle": Mode(3e-3, student_rate=0.1),
+    "frozen": Mode(1e-1, freeze=True),
+}
+"""Everything at one rate; what was pretrained at a tenth of it; a linear head on the frozen network."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One fine-tuning."""
+
+    arm: str
+    seed: int
+    mode: str
+    share: str
+    draw: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return f"{self.arm}-{self.seed}-{self.mode}-{self.share.rstrip('%')}-{self.draw}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and where."""
+
+    street: Path
+    runs: Path
+    split: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    shares: tuple[str, ...]
+    modes: tuple[str, ...]
+
+    def tunings(self) -> list[Tuning]:
+        """All fine-tunings, those of the smallest share of the labels first, whatever the seed.
+
+        Nothing is gentle without pretraining: most of that network is yet to be learned.
+        """
+        return [
+            Tuning(arm, seed, mode, share, draw)
+            for share in self.shares
+            for seed in self.seeds
+            for arm in self.arms
+            for mode in self.modes
+            for draw in range(LABELS[share].draws)
+            if (arm, mode) != ("none", "gentle")
+        ]
+
+    def needs_pretraining(self, arm: str, seed: int) -> bool:
+        """Whether a fine-tuning that starts from it has no result yet."""
+        mine = (tuning for tuning in self.tunings() if (tuning.arm, tuning.seed) == (arm, seed))
+        return ARMS[arm].loss is not None and not all(self.results(tuning).is_file() for tuning in mine)
+
+    def pretrained(self, arm: str, seed: int) -> Path:
+        """Folder of a pretraining run."""
+        return self.runs / f"pretrained-{arm}-{seed}"
+
+    def results(self, tuning: Tuning) -> Path:
+        """Figures of a fine-tuning."""
+        return jobs.results_file(self.runs / tuning.name, self.split)
+
+
+def restore(plan: Plan, ledger: Path) -> None:
+    """Put the results of a ledger where this plan looks for them, unless it has its own."""
+    for line in ledger.read_text().splitlines() if ledger.is_file() else ():
+        row = json.loads(line)
+        tuning = Tuning(**{field.name: row.pop(field.name) for field in fields(Tuning)})
+        file = plan.results(tuning)
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text_whole(file, json.dumps({"metrics": row}))
