@@ -10,60 +10,19 @@ over the pairs of draw and pretraining seed; differences are paired: same labell
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from first_three_plan import ARMS, LABELS, LEDGER, MODES, Plan, Tuning, restore
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from spread import half_width, with_interval
+from first_three_figures import BASE, METRICS, TITLES, Figures
+from first_three_pictures import draw_draws, draw_shares
+from first_three_plan import ARMS, LABELS, LEDGER, MODES, Plan, restore
+from spread import with_interval
 
 HERE = Path(__file__).resolve().parent
-METRICS = {
-    "vehicle_iou/visible": "vehicle, visible",
-    "vehicle_iou/all": "vehicle, all",
-    "mean_iou/map": "map",
-}
-TITLES = {
-    "full": "fine-tuned",
-    "gentle": "fine-tuned, what was pretrained at a tenth of the rate",
-    "frozen": "linear head on the frozen network",
-}
 SHOWN = "gentle"
 """Mode of the table in README: the better one on the validation town."""
-BASE = "occupancy"
-"""Arm that the others are compared with, beside `none`."""
-COLORS = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}
-"""Of the arms in the picture that are not orange."""
-DRAWN = ("vehicle_iou/visible", "mean_iou/map")
 GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, "mean_iou/map"))
 """Paired differences of the tables: over which arm, in what."""
-
-
-class Figures:
-    """Results of all fine-tunings that are finished."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.found: dict[Tuning, dict[str, float]] = {}
-        for tuning in plan.tunings():
-            if plan.results(tuning).is_file():
-                self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
-
-    def of(self, arm: str, mode: str, share: str, metric: str) -> dict[Tuning, float]:
-        """Per cent of each draw and seed of an arm; where nothing was pretrained, gentle is full."""
-        wanted = (arm, "full" if arm == "none" and mode == "gentle" else mode, share)
-        return {
-            replace(tuning, mode=mode): 100 * metrics[metric]
-            for tuning, metrics in self.found.items()
-            if (tuning.arm, tuning.mode, tuning.share) == wanted
-        }
-
-    def differences(self, arm: str, base: str, mode: str, share: str, metric: str) -> list[float]:
-        """Gain of each draw and seed over another arm."""
-        ours, theirs = (self.of(one, mode, share, metric) for one in (arm, base))
-        pairs = ((value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items())
-        return [one - other for one, other in pairs if other is not None]
 
 
 def table(figures: Figures, mode: str, share: str) -> str:
@@ -93,31 +52,11 @@ def rows(figures: Figures) -> str:
     )
 
 
-def draw(figures: Figures, path: Path) -> None:
-    """Every draw as a dot, means with their intervals as bars, at the smallest share."""
-    share = next(iter(LABELS))
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
-    modes = [mode for mode in MODES if any(tuning.mode == mode for tuning in figures.found)]
-    for part, mode in zip(figure.subfigures(len(modes), squeeze=False)[:, 0], modes, strict=True):
-        part.suptitle(TITLES[mode], fontsize=11)
-        for axes, metric in zip(part.subplots(1, 2, sharey=True), DRAWN, strict=True):
-            _draw_panel(axes, figures, mode, share, metric)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str) -> None:
-    values = {arm: list(figures.of(arm, mode, share, metric).values()) for arm in reversed(ARMS)}
-    shown = {arm: found for arm, found in values.items() if found}
-    for place, (arm, found) in enumerate(shown.items()):
-        color = COLORS.get(arm, "tab:orange")
-        axes.plot(found, [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
-        error = half_width(found)
-        axes.errorbar(np.mean(found), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
-    axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
-    axes.set_title(f"{METRICS[metric]} IoU in %", fontsize=9)
-    axes.grid(axis="x", alpha=0.3)
+def draw_pictures(figures: Figures, folder: Path) -> None:
+    """Both pictures, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_draws(figures, folder / "first_three.png")
+    draw_shares(figures, folder / "first_three_shares.png")
 
 
 def put(file: Path, text: str, mark: str = "first_three") -> None:
@@ -155,12 +94,12 @@ def main() -> None:
     }
     text = "\n\n".join(tables.values())
     print(text)
-    draw(figures, given.runs / "first_three.png")
+    draw_pictures(figures, given.runs)
     if given.write:
         put(HERE / "LOG.md", text)
         put(HERE.parent / "README.md", tables[SHOWN, next(iter(LABELS))])
         LEDGER.write_text(rows(figures))
-        draw(figures, HERE.parent / "docs" / "pictures" / "first_three.png")
+        draw_pictures(figures, HERE.parent / "docs" / "pictures")
 
 
 if __name__ == "__main__":

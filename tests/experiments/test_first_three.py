@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.experiments.scripts import load
 
 load("jobs")
 load("spread")
 plans = load("first_three_plan")
+load("first_three_figures")
+pictures = load("first_three_pictures")
 report = load("first_three_report")
 
 
@@ -77,7 +80,7 @@ def test_gentle__without_pretraining_is_full(tmp_path: Path) -> None:
     assert gains == pytest.approx([15.0] * 5)
     assert "no BEV pretraining | " in report.table(figures, "gentle", "1%")
     assert report.rows(figures).count("gentle") == 2 * 5
-    report.draw(figures, tmp_path / "picture.png")
+    pictures.draw_draws(figures, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
@@ -108,11 +111,29 @@ def test_restore__results_of_another_machine_are_not_computed_again(tmp_path: Pa
     plans.restore(here, tmp_path / "none.jsonl")  # nothing to restore
 
 
-def test_draw__writes_a_picture(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path)
+def test_draw__writes_pictures(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, shares=("1%", "10%", "100%"))
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    report.draw(report.Figures(plan), tmp_path / "pictures" / "picture.png")
-    assert (tmp_path / "pictures" / "picture.png").stat().st_size > 10_000
+    report.draw_pictures(report.Figures(plan), tmp_path / "pictures")
+    sizes = {file.name: file.stat().st_size for file in (tmp_path / "pictures").iterdir()}
+    assert set(sizes) == {"first_three.png", "first_three_shares.png"}
+    assert min(sizes.values()) > 10_000
+
+
+def test_draw_shares__shows_the_arms_that_have_all_shares(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, shares=("1%", "10%", "100%"), modes=("full",))
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    figures = report.Figures(plan)
+    figures.found = {
+        one: found for one, found in figures.found.items() if (one.arm, one.share) != ("both", "10%")
+    }
+    axes = Figure().subplots()
+    pictures._draw_lines(axes, figures, "full", "mean_iou/map")
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines == {
+        "no BEV pretraining": pytest.approx([22.5, 10.5, 10.5]),
+        "occupancy only": pytest.approx([32.5, 20.5, 20.5]),
+    }
 
 
 def test_put__replaces_what_is_between_the_marks(tmp_path: Path) -> None:

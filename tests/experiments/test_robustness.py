@@ -13,6 +13,8 @@ from tests.experiments.scripts import load
 jobs = load("jobs")
 load("spread")
 load("first_three_plan")
+load("first_three_figures")
+load("first_three_pictures")
 load("first_three_report")
 robustness = load("robustness")
 report = load("robustness_report")

@@ -1,0 +1,44 @@
+"""Results of the first three experiments, in per cent."""
+
+import json
+from dataclasses import replace
+
+from first_three_plan import Plan, Tuning
+
+METRICS = {
+    "vehicle_iou/visible": "vehicle, visible",
+    "vehicle_iou/all": "vehicle, all",
+    "mean_iou/map": "map",
+}
+TITLES = {
+    "full": "fine-tuned",
+    "gentle": "fine-tuned, what was pretrained at a tenth of the rate",
+    "frozen": "linear head on the frozen network",
+}
+BASE = "occupancy"
+"""Arm that the others are compared with, beside `none`."""
+
+
+class Figures:
+    """Results of all fine-tunings that are finished."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.found: dict[Tuning, dict[str, float]] = {}
+        for tuning in plan.tunings():
+            if plan.results(tuning).is_file():
+                self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
+
+    def of(self, arm: str, mode: str, share: str, metric: str) -> dict[Tuning, float]:
+        """Per cent of each draw and seed of an arm; where nothing was pretrained, gentle is full."""
+        wanted = (arm, "full" if arm == "none" and mode == "gentle" else mode, share)
+        return {
+            replace(tuning, mode=mode): 100 * metrics[metric]
+            for tuning, metrics in self.found.items()
+            if (tuning.arm, tuning.mode, tuning.share) == wanted
+        }
+
+    def differences(self, arm: str, base: str, mode: str, share: str, metric: str) -> list[float]:
+        """Gain of each draw and seed over another arm."""
+        ours, theirs = (self.of(one, mode, share, metric) for one in (arm, base))
+        pairs = ((value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items())
+        return [one - other for one, other in pairs if other is not None]

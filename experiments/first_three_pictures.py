@@ -1,0 +1,66 @@
+"""Pictures of the first three experiments: every draw of the smallest share, and what more labels bring."""
+
+from pathlib import Path
+
+import numpy as np
+from first_three_figures import BASE, METRICS, TITLES, Figures
+from first_three_plan import ARMS, LABELS, MODES
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from spread import half_width
+
+COLORS = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}
+"""Of the arms in the picture that are not orange."""
+DRAWN = ("vehicle_iou/visible", "mean_iou/map")
+
+
+def draw_draws(figures: Figures, path: Path) -> None:
+    """Every draw as a dot, means with their intervals as bars, at the smallest share."""
+    share = next(iter(LABELS))
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
+    modes = [mode for mode in MODES if any(tuning.mode == mode for tuning in figures.found)]
+    for part, mode in zip(figure.subfigures(len(modes), squeeze=False)[:, 0], modes, strict=True):
+        part.suptitle(TITLES[mode], fontsize=11)
+        for axes, metric in zip(part.subplots(1, 2, sharey=True), DRAWN, strict=True):
+            _draw_panel(axes, figures, mode, share, metric)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str) -> None:
+    values = {arm: list(figures.of(arm, mode, share, metric).values()) for arm in reversed(ARMS)}
+    shown = {arm: found for arm, found in values.items() if found}
+    for place, (arm, found) in enumerate(shown.items()):
+        color = COLORS.get(arm, "tab:orange")
+        axes.plot(found, [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
+        error = half_width(found)
+        axes.errorbar(np.mean(found), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
+    axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
+    axes.set_title(f"{METRICS[metric]} IoU in %", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def draw_shares(figures: Figures, path: Path) -> None:
+    """What more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
+    modes = [mode for mode in MODES if any(tuning.mode == mode for tuning in figures.found)]
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    figure.suptitle("A town never seen: means over draws and pretraining seeds")
+    panels = figure.subplots(len(DRAWN), len(modes), squeeze=False, sharex=True, sharey="row")
+    for line, metric in zip(panels, DRAWN, strict=True):
+        line[0].set_ylabel(f"{METRICS[metric]} IoU in %")
+        for axes, mode in zip(line, modes, strict=True):
+            _draw_lines(axes, figures, mode, metric)
+            axes.set_title(TITLES[mode], fontsize=8)
+    for axes in panels[-1]:
+        axes.set_xlabel("share of the labels")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_lines(axes: Axes, figures: Figures, mode: str, metric: str) -> None:
+    for arm in ARMS:
+        found = [list(figures.of(arm, mode, share, metric).values()) for share in LABELS]
+        if all(found):
+            means = [float(np.mean(one)) for one in found]
+            axes.plot(list(LABELS), means, "o-", color=COLORS.get(arm, "tab:orange"), label=ARMS[arm].title)
+    axes.grid(alpha=0.3)
