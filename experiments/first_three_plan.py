@@ -7,6 +7,7 @@ from typing import Any
 
 import jobs
 
+from occfeat.data.maps import LAYERS
 from occfeat.engine.checkpoint import write_text_whole
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
@@ -14,15 +15,7 @@ LEDGER = Path(__file__).with_name("first_three.jsonl")
 TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 PACKAGED = {"name": "packaged", "image_size": (224, 392)}
 TRUTH = {"name": "truth", "image_size": (224, 400)}
-CLASSES = (
-    "vehicle",
-    "drivable_area",
-    "ped_crossing",
-    "walkway",
-    "stop_line",
-    "carpark_area",
-    "divider",
-)
+CLASSES = ("vehicle", *LAYERS)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import jobs
 
+from occfeat.data.maps import LAYERS
+
 RECIPES = ("paper-simplebev-b0", "paper-simplebev-r50", "paper-bevformer-b0", "paper-bevformer-r50")
 OBJECTIVES = {
     "none": "no BEV pretraining",
@@ -26,7 +28,7 @@ OBJECTIVES = {
 """How a network is pretrained, and what tables call it."""
 TASKS = {
     "vehicle": ("vehicle",),
-    "map": ("drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area", "divider"),
+    "map": LAYERS,
 }
 METRICS = {"vehicle": "vehicle_iou/visible", "map": "mean_iou/map"}
 
