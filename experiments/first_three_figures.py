@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from first_three_plan import Plan, Tuning
+from first_three_plan import MODES, Plan, Tuning
 
 METRICS = {
     "vehicle_iou/visible": "vehicle, visible",
@@ -27,6 +27,11 @@ class Figures:
         for tuning in plan.tunings():
             if plan.results(tuning).is_file():
                 self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
+
+    @property
+    def modes(self) -> list[str]:
+        """Ways to fine-tune that have a result."""
+        return [mode for mode in MODES if any(tuning.mode == mode for tuning in self.found)]
 
     def of(self, arm: str, mode: str, share: str, metric: str) -> dict[Tuning, float]:
         """Per cent of each draw and seed of an arm; where nothing was pretrained, gentle is full."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from first_three_figures import BASE, METRICS, TITLES, Figures
-from first_three_plan import ARMS, LABELS, MODES
+from first_three_plan import ARMS, LABELS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width
@@ -19,8 +19,8 @@ def draw_draws(figures: Figures, path: Path) -> None:
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
     figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
-    modes = [mode for mode in MODES if any(tuning.mode == mode for tuning in figures.found)]
-    for part, mode in zip(figure.subfigures(len(modes), squeeze=False)[:, 0], modes, strict=True):
+    parts = figure.subfigures(len(figures.modes), squeeze=False)[:, 0]
+    for part, mode in zip(parts, figures.modes, strict=True):
         part.suptitle(TITLES[mode], fontsize=11)
         for axes, metric in zip(part.subplots(1, 2, sharey=True), DRAWN, strict=True):
             _draw_panel(axes, figures, mode, share, metric)
@@ -42,13 +42,12 @@ def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str
 
 def draw_shares(figures: Figures, path: Path) -> None:
     """What more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
-    modes = [mode for mode in MODES if any(tuning.mode == mode for tuning in figures.found)]
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     figure.suptitle("A town never seen: means over draws and pretraining seeds")
-    panels = figure.subplots(len(DRAWN), len(modes), squeeze=False, sharex=True, sharey="row")
+    panels = figure.subplots(len(DRAWN), len(figures.modes), squeeze=False, sharex=True, sharey="row")
     for line, metric in zip(panels, DRAWN, strict=True):
         line[0].set_ylabel(f"{METRICS[metric]} IoU in %")
-        for axes, mode in zip(line, modes, strict=True):
+        for axes, mode in zip(line, figures.modes, strict=True):
             _draw_lines(axes, figures, mode, metric)
             axes.set_title(TITLES[mode], fontsize=8)
     for axes in panels[-1]:
