@@ -11,6 +11,8 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 # The benchmarks that need no data set and little time; benchmarks/RESULTS.md names the others.
 QUICK := lifting head visibility step
 HOOK := --jaxtyping-packages=occfeat,beartype.beartype
+# A process per core, each with whole files; more than four would cost memory rather than save time.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint docs bench clean
@@ -33,7 +35,7 @@ $(STAMP): pyproject.toml requirements/weights.txt
 	@echo "Ready: $(BIN)/occfeat --help"
 
 test: setup lint docs ## Check style, types and docs, then run all tests
-	$(BIN)/pytest $(HOOK)
+	$(BIN)/pytest $(HOOK) $(SPREAD) --durations 20
 
 demo: setup ## Build a street world and run the whole method on it (no download, no GPU)
 	$(BIN)/occfeat demo --out runs/demo
