@@ -8,7 +8,7 @@ from typing import Any
 import jobs
 
 from occfeat.data.maps import LAYERS
-from occfeat.engine.checkpoint import write_text_whole
+from occfeat.writing import write_text_whole
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
 """A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""

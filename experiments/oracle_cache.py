@@ -25,10 +25,10 @@ from occfeat.data.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
 from occfeat.data.teacher_cache import CARD, CacheCard, encode, shard_file
-from occfeat.engine.checkpoint import write_text_whole, write_whole
 from occfeat.engine.run import require_empty
 from occfeat.errors import OccFeatError
 from occfeat.world.materials import CLASSES
+from occfeat.writing import write_text_whole, write_whole
 
 SQUARE_PX = 4
 """Side of the squares whose classes are counted."""

@@ -1,7 +1,40 @@
 """Files that are there whole or not at all, whatever stops the machine."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from occfeat.errors import RunError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, force it to disk, and only then give it its name.
+
+    Raises:
+        RunError: It cannot be written, for lack of space or rights; an older file stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        put_in_place(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):  # its folder may be a file
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError | RuntimeError | SafetensorError):  # torch, disk full: RuntimeError
+            raise
+        raise RunError(
+            f"{path} could not be written: {error}",
+            hint="Free disk space or check the rights of the folder, then repeat it (a run: with --resume).",
+        ) from error
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a text file in the same way; see `write_whole`."""
+    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from occfeat.commands.config import PretrainConfig
 from occfeat.config import EngineConfig
-from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.run import Run, read_settings
 from occfeat.errors import RunError, SettingsError
 
@@ -39,19 +39,6 @@ def test_checkpoint__survives_the_round_trip(tmp_path: Path) -> None:
     assert torch.equal(loaded.network["weight"], saved.network["weight"])
     assert loaded.optimizer == saved.optimizer
     assert (loaded.step, loaded.pending, loaded.metrics_bytes) == (3, {"loss": (1.5, 2.0)}, 17)
-
-
-def test_checkpoint__a_failed_write_leaves_the_old_one(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "last.pt", _checkpoint())
-
-    def full_disk(temporary: Path) -> None:
-        temporary.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(RunError, match="No space left"):
-        write_whole(tmp_path / "last.pt", full_disk)
-    assert load_checkpoint(tmp_path / "last.pt").step == 3
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04cut short"])

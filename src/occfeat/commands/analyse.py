@@ -30,7 +30,6 @@ from occfeat.data.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.subsets import spread
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid
@@ -38,6 +37,7 @@ from occfeat.models.teacher import build_teacher
 from occfeat.pretraining.losses import cosine
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.report.analysis import draw_bars, draw_features, draw_similarity
+from occfeat.writing import write_text_whole
 
 WHO = {"teacher": "teacher", "student": "predicted"}
 """Whose features are compared: names in the results, and the field of `Collected`."""

@@ -12,7 +12,6 @@ from occfeat.config import CorruptionName, Severity
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.evaluation import Evaluation
 from occfeat.report.robustness import SPOKES, Radar, draw_corruptions, draw_radar
 from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen
@@ -28,6 +27,7 @@ from occfeat.robustness.results import (
     tables,
 )
 from occfeat.robustness.scores import Figure, Figures
+from occfeat.writing import write_text_whole
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,6 @@ from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.commands.view import view
 from occfeat.config import Strict
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.footprint import Footprint
 from occfeat.engine.run import lock_folder, require_empty, settings_text
 from occfeat.errors import Interrupted, RunError, TrainingError
@@ -39,6 +38,7 @@ from occfeat.settings import base_layer, build, merge
 from occfeat.world.build import build_world
 from occfeat.world.config import WorldConfig
 from occfeat.world.tracer import require_embree
+from occfeat.writing import write_text_whole
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)

@@ -9,12 +9,12 @@ from occfeat.commands.config import ExportConfig
 from occfeat.commands.outcome import Outcome
 from occfeat.commands.predict import read_rig_file
 from occfeat.data.sample import Cameras
-from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.shipped import load_model
 from occfeat.errors import ExportError
 from occfeat.export.onnx import INSTALL, OPSET, largest_difference, signature, to_onnx
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.segmentation.model import BevModel
+from occfeat.writing import write_whole
 
 TOLERANCE = 1e-4
 """By how much a probability may differ from PyTorch's."""

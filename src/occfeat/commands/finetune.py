@@ -17,7 +17,6 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
 from occfeat.data.subsets import label_subset, lines_of
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.figure_loggers import require_loggers
@@ -31,6 +30,7 @@ from occfeat.report.figures import draw_curves
 from occfeat.robustness.augment import training_effect
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
+from occfeat.writing import write_text_whole
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
 """Settings of a student that say nothing about its architecture."""

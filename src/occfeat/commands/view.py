@@ -8,11 +8,11 @@ from occfeat.commands.recording import record
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
-from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.shipped import build_grid
 from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.report.figures import draw_calibration
 from occfeat.report.rerun import require_rerun, write_recording
+from occfeat.writing import write_whole
 
 
 def view(config: ViewerConfig) -> Outcome:

@@ -20,12 +20,12 @@ from occfeat.config import EngineConfig
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.sample import FeatureMaps
 from occfeat.data.teacher_cache import CacheCard, encode, read_shard_rows, shard_file
-from occfeat.engine.checkpoint import write_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import in_order, load_batches, require_few_broken
 from occfeat.errors import CacheError, Interrupted
 from occfeat.models.teacher import Teacher
+from occfeat.writing import write_whole
 
 DONE = object()
 """Comes after the last batch of a process."""

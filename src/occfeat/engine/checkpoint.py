@@ -4,19 +4,16 @@
 """
 
 import pickle
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError
 
 from occfeat.errors import RunError
 from occfeat.models.weights import read_torch_file
-from occfeat.writing import put_in_place
+from occfeat.writing import write_whole
 
 Count = Annotated[int, Field(ge=0)]
 CHECKPOINT_VERSION = 2
@@ -84,30 +81,3 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _FORMAT.validate_python(state)
     except ValidationError as error:
         raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, force it to disk, and only then give it its name.
-
-    Raises:
-        RunError: It cannot be written, for lack of space or rights; an older file stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        put_in_place(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):  # its folder may be a file
-            temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError | RuntimeError | SafetensorError):  # torch, disk full: RuntimeError
-            raise
-        raise RunError(
-            f"{path} could not be written: {error}",
-            hint="Free some disk space or check the rights of the folder, then use --resume.",
-        ) from error
-
-
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file in the same way; see `write_whole`."""
-    write_whole(path, lambda temporary: temporary.write_text(text))

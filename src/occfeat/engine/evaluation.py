@@ -14,11 +14,11 @@ from rich.progress import track
 
 from occfeat.config import EngineConfig
 from occfeat.data.dataset import KeyFrames
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.device import autocast
 from occfeat.engine.loading import in_order, load_batches, require_few_broken
 from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
+from occfeat.writing import write_text_whole
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.errors import RunError
+from occfeat.writing import write_text_whole
 
 INTERVAL_S = 5.0
 """Time between two looks at the memory; a look stops allocations for some 20 ms per gigabyte."""

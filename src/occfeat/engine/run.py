@@ -17,9 +17,9 @@ from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from occfeat.config import Strict
-from occfeat.engine.checkpoint import write_text_whole
 from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
 from occfeat.errors import RunError, SettingsError
+from occfeat.writing import write_text_whole
 from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from occfeat.card import CARD, ModelCard, read_card
 from occfeat.config import GridConfig
-from occfeat.engine.checkpoint import write_text_whole, write_whole
 from occfeat.engine.publication import README, describe
 from occfeat.errors import RunError, WeightsError
 from occfeat.geometry.grid import VoxelGrid
@@ -24,6 +23,7 @@ from occfeat.models.weights import load_checked, read_weights_file, require_fit
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.model import BevModel
 from occfeat.segmentation.task import Segmenter
+from occfeat.writing import write_text_whole, write_whole
 
 WEIGHTS = "weights.safetensors"
 """Name of the weights in a run folder."""

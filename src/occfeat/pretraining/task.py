@@ -1,6 +1,6 @@
 """The paper on one screen: predict where the LiDAR hit, and what the teacher saw there (section 3)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -85,6 +85,16 @@ class TargetMaker:
         return self.teacher(batch.teacher_images.flatten(0, 1))
 
 
+@dataclass(frozen=True)
+class _Term:
+    """One summand of the loss, and what is logged with it."""
+
+    name: str
+    weight: float
+    loss: Float[Tensor, ""]
+    figures: dict[str, Ratio] = field(default_factory=dict)
+
+
 class PretrainingNetwork(nn.Module):
     """Student and pretraining head; a forward pass gives the losses of a batch.
 
@@ -107,37 +117,56 @@ class PretrainingNetwork(nn.Module):
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
         """The weighted sum of the losses that have a target, and the figures to log."""
+        bev, depth = self._see(batch, target)
+        voxels = self.head(bev)
+        terms = (
+            depth,
+            self._occupancy(voxels, target),
+            self._queries(voxels, target),
+            self._features(voxels, target),
+        )
         loss = batch.images.new_zeros((), dtype=torch.float32)
         figures: dict[str, Ratio] = {}
-        if target.depth is not None and isinstance(self.student, Lss):
-            lifted = self.student.lift_images(batch.images, batch.cameras)
-            bev = self.student.encode(lifted.features)
-            depth = depth_loss(lifted.depth_logits, target.depth)
-            loss = loss + self.weights.depth * depth
-            figures |= {"loss/depth": mean_of(depth)}
-        else:
-            bev = self.student(batch.images, batch.cameras)  # (B, C, X, Y)
-        voxels = self.head(bev)
-        if self.weights.occupancy:
-            logits = self.head.occupancy_logits(voxels)
-            occupancy = occupancy_loss(logits, target.occupied, target.known)
-            loss = loss + self.weights.occupancy * occupancy
-            figures |= {"loss/occupancy": mean_of(occupancy), **_occupancy_figures(logits, target)}
-        if target.queries is not None:
-            query_logits = self.head.query_logits(voxels, target.queries.queries)
-            queries = query_loss(query_logits, target.queries.occupied)
-            loss = loss + self.weights.queries * queries
-            hit, union = _overlap(query_logits, target.queries.occupied)
-            figures |= {"loss/queries": mean_of(queries), "query_iou": ratio_of(hit, union)}
-        if target.features is not None:
-            predicted = self.head.features_at(voxels, target.features.cells)
-            similarity = cosine(predicted, target.features.features)
-            features = feature_loss(similarity)
-            loss = loss + self.weights.features * features
-            count = similarity.new_tensor(len(similarity))
-            name = "centered_cosine" if self.weights.center_features else "cosine"
-            figures |= {"loss/features": mean_of(features), name: ratio_of(similarity.detach().sum(), count)}
+        for term in terms:
+            if term is not None:
+                loss = loss + term.weight * term.loss
+                figures |= {f"loss/{term.name}": mean_of(term.loss), **term.figures}
         return Step(loss, {"loss": mean_of(loss), **figures})
+
+    def _see(self, batch: Batch, target: PretrainingTarget) -> tuple[Float[Tensor, "B C X Y"], _Term | None]:
+        """BEV features; and the loss of the depths they were lifted with, if depth is supervised."""
+        if target.depth is None or not isinstance(self.student, Lss):
+            return self.student(batch.images, batch.cameras), None
+        lifted = self.student.lift_images(batch.images, batch.cameras)
+        depth = depth_loss(lifted.depth_logits, target.depth)
+        return self.student.encode(lifted.features), _Term("depth", self.weights.depth, depth)
+
+    def _occupancy(self, voxels: Voxels, target: PretrainingTarget) -> _Term | None:
+        """Is there matter in each voxel?"""
+        if not self.weights.occupancy:
+            return None
+        logits = self.head.occupancy_logits(voxels)
+        loss = occupancy_loss(logits, target.occupied, target.known)
+        return _Term("occupancy", self.weights.occupancy, loss, _occupancy_figures(logits, target))
+
+    def _queries(self, voxels: Voxels, target: PretrainingTarget) -> _Term | None:
+        """Is there matter at each query point (Img-ALSO)?"""
+        if target.queries is None:
+            return None
+        logits = self.head.query_logits(voxels, target.queries.queries)
+        loss = query_loss(logits, target.queries.occupied)
+        iou = ratio_of(*_overlap(logits, target.queries.occupied))
+        return _Term("queries", self.weights.queries, loss, {"query_iou": iou})
+
+    def _features(self, voxels: Voxels, target: PretrainingTarget) -> _Term | None:
+        """What does the teacher see in each occupied voxel?"""
+        if target.features is None:
+            return None
+        predicted = self.head.features_at(voxels, target.features.cells)
+        similarity = cosine(predicted, target.features.features)
+        mean = ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
+        name = "centered_cosine" if self.weights.center_features else "cosine"
+        return _Term("features", self.weights.features, feature_loss(similarity), {name: mean})
 
     def occupancy_probability(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"]:
         """Probability of each voxel being occupied; without an occupancy loss, of the query at its centre."""

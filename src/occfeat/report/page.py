@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from occfeat.engine.checkpoint import write_whole
 from occfeat.errors import SettingsError
+from occfeat.writing import write_whole
 
 
 @dataclass(frozen=True)
