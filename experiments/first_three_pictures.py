@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-from first_three_figures import BASE, METRICS, TITLES, Figures
+from first_three_figures import METRICS, TITLES, Figures
 from first_three_plan import ARMS, LABELS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width
 
-COLORS = {"none": "tab:gray", BASE: "tab:blue", "oracle": "tab:green"}
-"""Of the arms in the picture that are not orange."""
+from occfeat.report.palette import SERIES_COLORS
+
+ORDER = ("occupancy", "branch", "oracle", "both", "centered-0.1", "centered-1", "none", "features")
+COLORS = dict(zip(ORDER, (*SERIES_COLORS, "#000000"), strict=True))
+"""Of each arm; neighbours in the pictures differ clearly."""
+MARKERS = dict(zip(ORDER, "osD^v<XP", strict=True))
 DRAWN = ("vehicle_iou/visible", "mean_iou/map")
 
 
@@ -31,7 +35,7 @@ def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str
     values = {arm: list(figures.of(arm, mode, share, metric).values()) for arm in reversed(ARMS)}
     shown = {arm: found for arm, found in values.items() if found}
     for place, (arm, found) in enumerate(shown.items()):
-        color = COLORS.get(arm, "tab:orange")
+        color = COLORS[arm]
         axes.plot(found, [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
         error = half_width(found)
         axes.errorbar(np.mean(found), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
@@ -61,5 +65,6 @@ def _draw_lines(axes: Axes, figures: Figures, mode: str, metric: str) -> None:
         found = [list(figures.of(arm, mode, share, metric).values()) for share in LABELS]
         if all(found):
             means = [float(np.mean(one)) for one in found]
-            axes.plot(list(LABELS), means, "o-", color=COLORS.get(arm, "tab:orange"), label=ARMS[arm].title)
+            style = {"color": COLORS[arm], "marker": MARKERS[arm], "label": ARMS[arm].title}
+            axes.plot(list(LABELS), means, **style)
     axes.grid(alpha=0.3)
