@@ -213,3 +213,14 @@ def test_student__of_a_kind_that_is_no_name(tmp_path: Path, student: str) -> Non
     (tmp_path / "mine.yaml").write_text(f"student: {student}")
     with pytest.raises(SettingsError, match="student"):
         build(PretrainConfig, base_layer("pretrain", recipe="cpu-small", config=tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("classes", [(), ("vehicle", "vehicle")])
+def test_finetune__classes_are_some_and_all_different(classes: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="classes"):
+        FinetuneConfig.model_validate({**REQUIRED, "classes": classes})
+
+
+def test_augment__a_crop_stays_on_the_image() -> None:
+    with pytest.raises(ValidationError, match="shift"):
+        AugmentConfig(shift=0.6)

@@ -143,17 +143,18 @@ def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
     return command.analyse(build(settings_of.AnalyseConfig, {"run": run, **settings}))
 
 
-def write_report(runs: Sequence[PathLike], out: PathLike, **settings: Any) -> outcome.Outcome:
+def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> outcome.Outcome:
     """Write one page about several runs; see `ReportConfig`.
 
     Args:
-        runs: Pretraining and fine-tuning runs, on the same data and grid.
+        runs: Pretraining and fine-tuning runs, on the same data and grid; or a single one.
         out: HTML file to write.
         **settings: Fields of `ReportConfig`.
     """
     from occfeat.commands import report as command
 
-    return command.report(build(settings_of.ReportConfig, {"runs": tuple(runs), "out": out, **settings}))
+    named = (runs,) if isinstance(runs, PathLike) else tuple(runs)
+    return command.report(build(settings_of.ReportConfig, {"runs": named, "out": out, **settings}))
 
 
 def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.Outcome:

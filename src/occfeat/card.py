@@ -11,6 +11,8 @@ from occfeat.student_config import StudentConfig
 
 CARD = "model.json"
 """Name of the card in a run folder."""
+WEIGHTS = "weights.safetensors"
+"""Name of the weights in a run folder."""
 
 
 class ModelCard(Strict):
@@ -33,8 +35,8 @@ class ModelCard(Strict):
 
 
 def run_folder(path: Path) -> Path:
-    """The run folder of a path that names the folder or a file in it, such as its weights."""
-    return path.parent if path.is_file() else path
+    """The run folder of a path that names the folder or a file in it, such as its weights, there or gone."""
+    return path.parent if path.is_file() or path.name == WEIGHTS else path
 
 
 def read_card(folder: Path) -> ModelCard:

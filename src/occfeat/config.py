@@ -64,8 +64,8 @@ class AugmentConfig(Strict):
 
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the zoom of each image before it is cropped to size; below 1 pads with black."""
-    shift: NotNegative = 0.0
-    """Largest shift of the crop, as a share of the image size."""
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Largest shift of the crop, as a share of the image size; at most half of it."""
     image_rotation_deg: NotNegative = 0.0
     """Largest rotation of each image, either way."""
     image_flip: bool = False
@@ -162,7 +162,8 @@ class OptimConfig(Strict):
     batch_size: Positive = 16
     """Key frames per optimiser step, over all devices."""
     micro_batch_size: Positive | None = None
-    """Key frames in memory at once on each device; gradients accumulate. None: the whole batch."""
+    """Key frames in memory at once on each device; gradients accumulate. None: the device's share of the
+    batch. Losses are means over what a micro-batch holds, and a step takes the mean of these."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Highest learning rate of the cycle."""
     student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -183,7 +184,11 @@ class OptimConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """How a run is executed; nothing here changes what is learned but `seed` and `precision`."""
+    """How a run is executed.
+
+    What is learned depends on `seed`, `precision` and what is skipped; and a little on the number of devices,
+    as the loss of each is the mean over what it holds.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of weights, order and augmentation."""
@@ -211,7 +216,7 @@ class EngineConfig(Strict):
     checkpoint_minutes: NotNegative = 10.0
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
-    """Broken key frames that may be skipped in a run before it stops."""
+    """Broken key frames that each process may skip before the run stops."""
     max_skipped: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
     max_dead_workers: Annotated[int, Field(ge=0)] = 3

@@ -214,7 +214,16 @@ def far_away(folder: Path) -> tuple[str, str]:
     return "impossible box", first_record(folder, "sample_annotation", translation=[1e300, 0, 0])
 
 
+def token_of_a_path(folder: Path) -> tuple[str, str]:
+    """A sample whose token, in all tables, leads out of the folder of a file named after it."""
+    token, path = read_records(folder, "sample")[0]["token"], "../../escaped"
+    for table in (folder / "v1.0-mini").glob("*.json"):
+        table.write_text(table.read_text().replace(f'"{token}"', f'"{path}"'))
+    return "impossible token", path
+
+
 BREAKING: list[Damage] = [
+    token_of_a_path,
     cut_jpeg,
     empty_jpeg,
     text_instead_of_jpeg,

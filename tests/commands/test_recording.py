@@ -9,7 +9,7 @@ import torch
 
 from occfeat.card import read_card
 from occfeat.cli import main
-from occfeat.commands.recording import read_sample, voxels_by_features, voxels_by_height
+from occfeat.commands.recording import voxels_by_features, voxels_by_height
 from occfeat.config import DataConfig, GridConfig, ViewConfig
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
@@ -88,7 +88,7 @@ def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(90, 160))
     key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None)
-    sample = read_sample(key_frames, int(index.rows("all")[0]))
+    sample = key_frames.sample(int(index.rows("all")[0]))
     whole = layout(sample.cameras, key_frames.channels, predicted=True).root_container
     ahead, behind, below = whole.contents
     assert [view.name for view in ahead.contents] == ["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"]

@@ -65,9 +65,19 @@ def test_label_subset__nothing_left(ten: Index) -> None:
         label_subset(ten, ten.rows("all"), 0.01, draw="scene", seed=50)
 
 
-def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index) -> None:
+@pytest.mark.parametrize("fraction", [0.99, 0.85, 0.75, 0.6, 0.35])
+def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index, fraction: float) -> None:
     with pytest.raises(SettingsError, match="every k-th"):
-        label_subset(ten, ten.rows("all"), 0.75)
+        label_subset(ten, ten.rows("all"), fraction)
+
+
+@pytest.mark.parametrize("fraction", [1 / 3, 0.333, 0.33])
+def test_label_subset__a_rounded_third(ten: Index, fraction: float) -> None:
+    chosen = ten.scene_of(label_subset(ten, ten.rows("all"), fraction))
+    assert set(chosen.tolist()) == {f"scene-000{number}" for number in (0, 3, 6, 9)}
+
+
+def test_label_subset__more_seeds_than_ways(ten: Index) -> None:
     with pytest.raises(SettingsError, match="10 ways"):
         label_subset(ten, ten.rows("all"), 0.1, seed=10)
 

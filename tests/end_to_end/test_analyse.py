@@ -66,6 +66,24 @@ def test_analyse__without_its_checkpoint_is_refused(
     assert "no checkpoint" in capsys.readouterr().err
 
 
+def test_analyse__more_clusters_than_voxels(
+    pretrained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyse(pretrained, folder, "--out", str(tmp_path / "out"), "--clusters", "100000") == 2
+    assert "too few for 100000 clusters" in capsys.readouterr().err
+
+
+def test_analyse__of_distillation_alone_says_nothing_of_occupancy(
+    flags: Flags, folder: Path, tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    words = flags("pretrain", run, "--optim.epochs", "1", "--loss.occupancy", "0", "--loss.features", "1")
+    assert main(words) == 0
+    assert analyse(run, folder, "--out", str(out), "--clusters", "3") == 0
+    assert json.loads((out / "analysis.json").read_text())["occupancy_by_distance"] == {}
+    assert not (out / "occupancy.png").exists()
+
+
 def test_analyse__of_occupancy_alone_is_refused(
     flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

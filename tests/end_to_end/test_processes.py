@@ -50,6 +50,18 @@ def test_two_processes__learn_without_an_occupancy_loss(flags: Flags, tmp_path: 
     assert [row["step"] for row in rows] == [1, 2, 3]
 
 
+@pytest.mark.slow
+def test_two_processes__a_mistake_is_said_without_a_traceback(flags: Flags, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "something.txt").write_text("a file of the user's")
+    words = [sys.executable, "-m", "occfeat", *flags("pretrain", run, "--engine.devices", "2")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert f"{run} is not empty" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

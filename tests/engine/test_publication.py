@@ -72,6 +72,14 @@ def test_readme__says_what_the_run_folder_says(run: Path, tmp_path: Path) -> Non
     assert str(tmp_path) not in text
 
 
+@pytest.mark.parametrize("named", ["gone/pre", "gone/pre/weights.safetensors"])
+def test_readme__names_a_pretraining_run_that_is_gone(run: Path, tmp_path: Path, named: str) -> None:
+    settings = yaml.safe_load((run / "settings.yaml").read_text())
+    (run / "settings.yaml").write_text(yaml.safe_dump({**settings, "start": str(tmp_path / named)}))
+    occfeat.load_model(run / "weights.safetensors").save_pretrained(tmp_path / "saved")
+    assert "It started from the pretraining run `pre`." in (tmp_path / "saved" / "README.md").read_text()
+
+
 def test_readme__goes_along_when_saved_again(run: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     occfeat.load_model(run).save_pretrained(first, model_card_kwargs={"license": "mit"})

@@ -43,6 +43,15 @@ def test_student__learns_a_batch_by_heart(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_student__learns_after_it_has_predicted(kind: str) -> None:
+    student, cameras = small_student(kind, SQUARE_GRID), surround()
+    with torch.inference_mode():
+        student(images_for(cameras), cameras)  # makes the plan of this rig
+    student(images_for(cameras), cameras).square().mean().backward()
+    assert any(weight.grad is not None and weight.grad.any() for weight in student.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_student__with_a_camera_that_sees_no_voxel(kind: str) -> None:
     cameras = surround()
     poses = cameras.ego_from_camera.clone()

@@ -164,6 +164,12 @@ def test_build_teacher__file_of_another_network(tmp_path: Path) -> None:
         build_teacher(config)
 
 
+@pytest.mark.parametrize("weights", ["hub", "weights.safetensors"])
+def test_build_teacher__of_convolutions_is_refused_before_its_weights_are_sought(weights: str) -> None:
+    with pytest.raises(SettingsError, match="resnet18"):
+        build_teacher(TeacherConfig(name="resnet18", weights=weights))
+
+
 def test_build_teacher__hub(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(teacher_module, "create_pretrained", lambda *_, **__: tiny())
     with caplog.at_level(logging.INFO, logger="occfeat"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from occfeat.config import HeadConfig, PretrainLossConfig, QueryConfig
 from occfeat.data.sample import Batch
@@ -233,6 +234,12 @@ def test_occupancy_probability__is_that_of_queries_at_voxel_centres() -> None:
     assert found.shape == (1, *GRID.shape)
     one = Queries(torch.tensor([0]), torch.tensor([[3.5, 7.5, 2.5]]))
     assert torch.allclose(found[0, 3, 7, 2], network.head.query_logits(voxels, one).sigmoid()[0])
+
+
+def test_occupancy_probability__is_none_if_none_was_learned() -> None:
+    head = PretrainingHead(6, GRID.shape[2], 3, HeadConfig(channels=8))
+    network = PretrainingNetwork(nn.Identity(), head, PretrainLossConfig(occupancy=0, features=1))
+    assert network.occupancy_probability(head(torch.randn(1, 6, *GRID.bev.shape))) is None
 
 
 def test_head__without_queries_refuses_them_and_draws_the_same_weights() -> None:

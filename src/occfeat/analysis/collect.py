@@ -12,11 +12,11 @@ from torch import Tensor
 
 from occfeat.analysis.naming import LAYERS, name_voxels
 from occfeat.analysis.scores import overlap_by_distance
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.keyframe import KeyFrame
 from occfeat.data.maps import find_ground
 from occfeat.data.sample import Sample, collate
-from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.errors import SettingsError
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
@@ -37,7 +37,7 @@ class Seen:
     teacher: Float[Tensor, "K F"]
     """What the teacher sees there."""
     overlap: dict[str, tuple[int, int, int]]
-    """Occupancy by distance: voxels in both, predicted and true, of the whole grid."""
+    """Occupancy by distance: voxels in both, predicted and true, of the whole grid; empty if not learned."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     Raises:
         KeyFrameError: It cannot be read.
     """
-    sample = key_frames[Draw(row, 0)]
-    if not isinstance(sample, Sample):
-        raise KeyFrameError(sample.message)
+    sample = key_frames.sample(row)
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
     target, voxels = maker(batch), network.head(network.student(batch.images, batch.cameras))
@@ -76,8 +74,11 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
         raise SettingsError("This run distilled no features.", hint="Analyse one with loss.features above 0.")
     cells = target.features.cells[:, 1:].cpu()
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
-    predicted = network.occupancy_probability(voxels)[0] >= 0.5
-    all_centers_ego = grid.centers()
+    all_centers_ego, overlap = grid.centers(), {}
+    if (probability := network.occupancy_probability(voxels)) is not None:
+        distance_m = all_centers_ego[..., :2].norm(dim=-1)
+        predicted, true = probability[0].cpu() >= 0.5, target.occupied[0].cpu()
+        overlap = overlap_by_distance(predicted, true, distance_m, EDGES_M)
     return Seen(
         sample=sample,
         cells=cells,
@@ -85,9 +86,7 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
         names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
         predicted=network.head.features_at(voxels, target.features.cells).float().cpu(),
         teacher=target.features.features.float().cpu(),
-        overlap=overlap_by_distance(
-            predicted.cpu(), target.occupied[0].cpu(), all_centers_ego[..., :2].norm(dim=-1), EDGES_M
-        ),
+        overlap=overlap,
     )
 
 

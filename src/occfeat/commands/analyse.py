@@ -1,8 +1,8 @@
 """`occfeat analyse`: what the features of a pretraining run mean."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from occfeat.data.subsets import spread
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid
+from occfeat.errors import SettingsError
 from occfeat.models.teacher import build_teacher
 from occfeat.pretraining.losses import cosine
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
@@ -69,16 +70,27 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     console = Console(stderr=True)
     rows = track(subject.rows, f"analyse on {config.split}", console=console)
     seen = (see(subject.network, subject.maker, subject.key_frames, row) for row in rows)
-    first = next(seen)
-    voxels = collect(chain([first], seen), config.voxels)
+    shown: list[Seen] = []
+    voxels = collect(_first_kept(seen, shown), config.voxels)
+    if len(voxels.names) < config.clusters:
+        message = f"{len(voxels.names)} occupied voxels were seen, too few for {config.clusters} clusters."
+        raise SettingsError(message, hint="Raise `--key-frames` or `--voxels`, or lower `--clusters`.")
     results = _results(voxels, config)
     write_text_whole(out / "analysis.json", json.dumps(results, indent=2) + "\n")
-    _draw(out, results, first, subject.key_frames, config)
+    _draw(out, results, shown[0], subject.key_frames, config)
     metrics = {f"probe_auc/{who}": results["probe_auc"][who].get("mean", float("nan")) for who in WHO}
     metrics |= {f"nmi/{who}": results["clusters"][who]["nmi"] for who in WHO}
     metrics["cosine"] = results["cosine_by_class"]["all"]
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
     return RunOutcome(f"{counted}\n{table(metrics)}\n{out / 'analysis.json'}", path=out, metrics=metrics)
+
+
+def _first_kept(seen: Iterable[Seen], shown: list[Seen]) -> Iterator[Seen]:
+    """Pass key frames on, and keep the first with an occupied voxel for the pictures."""
+    for one in seen:
+        if not shown and len(one.cells):
+            shown.append(one)
+        yield one
 
 
 def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
@@ -138,6 +150,8 @@ def _draw(
     title = "Student against teacher, by distance"
     draw_bars(out / "cosine_by_distance.png", by_distance, title=title, label="mean cosine")
     rings = results["occupancy_by_distance"]
+    if not rings:  # none was learned
+        return
     kinds = {kind: {ring: rings[ring][kind] for ring in rings} for kind in ("iou", "precision", "recall")}
     draw_bars(out / "occupancy.png", kinds, title="Occupancy, by distance", label="share of voxels")
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from occfeat.commands.config import CacheConfig
@@ -44,11 +44,11 @@ def cache(config: CacheConfig) -> Outcome:
     key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None, teacher_size=size)
     card = _card(config, index, teacher, key_frames.channels, len(rows))
     job = CacheJob(card, teacher, key_frames, rows, config.batch_size, config.engine)
-    if fabric.is_global_zero:
-        _begin(config.out, card)
-    fabric.barrier()
-    lock: AbstractContextManager[object] = lock_folder(config.out) if fabric.is_global_zero else nullcontext()
-    with lock, all_alive(fabric):
+    with all_alive(fabric), ExitStack() as held:
+        if fabric.is_global_zero:
+            _begin(config.out, card)
+            held.enter_context(lock_folder(config.out))
+        fabric.barrier()
         filled = fill_cache(config.out, job, fabric)
     if not fabric.is_global_zero:
         return Outcome("")

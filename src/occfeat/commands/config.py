@@ -7,7 +7,7 @@ command line says about the command, the docstring of a field is its help text.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from occfeat.config import (
     AugmentConfig,
@@ -38,6 +38,15 @@ ClassName = Literal[
     "carpark_area",
     "divider",
 ]
+
+
+def _all_different(classes: tuple[ClassName, ...]) -> tuple[ClassName, ...]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("a class is named twice")
+    return classes
+
+
+Classes = Annotated[tuple[ClassName, ...], Field(min_length=1), AfterValidator(_all_different)]
 
 
 class UsesData(Strict):
@@ -128,7 +137,7 @@ class FinetuneConfig(UsesData):
     """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
     """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
-    classes: tuple[ClassName, ...] = ("vehicle",)
+    classes: Classes = ("vehicle",)
     """What to segment, objects and map layers alike, each class on its own."""
     ignore_low_visibility: bool = True
     """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
@@ -285,7 +294,7 @@ class ViewerConfig(UsesData):
     pretraining: Path | None = None
     """Pretraining run by whose predicted features the occupied voxels of a recording are coloured. None: by
     height."""
-    classes: tuple[ClassName, ...] = ("vehicle", "pedestrian")
+    classes: Classes = ("vehicle", "pedestrian")
     """What to draw in BEV, later ones on top."""
     calibration: bool = False
     """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""

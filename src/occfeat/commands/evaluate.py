@@ -18,10 +18,10 @@ from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
 from occfeat.data.subsets import spread
-from occfeat.engine.device import build_fabric
+from occfeat.engine.device import all_alive, build_fabric
 from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
 from occfeat.engine.run import require_empty
-from occfeat.engine.shipped import build_grid, load_model
+from occfeat.engine.shipped import ShippedModel, build_grid, load_model
 from occfeat.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 
@@ -44,7 +44,13 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     if not (config.corruptions and is_unfinished(out)):
         require_empty(out, hint="Choose another --out.")
     fabric = build_fabric(config.engine)
-    model = load_model(run, fabric.device, student)
+    with all_alive(fabric):
+        return _evaluate(config, card, load_model(run, fabric.device, student), out, fabric)
+
+
+def _evaluate(
+    config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
+) -> RunOutcome:
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)

@@ -17,11 +17,11 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.maps import require_maps
 from occfeat.data.subsets import label_subset, lines_of
-from occfeat.engine.device import build_fabric
+from occfeat.engine.device import all_alive, build_fabric
 from occfeat.engine.evaluation import evaluate_segmenter
 from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loggers import last_row, read_rows
-from occfeat.engine.loop import Job, fit
+from occfeat.engine.loop import Job, fit, micro_batch_size
 from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.engine.shipped import build_grid, load_student_weights, require_described, write_model
 from occfeat.errors import WeightsError
@@ -77,7 +77,10 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
             require_maps(index, checked, config.classes)
     network = _build(config, own)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
-    with Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run:
+    with (
+        all_alive(fabric),
+        Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run,
+    ):
         if run.writes:
             write_text_whole(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
         fit(job, run, fabric, resume=resume)
@@ -109,7 +112,7 @@ def _evaluate(
         _key_frames(config, index, learn=False),
         val_rows,
         split=str(config.val_split),
-        batch_size=config.optim.micro_batch_size or config.optim.batch_size,
+        batch_size=micro_batch_size(config.optim, fabric.world_size),
         engine=config.engine,
         fabric=fabric,
     )

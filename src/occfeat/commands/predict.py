@@ -14,14 +14,13 @@ from occfeat.card import read_card, run_folder
 from occfeat.commands.config import PredictConfig
 from occfeat.commands.outcome import Outcome
 from occfeat.config import DataConfig, Strict
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index import Index
-from occfeat.data.sample import Sample
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.errors import SettingsError
 from occfeat.report.figures import draw_prediction
 from occfeat.segmentation.model import BevModel
 
@@ -125,9 +124,7 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
     key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)
     rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
-        sample = key_frames[Draw(int(row), 0)]
-        if not isinstance(sample, Sample):
-            raise KeyFrameError(sample.message)
+        sample = key_frames.sample(int(row))
         seen = sample.cameras.present.nonzero().flatten().tolist()
         yield View(
             name=sample.token,

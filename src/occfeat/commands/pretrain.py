@@ -19,11 +19,11 @@ from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index import Index
 from occfeat.data.subsets import spread
 from occfeat.data.teacher_cache import TeacherCache
-from occfeat.engine.device import autocast, build_fabric
+from occfeat.engine.device import all_alive, autocast, build_fabric
 from occfeat.engine.figure_loggers import require_loggers
 from occfeat.engine.loading import in_order, load_batches
 from occfeat.engine.loggers import last_row, read_rows
-from occfeat.engine.loop import Job, fit
+from occfeat.engine.loop import Job, fit, micro_batch_size
 from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.engine.shipped import build_grid, write_model
 from occfeat.errors import SettingsError
@@ -77,7 +77,10 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     cache = open_cache(config, index, rows)
     key_frames = key_frames_of(config, index, cache, learn=True)
     network, teacher = build_network(config, grid, cache, own)
-    with Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run:
+    with (
+        all_alive(fabric),
+        Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run,
+    ):
         bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
         queries = config.queries if config.loss.queries else None
         maker = TargetMaker(
@@ -147,7 +150,7 @@ def _centered(
     """The target maker with the mean feature to take off, if that is wanted; logs what comes for nothing."""
     engine = config.engine
     chosen = spread(rows, COMMON_KEY_FRAMES)
-    batches = in_order(chosen, config.optim.micro_batch_size or config.optim.batch_size)
+    batches = in_order(chosen, micro_batch_size(config.optim, fabric.world_size))
     pin = fabric.device.type == "cuda"
 
     def targets() -> Iterator[FeatureTarget]:
@@ -191,11 +194,12 @@ def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric, grid: VoxelGrid
     target = job.make_target(batch)
     network.eval()
     voxels = network.head(network.student(batch.images, batch.cameras))
+    probability = network.occupancy_probability(voxels)
     features = target.features
     predicted = None if features is None else network.head.features_at(voxels, features.cells).cpu()
     draw_occupancy(
         run.pictures / "occupancy.png",
-        network.occupancy_probability(voxels)[0].cpu(),
+        None if probability is None else probability[0].cpu(),
         target.occupied[0].cpu(),
         grid,
         cells=None if features is None else features.cells[:, 1:].cpu(),

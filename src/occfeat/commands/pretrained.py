@@ -15,23 +15,31 @@ from occfeat.pretraining.task import PretrainingNetwork
 
 
 def load_pretraining(run: Path) -> tuple[PretrainingNetwork, PretrainConfig]:
-    """Student and pretraining head of a finished run, whose head is in its checkpoint alone.
+    """Student and pretraining head of a finished run that distilled features, and its settings.
 
     Raises:
         RunError: There is none, or it has no feature output.
     """
     if read_card(run).stage != "pretraining":
         raise RunError(f"{run} is not a pretraining run.", hint="Give a run of `occfeat pretrain`.")
-    config = read_settings(run, PretrainConfig)
-    tensors = load_checkpoint(run / "checkpoints" / "last.pt").network
-    width = tensors.get("head.features.weight")
-    if width is None:
+    settings = read_settings(run, PretrainConfig)
+    network = load_network(run, settings)
+    if network.head.features is None:
         raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
-    grid = build_grid(config.grid)
-    student = build_student(config.student, grid, load_backbone=False)
-    head = PretrainingHead(
-        student.channels, grid.shape[2], len(width), config.head, queries=config.loss.queries > 0
-    )
-    network = PretrainingNetwork(student, head, config.loss)
+    return network, settings
+
+
+def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
+    """Student and pretraining head, in evaluation; a run keeps its head in its checkpoint alone.
+
+    Raises:
+        OccFeatError: The run has no checkpoint, or it does not fit the settings.
+    """
+    tensors = load_checkpoint(run / "checkpoints" / "last.pt").network
+    width = len(tensors.get("head.features.weight", ()))
+    grid, with_queries = build_grid(settings.grid), settings.loss.queries > 0
+    student = build_student(settings.student, grid, load_backbone=False)
+    head = PretrainingHead(student.channels, grid.shape[2], width, settings.head, queries=with_queries)
+    network = PretrainingNetwork(student, head, settings.loss)
     load_checked(network, tensors, f"network of {run}")
-    return network.eval(), config
+    return network.eval()

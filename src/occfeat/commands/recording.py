@@ -14,9 +14,9 @@ from torch import Tensor
 from occfeat.card import run_folder
 from occfeat.commands.config import ViewerConfig
 from occfeat.commands.pretrained import load_pretraining
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.data.sample import Sample, collate
+from occfeat.data.sample import collate
 from occfeat.engine.shipped import ShippedModel, build_grid, load_model
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
@@ -38,7 +38,7 @@ class Predictor:
 
     def layers(self, row: int) -> BevLayers:
         """What it predicts for a key frame."""
-        batch = collate([read_sample(self.key_frames, row)])
+        batch = collate([self.key_frames.sample(row)])
         probabilities = self.model(batch.images, batch.cameras)[0]
         return BevLayers(self.model.classes, probabilities, self.model.grid)
 
@@ -54,7 +54,7 @@ def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
     grid = build_grid(config.grid)
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True, classes=config.classes)
     for row in map(int, rows):
-        sample = read_sample(key_frames, row)
+        sample = key_frames.sample(row)
         points_ego, labels = sample.points_ego, sample.labels
         if points_ego is None or labels is None:
             raise KeyFrameError(f"Key frame {sample.token} has no LiDAR points or no labels.")
@@ -68,18 +68,6 @@ def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
             labels=BevLayers(labels.classes, labels.target.float(), grid.bev),
             predicted=None if predictor is None else predictor.layers(row),
         )
-
-
-def read_sample(key_frames: KeyFrames, row: int) -> Sample:
-    """A key frame as it is read, without augmentation.
-
-    Raises:
-        KeyFrameError: It cannot be read.
-    """
-    sample = key_frames[Draw(row, 0)]
-    if not isinstance(sample, Sample):
-        raise KeyFrameError(sample.message)
-    return sample
 
 
 def occupied_cells(points_ego: Float[Tensor, "P 3"], grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
@@ -117,7 +105,7 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
     cells, features = [], []
     for row in map(int, rows):
-        batch = collate([read_sample(key_frames, row)])
+        batch = collate([key_frames.sample(row)])
         if batch.points_ego is None:
             raise KeyFrameError(f"Key frame {batch.tokens[0]} has no LiDAR points.")
         cells.append(occupied_cells(batch.points_ego, grid))

@@ -12,17 +12,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from occfeat.commands.config import PretrainConfig
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.commands.pretrained import load_network
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import Batch, Labels, Sample, collate
-from occfeat.engine.checkpoint import load_checkpoint
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import KeyFrameError, RunError
-from occfeat.models.student import build_student
-from occfeat.models.weights import load_checked
-from occfeat.pretraining.head import PretrainingHead
+from occfeat.errors import RunError
 from occfeat.pretraining.targets import occupancy_target
-from occfeat.pretraining.task import PretrainingNetwork
 from occfeat.report.embedded import cells_uri, numbers_uri, probability_uri, truth_uri
 from occfeat.report.page import Picture
 from occfeat.report.palette import HEIGHT_COLORS
@@ -69,12 +65,12 @@ class SegmentationLooks:
 
     def score(self, row: int) -> float | None:
         """Mean IoU over the classes in one key frame."""
-        batch = collate([read_sample(self.key_frames, row)])
+        batch = collate([self.key_frames.sample(row)])
         return mean_of_known(ious(self._predict(batch), labels_of(batch)).values())
 
     def looks(self, rows: Sequence[int]) -> list[Look]:
         """What it makes of some key frames."""
-        return [self._look(read_sample(self.key_frames, row)) for row in rows]
+        return [self._look(self.key_frames.sample(row)) for row in rows]
 
     def _look(self, sample: Sample) -> Look:
         batch = collate([sample])
@@ -121,38 +117,43 @@ class PretrainingLooks:
         self, run: RunFiles, settings: PretrainConfig, index: Index, rows: Sequence[int], device: torch.device
     ) -> None:
         self.name, self.grid, self.device = run.name, build_grid(settings.grid), device
-        self.network = load_pretrained(run, settings).to(device).eval()
-        self.learned_occupancy = settings.loss.occupancy > 0 or settings.loss.queries > 0
+        self.network = load_network(run.path, settings).to(device)
         points = all(index.has_lidar_file(row) for row in rows)
         self.key_frames = KeyFrames(index, settings.view, grid=self.grid, augment=None, points=points)
 
     @torch.inference_mode()
     def looks(self, rows: Sequence[int]) -> list[Look]:
         """What it makes of some key frames; equal colours are equal features in all of them."""
-        samples = [read_sample(self.key_frames, row) for row in rows]
+        samples = [self.key_frames.sample(row) for row in rows]
         seen = [self._see(collate([sample]).to(self.device)) for sample in samples]
         pictures = self._feature_pictures(seen)
         return [self._look(*one) for one in zip(samples, seen, pictures, strict=True)]
 
     def _see(self, batch: Batch) -> "_Voxels":
         voxels = self.network.head(self.network.student(batch.images, batch.cameras))
-        probability = self.network.occupancy_probability(voxels)[0]
-        occupied = None
+        probability, predicted, occupied = self.network.occupancy_probability(voxels), None, None
+        if probability is not None:
+            predicted = probability[0] >= 0.5
         if batch.points_ego is not None and batch.points_key_frame is not None:
             occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 1, self.grid)[0]
-        cells = (probability >= 0.5 if occupied is None else occupied)[None].nonzero()
+        shown = predicted if occupied is None else occupied
+        cells = batch.images.new_zeros((0, 4), dtype=torch.int64) if shown is None else shown[None].nonzero()
         cells = cells[:: max(1, -(-len(cells) // MOST_VOXELS))]
         features = None
         if self.network.head.features is not None:
             features = self.network.head.features_at(voxels, cells).float().cpu()
-        truth = None if occupied is None else occupied.cpu()
-        return _Voxels(probability.cpu() >= 0.5, truth, cells[:, 1:].cpu(), features)
+        return _Voxels(
+            None if predicted is None else predicted.cpu(),
+            None if occupied is None else occupied.cpu(),
+            cells[:, 1:].cpu(),
+            features,
+        )
 
     def _look(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Look:
         score, truth, panels = None, [], []
         if seen.occupied is not None:
             truth = [self._heights(seen.occupied, "true occupancy: low is dark, high is light")]
-        if self.learned_occupancy:
+        if seen.predicted is not None:
             score = seen.iou()
             iou = "" if score is None else f", IoU {score:.3f}"
             panels = [self._heights(seen.predicted, f"{self.name}: occupancy{iou}")]
@@ -183,44 +184,20 @@ class PretrainingLooks:
 class _Voxels:
     """What a pretrained network predicts for one key frame, on the processor."""
 
-    predicted: Bool[Tensor, "X Y Z"]
+    predicted: Bool[Tensor, "X Y Z"] | None
+    """None if no occupancy was learned."""
     occupied: Bool[Tensor, "X Y Z"] | None
+    """None if there are no LiDAR files."""
     cells: Tensor
     features: Tensor | None
 
     def iou(self) -> float | None:
         """Of occupancy; None if it is not known, or nothing is there and nothing was predicted."""
-        if self.occupied is None or not (every := int((self.occupied | self.predicted).sum())):
+        if self.occupied is None or self.predicted is None:
+            return None
+        if not (every := int((self.occupied | self.predicted).sum())):
             return None
         return int((self.occupied & self.predicted).sum()) / every
-
-
-def load_pretrained(run: RunFiles, settings: PretrainConfig) -> PretrainingNetwork:
-    """Student and head of a pretraining run; the teacher is not needed.
-
-    Raises:
-        OccFeatError: The run has no checkpoint, or it does not fit the settings.
-    """
-    state = load_checkpoint(run.path / "checkpoints" / "last.pt").network
-    width = len(state.get("head.features.weight", ()))
-    grid, queries = build_grid(settings.grid), settings.loss.queries > 0
-    student = build_student(settings.student, grid, None, load_backbone=False)
-    head = PretrainingHead(student.channels, grid.shape[2], width, settings.head, queries=queries)
-    network = PretrainingNetwork(student, head, settings.loss)
-    load_checked(network, state, f"network of {run.path}")
-    return network
-
-
-def read_sample(key_frames: KeyFrames, row: int) -> Sample:
-    """A key frame as it is evaluated.
-
-    Raises:
-        KeyFrameError: It cannot be read.
-    """
-    sample = key_frames[Draw(row, 0)]
-    if not isinstance(sample, Sample):
-        raise KeyFrameError(sample.message, hint="Restore it, or write the report with --key-frames 0.")
-    return sample
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

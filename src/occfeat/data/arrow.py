@@ -93,7 +93,7 @@ def assemble(joined: Joined) -> pa.Table:
         "token": pa.array(joined.tokens, pa.string()),
         "scene": pa.array(joined.scene.astype(np.int32)),
         "timestamp_us": pa.array(joined.timestamp_us),
-        "ego_pose": _fixed(pose),
+        "ego_pose": fixed_lists(pose),
         "has_lidar": pa.array(own >= 0),
         "cameras": _cameras(cameras, joined, rows),
         "sweeps": _sweeps(sweeps, joined, own),
@@ -173,8 +173,8 @@ def _cameras(cameras: pa.Table, joined: Joined, rows: int) -> pa.ListArray:
         "timestamp_us": _whole(cameras["timestamp_us"]),
         "height": pa.array(cameras["height"].to_numpy().astype(np.int32)),
         "width": pa.array(cameras["width"].to_numpy().astype(np.int32)),
-        "intrinsics": _fixed(joined.rig.intrinsics[sensor]),
-        "calibration": _fixed(joined.rig.pose[sensor]),
+        "intrinsics": fixed_lists(joined.rig.intrinsics[sensor]),
+        "calibration": fixed_lists(joined.rig.pose[sensor]),
         "ego_pose": _whole(cameras["pose"]),
     }
     return _nest(columns, row[order], rows)
@@ -197,7 +197,7 @@ def _sweeps(sweeps: pa.Table, joined: Joined, own: Int64[ndarray, " rows"]) -> p
         "token": _whole(sweeps["token"]),
         "path": _whole(sweeps["path"]),
         "timestamp_us": _whole(sweeps["timestamp_us"]),
-        "calibration": _fixed(joined.rig.pose[sensor]),
+        "calibration": fixed_lists(joined.rig.pose[sensor]),
         "ego_pose": _whole(sweeps["pose"]),
     }
     return _nest(columns, row[order], len(own))
@@ -253,5 +253,6 @@ def _matrix(column: pa.ChunkedArray) -> Float64[ndarray, "n k"]:
     return matrix
 
 
-def _fixed(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
+def fixed_lists(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
+    """Rows of a matrix as a column of vectors."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

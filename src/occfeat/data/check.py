@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
@@ -99,9 +100,9 @@ def check(
     except DatasetError as error:
         _check_needed_tables(root / version, findings, error)
         return Report(root, version, split, 0, 0, 0, findings.problems(root, version))
-    rows = index.rows(split)
-    if len(rows) == 0:
+    if len(index) == 0:
         findings.add("no key frames", f"{version}/sample.json lists none")
+    rows = index.rows(split) if len(index) else np.zeros(0, dtype=np.int64)
     for kind, count, examples in index.metadata.loose_faults:
         findings.add_many(kind, count, examples)
     if not with_lidar(index, rows).any():  # a set without LiDAR is a set of its own kind, see the notes

@@ -119,6 +119,18 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
     def __len__(self) -> int:
         return len(self.index)
 
+    def sample(self, row: int) -> Sample:
+        """One key frame, as in the first epoch.
+
+        Raises:
+            KeyFrameError: It cannot be read.
+        """
+        sample = self[Draw(row, 0)]
+        if not isinstance(sample, Sample):
+            hint = "Restore its files; `occfeat check` lists all that is broken."
+            raise KeyFrameError(sample.message, hint=hint)
+        return sample
+
     def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
         try:
             key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps)

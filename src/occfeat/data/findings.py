@@ -12,6 +12,7 @@ _HINTS = {
     "missing table": "Extract the metadata archive again ({version}_meta).",
     "unreadable table": "Extract the metadata archive again ({version}_meta).",
     "dangling token": "Tables of different versions may have been mixed: extract {version}_meta again.",
+    "impossible token": "Correct the record, or extract {version}_meta again.",
     "impossible pose": "Correct the record, or extract {version}_meta again.",
     "impossible box": "Correct the record, or extract {version}_meta again.",
     "singular intrinsics": "Correct the record, or extract {version}_meta again.",

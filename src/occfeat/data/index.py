@@ -19,7 +19,7 @@ from numpy import ndarray
 from occfeat.config import DataConfig
 from occfeat.data.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
 from occfeat.data.index_file import find_version, map_index, open_or_build
-from occfeat.data.paths import resolve
+from occfeat.data.paths import is_plain_name, resolve
 from occfeat.data.places import Place
 from occfeat.data.splits import ALL, read_splits
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
@@ -98,7 +98,11 @@ class Index:
 
         Raises:
             SettingsError: There is no such split, or the set has none of its scenes.
+            DatasetError: There is no key frame at all.
         """
+        if len(self) == 0:
+            hint = "Give another version, or extract its tables again."
+            raise DatasetError(f"{self.root / self.version} holds no key frames.", hint=hint)
         if split == ALL:
             return np.arange(len(self), dtype=np.int64)
         known = self.splits()
@@ -183,6 +187,8 @@ class Index:
                 first=[message for _, message in faults[:3]],
                 hint=f"Run `occfeat check` on {self.root} to see all that is wrong.",
             )
+        if not is_plain_name(self.token(row)):  # said of the tables, too, but an index is a file like others
+            raise KeyFrameError(f"Key frame {self.token(row)!r} of {self.root} cannot name a file.")
         from occfeat.data.reading import read_key_frame
 
         first = int(self.first_of_scene(np.array([row]))[0])

@@ -16,7 +16,8 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.arrow import Joined, assemble
+from occfeat.data.arrow import Joined, assemble, fixed_lists
+from occfeat.data.paths import is_plain_name
 from occfeat.data.places import Place, read_places
 from occfeat.data.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.source import Fault, Faults, Tables, dangling, is_pose, require_tables
@@ -85,6 +86,9 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
     timestamp_us = integers(records, "timestamp", path)
     order = np.lexsort((timestamp_us, scene))
     row = {tokens[i]: at for at, i in enumerate(order)}
+    for token in tokens:
+        if not is_plain_name(token):
+            faults.add(row[token], Fault("impossible token", f"sample.json: {token!r} cannot name a file"))
     for token in again:
         faults.add(row[token], Fault("duplicate record", f"sample.json: record {token} is there twice"))
     for i in np.flatnonzero(scene == len(scenes)):
@@ -156,7 +160,7 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
             else dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
         )
         faults.add(int(row[i]), fault)
-    shots = shots.drop_columns("ego_pose_token").append_column("pose", _fixed(pose[number]))
+    shots = shots.drop_columns("ego_pose_token").append_column("pose", fixed_lists(pose[number]))
     is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
     return shots.filter(pa.array(usable | is_image))
 
@@ -231,8 +235,8 @@ def _boxes_of(
             "category": category.astype(np.int16),
             "visibility": np.array([_VISIBILITY.get(token, 0) for token in seen], dtype=np.int8),
             "lidar_points": np.array([_count(r.get("num_lidar_pts")) for r in records], dtype=np.int32),
-            "size_m": _fixed(size_m),
-            "pose": _fixed(pose),
+            "size_m": fixed_lists(size_m),
+            "pose": fixed_lists(pose),
         }
     )
     return table.filter(pa.array(~bad))
@@ -243,7 +247,3 @@ _VISIBILITY = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 
 def _count(value: object) -> int:
     return value if type(value) is int and 0 <= value < 2**31 else 0
-
-
-def _fixed(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

@@ -5,6 +5,7 @@ too. The data folder itself may be a link: make one to a folder that holds the r
 other disk there.
 """
 
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from occfeat.errors import KeyFrameError
@@ -35,6 +36,14 @@ def resolve(root: Path, relative: str) -> Path:
     if not path.is_relative_to(real_root):
         raise KeyFrameError(f"File {relative!r} leaves the data folder {root} by a link.", hint=_HINT)
     return path
+
+
+_PLAIN = re.compile(r"(?!\.+$)[^/\\:\0]+")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file can be named after it without landing in another folder, on any system."""
+    return _PLAIN.fullmatch(name) is not None
 
 
 def leaves(relative: str) -> bool:

@@ -55,8 +55,8 @@ def lines_of(tokens: Iterable[str]) -> str:
 
 def _by_scene(index: Index, rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
     step = round(1 / fraction)
-    if abs(1 / step - fraction) > 0.2 * fraction:
-        hint = f"Take 1/{step} = {1 / step:g}, or draw by key frame."
+    if step == 1 or abs(1 / step - fraction) > 0.02 * fraction:
+        hint = f"Take 1/{max(step, 2)} = {1 / max(step, 2):.4g}, or draw by key frame."
         raise SettingsError(f"Label fraction {fraction:g}: whole scenes can be every k-th only.", hint=hint)
     if seed >= step:
         hint = f"Take a label seed from 0 to {step - 1}."

@@ -1,6 +1,7 @@
 """Checkpoints: tensors and plain values only, written whole or not at all.
 
-`checkpoints/last.pt` holds everything a killed run needs to go on exactly as if it had not been killed.
+`checkpoints/last.pt` holds everything a killed run needs to go on exactly as if it had not been killed, but
+the state of a GPU's random numbers, which no student of this package draws.
 """
 
 import pickle

@@ -24,7 +24,7 @@ from occfeat.data.dataset import BrokenKeyFrame, Loaded
 from occfeat.data.sample import Batch, Sample
 from occfeat.engine.attempt import Attempt
 from occfeat.engine.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.engine.device import all_alive, autocast
+from occfeat.engine.device import autocast
 from occfeat.engine.footprint import Footprint
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
@@ -59,13 +59,12 @@ class Job(Generic[Target]):
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
     """Train the network of a job in place and measure what that costs; see `Trainer`."""
-    with all_alive(fabric):
-        trainer = Trainer(job, run, fabric, resume=resume)
-        if not run.writes:
-            trainer.train()
-            return
-        with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
-            trainer.train()
+    trainer = Trainer(job, run, fabric, resume=resume)
+    if not run.writes:
+        trainer.train()
+        return
+    with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
+        trainer.train()
 
 
 class Trainer(Generic[Target]):
@@ -85,7 +84,7 @@ class Trainer(Generic[Target]):
 
     def __init__(self, job: Job[Target], run: Run, fabric: Fabric, *, resume: bool) -> None:
         self.job, self.run, self.fabric = job, run, fabric
-        self.micro_batch_size = _micro_batch_size(job.optim, fabric.world_size)
+        self.micro_batch_size = micro_batch_size(job.optim, fabric.world_size)
         self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
         if job.engine.recompute:
             recompute_activations(job.network)
@@ -162,7 +161,7 @@ class Trainer(Generic[Target]):
                 attempt.add(step, batch.tokens)
                 self.fabric.backward(step.loss * share)
         except torch.OutOfMemoryError as error:
-            hint = "Halve `--optim.micro-batch-size`; the batch size and the result stay the same."
+            hint = "Halve `--optim.micro-batch-size`; the batch size stays the same."
             raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
 
     def _change(self, attempt: Attempt, norm: Tensor) -> None:
@@ -286,7 +285,12 @@ class Trainer(Generic[Target]):
         )
 
 
-def _micro_batch_size(optim: OptimConfig, world_size: int) -> int:
+def micro_batch_size(optim: OptimConfig, world_size: int) -> int:
+    """Key frames that each device has in memory at once.
+
+    Raises:
+        SettingsError: A batch cannot be split so.
+    """
     share, rest = divmod(optim.batch_size, world_size)
     size = optim.micro_batch_size or share
     if rest or share % size:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from occfeat.card import ModelCard
+from occfeat.card import ModelCard, run_folder
 from occfeat.engine.environment import read_environment
 from occfeat.errors import RunError
 from occfeat.yaml_file import read_yaml
@@ -89,7 +89,7 @@ def _training(folder: Path) -> str:
     parts = ["## How it was trained", f"```yaml\n{_as_yaml(settings)}```", _where(folder)]
     start = settings.get("start")
     if start is not None:
-        before = Path(start) if Path(start).is_dir() else Path(start).parent
+        before = run_folder(Path(start))
         parts.append(f"It started from the pretraining run `{before.name}`.")
         if (before / SETTINGS).is_file():
             parts.append(f"```yaml\n{_as_yaml(_settings(before))}```")

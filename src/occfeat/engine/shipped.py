@@ -13,7 +13,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from occfeat.card import CARD, ModelCard, read_card
+from occfeat.card import CARD, WEIGHTS, ModelCard, read_card, run_folder
 from occfeat.config import GridConfig
 from occfeat.engine.publication import README, describe
 from occfeat.errors import RunError, WeightsError
@@ -24,9 +24,6 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.model import BevModel
 from occfeat.segmentation.task import Segmenter
 from occfeat.writing import write_text_whole, write_whole
-
-WEIGHTS = "weights.safetensors"
-"""Name of the weights in a run folder."""
 
 
 def build_grid(config: GridConfig) -> VoxelGrid:
@@ -181,7 +178,7 @@ def load_model(
     """Load a fine-tuned network from its run folder, ready to predict.
 
     Args:
-        folder: The run folder.
+        folder: The run folder, or the weights in it.
         device: Where the network will be.
         student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
 
@@ -190,7 +187,7 @@ def load_model(
         SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """
-    folder = Path(folder)
+    folder = run_folder(Path(folder))
     card = read_card(folder)
     if card.stage != "segmentation":
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import torch
+
 from occfeat.data.sample import Cameras
 
 Plan = TypeVar("Plan")
@@ -37,7 +39,8 @@ class PlanCache(Generic[Plan]):
     def _plan(self, rig: Cameras, *layout: Any) -> Plan:
         tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
         key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
-        plan = self._plans.pop(key) if key in self._plans else self._build(rig, *layout)
+        with torch.inference_mode(False):  # what is kept may take part in training later
+            plan = self._plans.pop(key) if key in self._plans else self._build(rig, *layout)
         self._plans[key] = plan  # at the end: the first entry is the one unused for longest
         if len(self._plans) > self._size:
             del self._plans[next(iter(self._plans))]

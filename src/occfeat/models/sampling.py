@@ -48,13 +48,7 @@ def lift_dense(
     covered = (features.shape[-2] * stride_px, features.shape[-1] * stride_px)
     volumes = []
     for index, rig_features in enumerate(features):
-        rig = Cameras(
-            cameras.intrinsics[index],
-            cameras.ego_from_camera[index],
-            cameras.present[index],
-            cameras.image_size,
-        )
-        u, v, visible = project_voxels(rig, grid)
+        u, v, visible = project_voxels(cameras.of_key_frame(index), grid)
         pixels = torch.stack((u, v), dim=-1).flatten(1, 3)
         pixels = torch.where(visible.flatten(1)[..., None], pixels, torch.zeros_like(pixels))
         sampled = sample_at_pixels(rig_features, pixels, covered) * visible.flatten(1)[:, None]

@@ -96,6 +96,8 @@ def build_teacher(config: TeacherConfig) -> Teacher:
     is_packaged = config.name == "packaged"
     name = packaged.TEACHER_NAME if is_packaged else config.name
     refuse_unknown(name)
+    with torch.device("meta"):
+        _create(name)  # no transformer is refused before anything is fetched
     if is_packaged:
         transformer = _create(name)
         load_checked(transformer, packaged.packaged_teacher_weights(), "packaged teacher")

@@ -36,13 +36,14 @@ def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
         TrainingError: There is no target at all.
     """
     total = direction = torch.zeros(())
-    count = 0
+    count, device = 0, total.device
     for target in targets:
-        features = target.features.double()
-        total = total.to(features) + features.sum(dim=0)
-        direction = direction.to(features) + F.normalize(features, dim=1).sum(dim=0)
+        device = target.features.device
+        features = target.features.cpu().double()  # not every device has 64 bits
+        total = total + features.sum(dim=0)
+        direction = direction + F.normalize(features, dim=1).sum(dim=0)
         count += len(features)
     if count == 0:
         hint = "Look at the calibration with `occfeat view --calibration`, and at the bounds of the grid."
         raise TrainingError("No camera sees any voxel that the LiDAR hit: nothing to distil.", hint=hint)
-    return CommonFeature((total / count).float(), float((direction / count).norm()))
+    return CommonFeature((total / count).float().to(device), float((direction / count).norm()))

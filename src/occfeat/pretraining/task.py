@@ -168,10 +168,12 @@ class PretrainingNetwork(nn.Module):
         name = "centered_cosine" if self.weights.center_features else "cosine"
         return _Term("features", self.weights.features, feature_loss(similarity), {name: mean})
 
-    def occupancy_probability(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"]:
-        """Probability of each voxel being occupied; without an occupancy loss, of the query at its centre."""
-        if self.weights.occupancy or self.head.queries is None:
+    def occupancy_probability(self, voxels: Voxels) -> Float[Tensor, "B X Y Z"] | None:
+        """Probability that each voxel, or the query at its centre, is occupied; None if not learned."""
+        if self.weights.occupancy:
             return self.head.occupancy_logits(voxels).sigmoid()
+        if self.head.queries is None:
+            return None
         centers = voxel_centers(voxels.shared)
         return self.head.query_logits(voxels, centers).sigmoid().view_as(voxels.shared[:, 0])
 

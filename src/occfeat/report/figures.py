@@ -122,7 +122,7 @@ def draw_prediction(
 
 def draw_occupancy(
     path: Path,
-    probability: Float[Tensor, "X Y Z"],
+    probability: Float[Tensor, "X Y Z"] | None,
     occupied: Bool[Tensor, "X Y Z"],
     grid: VoxelGrid,
     *,
@@ -135,7 +135,8 @@ def draw_occupancy(
 
     Args:
         path: PNG file to write.
-        probability: Predicted probability that each voxel is occupied; from 0.5 it is drawn.
+        probability: Predicted probability that each voxel is occupied; from 0.5 it is drawn. None: only the
+            truth is drawn.
         occupied: The occupancy target.
         grid: Where the voxels lie.
         cells: Voxels (x, y, z) whose features are drawn.
@@ -149,9 +150,9 @@ def draw_occupancy(
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(rows, 2, squeeze=False)
     limits = (grid.lower_m[2], grid.upper_m[2])
-    for axes, voxels, name in zip(
-        panels[0], (occupied, probability >= 0.5), ("true", "predicted"), strict=True
-    ):
+    drawn = {"true": occupied} if probability is None else {"true": occupied, "predicted": probability >= 0.5}
+    panels[0, 1].set_visible(len(drawn) == 2)
+    for axes, (name, voxels) in zip(panels[0], drawn.items(), strict=False):
         bev.bev_axes(axes, grid.bev, f"{name} occupancy")
         height_m = height_from_above(voxels, grid)
         shown = bev.show_cells(axes, height_m, grid.bev, colors=HEIGHT_COLORS, limits=limits)

@@ -66,7 +66,8 @@ class BevIou(Metric):
 
         Such classes do not count in the mean over map layers either.
         """
-        iou = self.counts[:, 0].double() / self.counts[:, 1].double()
+        both, either = self.counts.cpu().double().unbind(1)  # not every device has 64 bits
+        iou = both / either
         figures = {
             f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])
             for column, name in enumerate(self.classes)

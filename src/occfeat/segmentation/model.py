@@ -61,8 +61,8 @@ class BevModel(nn.Module):
             A grid whose first index grows forward and whose second index grows to the left; see `grid`.
 
         Raises:
-            SettingsError: The number of cameras differs, a calibration is impossible, or there is no such
-                class.
+            SettingsError: Something is no image, the number of cameras differs, a calibration is impossible,
+                or there is no such class.
         """
         index = self._class_index(class_name)
         probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
@@ -83,6 +83,7 @@ class BevModel(nn.Module):
         ego_from_camera: Float[Tensor, "N 4 4"],
     ) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
         """What `forward` takes: the images at the student's size, the resize folded into the intrinsics."""
+        _require_images(images)
         _require_calibration(len(images), intrinsics, ego_from_camera)
         device = next(self.parameters()).device
         resized, follows = [], []
@@ -100,7 +101,24 @@ class BevModel(nn.Module):
         return torch.stack(resized)[None].to(device), cameras.to(device)
 
 
-def _require_calibration(count: int, intrinsics: Tensor, ego_from_camera: Tensor) -> None:
+def _require_images(images: Sequence[object] | Tensor) -> None:
+    for camera_number, image in enumerate(images):
+        if not isinstance(image, Tensor):
+            what = f"a {type(image).__name__}"
+        elif image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3 or 0 in image.shape:
+            what = f"{image.dtype} of shape {tuple(image.shape)}"
+        else:
+            continue
+        raise SettingsError(
+            f"The image of camera {camera_number} is {what}, not a uint8 tensor of shape (3, height, width).",
+            hint="Give RGB from 0 to 255, channels first, such as torch.from_numpy(array).movedim(-1, 0).",
+        )
+
+
+def _require_calibration(count: int, intrinsics: object, ego_from_camera: object) -> None:
+    if not (isinstance(intrinsics, Tensor) and isinstance(ego_from_camera, Tensor)):
+        hint = "Give tensors, such as torch.as_tensor(array)."
+        raise SettingsError("intrinsics and ego_from_camera must be tensors.", hint=hint)
     if count == 0 or intrinsics.shape != (count, 3, 3) or ego_from_camera.shape != (count, 4, 4):
         raise SettingsError(
             f"{count} images, intrinsics of shape {tuple(intrinsics.shape)} and ego_from_camera of shape "
