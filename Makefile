@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml requirements/weights.txt
 test: setup lint docs ## Check style, types and docs, then run all tests
 	$(BIN)/pytest $(HOOK) $(SPREAD) --durations 20
 
-demo: setup ## Build a street world and run the whole method on it (no download, no GPU)
+demo: setup ## Build a street world and run the whole method on it (no data set, no GPU)
 	$(BIN)/occfeat demo --out runs/demo
 
 lint: setup

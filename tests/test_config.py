@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from occfeat import config, student_config
+from occfeat.card import ModelCard
 from occfeat.commands import config as commands
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import (
@@ -189,6 +190,23 @@ def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> Non
     assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
     layer = base_layer("pretrain", recipe="paper-bevformer-r50", student="bevformer")
     assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")
+
+
+def test_base_layer__of_a_run_to_start_from_come_network_and_images_of_the_recipe_how_to_learn(
+    tmp_path: Path,
+) -> None:
+    started = ModelCard(
+        stage="pretraining",
+        student=SimpleBevConfig(backbone="resnet18"),
+        grid=GridConfig(cell_m=(1, 1, 1)),
+        view=ViewConfig(image_size=(64, 96)),
+    )
+    (tmp_path / "model.json").write_text(started.model_dump_json())
+    layer = base_layer("finetune", recipe="cpu-small", start=tmp_path / "weights.safetensors")
+    tuned = build(FinetuneConfig, layer | REQUIRED)
+    assert (tuned.student, tuned.grid, tuned.view) == (started.student, started.grid, started.view)
+    assert tuned.optim == build(FinetuneConfig, base_layer("finetune", recipe="cpu-small") | REQUIRED).optim
+    assert tuned.optim != OptimConfig()
 
 
 def test_recipe__with_an_objective_differs_in_the_loss_alone() -> None:

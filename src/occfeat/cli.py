@@ -1,8 +1,10 @@
 """The command line. Nothing here imports torch, so that `--help` answers at once."""
 
 import argparse
+import contextlib
 import errno
 import importlib
+import io
 import logging
 import sys
 import traceback
@@ -11,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from pydantic import ValidationError
+
 from occfeat.commands import config as commands
 from occfeat.config import Strict
-from occfeat.errors import Interrupted, OccFeatError, SettingsError
+from occfeat.errors import Interrupted, OccFeatError, SettingsError, did_you_mean
 from occfeat.recipes import names_of_recipes
-from occfeat.settings import base_layer, build_partial, owners
+from occfeat.settings import base_layer, build_partial, explain_flags, owners
+from occfeat.student_config import KINDS
 from occfeat.world.config import WorldConfig
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -83,17 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("Stopped at once. What was finished stays; runs go on with `--resume`.", file=sys.stderr)
+        print(f"Stopped at once. What was finished stays. {_way_on(words[0])}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 0
     except OSError as error:
         if error.errno not in FULL:
             return _report_bug()
-        print(f"error: {error}\nHint: Free some disk space; runs go on with `--resume`.", file=sys.stderr)
+        print(f"error: {error}\nHint: Free some disk space. {_way_on(words[0])}", file=sys.stderr)
         return 2
     except Exception:
         return _report_bug()
+
+
+def _way_on(name: str) -> str:
+    """What to do after a command was stopped."""
+    if name in COMMANDS and COMMANDS[name].resumes:
+        return f"Go on with `occfeat {name} --resume RUN`."
+    return "Give the same command again to go on."
 
 
 def _report_bug() -> int:
@@ -105,7 +117,8 @@ def _report_bug() -> int:
 
 def _run(name: str, words: list[str]) -> int:
     if name not in COMMANDS:
-        raise SettingsError(f"There is no command {name!r}.", hint=f"Commands: {', '.join(COMMANDS)}.")
+        hint = f"{did_you_mean(name, COMMANDS)}Commands: {', '.join(COMMANDS)}."
+        raise SettingsError(f"There is no command {name!r}.", hint=hint)
     command = COMMANDS[name]
     if command.positional and words and not words[0].startswith("-"):
         words = [f"--{command.positional}", *words]
@@ -131,24 +144,48 @@ def _module(name: str) -> ModuleType:
 
 
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
-    import tyro
-
     early, has = _peek(flags), command.settings.model_fields
     start = early.start if "start" in has else None
     student = early.student if "student" in has else None
     layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start, student=student)
+    import tyro
+
     below = build_partial(command.settings, layer, tyro.MISSING)
     if isinstance(below, commands.PretrainConfig | commands.FinetuneConfig):
         _refuse_flags_of_others(flags, below.student.kind)
-    settings: Strict = tyro.cli(
-        command.settings,
-        default=below,
-        args=flags,
-        prog=f"occfeat {name}",
-        description=_description(command),
-        config=(tyro.conf.AvoidSubcommands,),  # the kind of student is settled; its flags are all there are
-    )
-    return settings
+    return _read_flags(name, command, below, flags)
+
+
+def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) -> Strict:
+    """Settings of flags above those below them."""
+    import tyro
+
+    held = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(held):
+            settings: Strict = tyro.cli(
+                command.settings,
+                default=below,
+                args=flags,
+                prog=f"occfeat {name}",
+                description=_description(command),
+                config=(tyro.conf.AvoidSubcommands,),  # the student's kind is settled; its flags are all
+            )
+        return settings
+    except (SystemExit, ValidationError) as stop:
+        if (wrong := _wrong_values(stop)) is None:
+            raise
+        held = io.StringIO()  # tyro shows errors of pydantic as they are
+        raise explain_flags(command.settings, wrong) from wrong
+    finally:
+        print(held.getvalue(), end="", file=sys.stderr)
+
+
+def _wrong_values(stop: BaseException | None) -> ValidationError | None:
+    """What made the parser of flags stop, if it was values that cannot be used."""
+    while stop is not None and not isinstance(stop, ValidationError):
+        stop = stop.__context__
+    return stop
 
 
 def _layer_flags(command: Command) -> argparse.ArgumentParser:
@@ -192,7 +229,7 @@ def _description(command: Command) -> str:
     if command.recipes:
         lines.append(f"--recipe NAME: named settings, below the file: {names_of_recipes()}.")
     if "student" in command.settings.model_fields:
-        lines.append("--student.kind KIND: simplebev, bevformer or lss; each has its own flags, shown below.")
+        lines.append(f"--student.kind KIND: {', '.join(KINDS)}; each has its own flags, shown below.")
     if command.resumes:
         lines.append("--resume RUN: go on with an interrupted run, with its own settings.")
     return "\n\n".join(lines)

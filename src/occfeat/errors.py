@@ -4,7 +4,8 @@ Everything that derives from `OccFeatError` is printed as a few plain lines and 
 code 2. Any other exception is a bug of this package and ends it with exit code 1.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class OccFeatError(Exception):
@@ -32,6 +33,17 @@ class OccFeatError(Exception):
 
 def _rebuild(kind: type[OccFeatError], message: str, first: tuple[str, ...], hint: str) -> OccFeatError:
     return kind(message, first=first, hint=hint)
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """The name that was probably meant, or an empty string."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1)), "")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A sentence that names what was probably meant, to begin a hint with; or an empty string."""
+    close = closest(name, names)
+    return f"Did you mean {close}? " if close else ""
 
 
 class SettingsError(OccFeatError):

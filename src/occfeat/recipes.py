@@ -17,7 +17,7 @@ from occfeat.config import (
     TeacherConfig,
     ViewConfig,
 )
-from occfeat.errors import SettingsError
+from occfeat.errors import SettingsError, did_you_mean
 from occfeat.student_config import BevFormerConfig, LssConfig, SimpleBevConfig, StudentConfig
 
 
@@ -142,7 +142,9 @@ def find_recipe(name: str) -> Recipe:
     """
     base, plus, objective = name.partition("+")
     if base not in RECIPES or (plus and objective not in OBJECTIVES):
-        raise SettingsError(f"There is no recipe {name!r}.", hint=f"Recipes: {names_of_recipes()}.")
+        every = [*RECIPES, *(f"{one}+{other}" for one in RECIPES for other in OBJECTIVES)]
+        hint = f"{did_you_mean(name, every)}Recipes: {names_of_recipes()}."
+        raise SettingsError(f"There is no recipe {name!r}.", hint=hint)
     recipe = RECIPES[base]()
     return replace(recipe, loss=OBJECTIVES[objective]) if plus else recipe
 

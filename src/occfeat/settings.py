@@ -3,21 +3,25 @@
 This module imports no torch.
 """
 
-import difflib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from occfeat.card import read_card, run_folder
 from occfeat.config import Strict
-from occfeat.errors import SettingsError
+from occfeat.errors import SettingsError, closest
 from occfeat.recipes import find_recipe
-from occfeat.student_config import STUDENTS
+from occfeat.student_config import KINDS, STUDENTS
 from occfeat.yaml_file import read_yaml
 
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
+
+UNUSABLE, SEE_HELP = "These settings cannot be used:", "See --help for all settings."
+EXAMPLE = "It holds lines such as `optim: {epochs: 3}`."
 
 
 def read_layer(path: Path) -> Layer:
@@ -28,7 +32,7 @@ def read_layer(path: Path) -> Layer:
     """
     layer = read_yaml(path)
     if not isinstance(layer, dict):
-        raise SettingsError(f"The settings file {path} does not hold named settings.")
+        raise SettingsError(f"The settings file {path} does not hold named settings.", hint=EXAMPLE)
     return layer
 
 
@@ -40,7 +44,9 @@ def base_layer(
     start: Path | None = None,
     student: str | None = None,
 ) -> Layer:
-    """What lies below the flags: the run to start from, the recipe above it, then the settings file.
+    """What lies below the flags: the recipe, above it the run to start from, then the settings file.
+
+    Of a run come student, grid and images; a recipe named with it says how to learn.
 
     Args:
         command: The command the settings are for.
@@ -50,15 +56,12 @@ def base_layer(
         student: Kind of student, if a flag names it: it decides which flags there are.
     """
     layer: Layer = {}
-    if start is not None:
-        card = read_card(run_folder(start))
-        layer = {
-            "student": card.student.model_dump(),
-            "grid": card.grid.model_dump(),
-            "view": card.view.model_dump(),
-        }
     if recipe is not None:
         layer = merge(layer, dict(find_recipe(recipe).sections(command)))
+    if start is not None:
+        card = read_card(run_folder(start))
+        layer |= {"student": card.student.model_dump(), "grid": card.grid.model_dump()}
+        layer |= {"view": card.view.model_dump()}
     if config is not None:
         layer = merge(layer, read_layer(config))
     return layer if student is None else merge(layer, {"student": {"kind": student}})
@@ -94,9 +97,8 @@ def build(kind: type[Config], layer: Layer) -> Config:
 
 def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
     """Settings in which required ones may still be absent, marked by `missing`."""
-    unknown = [name for name in layer if name not in kind.model_fields]
-    if unknown:
-        build(kind, layer)  # raises, naming them
+    if unknown := [_unknown(kind, (str(name),), None) for name in layer if name not in kind.model_fields]:
+        raise SettingsError(UNUSABLE, first=unknown, hint=SEE_HELP)
     values: Layer = {}
     for name, field in kind.model_fields.items():
         if name not in layer:
@@ -112,22 +114,81 @@ def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
     return kind.model_construct(**values)
 
 
-def explain(kind: type[Strict], error: ValidationError, prefix: tuple[str, ...] = ()) -> SettingsError:
-    """One plain line per wrong setting, with the name that was probably meant."""
-    lines = []
-    for problem in error.errors():
-        place = (*prefix, *(str(part) for part in problem["loc"]))
-        student = place[1] if len(place) > 1 and place[0] == "student" else None
-        if student in STUDENTS:  # says which member of the union it is about, and is no part of the name
-            place = ("student", *place[2:])
-        name = ".".join(place)
-        if problem["type"] == "extra_forbidden":
-            lines.append(_unknown(name, student, _names_beside(kind, place, student)))
-        elif problem["type"] == "missing":
-            lines.append(f"Missing setting: {name}")
-        else:
-            lines.append(f"{name}: {problem['msg']} (got {problem['input']!r})")
-    return SettingsError("These settings cannot be used:", first=lines, hint="See --help for all settings.")
+def explain(
+    kind: type[Strict],
+    error: ValidationError,
+    prefix: tuple[str, ...] = (),
+    *,
+    message: str = UNUSABLE,
+    hint: str = SEE_HELP,
+    show: Callable[[str], str] = str,
+) -> SettingsError:
+    """One plain line per wrong setting, with the name that was probably meant.
+
+    Args:
+        kind: What could not be made.
+        error: Why not.
+        prefix: Section of `kind` that the error is about, if it is about one alone.
+        message: What is said first.
+        hint: What to do next.
+        show: How the name of a setting is written.
+    """
+    lines = [_line(kind, problem, prefix, show) for problem in error.errors()]
+    return SettingsError(message, first=lines, hint=hint)
+
+
+def explain_flags(kind: type[Strict], error: ValidationError) -> SettingsError:
+    """As `explain`, for a command whose flags were read: they are named as they were given."""
+    section = "student" if error.title in {student.__name__ for student in STUDENTS.values()} else None
+    for name, settings in _sections(kind).items():
+        section = name if settings.__name__ == error.title else section
+    return explain(kind, error, () if section is None else (section,), show=_flag)
+
+
+def _flag(name: str) -> str:
+    """The flag of a setting, or of one of its values, such as `view.image_size.0`."""
+    parts = name.replace("_", "-").split(".")
+    return "--" + ".".join(part for part in parts if not part.isdigit())
+
+
+def _line(
+    kind: type[Strict], problem: ErrorDetails, prefix: tuple[str, ...], show: Callable[[str], str]
+) -> str:
+    """What is wrong with one setting."""
+    place = (*prefix, *(str(part) for part in problem["loc"]))
+    student = place[1] if len(place) > 1 and place[0] == "student" else None
+    if student in STUDENTS:  # says which member of the union it is about, and is no part of the name
+        place = ("student", *place[2:])
+    name = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        return _unknown(kind, place, student)
+    if problem["type"] == "missing":
+        return f"Missing setting: {name}"
+    if problem["type"] == "unknown_student":
+        return f"{show('student.kind')}: {problem['msg']}{_no_student(problem['input'])}"
+    said = problem["msg"].removeprefix("Value error, ")
+    if isinstance(
+        problem["input"], dict | Strict
+    ):  # several settings do not go together; the text names them
+        return f"{name}: {said}" if name else said
+    return f"{show(name)}: {said} (got {problem['input']!r}{_share(name, problem['input'])})"
+
+
+def _no_student(given: object) -> str:
+    kind = given.get("kind") if isinstance(given, dict) else given
+    return f" (got {kind!r}{_meant(str(kind), KINDS)})"
+
+
+def _share(name: str, given: object) -> str:
+    """What a percentage is as a share, if one was given."""
+    if name != "label_fraction" or not isinstance(given, int | float) or not 1 < given <= 100:
+        return ""
+    return f"; {given:g} % is {given / 100:g}"
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    close = closest(name, names)
+    return f"; did you mean {close}?" if close else ""
 
 
 def owners(name: str) -> list[str]:
@@ -135,12 +196,25 @@ def owners(name: str) -> list[str]:
     return [kind for kind, settings in STUDENTS.items() if name in settings.model_fields]
 
 
-def _unknown(name: str, student: str | None, beside: list[str]) -> str:
-    last = name.split(".")[-1]
+def _unknown(kind: type[Strict], place: tuple[str, ...], student: str | None) -> str:
+    name, last = ".".join(place), place[-1]
     if student is not None and (others := owners(last)):
         return f"{name} is a setting of {', '.join(others)}, but this student is {student}"
-    close = difflib.get_close_matches(last, beside, n=1)
-    return f"Unknown setting: {name}" + (f" (did you mean {close[0]}?)" if close else "")
+    elsewhere = [f"{section}.{last}" for section, of in _sections(kind).items() if last in of.model_fields]
+    if "student" in kind.model_fields and owners(last):
+        elsewhere.append(f"student.{last}")
+    close = " or ".join(elsewhere) or closest(last, _names_beside(kind, place, student))
+    return f"Unknown setting: {name}" + (f" (did you mean {close}?)" if close else "")
+
+
+def _sections(kind: type[Strict]) -> dict[str, type[Strict]]:
+    """The sections of settings but the student, which is of several kinds."""
+    annotations = {name: field.annotation for name, field in kind.model_fields.items()}
+    return {
+        name: section
+        for name, section in annotations.items()
+        if isinstance(section, type) and issubclass(section, Strict)
+    }
 
 
 def _names_beside(kind: type[Strict], place: tuple[str, ...], student: str | None) -> list[str]:

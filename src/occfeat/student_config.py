@@ -122,6 +122,9 @@ STUDENTS: dict[str, type[Strict]] = {
 }
 """The settings of each kind of student."""
 
+KINDS = tuple(kind for kind in STUDENTS if kind != "own")
+"""The kinds that settings can build."""
+
 
 def _kind_of(student: object) -> object:
     """The kind of a student's settings; those that do not say it are SimpleBEV's."""
@@ -137,7 +140,7 @@ StudentConfig = Annotated[
     Discriminator(
         _kind_of,
         custom_error_type="unknown_student",
-        custom_error_message=f"There is no such student; the kinds are {', '.join(STUDENTS)}",
+        custom_error_message=f"There is no such student; the kinds are {', '.join(KINDS)}",
     ),
 ]
 """Settings of a student. Each kind has its own, so that options of one cannot be given to another."""

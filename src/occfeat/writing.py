@@ -1,10 +1,11 @@
 """Files that are there whole or not at all, whatever stops the machine."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from occfeat.errors import RunError
@@ -35,6 +36,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text_whole(path: Path, text: str) -> None:
     """Write a text file in the same way; see `write_whole`."""
     write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder.
+
+    Raises:
+        RunError: Another one is writing to it.
+    """
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        hint = "Wait for it to end, or choose another --out."
+        raise RunError(f"Another process is writing to {path}.", hint=hint) from error
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

@@ -45,8 +45,11 @@ def read_yaml(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise SettingsError(f"The settings file {path} does not exist.", hint="Check the path.") from error
     except OSError as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+        what = f"The settings file {path} cannot be read: {error.strerror or error}."
+        raise SettingsError(what, hint="Check the path.") from error
     if len(content) > MAX_BYTES:
         raise SettingsError(f"The settings file {path} has more than {MAX_BYTES:,} bytes.")
     try:

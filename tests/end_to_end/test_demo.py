@@ -1,17 +1,25 @@
 """`occfeat demo --quick`: every stage of the method, on a world of its own."""
 
 import json
+import os
 import re
+import shlex
 import shutil
+import signal
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from occfeat.cli import main
 from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
+from occfeat.world.config import WorldConfig
+from occfeat.world.writer import SCENES
 from occfeat.yaml_file import read_yaml
+from tests.end_to_end.forks import Command, wait_until
 
 pytestmark = pytest.mark.slow
 STAGES = ["world", "check", "cache", "pretrain", "finetune none", "finetune occfeat", "pictures"]
@@ -87,6 +95,39 @@ def test_demo__goes_on_where_it_was(
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "index.html")
     before, after = (json.loads((folder / "summary.json").read_text()) for folder in (finished, out))
     assert after["arms"] == before["arms"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--seed", "3"], ["--quick", "--seed", "3"]])
+def test_demo__names_a_command_that_goes_on(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def interrupt(config: WorldConfig) -> None:
+        asked.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "build_world", interrupt)
+    assert main(["demo", "--out", str(tmp_path / "my demo"), *flags]) == 130
+    again = shlex.split(capsys.readouterr().err.split("Go on with: ")[1])
+    assert again[0] == "occfeat"
+    assert main(again[1:]) == 130
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_demo__sigterm_in_its_world_leaves_no_processes(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    demo = Command(["demo", "--quick", "--out", str(out)], tmp_path / "printed.txt")
+    wait_until(lambda: any((out / "street").glob(f"{SCENES}/*.json")), [demo])
+    children = psutil.Process(demo.pid).children()
+    helpers = [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+    assert helpers
+    os.kill(demo.pid, signal.SIGTERM)
+    assert demo.wait() == 130
+    assert f"Go on with: occfeat demo --out {out} --quick" in demo.printed
+    assert "Traceback" not in demo.printed
+    assert [helper for helper in helpers if helper.is_running()] == []
 
 
 def test_demo__refuses_other_settings_and_other_folders(

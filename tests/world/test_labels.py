@@ -38,7 +38,7 @@ def view_of(*walls: tuple[float, float, float]) -> View:
 
 def look(*views: View, points: np.ndarray = NO_POINTS) -> Label | None:
     at = Pose(10.0, 0.0, 0.0, 0.0)
-    return label(7, annotation(), at, [at] * len(views), list(views), points, TemplateTracers())
+    return label(7, annotation(), at, [(at, CAR)] * len(views), list(views), points, TemplateTracers())
 
 
 def test_nothing_in_the_way_is_level_four() -> None:

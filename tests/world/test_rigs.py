@@ -1,4 +1,6 @@
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,70 @@ def test_rig_files_that_are_none(tmp_path: Path, content: str, message: str) -> 
     path.write_text(content)
     with pytest.raises(SettingsError, match=message):
         load_rig(str(path))
+
+
+CAMERA = {"channel": "CAM_A", "position_m": [1, 0, 1.4], "yaw_deg": 10, "view_deg": 80}
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"channel": "LIDAR_TOP"}, "cameras.0.channel: .*channel of the LiDAR"),
+        ({"channel": "Lidar_Top"}, "cameras.0.channel: .*channel of the LiDAR"),
+        ({"size": [math.inf, 1]}, "cameras.0.size.0"),
+        ({"size": [math.nan, 1]}, "cameras.0.size.0"),
+        ({"size": [1, 0]}, "cameras.0.size.1"),
+        ({"size": [1, -1]}, "cameras.0.size.1"),
+        ({"size": [1e9, 1]}, "cameras.0.size.0"),
+        ({"center": [math.nan, 0.5]}, "cameras.0.center.0"),
+        ({"center": [0.5, 1e300]}, "cameras.0.center.1"),
+        ({"yaw_deg": math.nan}, "cameras.0.yaw_deg"),
+        ({"pitch_deg": math.inf}, "cameras.0.pitch_deg"),
+        ({"roll_deg": -1e300}, "cameras.0.roll_deg"),
+        ({"view_deg": math.nan}, "cameras.0.view_deg"),
+        ({"position_m": [0, 1e300, 0]}, "cameras.0.position_m.1"),
+    ],
+)
+def test_cameras_that_cannot_be__are_named(tmp_path: Path, change: dict, where: str) -> None:
+    path = tmp_path / "rig.json"
+    path.write_text(json.dumps({"cameras": [{**CAMERA, **change}]}))
+    with pytest.raises(SettingsError, match=f"not usable: {where}"):
+        load_rig(str(path))
+
+
+@pytest.mark.parametrize("height", [math.nan, -math.inf, 1e6])
+def test_a_lidar_that_is_nowhere__is_named(tmp_path: Path, height: float) -> None:
+    path = tmp_path / "rig.json"
+    path.write_text(json.dumps({"cameras": [CAMERA], "lidar_m": [0, 0, height]}))
+    with pytest.raises(SettingsError, match=r"lidar_m\.2"):
+        load_rig(str(path))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"[" + b"1" * 5000 + b"]"])
+def test_bytes_that_are_no_rig__are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rig.json"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="not usable"):
+        load_rig(str(path))
+
+
+def test_a_rig_file_that_cannot_be_read__is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "rig.json"
+    path.write_text(json.dumps({"cameras": [CAMERA]}))
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingsError, match=r"rig\.json is not usable: .*Permission denied"):
+        load_rig(str(path))
+
+
+@pytest.mark.parametrize("name", RIGS)
+def test_named_rigs__could_be_files(name: str, tmp_path: Path) -> None:
+    rig = RIGS[name]
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({"cameras": [asdict(one) for one in rig.cameras], "lidar_m": rig.lidar_m}))
+    assert load_rig(str(path)) == rig
 
 
 def test_an_unknown_rig_names_those_there_are() -> None:

@@ -165,7 +165,12 @@ def test_truth_names_classes_and_instances(street_world: Path, key_frames: list[
     truth = np.load(truth_file(street_world, camera.path).with_suffix(".npz"))
     assert truth["depth_m"].shape == truth["class_id"].shape == truth["object_id"].shape == (64, 112)
     assert truth["class_id"].max() < len(CLASSES)
-    np.testing.assert_array_equal(truth["object_id"] < 0, truth["class_id"] == CLASSES.index("sky"))
+    np.testing.assert_array_equal(truth["object_id"] == -1, truth["class_id"] == CLASSES.index("sky"))
+    np.testing.assert_array_equal(truth["object_id"] == -1, np.isinf(truth["depth_m"]))
+    sweep = key_frames[0].sweeps[0].path
+    on_objects = np.fromfile(truth_file(street_world, sweep).with_suffix(".bin"), dtype="<i2")
+    points = read_points(street_world, sweep)
+    np.testing.assert_array_equal(on_objects == -1, np.hypot(points[:, 0], points[:, 1]) < 0.87)
     legend = json.loads((street_world / "truth" / f"{key_frames[0].scene}.json").read_text())
     assert legend["classes"] == list(CLASSES)
     seen = {legend["instances"].get(str(number)) for number in np.unique(truth["object_id"])}

@@ -89,10 +89,17 @@ def test_walking_people_move_their_legs() -> None:
     assert np.ptp(person_mesh(GAITS).vertices[:, 2]) == pytest.approx(1.73, abs=0.05)
 
 
+def test_every_kind_of_vehicle_is_met_somewhere() -> None:
+    rng = np.random.default_rng(0)
+    driving = {draw_kind(rng, driving=True) for _ in range(2000)}
+    parked = {draw_kind(rng, driving=False, longest_m=9.0) for _ in range(2000)}
+    assert driving | parked == set(VEHICLES)
+
+
 def test_kinds_are_drawn_by_what_they_do() -> None:
     rng = np.random.default_rng(0)
     driving = {draw_kind(rng, driving=True) for _ in range(400)}
     parked = {draw_kind(rng, driving=False, longest_m=6.0) for _ in range(400)}
     assert {"sedan", "bus", "bicycle", "box_truck"} <= driving
-    assert not {"trailer", "parked_bicycle"} & driving
+    assert not {"caravan", "parked_bicycle"} & driving
     assert not {"bus", "box_truck", "motorcycle"} & parked

@@ -29,7 +29,7 @@ def require_sklearn() -> ModuleType:
     except ImportError as error:
         raise SettingsError(
             "The analysis needs scikit-learn, which is not installed.",
-            hint="Install it with: pip install occfeat[analysis]",
+            hint="Install it with: pip install 'occfeat[analysis]'",
         ) from error
     return sklearn
 

@@ -15,11 +15,11 @@ from occfeat.data.index import Index
 from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
 from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
 from occfeat.engine.device import all_alive, build_fabric
-from occfeat.engine.run import lock_folder, require_empty
+from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid
 from occfeat.errors import CacheError
 from occfeat.models.teacher import Teacher, build_teacher
-from occfeat.writing import write_text_whole
+from occfeat.writing import lock_folder, write_text_whole
 
 logger = logging.getLogger(__name__)
 

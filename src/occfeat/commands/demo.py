@@ -5,6 +5,7 @@ A stage that has finished is not repeated, so an interrupted demo goes on where 
 
 import json
 import logging
+import shlex
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -31,14 +32,15 @@ from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.commands.view import view
 from occfeat.config import Strict
 from occfeat.engine.footprint import Footprint
-from occfeat.engine.run import lock_folder, require_empty, settings_text
+from occfeat.engine.run import require_empty, settings_text
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
 from occfeat.settings import base_layer, build, merge
 from occfeat.world.build import build_world
 from occfeat.world.config import WorldConfig
+from occfeat.world.helpers import sigterm_like_ctrl_c
 from occfeat.world.tracer import require_embree
-from occfeat.writing import write_text_whole
+from occfeat.writing import lock_folder, write_text_whole
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
@@ -61,11 +63,14 @@ def demo(config: DemoConfig) -> Outcome:
         locate(file)
     _claim(config)
     try:
-        with lock_folder(config.out), Footprint(config.out / "footprint.json") as footprint:
+        with (
+            sigterm_like_ctrl_c(),
+            lock_folder(config.out),
+            Footprint(config.out / "footprint.json") as footprint,
+        ):
             arms = _Demo(config, footprint).run()
     except (Interrupted, KeyboardInterrupt) as stop:
-        again = f"occfeat demo --out {config.out}" + (" --quick" if config.quick else "")
-        raise Interrupted(f"Stopped; what is finished stays. Go on with: {again}") from stop
+        raise Interrupted(f"Stopped; what is finished stays. Go on with: {_same_again(config)}") from stop
     return _conclude(config.out, arms, footprint)
 
 
@@ -141,6 +146,13 @@ class _Demo:
 
     def _results(self, arm: str, draw: int) -> Path:
         return self.out / f"{arm}-{draw}" / f"evaluation-{SPLIT}" / "results.json"
+
+
+def _same_again(config: DemoConfig) -> str:
+    words = ["occfeat", "demo", "--out", str(config.out), *(["--quick"] if config.quick else [])]
+    if config.seed != DemoConfig().seed:
+        words += ["--seed", str(config.seed)]
+    return shlex.join(words)
 
 
 def _can_resume(run: Path) -> bool:

@@ -42,7 +42,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     card = read_card(run)
     out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
     if not (config.corruptions and is_unfinished(out)):
-        require_empty(out, hint="Choose another --out.")
+        require_empty(out, hint="It may hold results of this split already; another --out repeats them.")
     fabric = build_fabric(config.engine)
     with all_alive(fabric):
         return _evaluate(config, card, load_model(run, fabric.device, student), out, fabric)

@@ -10,7 +10,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.commands.predict import read_rig_file
 from occfeat.data.sample import Cameras
 from occfeat.engine.shipped import load_model
-from occfeat.errors import ExportError
+from occfeat.errors import ExportError, SettingsError
 from occfeat.export.onnx import INSTALL, OPSET, largest_difference, signature, to_onnx
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.segmentation.model import BevModel
@@ -30,6 +30,8 @@ def export(config: ExportConfig) -> Outcome:
         OccFeatError: The run, the rig or the output file cannot be used, or the exported network computes
             something else; then nothing is written.
     """
+    if config.out.suffix != ".onnx":
+        raise SettingsError(f"{config.out} does not end in .onnx.", hint="Choose such an --out.")
     model = load_model(run_folder(config.run))
     if config.rig is None:
         images, cameras = _example(config.cameras, model.image_size)

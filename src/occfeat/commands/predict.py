@@ -20,11 +20,13 @@ from occfeat.data.index import Index
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import SettingsError
+from occfeat.errors import DatasetError, SettingsError
 from occfeat.report.figures import draw_prediction
 from occfeat.segmentation.model import BevModel
 
 FIRST_KEY_FRAMES = 10
+FIRST_PROBLEMS = 3
+FIRST_TOKENS = 3
 
 
 class RigCamera(Strict):
@@ -99,11 +101,7 @@ def read_rig_file(path: Path) -> View:
         SettingsError: The file is missing, not JSON, or does not describe cameras.
         KeyFrameError: An image cannot be read.
     """
-    try:
-        rig = RigFile.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        hint = 'It holds {"cameras": [{"image": …, "intrinsics": 3x3, "ego_from_camera": 4x4}, …]}.'
-        raise SettingsError(f"The rig file {path} cannot be used: {error}", hint=hint) from error
+    rig = _parse_rig_file(path)
     return View(
         name=path.stem,
         channels=tuple(camera.name or camera.image.stem for camera in rig.cameras),
@@ -111,6 +109,29 @@ def read_rig_file(path: Path) -> View:
         intrinsics=_matrices([camera.intrinsics for camera in rig.cameras], 3, path),
         ego_from_camera=_matrices([camera.ego_from_camera for camera in rig.cameras], 4, path),
     )
+
+
+def _parse_rig_file(path: Path) -> RigFile:
+    try:
+        return RigFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SettingsError(f"The rig file {path} does not exist.", hint="Check the path.") from error
+    except OSError as error:
+        what = f"The rig file {path} cannot be read: {error.strerror or error}."
+        raise SettingsError(what, hint="Check the path.") from error
+    except ValidationError as error:
+        hint = 'It holds {"cameras": [{"image": …, "intrinsics": 3x3, "ego_from_camera": 4x4}, …]}.'
+        problems = error.errors()
+        lines = [_problem(one["loc"], one["msg"]) for one in problems[:FIRST_PROBLEMS]]
+        if len(problems) > FIRST_PROBLEMS:
+            lines.append(f"and {len(problems) - FIRST_PROBLEMS} more")
+        raise SettingsError(f"The rig file {path} cannot be used:", first=lines, hint=hint) from error
+
+
+def _problem(place: tuple[int | str, ...], said: str) -> str:
+    """One line, such as `cameras.0.image: Field required`."""
+    name = ".".join(map(str, place))
+    return f"{name}: {said}" if name else said
 
 
 def _matrices(rows: list[list[list[float]]], size: int, path: Path) -> Float64[Tensor, "N s s"]:
@@ -122,7 +143,7 @@ def _matrices(rows: list[list[list[float]]], size: int, path: Path) -> Float64[T
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
     card = read_card(run)
     key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)
-    rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
+    rows = [find_row(index, token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
         sample = key_frames.sample(int(row))
         seen = sample.cameras.present.nonzero().flatten().tolist()
@@ -133,6 +154,20 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
             intrinsics=sample.cameras.intrinsics[seen].double(),
             ego_from_camera=sample.cameras.ego_from_camera[seen].double(),
         )
+
+
+def find_row(index: Index, token: str) -> int:
+    """Row of a key frame.
+
+    Raises:
+        DatasetError: There is no such key frame; the hint names some that there are.
+    """
+    try:
+        return index.row_of(token)
+    except DatasetError as error:
+        some = ", ".join(index.token(row) for row in index.rows("all")[:FIRST_TOKENS])
+        hint = f"The first are {some}; all are in {index.root / index.version / 'sample.json'}."
+        raise DatasetError(error.message, hint=hint) from error
 
 
 def _write(out: Path, view: View, model: BevModel) -> None:

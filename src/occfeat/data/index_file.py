@@ -58,7 +58,8 @@ def find_version(root: Path, version: str | None) -> str:
         SettingsError: There are several and none was chosen.
     """
     if not root.is_dir():
-        raise DatasetError(f"Data folder {root} does not exist.", hint="Check the path (`--data.root`).")
+        what = "is a file, not a folder" if root.is_file() else "does not exist"
+        raise DatasetError(f"Data folder {root} {what}.", hint="Check the path (`--data`).")
     try:
         found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
     except OSError as error:
@@ -74,7 +75,7 @@ def find_version(root: Path, version: str | None) -> str:
             hint = f"It holds the tables themselves: give the folder above, {root.parent}."
         raise DatasetError(f"Data folder {root} has no folder with nuScenes tables in it.", hint=hint)
     if len(found) > 1:
-        hint = "Choose one with `--data.version`."
+        hint = "Choose one with `--version`."
         raise SettingsError(f"Data folder {root} holds several versions.", first=found, hint=hint)
     return found[0]
 

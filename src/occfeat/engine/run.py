@@ -6,20 +6,20 @@ pictures/. A folder that already holds something is never written to, except to 
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
+from occfeat.card import CARD
 from occfeat.config import Strict
 from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
-from occfeat.errors import RunError, SettingsError
-from occfeat.writing import write_text_whole
+from occfeat.errors import RunError
+from occfeat.settings import explain
+from occfeat.writing import lock_folder, write_text_whole
 from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ Config = TypeVar("Config", bound=Strict)
 
 UNBORN = {ENVIRONMENT, f".{ENVIRONMENT}.partial", ".settings.yaml.partial"}
 """All there is of a run that was killed before it could be resumed."""
+
+KINDS = {"pretrain": ("PretrainConfig", "pretraining"), "finetune": ("FinetuneConfig", "fine-tuning")}
+"""The commands whose runs can be continued: their settings, and how a run is called."""
 
 
 class Run:
@@ -99,6 +102,8 @@ class Run:
                 f"The tables of the data set have changed since {path} was started.",
                 hint="Restore them, or start a new run in another folder.",
             )
+        if (path / CARD).is_file():
+            logger.info("The training of %s is finished; what comes after it is done again.", path)
         return cls(path, command)
 
     def __enter__(self) -> "Run":
@@ -149,21 +154,6 @@ class _LogFile(logging.FileHandler):
         """Go on without this line."""
 
 
-@contextmanager
-def lock_folder(path: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder.
-
-    Raises:
-        RunError: Another one is writing to it.
-    """
-    try:
-        with FileLock(path / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        hint = "Wait for it to end, or choose another --out."
-        raise RunError(f"Another process is writing to {path}.", hint=hint) from error
-
-
 def settings_text(config: Strict) -> str:
     """Settings as YAML that reads back to the same settings."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
@@ -182,7 +172,31 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
     try:
         return kind.model_validate(read_yaml(file))
     except ValidationError as error:
-        raise SettingsError(f"{file} does not hold valid settings: {error}") from error
+        _require_settings_of(path, kind)
+        hint = "Restore the file from a copy, or start a new run in another folder."
+        message = f"{file} does not hold valid settings:"
+        raise explain(kind, error, message=message, hint=hint) from error
+
+
+def _require_settings_of(path: Path, kind: type[Strict]) -> None:
+    """Refuse a run whose settings are those of another command."""
+    command = _command_of(path)
+    settings, name = KINDS.get(command or "", (kind.__name__, ""))
+    if settings != kind.__name__:
+        raise RunError(
+            f"{path} is a {name} run.", hint=f"Go on with it by `occfeat {command} --resume {path}`."
+        )
+
+
+def _command_of(path: Path) -> str | None:
+    """The command that a folder is a run of, if it is one and can be continued."""
+    if not (path / "settings.yaml").is_file():
+        return None
+    try:
+        command = read_environment(path).get("command")
+    except RunError:
+        return None
+    return command if command in KINDS else None
 
 
 def require_free(path: Path, command: str) -> None:
@@ -191,9 +205,9 @@ def require_free(path: Path, command: str) -> None:
     Raises:
         RunError: It does; the hint names the two ways out.
     """
-    way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`"
     if not (path.is_dir() and {file.name for file in path.iterdir()} <= UNBORN):
-        require_empty(path, hint=f"{way_on}, or choose another --out.")
+        way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out."
+        require_empty(path, hint=way_on if _command_of(path) == command else "Choose another --out.")
 
 
 def require_empty(path: Path, *, hint: str) -> None:

@@ -94,6 +94,11 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         WeightsError: The weights cannot be had or do not fit.
     """
     is_packaged = config.name == "packaged"
+    if is_packaged and config.weights != "hub":
+        raise SettingsError(
+            f"The packaged teacher has weights of its own, so that {config.weights} would not be loaded.",
+            hint=f"Set teacher.name to {packaged.TEACHER_NAME} to load a file, or leave teacher.weights out.",
+        )
     name = packaged.TEACHER_NAME if is_packaged else config.name
     refuse_unknown(name)
     with torch.device("meta"):

@@ -161,7 +161,7 @@ def require_plotly() -> str:
     except ImportError as error:
         raise SettingsError(
             "A report needs plotly, which is not installed.",
-            hint="Install it with: pip install occfeat[report]",
+            hint="Install it with: pip install 'occfeat[report]'",
         ) from error
     return str(get_plotlyjs())
 

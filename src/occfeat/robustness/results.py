@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from occfeat.card import CARD, read_card
 from occfeat.config import CorruptionName, Strict
 from occfeat.errors import RunError, SettingsError
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
@@ -69,7 +70,9 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
     places = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
+        hint = "Give a fine-tuning run that was evaluated under corruptions, or the folder of its results."
+        if (path / CARD).is_file() and read_card(path).stage == "segmentation":
+            hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
         raise RunError(f"The baseline {path} holds no {RESULTS} of {split}.", hint=hint)
     return _read(file)
 

@@ -1,11 +1,11 @@
 """Build a whole world: all scenes on all cores, resumable, tables last."""
 
 import logging
-import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.context import SpawnContext
+from concurrent.futures import as_completed
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import orjson
@@ -13,21 +13,26 @@ from rich.progress import Progress
 
 from occfeat.errors import RunError, SettingsError
 from occfeat.world.config import WorldConfig
-from occfeat.world.lots import TownRequest, plan_town, share_plans
+from occfeat.world.helpers import require_helpers, sigterm_like_ctrl_c, start_helpers
+from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.maps import write_map
 from occfeat.world.request import SceneRequest
-from occfeat.world.rigs import load_rig
+from occfeat.world.rigs import RIGS, load_rig
 from occfeat.world.tables import VERSION, write_tables
 from occfeat.world.tracer import require_embree
-from occfeat.world.writer import rows_file, write_bytes, write_scene
+from occfeat.world.writer import SCENES, rows_file, write_bytes, write_scene
+from occfeat.writing import lock_folder
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings make another world than before."""
 SPLIT_TOWNS: dict[str, tuple[int, ...]] = {"train": (0, 1), "val": (2,), "test": (3,)}
 """Towns of each split: validation and test towns are never trained in."""
 SMALLEST_PX = 16
+DESCRIPTION = "world.json"
+UNBORN = {SCENES, f".{DESCRIPTION}.partial"}
+"""All there is of a world whose build was killed before it was described."""
 
 
 def build_world(config: WorldConfig) -> Path:
@@ -35,22 +40,31 @@ def build_world(config: WorldConfig) -> Path:
 
     Finished scenes are kept. The tables are written last, so a folder without them is unfinished. The same
     settings give the same bytes on one machine, whatever the number of processes; other kinds of processors
-    may round differently.
+    may round differently. SIGTERM stops it like Ctrl-C: at once, and its processes with it.
 
     Returns:
         The folder, which is `config.out`.
 
     Raises:
         SettingsError: For settings no world can be made from, and where embreex is missing.
-        RunError: If the folder holds anything else.
+        RunError: If the folder holds anything else, cannot be written, or another process builds in it.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM; finished scenes stay.
     """
     require_embree()
     _check(config)
-    requests, splits = plan_scenes(config)
-    _claim(config)
-    if (config.out / VERSION).is_dir():
+    if _is_complete(config):
         logger.info("The world in %s is complete.", config.out)
         return config.out
+    with sigterm_like_ctrl_c(), _lock(config.out):
+        if not _is_complete(config):  # another process may have been faster
+            _build(config)
+    shutil.rmtree(config.out / SCENES, ignore_errors=True)  # the lock is in it, so not before its release
+    return config.out
+
+
+def _build(config: WorldConfig) -> None:
+    requests, splits = plan_scenes(config)
+    write_bytes(config.out / DESCRIPTION, _description(config))
     missing = [request for request in requests if not rows_file(config.out, request.name).is_file()]
     if len(missing) < len(requests):
         logger.info("%d of %d scenes are finished already.", len(requests) - len(missing), len(requests))
@@ -61,10 +75,6 @@ def build_world(config: WorldConfig) -> Path:
         for _ in _write_all(requests, missing, config.out, config.workers or os.cpu_count() or 1):
             progress.advance(task)
     write_tables(config.out, requests, splits)
-    for request in requests:
-        rows_file(config.out, request.name).unlink()
-    (config.out / ".scenes").rmdir()
-    return config.out
 
 
 def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list[str]]]:
@@ -98,6 +108,7 @@ def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list
 
 
 def _check(config: WorldConfig) -> None:
+    plan_scenes(config)
     rig = load_rig(config.rig)
     for camera in rig.cameras:
         if min(camera.image_size(config.image_size)) < SMALLEST_PX:
@@ -108,22 +119,41 @@ def _check(config: WorldConfig) -> None:
             )
 
 
-def _claim(config: WorldConfig) -> None:
-    """Make sure the folder is new, empty or holds this very world."""
-    own = _description(config)
-    path = config.out / "world.json"
-    if path.is_file():
-        if path.read_bytes() != own:
-            raise RunError(
-                f"{config.out} holds another world.", hint="Choose another folder, or remove this one first."
-            )
-        return
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise RunError(
-            f"{config.out} is not empty, and no world of this program.", hint="Choose a new or empty folder."
-        )
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, own)
+def _is_complete(config: WorldConfig) -> bool:
+    """Whether the folder holds this very world; it must hold nothing else."""
+    out, path = config.out, config.out / DESCRIPTION
+    with _clear_errors(out):
+        if path.is_file():
+            if path.read_bytes() != _description(config):
+                hint = "Choose another folder, or remove this one first."
+                raise RunError(f"{out} holds another world.", hint=hint)
+            return (out / VERSION).is_dir()
+        if out.exists() and not out.is_dir():
+            raise RunError(f"{out} is a file, not a folder.", hint="Choose a new or empty folder.")
+        if out.is_dir() and not {file.name for file in out.iterdir()} <= UNBORN:
+            hint = "Choose a new or empty folder."
+            raise RunError(f"{out} is not empty, and no world of this program.", hint=hint)
+    return False
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Keep other processes from building in the folder, which is made if need be."""
+    with ExitStack() as held:
+        with _clear_errors(out):
+            (out / SCENES).mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock_folder(out / SCENES))
+        yield
+
+
+@contextmanager
+def _clear_errors(out: Path) -> Iterator[None]:
+    """Say what is wrong with a folder that cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        hint = "Check the rights of the folder, or choose another one."
+        raise RunError(f"The folder {out} cannot be used: {error}.", hint=hint) from error
 
 
 def _description(config: WorldConfig) -> bytes:
@@ -131,6 +161,8 @@ def _description(config: WorldConfig) -> bytes:
     rig = load_rig(config.rig)
     settings = config.model_dump(mode="json", exclude={"out", "workers"})
     content = {"format": FORMAT, **settings, "rig_cameras": [str(camera) for camera in rig.cameras]}
+    if config.rig not in RIGS:  # a file may change, a name stands for one LiDAR
+        content["rig_lidar_m"] = rig.lidar_m
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
 
@@ -146,32 +178,13 @@ def _write_all(
         for town in towns:
             write_map(out, town)
         return
-    context = multiprocessing.get_context("spawn")
-    _require_helpers(context)
+    require_helpers()
     plans = {town: plan_town(town) for town in towns}
-    processes = min(workers, len(missing))
-    with ProcessPoolExecutor(processes, context, initializer=share_plans, initargs=(plans,)) as pool:
+    with start_helpers(min(workers, len(missing)), plans) as pool:
         maps = [pool.submit(write_map, out, town) for town in towns]
         scenes = [pool.submit(write_scene, request, out) for request in missing]
-        try:
-            for future in as_completed(scenes):
-                future.result()
-                yield
-            for future in maps:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _require_helpers(context: SpawnContext) -> None:
-    """Make sure that helper processes can start: a pool would wait for ever for one that ends at once.
-
-    Each helper imports the script that asked for it. A script that works while it is imported asks again.
-    """
-    helper = context.Process(target=int)
-    helper.start()
-    helper.join()
-    if helper.exitcode:
-        hint = 'In a script, do this below `if __name__ == "__main__":`.'
-        raise RunError("No helper processes could be started.", hint=hint)
+        for future in as_completed(scenes):
+            future.result()
+            yield
+        for future in maps:
+            future.result()

@@ -22,7 +22,7 @@ class FacadeLook:
 
 
 def facade(spot: Spot) -> FacadeLook:
-    """Walls of a building from its parameters (see `land.fill_lot`)."""
+    """Walls of a building from its parameters (see `land._build_house`)."""
     u, w, foot = spot.local[0], spot.local[2], spot.footprint_m
     parts = _parts(spot)
     style = spot.parameters[0]

@@ -13,10 +13,9 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from occfeat.world.objects import Annotation
 from occfeat.world.sensors import Shot, rays
+from occfeat.world.shapes import Mesh
 from occfeat.world.tracer import Tracer
 
-REACH_M = 80.0
-"""Objects farther from the ego vehicle than this are not labelled."""
 SAMPLES_PX = 160
 """About this many pixels per object and camera are looked at."""
 
@@ -75,11 +74,11 @@ class TemplateTracers:
     def __init__(self) -> None:
         self._tracers: dict[int, Tracer] = {}
 
-    def of(self, annotation: Annotation) -> Tracer:
-        """The tracer of an object's template."""
-        key = id(annotation.mesh)
+    def of(self, template: Mesh) -> Tracer:
+        """The tracer of a template."""
+        key = id(template)  # its tracer keeps it alive, so no other mesh gets this number
         if key not in self._tracers:
-            self._tracers[key] = Tracer(annotation.mesh)
+            self._tracers[key] = Tracer(template)
         return self._tracers[key]
 
 
@@ -102,24 +101,24 @@ def label(
     object_id: int,
     annotation: Annotation,
     pose: Pose,
-    poses_by_view: Sequence[Pose],
+    drawn: Sequence[tuple[Pose, Mesh]],
     views: Sequence[View],
     points: Float[np.ndarray, "P 3"],
     tracers: TemplateTracers,
 ) -> Label | None:
     """Label an object, unless neither a camera nor the LiDAR has anything of it.
 
-    `poses_by_view` are its poses at each camera's own time, `pose` that at the LiDAR's.
+    `drawn` is its pose and template at each camera's own time, `pose` its pose at the LiDAR's.
     """
     reach = max(annotation.size_m)
     near = (np.abs(points[:, 0] - pose.x) < reach) & (np.abs(points[:, 1] - pose.y) < reach)
     inside = int(points_inside(annotation, pose, points[near]).sum())
     own, seen = 0, 0
-    for view, at in zip(views, poses_by_view, strict=True):
+    for view, (at, template) in zip(views, drawn, strict=True):
         pixels, weight = _covering_pixels(annotation, at, view)
         if len(pixels) == 0:
             continue
-        covered = _covers(annotation, at, view, pixels, tracers)
+        covered = _covers(tracers.of(template), annotation.scale, at, view, pixels)
         column, row = np.floor(pixels[covered]).astype(int).T
         own += weight * int(covered.sum())
         seen += weight * int((view.shot.object_id[row, column] == object_id).sum())
@@ -151,14 +150,18 @@ def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Fl
 
 
 def _covers(
-    annotation: Annotation, pose: Pose, view: View, pixels: Float[np.ndarray, "N 2"], tracers: TemplateTracers
+    template: Tracer,
+    scale_xyz: tuple[float, float, float],
+    pose: Pose,
+    view: View,
+    pixels: Float[np.ndarray, "N 2"],
 ) -> Bool[np.ndarray, " N"]:
     """Through which pixels the object would be seen if nothing stood before it."""
     directions, _ = rays(pixels.astype(np.float32), view.scene_from_camera, view.intrinsics)
-    scale = np.array(annotation.scale)
+    scale = np.array(scale_xyz)
     origin = (view.scene_from_camera[:3, 3] - pose.point) @ pose.rotation / scale
     local: Float32[np.ndarray, "N 3"] = (directions @ pose.rotation / scale).astype(np.float32)
     local /= np.linalg.norm(local, axis=1, keepdims=True)
     origins = np.broadcast_to(origin.astype(np.float32), local.shape)
-    faces: Int[np.ndarray, " N"] = tracers.of(annotation).hit(np.ascontiguousarray(origins), local).face
+    faces: Int[np.ndarray, " N"] = template.hit(np.ascontiguousarray(origins), local).face
     return faces >= 0

@@ -17,8 +17,8 @@ from occfeat.world.network import Network, Road
 from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS, Color
 
-CAR_PARK_DEPTH_M = 33.0
-"""Two rows of bays either side of an aisle, twice."""
+CAR_PARK_DEPTH_M = 16.5
+"""A row of bays either side of an aisle."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.rando
     depth = float(rng.uniform(9, 15))
     setback = float(rng.uniform(*town.setback_m))
     if kind == "car_park":
-        width, depth, setback = float(rng.choice((20.0, 25.0, 30.0))), CAR_PARK_DEPTH_M / 2, 1.0
+        width, depth, setback = float(rng.choice((20.0, 25.0, 30.0))), CAR_PARK_DEPTH_M, 1.0
     elif kind != "house":
         width, depth, setback = width + 6, 16.0, 0.3
     front = profile.kerb_m(side) + 0.18 + profile.verge_m[side < 0] + profile.sidewalk_m[side < 0]

@@ -57,7 +57,7 @@ class ObjectList:
     annotations: dict[int, Annotation] = field(default_factory=dict)
     """What is labelled, by object number."""
     poses: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
-    """(x, y, z, yaw) of annotated objects that stay where they are, in the scene's frame."""
+    """(x, y, z, yaw) of annotated objects that stay where they are, in the town's frame."""
 
     def add(
         self,

@@ -12,9 +12,12 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from occfeat.errors import SettingsError
+
+LIDAR = "LIDAR_TOP"
+"""Channel of the LiDAR, which no camera can have."""
 
 
 @dataclass(frozen=True)
@@ -134,28 +137,44 @@ RIGS: dict[str, Rig] = {
 """Rigs by name: one like nuScenes', five wide cameras on a car, eight cameras high on a truck."""
 
 
-class _CameraFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+_PositionM = Annotated[float, Field(ge=-50, le=50)]
+_AngleDeg = Annotated[float, Field(ge=-360, le=360)]
+_Scale = Annotated[float, Field(gt=0, le=10)]
+_Share = Annotated[float, Field(ge=-1, le=2)]
 
-    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$")]
-    position_m: tuple[float, float, float]
-    yaw_deg: float
+
+def _is_of_a_camera(channel: str) -> str:
+    if channel.upper() == LIDAR:
+        raise ValueError("this is the channel of the LiDAR")
+    return channel
+
+
+class _CameraFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_of_a_camera)]
+    position_m: tuple[_PositionM, _PositionM, _PositionM]
+    yaw_deg: _AngleDeg
     view_deg: Annotated[float, Field(ge=5, le=150)]
-    pitch_deg: float = 0.0
-    roll_deg: float = 0.0
-    size: tuple[float, float] = (1.0, 1.0)
-    center: tuple[float, float] = (0.5, 0.5)
+    pitch_deg: _AngleDeg = 0.0
+    roll_deg: _AngleDeg = 0.0
+    size: tuple[_Scale, _Scale] = (1.0, 1.0)
+    center: tuple[_Share, _Share] = (0.5, 0.5)
 
 
 class _RigFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cameras: Annotated[tuple[_CameraFile, ...], Field(min_length=1)]
-    lidar_m: tuple[float, float, float] = (0.94, 0.0, 1.84)
+    lidar_m: tuple[_PositionM, _PositionM, _PositionM] = (0.94, 0.0, 1.84)
 
 
 def load_rig(name: str) -> Rig:
-    """A rig by its name in `RIGS`, or from a JSON file with `cameras` (fields of `Camera`) and `lidar_m`."""
+    """A rig by its name in `RIGS`, or from a JSON file with `cameras` (fields of `Camera`) and `lidar_m`.
+
+    Raises:
+        SettingsError: There is no such rig, or the file does not describe one.
+    """
     if name in RIGS:
         return RIGS[name]
     path = Path(name)
@@ -165,8 +184,8 @@ def load_rig(name: str) -> Rig:
             hint=f"Choose one of {', '.join(RIGS)}, or give the path of a .json file that describes one.",
         )
     try:
-        described = _RigFile.model_validate(json.loads(path.read_text()))
-    except (ValidationError, ValueError) as error:
+        described = _RigFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError, RecursionError, OSError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, problem["loc"])) or "file"
         raise SettingsError(
@@ -176,7 +195,9 @@ def load_rig(name: str) -> Rig:
     channels = [camera.channel for camera in described.cameras]
     if len(set(channels)) < len(channels):
         raise SettingsError(
-            f"The rig file {path} has two cameras of the same channel.", first=sorted(channels)
+            f"The rig file {path} has two cameras of the same channel.",
+            first=sorted(channels),
+            hint="Give each camera a channel of its own.",
         )
     cameras = tuple(Camera(**camera.model_dump()) for camera in described.cameras)
     return Rig(path.stem, cameras, described.lidar_m)

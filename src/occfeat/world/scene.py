@@ -33,6 +33,10 @@ REVOLUTION_S = 0.05
 """Time the LiDAR takes to turn once, clockwise."""
 LAST_YAW_DEG = 104.0
 """Where the LiDAR looks at its time stamp, counter-clockwise from forward."""
+HEADLIGHTS = 5
+"""How many vehicles light the scene: the ego vehicle and those nearest to it."""
+HEADLIGHT_REACH_M = 35.0
+"""Vehicles farther from the ego vehicle than this light nothing."""
 VIEW_M = 110.0
 """How far moving things are drawn."""
 LABEL_REACH_M = 80.0
@@ -125,18 +129,14 @@ class Scene:
         for number, pose in self.poses.items():
             at = replace(pose, x=pose.x - float(self.origin_m[0]), y=pose.y - float(self.origin_m[1]))
             if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
-                found.append(
-                    label(
-                        number, self.annotations[number], at, [at] * len(views), views, points, self.tracers
-                    )
-                )
+                annotation = self.annotations[number]
+                drawn = [(at, annotation.mesh)] * len(views)
+                found.append(label(number, annotation, at, drawn, views, points, self.tracers))
         for mover in self.movers:
             at = self.pose_of(mover, time_s)
             if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
-                by_view = [self.pose_of(mover, time) for time in times]
-                found.append(
-                    label(mover.object_id, mover.annotation, at, by_view, views, points, self.tracers)
-                )
+                drawn = [(self.pose_of(mover, time), mover.mesh(time)) for time in times]
+                found.append(label(mover.object_id, mover.annotation, at, drawn, views, points, self.tracers))
         return [one for one in found if one is not None]
 
     def _stage(
@@ -173,32 +173,26 @@ class Scene:
         return Stage(self.still, moving, np.array(spheres).reshape(-1, 4))
 
     def _lighting(self, time_s: float) -> Lighting:
-        headlights, boxes = [], []
         ego = self.global_from_ego(time_s)
         heading = math.atan2(ego[1, 0], ego[0, 0])
         x, y = ego[:2, 3] - self.origin_m[:2] + 2.4 * np.array([math.cos(heading), math.sin(heading)])
-        headlights.append((x, y, heading, 1.0))
-        for mover in self.movers:
-            if mover.person:
-                continue
-            pose, size = self.pose_of(mover, time_s), mover.annotation.size_m
-            distance = math.hypot(pose.x - x, pose.y - y)
-            if distance > 60:
-                continue
-            if mover.annotation.category not in ("vehicle.bicycle", "vehicle.motorcycle"):
-                boxes.append((pose.x, pose.y, pose.yaw_rad, size[0] / 2, size[1] / 2))
-            if distance < 35 and self.light.lamps > 0.2:
-                front = size[0] / 2
-                headlights.append(
-                    (
-                        pose.x + front * math.cos(pose.yaw_rad),
-                        pose.y + front * math.sin(pose.yaw_rad),
-                        pose.yaw_rad,
-                        0.6,
-                    )
-                )
+        vehicles = [
+            (math.hypot(pose.x - x, pose.y - y), pose, mover.annotation)
+            for mover in self.movers
+            if not mover.person
+            for pose in [self.pose_of(mover, time_s)]
+        ]
+        boxes = [
+            (pose.x, pose.y, pose.yaw_rad, one.size_m[0] / 2, one.size_m[1] / 2)
+            for distance, pose, one in vehicles
+            if distance <= 60 and one.category not in ("vehicle.bicycle", "vehicle.motorcycle")
+        ]
+        headlights = [(x, y, heading, 1.0)]
+        if self.light.lamps > 0.2:
+            near = sorted((one for one in vehicles if one[0] < HEADLIGHT_REACH_M), key=lambda one: one[0])
+            headlights += [_headlight(pose, one.size_m[0] / 2) for _, pose, one in near[: HEADLIGHTS - 1]]
         return Lighting(
-            self.light, self.contact, self.lamps, np.array(headlights[:5]), np.array(boxes).reshape(-1, 5)
+            self.light, self.contact, self.lamps, np.array(headlights), np.array(boxes).reshape(-1, 5)
         )
 
     def _appearance(self, time_s: float) -> Appearance:
@@ -213,6 +207,12 @@ class Scene:
     def _signal_objects(self) -> list[int]:
         mesh = self.still.mesh
         return [int(number) for number in np.unique(mesh.object_id[mesh.material == Material.SIGNAL])]
+
+
+def _headlight(pose: Pose, front_m: float) -> tuple[float, float, float, float]:
+    """(x, y, direction, strength) of the headlights of a vehicle in traffic."""
+    x = pose.x + front_m * math.cos(pose.yaw_rad)
+    return x, pose.y + front_m * math.sin(pose.yaw_rad), pose.yaw_rad, 0.6
 
 
 def build_scene(request: SceneRequest) -> Scene:

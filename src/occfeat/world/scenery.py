@@ -118,11 +118,11 @@ def traffic_light() -> Mesh:
 
 @cache
 def sign(kind: int) -> Mesh:
-    """A traffic sign facing -x: 0 round, 1 triangle, 2 square, 3 stop."""
+    """A traffic sign facing -x: 0 round, 1 triangle, 2 square."""
     post = cylinder((0.04, 0, 0), 0.035, 2.5, Material.METAL, sides=6)
-    sides = (14, 3, 4, 8)[kind]
+    sides = (14, 3, 4)[kind]
     plate = cylinder((-0.01, 0, 2.35), 0.36, 0.03, Material.SIGN, axis="x", sides=sides)
-    turned = {1: np.pi / 2, 2: np.pi / 4, 3: np.pi / 8}.get(kind, 0.0)
+    turned = {1: np.pi / 2, 2: np.pi / 4}.get(kind, 0.0)
     cosine, sine = np.cos(turned), np.sin(turned)
     points = plate.vertices - (0, 0, 2.35)
     rolled = np.stack((points[:, 0], cosine * points[:, 1] - sine * points[:, 2],

@@ -9,10 +9,11 @@ import orjson
 
 from occfeat.world.lots import TownRequest
 from occfeat.world.request import SceneRequest
-from occfeat.world.rigs import load_rig
+from occfeat.world.rigs import LIDAR, load_rig
 from occfeat.world.rows import calibration_token, quaternion, token
 from occfeat.world.towns import TOWNS
-from occfeat.world.writer import LIDAR, rows_file, write_bytes
+from occfeat.world.writer import rows_file, write_bytes
+from occfeat.writing import sync_folder
 
 VERSION = "v1.0-street"
 """Folder of the tables."""
@@ -72,6 +73,7 @@ def write_tables(out: Path, requests: Sequence[SceneRequest], splits: dict[str, 
         write_bytes(building / f"{name}.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     write_bytes(building / "splits.json", orjson.dumps(splits, option=orjson.OPT_INDENT_2))
     building.replace(out / VERSION)
+    sync_folder(out)  # before the rows of the scenes are removed
     return out / VERSION
 
 

@@ -40,14 +40,18 @@ class Surface:
 
 
 def require_embree() -> None:
-    """Fail with advice where the ray tracer is not installed."""
+    """Fail with advice where the ray tracer is not installed.
+
+    Raises:
+        SettingsError: It is not.
+    """
     try:
         import embreex  # noqa: F401
     except ImportError as error:
         raise SettingsError(
             "The street world needs embreex, which is not installed.",
-            hint="Run `pip install occfeat[world]`. embreex has wheels for Linux x86_64, macOS arm64 and "
-            "Windows; on other platforms build the world elsewhere and copy its folder.",
+            hint="Run `pip install '.[world]'` in the checkout. embreex has wheels for macOS, and for "
+            "Linux and Windows on x86-64; elsewhere, copy the folder of a world that was built there.",
         ) from error
 
 

@@ -64,16 +64,6 @@ def coach_mesh() -> Mesh:
 
 
 @cache
-def trailer_mesh() -> Mesh:
-    """A semi-trailer of 10.4 m standing on its own legs."""
-    cargo = box((0, 0, 2.35), (10.4, 2.5, 2.75), Material.CARGO)
-    legs = [box((3.0, side * 0.8, 0.5), (0.14, 0.14, 1.0), Material.METAL) for side in (1, -1)]
-    lamps = [box((-5.22, side * 1.0, 1.05), (0.05, 0.3, 0.16), Material.LAMP_RED) for side in (1, -1)]
-    guard = [box((-0.6, side * 1.2, 0.75), (4.2, 0.05, 0.35), Material.METAL) for side in (1, -1)]
-    return join([cargo, *legs, *lamps, *guard, *_axles((-4.0, -2.8), 0.5)])
-
-
-@cache
 def caravan_mesh() -> Mesh:
     """A small trailer of 4.6 m: a caravan."""
     outline = [(-2.2, 0.55), (-2.3, 1.6), (-1.9, 2.5), (1.5, 2.5), (2.1, 1.7), (2.1, 0.7), (1.8, 0.55)]
@@ -88,21 +78,16 @@ def caravan_mesh() -> Mesh:
 @cache
 def excavator_mesh() -> Mesh:
     """A tracked excavator with its arm folded in front."""
-    tracks = [
-        prism(
-            [(-1.5, 0.1), (-1.75, 0.45), (-1.4, 0.8), (1.4, 0.8), (1.75, 0.45), (1.5, 0.1)],
-            0.28,
-            Material.RUBBER,
-        )
-    ]
-    left, right = (join([box((0, side * 1.0, 0.42), (3.1, 0.5, 0.6), Material.RUBBER)]) for side in (1, -1))
+    outline = [(-1.5, 0.1), (-1.75, 0.45), (-1.4, 0.8), (1.4, 0.8), (1.75, 0.45), (1.5, 0.1)]
+    undercarriage = prism(outline, 0.28, Material.RUBBER)
+    tracks = [box((0, side * 1.0, 0.42), (3.1, 0.5, 0.6), Material.RUBBER) for side in (1, -1)]
     house = box((-0.5, 0, 1.45), (2.5, 2.3, 0.9), Material.PAINT)
     cab = box((0.55, 0.6, 2.1), (1.3, 0.95, 1.5), Material.GLASS)
     cab_roof = box((0.55, 0.6, 2.88), (1.4, 1.05, 0.1), Material.PAINT)
     boom = tilt(box((2.1, -0.2, 2.3), (3.0, 0.35, 0.45), Material.PAINT), -0.55, (0.8, 0, 1.7))
     arm = tilt(box((3.4, -0.2, 2.3), (0.35, 0.3, 2.2), Material.PAINT), 0.25, (3.3, 0, 2.9))
     bucket = prism([(3.1, 0.5), (3.2, 1.3), (3.8, 1.3), (4.0, 0.7), (3.6, 0.3)], 0.5, Material.METAL)
-    return join([*tracks, left, right, house, cab, cab_roof, boom, arm, bucket])
+    return join([undercarriage, *tracks, house, cab, cab_roof, boom, arm, bucket])
 
 
 def _cab(front: float, width: float, height: float) -> list[Mesh]:

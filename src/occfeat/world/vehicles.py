@@ -53,7 +53,6 @@ VEHICLES: dict[str, VehicleKind] = {
     "tanker": VehicleKind(trucks.tanker_mesh, "vehicle.truck", 0.3, 0.05, 0.8),
     "bus": VehicleKind(trucks.bus_mesh, "vehicle.bus.rigid", 0.8, 0.15, 0.8, 0.03),
     "minibus": VehicleKind(trucks.coach_mesh, "vehicle.bus.rigid", 0.4, 0.3, 0.9),
-    "trailer": VehicleKind(trucks.trailer_mesh, "vehicle.trailer", 0.0, 0.3, varies=0.1),
     "caravan": VehicleKind(trucks.caravan_mesh, "vehicle.trailer", 0.0, 0.5),
     "excavator": VehicleKind(trucks.excavator_mesh, "vehicle.construction", 0.0, 0.25),
     "motorcycle": VehicleKind(

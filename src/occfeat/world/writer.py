@@ -17,23 +17,26 @@ from occfeat.world.labels import Label, View
 from occfeat.world.lidar import Sweep
 from occfeat.world.materials import CLASSES
 from occfeat.world.request import SceneRequest
-from occfeat.world.rigs import Camera
+from occfeat.world.rigs import LIDAR, Camera
 from occfeat.world.rows import Row, calibration_token, link, quaternion, token
 from occfeat.world.scene import KEY_FRAME_S, REVOLUTION_S, Scene, build_scene
 from occfeat.world.towns import TOWNS
+from occfeat.writing import write_whole
 
-LIDAR = "LIDAR_TOP"
+SCENES = ".scenes"
+"""Folder that only an unfinished world has: the rows of its finished scenes, and a lock."""
 JPEG_QUALITY = 92
 FIRST_TIME_US = 1_893_456_000_000_000
 """The first scene begins on 1 January 2030: no recording of the past is claimed."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    """Write a file completely or not at all.
+
+    Raises:
+        RunError: It cannot be written, for lack of space or rights.
+    """
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def jpeg(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
@@ -259,4 +262,4 @@ def write_scene(request: SceneRequest, out: Path) -> None:
 
 def rows_file(out: Path, name: str) -> Path:
     """Where the rows of a finished scene are kept until the tables are written."""
-    return out / ".scenes" / f"{name}.json"
+    return out / SCENES / f"{name}.json"
