@@ -10,6 +10,8 @@ import torch
 
 from occfeat.cli import main
 from occfeat.commands.predict import read_rig_file
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
 from occfeat.errors import SettingsError
 from tests.small_runs import Flags
 
@@ -37,12 +39,15 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     ("flag", "said"),
     [
         (["--optim.epoch", "3"], "--optim.epochs"),
-        (["--optim.epochs", "0"], "greater than or equal to 1"),
+        (["--optim.epochs", "0"], "--optim.epochs: Input should be greater than or equal to 1 (got 0)"),
+        (["--engine.workers", "-1"], "--engine.workers: Input should be greater than or equal to 0"),
+        (["--view.image-size", "0", "5"], "--view.image-size: Input"),
+        (["--student.image-channels", "0"], "--student.image-channels: Input"),
         (["--optim.epochs", "many"], "many"),
         (["--optim.learning-rate", "-1"], "greater than 0"),
         (["--loss.occupancy", "0", "--loss.features", "0"], "nothing to learn"),
         (["--student.freeze-stem"], "random weights"),
-        (["--student.kind", "simplebef"], "the kinds are simplebev, bevformer, lss"),
+        (["--student.kind", "simplebef"], "simplebev-published (got 'simplebef'; did you mean simplebev?)"),
         (["--student.kind", "own"], "this student is own"),
         (["--student.depth-bins", "3"], "setting of lss, but this student is simplebev"),
         (["--student.kind=lss", "--student.layers=3"], "setting of bevformer, but this student is lss"),
@@ -52,13 +57,16 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
         (["--augment.scale", "2", "1"], "smaller one first"),
         (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "not a multiple of 2"),
         (["--recipe", "papre"], "There is no recipe 'papre'"),
-        (["--config", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
+        (["--recipe", "cpu-smal"], "Did you mean cpu-small?"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml does not exist"),
+        (["--config", "/"], "The settings file / cannot be read: Is a directory"),
         (["--split", "trian"], "Split 'trian'"),
         (["--version", "v9"], "v9"),
         (["--view.cameras", "CAM_TOP"], "CAM_TOP"),
         (["--teacher.image-size", "65", "96"], "64 x 96"),
         (["--teacher.name", "vit_tiny_patch17"], "vit_tiny_patch17"),
         (["--teacher.weights", "/nowhere.pth"], "/nowhere.pth"),
+        (["--teacher.name", "packaged"], "Set teacher.name to vit_small_patch14_dinov2 to load a file"),
         (["--student.backbone", "efficientnet_b00"], "efficientnet_b0"),
         (["--grid.cell-m", "0.3", "1", "1"], "whole number"),
         (["--grid.lower-m", "20", "-16", "-1"], "lower bound"),
@@ -70,7 +78,9 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
 def test_settings__that_make_no_sense_are_named(
     flags: Flags, tmp_path: Path, refused: Refused, flag: list[str], said: str
 ) -> None:
-    assert said in refused(flags("pretrain", tmp_path / "run", *flag))
+    printed = refused(flags("pretrain", tmp_path / "run", *flag))
+    assert said in printed
+    assert "pydantic" not in printed
     assert not (tmp_path / "run").exists()
 
 
@@ -78,7 +88,13 @@ def test_settings__that_make_no_sense_are_named(
 def test_label_fraction__out_of_range_is_refused(
     flags: Flags, tmp_path: Path, refused: Refused, fraction: str
 ) -> None:
-    assert "label_fraction" in refused(flags("finetune", tmp_path / "run", "--label-fraction", fraction))
+    assert "--label-fraction" in refused(flags("finetune", tmp_path / "run", "--label-fraction", fraction))
+
+
+def test_label_fraction__in_percent_is_told_as_a_share(
+    flags: Flags, tmp_path: Path, refused: Refused
+) -> None:
+    assert "10 % is 0.1" in refused(flags("finetune", tmp_path / "run", "--label-fraction", "10"))
 
 
 def test_label_fraction__that_draws_nothing_is_refused(
@@ -98,6 +114,11 @@ def test_unknown_setting_in_a_file__is_named_with_what_was_meant(
     file.write_text("optimm: {}\n")
     said = refused(flags("pretrain", tmp_path / "run", "--config", str(file)))
     assert "Unknown setting: optimm (did you mean optim?)" in said
+    file.write_text("epochs: 3\nlayers: 2\n")
+    said = refused(flags("pretrain", tmp_path / "run", "--config", str(file)))
+    assert "Unknown setting: epochs (did you mean optim.epochs?)" in said
+    assert "Unknown setting: layers (did you mean student.layers?)" in said
+    assert "Missing" not in said  # the flags have them
 
 
 def test_output_folder_in_use__is_left_alone(flags: Flags, tmp_path: Path, refused: Refused) -> None:
@@ -105,7 +126,7 @@ def test_output_folder_in_use__is_left_alone(flags: Flags, tmp_path: Path, refus
     (tmp_path / "run" / "thesis.txt").write_text("precious")
     said = refused(flags("pretrain", tmp_path / "run"))
     assert "is not empty" in said
-    assert "--resume" in said
+    assert "--resume" not in said  # there is no run in it
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
@@ -118,6 +139,37 @@ def test_resume__refuses_other_settings_and_other_folders(tmp_path: Path, refuse
     said = refused(["pretrain", "--resume", str(tmp_path / "run"), "--optim.epochs", "3"])
     assert "--optim.epochs 3 cannot be changed" in said
     assert "not a run folder" in refused(["pretrain", "--resume", str(tmp_path)])
+
+
+def test_resume__a_run_of_another_command_is_named(
+    flags: Flags, pretrained: Path, tmp_path: Path, refused: Refused
+) -> None:
+    said = refused(["finetune", "--resume", str(pretrained)])
+    assert "is a pretraining run" in said
+    assert f"occfeat pretrain --resume {pretrained}" in said
+    assert "--resume" not in refused(flags("finetune", pretrained))
+    assert f"occfeat pretrain --resume {pretrained}" in refused(flags("pretrain", pretrained))
+
+
+def test_resume__damaged_settings_are_told_plainly(
+    pretrained: Path, tmp_path: Path, refused: Refused
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(pretrained, damaged)
+    settings = (damaged / "settings.yaml").read_text().replace("epochs: 1", "epochs: -1")
+    (damaged / "settings.yaml").write_text(settings)
+    said = refused(["pretrain", "--resume", str(damaged)])
+    assert "  optim.epochs: Input should be greater than or equal to 1 (got -1)" in said
+    assert "pydantic" not in said
+
+
+def test_resume__of_a_finished_run_says_so(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    assert f"The training of {run} is finished" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +231,41 @@ def test_rig_file__that_makes_no_sense_is_refused(tmp_path: Path, content: str) 
         read_rig_file(tmp_path / "rig.json")
 
 
+def test_rig_file__problems_are_few_and_plain(tmp_path: Path) -> None:
+    (tmp_path / "rig.json").write_text('{"cameras": [{}, {"imag": "x.jpg"}]}')
+    with pytest.raises(SettingsError) as caught:
+        read_rig_file(tmp_path / "rig.json")
+    assert caught.value.first[0] == "cameras.0.image: Field required"
+    assert caught.value.first[3:] == ("and 4 more",)
+    assert "pydantic" not in str(caught.value)
+    with pytest.raises(SettingsError, match=r"nowhere\.json does not exist"):
+        read_rig_file(tmp_path / "nowhere.json")
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        read_rig_file(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["foo.xyz", "foo.gif", "foo"])
+def test_view__writes_pictures_and_recordings_alone(
+    folder: Path, tmp_path: Path, refused: Refused, name: str
+) -> None:
+    assert "ends in .png" in refused(["view", str(folder), "--out", str(tmp_path / name)])
+    assert not (tmp_path / name).exists()
+
+
+def test_export__writes_onnx_files_alone(pretrained: Path, tmp_path: Path, refused: Refused) -> None:
+    said = refused(["export", str(pretrained), "--out", str(tmp_path / "model.txt")])
+    assert "model.txt does not end in .onnx" in said
+
+
+def test_view__unknown_key_frame_is_told_some_that_are_there(
+    folder: Path, tmp_path: Path, refused: Refused
+) -> None:
+    said = refused(["view", str(folder), "--token", "abc", "--out", str(tmp_path / "a.png")])
+    assert "There is no key frame 'abc'" in said
+    assert Index.open(DataConfig(root=folder)).token(0) in said
+    assert "sample.json" in said
+
+
 def test_full_disk__is_a_clear_error_and_keeps_the_last_checkpoint(
     flags: Flags, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,4 +295,4 @@ def test_no_rights__is_a_clear_error(flags: Flags, refused: Refused) -> None:
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:
-    assert "Commands: check, index, cache, pretrain" in refused(["pretrian"])
+    assert "Did you mean pretrain? Commands: check, index, cache, pretrain" in refused(["pretrian"])

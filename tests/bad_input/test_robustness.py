@@ -52,7 +52,7 @@ def test_evaluate__unknown_corruption_names_the_known_ones(
 
 def test_training__unknown_corruption_is_refused(flags: Flags, tmp_path: Path, refused: Refused) -> None:
     assert "Frog" in refused(flags("finetune", tmp_path / "run", "--augment.corruptions", "Frog"))
-    assert "corruption_probability" in refused(
+    assert "--augment.corruption-probability" in refused(
         flags("finetune", tmp_path / "run", "--augment.corruption-probability", "2")
     )
 

@@ -93,7 +93,7 @@ def test_export__refuses_what_it_cannot_use(
         return capsys.readouterr().err
 
     assert "no finished model" in said(tmp_path)
-    assert "cannot be used" in said(run, "--rig", tmp_path / "none.json")
+    assert "does not exist" in said(run, "--rig", tmp_path / "none.json")
     card = json.loads((run / "model.json").read_text())
     other = tmp_path / "pretraining"
     other.mkdir()

@@ -288,7 +288,7 @@ def test_open__no_space_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_open__choice_of_version(folder: Path) -> None:
     shutil.copytree(folder / "v1.0-mini", folder / "v1.0-test")
-    with pytest.raises(SettingsError, match="several versions"):
+    with pytest.raises(SettingsError, match=r"several versions(?s:.*)`--version`"):
         Index.open(DataConfig(root=folder))
     assert Index.open(DataConfig(root=folder, version="v1.0-test")).version == "v1.0-test"
     with pytest.raises(DatasetError, match="no version 'v9'"):
@@ -296,8 +296,11 @@ def test_open__choice_of_version(folder: Path) -> None:
 
 
 def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(DatasetError, match=r"does not exist(?s:.*)`--data`"):
         Index.open(DataConfig(root=tmp_path / "nothing"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="is a file, not a folder"):
+        Index.open(DataConfig(root=tmp_path / "file"))
     with pytest.raises(DatasetError, match="give the folder above"):
         Index.open(DataConfig(root=folder / "v1.0-mini"))
     with pytest.raises(DatasetError, match="no folder with nuScenes tables"):

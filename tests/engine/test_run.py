@@ -85,7 +85,7 @@ def test_run__refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("do not lose me")
     with pytest.raises(RunError, match="not empty") as caught:
         _create(tmp_path)
-    assert "--resume" in str(caught.value)
+    assert "--resume" not in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 

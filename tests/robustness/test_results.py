@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> Non
     assert read_baseline(tmp_path / "run", "val") == written
     with pytest.raises(RunError, match=r"holds no robustness\.json of train"):
         read_baseline(tmp_path / "run", "train")
+
+
+@pytest.mark.parametrize(
+    ("stage", "hint"),
+    [
+        ("pretraining", "Give a fine-tuning run"),
+        ("segmentation", "Make them first: occfeat evaluate"),
+    ],
+)
+def test_read_baseline__the_hint_can_be_followed(tmp_path: Path, stage: str, hint: str) -> None:
+    card = {"stage": stage, "student": {}, "grid": {}, "view": {}}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(RunError) as caught:
+        read_baseline(tmp_path, "val")
+    assert caught.value.hint.startswith(hint)
 
 
 @pytest.mark.parametrize(

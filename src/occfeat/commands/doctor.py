@@ -19,6 +19,7 @@ OPTIONAL = {
     "tensorboard": "curves in TensorBoard",
     "embreex": "the street world",
     "scikit-learn": "the analysis of features",
+    "plotly": "pages about runs",
     "wandb": "curves in Weights & Biases",
     "mlflow": "curves in MLflow",
     "rerun-sdk": "recordings of scenes",

@@ -103,7 +103,7 @@ class Run:
                 hint="Restore them, or start a new run in another folder.",
             )
         if (path / CARD).is_file():
-            logger.info("The training of %s is finished; what comes after it is done again.", path)
+            logger.info("The training of %s is finished; pictures and figures after it are made again.", path)
         return cls(path, command)
 
     def __enter__(self) -> "Run":
