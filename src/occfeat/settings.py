@@ -3,12 +3,11 @@
 This module imports no torch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from occfeat.card import read_card, run_folder
 from occfeat.config import Strict
@@ -152,7 +151,7 @@ def _flag(name: str) -> str:
 
 
 def _line(
-    kind: type[Strict], problem: ErrorDetails, prefix: tuple[str, ...], show: Callable[[str], str]
+    kind: type[Strict], problem: Mapping[str, Any], prefix: tuple[str, ...], show: Callable[[str], str]
 ) -> str:
     """What is wrong with one setting."""
     place = (*prefix, *(str(part) for part in problem["loc"]))

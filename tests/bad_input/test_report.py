@@ -113,7 +113,7 @@ def test_plotly__that_is_not_installed(
     tuned: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    assert "pip install occfeat[report]" in refused(tuned)
+    assert "pip install 'occfeat[report]'" in refused(tuned)
 
 
 def test_split__that_does_not_exist(tuned: Path, refused: Refused) -> None:

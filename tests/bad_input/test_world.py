@@ -12,7 +12,7 @@ from occfeat.errors import RunError
 from occfeat.world import build
 from occfeat.world.build import build_world
 from occfeat.world.config import WorldConfig
-from occfeat.world.helpers import start_helpers
+from occfeat.world.processes import start_helpers
 from occfeat.world.writer import SCENES
 from tests.small_world import SMALL
 

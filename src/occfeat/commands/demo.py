@@ -38,7 +38,7 @@ from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
 from occfeat.settings import base_layer, build, merge
 from occfeat.world.build import build_world
 from occfeat.world.config import WorldConfig
-from occfeat.world.helpers import sigterm_like_ctrl_c
+from occfeat.world.processes import sigterm_like_ctrl_c
 from occfeat.world.tracer import require_embree
 from occfeat.writing import lock_folder, write_text_whole
 

@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 from occfeat.errors import RunError, SettingsError
 from occfeat.world.config import WorldConfig
-from occfeat.world.helpers import require_helpers, sigterm_like_ctrl_c, start_helpers
 from occfeat.world.lots import TownRequest, plan_town
 from occfeat.world.maps import write_map
+from occfeat.world.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
 from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import RIGS, load_rig
 from occfeat.world.tables import VERSION, write_tables
