@@ -166,9 +166,8 @@ def _line(
     if problem["type"] == "unknown_student":
         return f"{show('student.kind')}: {problem['msg']}{_no_student(problem['input'])}"
     said = problem["msg"].removeprefix("Value error, ")
-    if isinstance(
-        problem["input"], dict | Strict
-    ):  # several settings do not go together; the text names them
+    # several settings do not go together; the text names them
+    if isinstance(problem["input"], dict | Strict):
         return f"{name}: {said}" if name else said
     return f"{show(name)}: {said} (got {problem['input']!r}{_share(name, problem['input'])})"
 

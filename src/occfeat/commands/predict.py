@@ -20,13 +20,12 @@ from occfeat.data.index import Index
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import require_empty
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import DatasetError, SettingsError
+from occfeat.errors import SettingsError
 from occfeat.report.figures import draw_prediction
 from occfeat.segmentation.model import BevModel
 
 FIRST_KEY_FRAMES = 10
 FIRST_PROBLEMS = 3
-FIRST_TOKENS = 3
 
 
 class RigCamera(Strict):
@@ -143,7 +142,7 @@ def _matrices(rows: list[list[list[float]]], size: int, path: Path) -> Float64[T
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
     card = read_card(run)
     key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)
-    rows = [find_row(index, token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
+    rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
         sample = key_frames.sample(int(row))
         seen = sample.cameras.present.nonzero().flatten().tolist()
@@ -154,20 +153,6 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
             intrinsics=sample.cameras.intrinsics[seen].double(),
             ego_from_camera=sample.cameras.ego_from_camera[seen].double(),
         )
-
-
-def find_row(index: Index, token: str) -> int:
-    """Row of a key frame.
-
-    Raises:
-        DatasetError: There is no such key frame; the hint names some that there are.
-    """
-    try:
-        return index.row_of(token)
-    except DatasetError as error:
-        some = ", ".join(index.token(row) for row in index.rows("all")[:FIRST_TOKENS])
-        hint = f"The first are {some}; all are in {index.root / index.version / 'sample.json'}."
-        raise DatasetError(error.message, hint=hint) from error
 
 
 def _write(out: Path, view: View, model: BevModel) -> None:

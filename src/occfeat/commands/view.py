@@ -4,7 +4,6 @@ import numpy as np
 
 from occfeat.commands.config import ViewerConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.predict import find_row
 from occfeat.commands.recording import record
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index import Index
@@ -31,7 +30,7 @@ def view(config: ViewerConfig) -> Outcome:
         hint = "Choose an --out that ends in .png for a picture, or in .rrd for a recording."
         raise SettingsError(f"{config.out} is neither a picture nor a recording.", hint=hint)
     index = Index.open(config.source)
-    row = find_row(index, config.token) if config.token else int(index.rows("all")[0])
+    row = index.row_of(config.token) if config.token else int(index.rows("all")[0])
     if config.out.suffix == ".rrd":
         return _record(config, index, row)
     if config.run is not None or config.pretraining is not None:

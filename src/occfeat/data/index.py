@@ -31,6 +31,9 @@ __all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "Index", "KeyFrame",
 
 _log = logging.getLogger(__name__)
 
+FIRST_TOKENS = 3
+"""Tokens that an error shows as examples."""
+
 
 def __getattr__(name: str) -> Any:
     """Hand out the values of `keyframe`, which need torch, only when they are asked for."""
@@ -144,11 +147,13 @@ class Index:
         """Row of a key frame.
 
         Raises:
-            DatasetError: There is no such key frame.
+            DatasetError: There is no such key frame; the hint names some that there are.
         """
         row = pc.index(self._table["token"], token).as_py()
         if row < 0:
-            raise DatasetError(f"There is no key frame {token!r} in {self.root / self.version}.")
+            folder, first = self.root / self.version, self._table["token"][:FIRST_TOKENS].to_pylist()
+            hint = f"The first are {', '.join(first)}; all are in {folder / 'sample.json'}."
+            raise DatasetError(f"There is no key frame {token!r} in {folder}.", hint=hint)
         return int(row)
 
     def has_lidar_file(self, row: SupportsIndex) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from occfeat.errors import KeyFrameError
 
+_PLAIN = re.compile(r"(?!\.+$)[^/\\:\0]+")
 _HINT = (
     "Names must be relative to the data folder and stay inside it, links followed. If `samples` lies on "
     "another disk, mount it there or give the folder that really holds it."
@@ -36,9 +37,6 @@ def resolve(root: Path, relative: str) -> Path:
     if not path.is_relative_to(real_root):
         raise KeyFrameError(f"File {relative!r} leaves the data folder {root} by a link.", hint=_HINT)
     return path
-
-
-_PLAIN = re.compile(r"(?!\.+$)[^/\\:\0]+")
 
 
 def is_plain_name(name: str) -> bool:

@@ -101,12 +101,12 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         )
     name = packaged.TEACHER_NAME if is_packaged else config.name
     refuse_unknown(name)
-    with torch.device("meta"):
-        _create(name)  # no transformer is refused before anything is fetched
     if is_packaged:
         transformer = _create(name)
         load_checked(transformer, packaged.packaged_teacher_weights(), "packaged teacher")
     elif config.weights == "hub":
+        with torch.device("meta"):
+            _create(name)  # what is no transformer is refused before anything is fetched
         transformer = create_pretrained(name, WITHOUT_NETWORK, num_classes=0, dynamic_img_size=True)
         count = len(transformer.state_dict())
         logger.info("teacher %s: loaded %d/%d tensors from the hub", name, count, count)
