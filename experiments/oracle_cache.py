@@ -1,10 +1,10 @@
 """A teacher that knows: the true class of every pixel of a street world, as a teacher cache.
 
-    python experiments/oracle_cache.py STREET CACHE
+    python experiments/oracle_cache.py STREET CACHE [SPLIT]
 
-The world must have been built with `--truth`. A feature is the share of each class in a square of 4 x 4
-pixels. Pretraining takes it with `--teacher-cache CACHE --teacher.name truth` and the images' size as
-`--teacher.image-size`; no network of that name exists or is needed.
+The world must have been built with `--truth`; the split is `train` unless said. A feature is the share of
+each class in a square of 4 x 4 pixels. Pretraining takes it with `--teacher-cache CACHE --teacher.name truth`
+and the images' size as `--teacher.image-size`; no network of that name exists or is needed.
 """
 
 import json
@@ -83,7 +83,8 @@ def _shares(root: Path, camera: CameraRecord) -> Float[Tensor, "F h w"]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    street, cache, *split = sys.argv[1:]
     try:
-        print(write_oracle_cache(Path(sys.argv[1]), Path(sys.argv[2])).model_dump_json(indent=2))
+        print(write_oracle_cache(Path(street), Path(cache), *split).model_dump_json(indent=2))
     except (OccFeatError, FileNotFoundError) as error:
         sys.exit(f"{error}\nThe street world must be built with --truth.")

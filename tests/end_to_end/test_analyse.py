@@ -42,7 +42,8 @@ def test_analyse__writes_figures_and_pictures(pretrained: Path, folder: Path, tm
     assert set(results["voxels"]) == set(NAMES)
     assert sum(results["voxels"].values()) > 0
     assert -1 <= results["cosine_by_class"]["all"] <= 1
-    for who in ("teacher", "student"):
+    assert results["centered"] is False
+    for who in ("teacher", "student", "bev"):
         assert 0 <= results["clusters"][who]["nmi"] <= 1
         assert all(0 <= auc <= 1 for auc in results["probe_auc"][who].values())
     assert all(0 <= ring["recall"] <= 1 for ring in results["occupancy_by_distance"].values())
@@ -84,11 +85,33 @@ def test_analyse__of_distillation_alone_says_nothing_of_occupancy(
     assert not (out / "occupancy.png").exists()
 
 
-def test_analyse__of_occupancy_alone_is_refused(
+def test_analyse__of_occupancy_alone_probes_its_bev_features(
     flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
+    run, out = tmp_path / "run", tmp_path / "out"
     words = flags("pretrain", run, "--optim.epochs", "1", "--loss.features", "0")
     assert main(words) == 0
-    assert analyse(run, folder) == 2
-    assert "distilled no features" in capsys.readouterr().err
+    capsys.readouterr()
+    assert analyse(run, folder, "--out", str(out), "--clusters", "3") == 0
+    printed = capsys.readouterr().out
+    assert "probe_auc/bev" in printed
+    assert "cosine" not in printed
+    results = json.loads((out / "analysis.json").read_text())
+    assert set(results["probe_auc"]) == set(results["clusters"]) == {"bev"}
+    assert results["cosine_by_class"] == results["cosine_by_distance"] == {}
+    assert results["occupancy_by_distance"]
+    found = {path.stem for path in out.glob("*.png")}
+    assert found == {"features", "similarity", "probe", "clusters", "occupancy"}
+
+
+def test_analyse__of_centred_features_compares_centred_ones(
+    flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    words = flags("pretrain", run, "--optim.epochs", "2", "--loss.center-features", "--loss.features", "1")
+    assert main(words) == 0
+    capsys.readouterr()
+    assert analyse(run, folder, "--out", str(out), "--clusters", "3") == 0
+    assert "centered_cosine" in capsys.readouterr().out
+    results = json.loads((out / "analysis.json").read_text())
+    assert results["centered"] is True

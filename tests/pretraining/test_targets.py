@@ -6,7 +6,7 @@ import torch
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.sampling import sample_at_pixels
-from occfeat.pretraining.targets import feature_target, occupancy_target
+from occfeat.pretraining.targets import feature_target, occupancy_target, seen_cells
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 
@@ -71,6 +71,19 @@ def test_feature_target__a_map_of_pixel_positions_gives_back_the_projection() ->
     inner = ((pixels >= patch / 2) & (pixels <= upper)).all(1)
     assert inner.sum() > 80
     assert (target.features - pixels)[inner].abs().max() < 0.01
+
+
+def test_seen_cells__are_those_with_a_feature_target() -> None:
+    batch = batch_of(key_frames=2, cameras=2, teacher_size=(28, 56))
+    assert batch.points_ego is not None
+    assert batch.points_key_frame is not None
+    assert batch.teacher_cameras is not None
+    batch.teacher_cameras.present[1, 0] = False
+    occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 2, GRID)
+    target = feature_target(occupied, torch.randn(4, 6, 2, 4), batch.teacher_cameras, GRID)
+    seen = seen_cells(occupied, batch.teacher_cameras, GRID)
+    assert torch.equal(seen, target.cells)
+    assert 20 < len(seen) < occupied.sum()
 
 
 def test_feature_target__without_points_is_empty() -> None:

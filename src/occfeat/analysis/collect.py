@@ -1,10 +1,11 @@
-"""What a pretrained network predicts and its teacher sees in voxels of some key frames, and what they are.
+"""What a pretrained network knows and its teacher sees in voxels of some key frames, and what they are.
 
-Axes: `K` voxels, `F` teacher channels, `X Y Z` voxels of the grid.
+Axes: `K` voxels, `F` channels of whatever features, `X Y Z` voxels of the grid.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,10 +18,17 @@ from occfeat.data.keyframe import KeyFrame
 from occfeat.data.maps import find_ground
 from occfeat.data.sample import Sample, collate
 from occfeat.errors import SettingsError
+from occfeat.pretraining.targets import seen_cells
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
 """Borders of the rings around the car in which figures are given."""
+
+TEACHER, STUDENT, BEV = "teacher", "student", "bev"
+"""Whose features: what the teacher sees in a voxel, what the student predicts there, and the student's BEV
+features of the voxel's column, which are what fine-tuning starts from."""
+Features = dict[str, Float[Tensor, "K F"]]
+"""Features of voxels, by whose they are; a run that distilled nothing has those of the BEV alone."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,7 @@ class Seen:
     centers_ego: Float[Tensor, "K 3"]
     names: Int64[Tensor, " K"]
     """What each voxel is, as its place in `naming.NAMES`."""
-    predicted: Float[Tensor, "K F"]
-    """What the student predicts there."""
-    teacher: Float[Tensor, "K F"]
-    """What the teacher sees there."""
+    features: Features
     overlap: dict[str, tuple[int, int, int]]
     """Occupancy by distance: voxels in both, predicted and true, of the whole grid; empty if not learned."""
 
@@ -47,10 +52,12 @@ class Collected:
     key_frame: Int64[Tensor, " K"]
     distance_m: Float[Tensor, " K"]
     names: Int64[Tensor, " K"]
-    predicted: Float[Tensor, "K F"]
-    teacher: Float[Tensor, "K F"]
+    features: Features
     occupancy: dict[str, dict[str, float]]
     """IoU, precision and recall by distance, pooled over the key frames."""
+
+
+Of = TypeVar("Of", Seen, Collected)
 
 
 @torch.inference_mode()
@@ -58,8 +65,9 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     """Run a pretrained network on one key frame.
 
     Args:
-        network: Student and pretraining head with an output for features, in evaluation.
+        network: Student and pretraining head, in evaluation.
         maker: Makes the targets; its teacher is the one of pretraining, or key frames carry what it saw.
+            Without either, the voxels have no features but those of the BEV.
         key_frames: Give images, points and what the teacher needs, without augmentation.
         row: Which key frame.
 
@@ -69,10 +77,15 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     sample = key_frames.sample(row)
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
-    target, voxels = maker(batch), network.head(network.student(batch.images, batch.cameras))
+    target, bev = maker(batch), network.student(batch.images, batch.cameras)
+    voxels, features = network.head(bev), {}
     if target.features is None:
-        raise SettingsError("This run distilled no features.", hint="Analyse one with loss.features above 0.")
-    cells = target.features.cells[:, 1:].cpu()
+        cells = seen_cells(target.occupied, batch.cameras, maker.grid)
+    else:
+        cells = target.features.cells
+        features = {TEACHER: target.features.features, STUDENT: network.head.features_at(voxels, cells)}
+    features[BEV] = bev[0, :, cells[:, 1], cells[:, 2]].T
+    cells = cells[:, 1:].cpu()
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
     all_centers_ego, overlap = grid.centers(), {}
     if (probability := network.occupancy_probability(voxels)) is not None:
@@ -84,8 +97,7 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
         cells=cells,
         centers_ego=all_centers_ego[tuple(cells.unbind(1))],
         names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
-        predicted=network.head.features_at(voxels, target.features.cells).float().cpu(),
-        teacher=target.features.features.float().cpu(),
+        features={whose: values.float().cpu() for whose, values in features.items()},
         overlap=overlap,
     )
 
@@ -108,17 +120,23 @@ def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collecte
     random = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
     totals: dict[str, tuple[int, int, int]] = {}
+    whose: list[str] = []
     for number, one in enumerate(seen):
         chosen = torch.randperm(len(one.cells), generator=random)[:per_key_frame]
         distance_m = one.centers_ego[chosen, :2].norm(dim=1)
-        at = torch.full((len(chosen),), number)
-        parts.append((at, distance_m, one.names[chosen], one.predicted[chosen], one.teacher[chosen]))
+        at, whose = torch.full((len(chosen),), number), list(one.features)
+        parts.append((at, distance_m, one.names[chosen], *(one.features[who][chosen] for who in whose)))
         for ring, counts in one.overlap.items():
             before = totals.get(ring, (0, 0, 0))
             totals[ring] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])
-    key_frame, distance_m, names, predicted, teacher = map(torch.cat, zip(*parts, strict=True))
+    key_frame, distance_m, names, *features = map(torch.cat, zip(*parts, strict=True))
     occupancy = {ring: _shares(*counts) for ring, counts in totals.items() if counts[2]}
-    return Collected(key_frame, distance_m, names, predicted, teacher, occupancy)
+    return Collected(key_frame, distance_m, names, dict(zip(whose, features, strict=True)), occupancy)
+
+
+def center(one: Of, common: Float[Tensor, " F"]) -> Of:
+    """The same with a common feature taken off all that the teacher sees, as pretraining may do it."""
+    return replace(one, features={**one.features, TEACHER: one.features[TEACHER] - common})
 
 
 def _shares(both: int, predicted: int, true: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """`occfeat analyse`: what the features of a pretraining run mean."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.analysis.collect import EDGES_M, Collected, Seen, collect, see
+from occfeat.analysis.collect import BEV, EDGES_M, STUDENT, TEACHER, Collected, Seen, center, collect, see
 from occfeat.analysis.naming import NAMES
 from occfeat.analysis.scores import (
     clusters,
@@ -40,8 +41,8 @@ from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.report.analysis import draw_bars, draw_features, draw_similarity
 from occfeat.writing import write_text_whole
 
-WHO = {"teacher": "teacher", "student": "predicted"}
-"""Whose features are compared: names in the results, and the field of `Collected`."""
+OF_WHOM = {TEACHER: "the teacher", STUDENT: "the student's prediction", BEV: "the student's BEV features"}
+"""What a picture calls them."""
 FEWEST_KEY_FRAMES = 2
 """A probe learns from half of the key frames and is tested on the other half."""
 
@@ -54,13 +55,15 @@ class _Subject:
     maker: TargetMaker
     key_frames: KeyFrames
     rows: list[int]
+    centered: bool
+    """Pretraining took the common feature off what the teacher saw."""
 
 
 def analyse(config: AnalyseConfig) -> RunOutcome:
     """Analyse a pretraining run; writes `analysis.json` and pictures.
 
     Raises:
-        OccFeatError: The run has no checkpoint or distilled nothing, or data or output folder cannot be used.
+        OccFeatError: The run has no checkpoint, or data or output folder cannot be used.
     """
     require_sklearn()
     run = run_folder(config.run)
@@ -75,12 +78,14 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     if len(voxels.names) < config.clusters:
         message = f"{len(voxels.names)} occupied voxels were seen, too few for {config.clusters} clusters."
         raise SettingsError(message, hint="Raise `--key-frames` or `--voxels`, or lower `--clusters`.")
-    results = _results(voxels, config)
+    example = shown[0]
+    if subject.centered:
+        common = voxels.features[TEACHER].mean(dim=0)
+        voxels, example = center(voxels, common), center(example, common)
+    results = _results(voxels, config, subject.centered)
     write_text_whole(out / "analysis.json", json.dumps(results, indent=2) + "\n")
-    _draw(out, results, shown[0], subject.key_frames, config)
-    metrics = {f"probe_auc/{who}": results["probe_auc"][who].get("mean", float("nan")) for who in WHO}
-    metrics |= {f"nmi/{who}": results["clusters"][who]["nmi"] for who in WHO}
-    metrics["cosine"] = results["cosine_by_class"]["all"]
+    _draw(out, results, example, subject.key_frames, config)
+    metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
     return RunOutcome(f"{counted}\n{table(metrics)}\n{out / 'analysis.json'}", path=out, metrics=metrics)
 
@@ -102,30 +107,53 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
     cache = open_cache(settings, index, rows)
     grid, device = build_grid(settings.grid), choose_device(config.device)
-    teacher = build_teacher(settings.teacher) if cache is None else None
+    distilled = settings.loss.features > 0
+    teacher = build_teacher(settings.teacher) if distilled and cache is None else None
     maker = TargetMaker(grid, teacher.to(device) if teacher else None)
     key_frames = key_frames_of(settings, index, cache, learn=False)
-    return _Subject(network.to(device), maker, key_frames, spread(rows, config.key_frames).tolist())
+    chosen = spread(rows, config.key_frames).tolist()
+    centered = distilled and settings.loss.center_features
+    return _Subject(network.to(device), maker, key_frames, chosen, centered)
 
 
-def _results(voxels: Collected, config: AnalyseConfig) -> dict[str, Any]:
+def _results(voxels: Collected, config: AnalyseConfig, centered: bool) -> dict[str, Any]:
     """Everything that is a number."""
     learn = voxels.key_frame % FEWEST_KEY_FRAMES == 0
-    similar = cosine(voxels.predicted, voxels.teacher)
     counts = torch.bincount(voxels.names, minlength=len(NAMES))
     return {
         "split": config.split,
         "key_frames": int(voxels.key_frame.max()) + 1,
         "voxels": {name: int(count) for name, count in zip(NAMES, counts, strict=True)},
-        "probe_auc": {who: _probe(voxels, getattr(voxels, field), learn) for who, field in WHO.items()},
+        "probe_auc": {who: _probe(voxels, values, learn) for who, values in voxels.features.items()},
         "clusters": {
-            who: clusters(getattr(voxels, field), voxels.names, config.clusters, seed=0)
-            for who, field in WHO.items()
+            who: clusters(values, voxels.names, config.clusters, seed=0)
+            for who, values in voxels.features.items()
         },
-        "cosine_by_class": mean_by_class(similar, voxels.names, NAMES),
-        "cosine_by_distance": mean_by_distance(similar, voxels.distance_m, EDGES_M),
+        "centered": centered,
+        **_cosines(voxels),
         "occupancy_by_distance": voxels.occupancy,
     }
+
+
+def _cosines(voxels: Collected) -> dict[str, dict[str, float]]:
+    """How well the student predicts what the teacher sees; nothing where that was not learned."""
+    if STUDENT not in voxels.features:
+        return {"cosine_by_class": {}, "cosine_by_distance": {}}
+    similar = cosine(voxels.features[STUDENT], voxels.features[TEACHER])
+    return {
+        "cosine_by_class": mean_by_class(similar, voxels.names, NAMES),
+        "cosine_by_distance": mean_by_distance(similar, voxels.distance_m, EDGES_M),
+    }
+
+
+def _metrics(results: dict[str, Any]) -> dict[str, float]:
+    """The main figures."""
+    metrics = {f"probe_auc/{who}": auc.get("mean", math.nan) for who, auc in results["probe_auc"].items()}
+    metrics |= {f"nmi/{who}": found["nmi"] for who, found in results["clusters"].items()}
+    if results["cosine_by_class"]:
+        name = "centered_cosine" if results["centered"] else "cosine"
+        metrics[name] = results["cosine_by_class"]["all"]
+    return metrics
 
 
 def _probe(voxels: Collected, features: torch.Tensor, learn: torch.Tensor) -> dict[str, float]:
@@ -138,22 +166,25 @@ def _draw(
     channels, grid = key_frames.channels, key_frames.grid
     draw_features(out / "features.png", seen, channels, grid)
     chosen = _nearest(seen, config.voxel_ego)
-    similarities = {f"the {who}": similarity(getattr(seen, field), chosen) for who, field in WHO.items()}
+    similarities = {OF_WHOM[who]: similarity(values, chosen) for who, values in seen.features.items()}
     draw_similarity(out / "similarity.png", seen, channels, grid, similarities, chosen)
     title = "A linear probe tells each class from all others"
     draw_bars(out / "probe.png", results["probe_auc"], title=title, label="AUC", baseline=0.5)
     title = f"{config.clusters} clusters of k-means against the classes"
     draw_bars(out / "clusters.png", results["clusters"], title=title, label="1 is a perfect fit")
-    by_class = {"student": results["cosine_by_class"]}
-    draw_bars(out / "cosine_by_class.png", by_class, title="Student against teacher", label="mean cosine")
-    by_distance = {"student": results["cosine_by_distance"]}
-    title = "Student against teacher, by distance"
-    draw_bars(out / "cosine_by_distance.png", by_distance, title=title, label="mean cosine")
-    rings = results["occupancy_by_distance"]
-    if not rings:  # none was learned
-        return
-    kinds = {kind: {ring: rings[ring][kind] for ring in rings} for kind in ("iou", "precision", "recall")}
-    draw_bars(out / "occupancy.png", kinds, title="Occupancy, by distance", label="share of voxels")
+    _draw_learned(out, results)
+
+
+def _draw_learned(out: Path, results: dict[str, Any]) -> None:
+    """How well features and occupancy are predicted, each if it was learned."""
+    label = "mean cosine, centred" if results["centered"] else "mean cosine"
+    for by in ("class", "distance"):
+        if figures := results[f"cosine_by_{by}"]:
+            title = f"Student against teacher, by {by}"
+            draw_bars(out / f"cosine_by_{by}.png", {"student": figures}, title=title, label=label)
+    if rings := results["occupancy_by_distance"]:
+        kinds = {kind: {ring: rings[ring][kind] for ring in rings} for kind in ("iou", "precision", "recall")}
+        draw_bars(out / "occupancy.png", kinds, title="Occupancy, by distance", label="share of voxels")
 
 
 def _nearest(seen: Seen, voxel_ego: tuple[float, float, float] | None) -> int:

@@ -15,18 +15,15 @@ from occfeat.pretraining.task import PretrainingNetwork
 
 
 def load_pretraining(run: Path) -> tuple[PretrainingNetwork, PretrainConfig]:
-    """Student and pretraining head of a finished run that distilled features, and its settings.
+    """Student and pretraining head of a finished run, and its settings.
 
     Raises:
-        RunError: There is none, or it has no feature output.
+        RunError: It is none.
     """
     if read_card(run).stage != "pretraining":
         raise RunError(f"{run} is not a pretraining run.", hint="Give a run of `occfeat pretrain`.")
     settings = read_settings(run, PretrainConfig)
-    network = load_network(run, settings)
-    if network.head.features is None:
-        raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
-    return network, settings
+    return load_network(run, settings), settings
 
 
 def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:

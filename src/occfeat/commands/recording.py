@@ -18,7 +18,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
 from occfeat.data.sample import collate
 from occfeat.engine.shipped import ShippedModel, build_grid, load_model
-from occfeat.errors import KeyFrameError
+from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.targets import occupancy_target
 from occfeat.report.palette import HEIGHT_COLORS
@@ -101,6 +101,8 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
         KeyFrameError: A key frame cannot be read.
     """
     network, config = load_pretraining(run_folder(run))
+    if network.head.features is None:
+        raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
     grid = build_grid(config.grid)
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
     cells, features = [], []

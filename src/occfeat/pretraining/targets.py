@@ -76,6 +76,12 @@ def feature_target(
     return FeatureTarget(cells[kept], features)
 
 
+def seen_cells(occupied: Bool[Tensor, "B X Y Z"], cameras: Cameras, grid: VoxelGrid) -> Int64[Tensor, "K 4"]:
+    """Occupied voxels whose centre at least one camera sees, each as (key frame, x, y, z)."""
+    cells = occupied.nonzero()
+    return cells[_project_cells(cells, cameras, grid)[1].any(dim=1)]
+
+
 def _project_cells(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -14,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from occfeat.analysis.collect import Seen
+from occfeat.analysis.collect import BEV, STUDENT, TEACHER, Seen
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
@@ -32,15 +33,20 @@ Bars = Mapping[str, Mapping[str, float]]
 def draw_features(path: Path, seen: Seen, channels: Sequence[str], grid: VoxelGrid) -> None:
     """Draw what the teacher sees and the student predicts, in one basis: equal colours are equal features.
 
+    The student's BEV features follow in a basis of their own; they stand alone where nothing was distilled.
+
     Args:
         path: PNG file to write.
         seen: A key frame with at least three voxels.
         channels: Names of its cameras.
         grid: Where the voxels lie.
     """
-    colors = common_colors(seen.teacher, seen.predicted)
-    titles = ("what the teacher sees", "what the student predicts")
-    _draw_voxels(path, seen, channels, grid, dict(zip(titles, colors, strict=True)))
+    colors, features = {}, seen.features
+    if STUDENT in features:
+        taught = common_colors(features[TEACHER], features[STUDENT])
+        colors = dict(zip(("what the teacher sees", "what the student predicts"), taught, strict=True))
+    colors["BEV features of each column"] = common_colors(features[BEV], features[BEV])[0]
+    _draw_voxels(path, seen, channels, grid, colors)
 
 
 def draw_similarity(
@@ -67,7 +73,7 @@ def draw_similarity(
 
 
 def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: float | None = None) -> None:
-    """Draw the same figures of teacher and student side by side.
+    """Draw the same figures of several features side by side.
 
     Args:
         path: PNG file to write.
@@ -119,7 +125,7 @@ def _draw_voxels(
                 _draw_on_image(axes, seen, camera, values)
         axes = right.subplots()
         bev.bev_axes(axes, grid.bev, f"{title}, from above")
-        picture = colors_from_above(seen.cells, seen.teacher.new_tensor(values), grid.bev.shape)
+        picture = colors_from_above(seen.cells, torch.from_numpy(values), grid.bev.shape)
         bev.show_cells(axes, picture, grid.bev)
         if chosen is not None:
             x, y, _ = seen.centers_ego[chosen].tolist()

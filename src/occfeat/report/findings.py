@@ -13,7 +13,7 @@ from occfeat.robustness.results import RobustnessResults
 SPOKES = 3
 """Fewer corruptions than this make no radar."""
 PICTURES = {
-    "features": "Features of teacher and student in one basis: equal colours are equal features",
+    "features": "Features, those of teacher and student in one basis: equal colours are equal features",
     "similarity": "How much every voxel resembles the marked one",
     "probe": "Area under the ROC curve of a linear probe, each class against all others",
     "clusters": "Clusters of k-means against the classes",
@@ -101,16 +101,18 @@ def what_it_means(groups: Sequence[Group]) -> Iterator[Section]:
 
 
 def _analysed(results: AnalysisResults) -> Iterator[Table]:
+    cosine = "Mean cosine of student and teacher" + (", centred" if results.centered else "")
     for figures, caption in (
         (results.probe_auc, "Linear probe: area under the ROC curve"),
         (results.clusters, "Clusters of k-means against the classes"),
-        ({"cosine": results.cosine_by_class}, "Mean cosine of student and teacher, by class"),
-        ({"cosine": results.cosine_by_distance}, "Mean cosine of student and teacher, by distance in metres"),
+        ({"cosine": results.cosine_by_class}, f"{cosine}, by class"),
+        ({"cosine": results.cosine_by_distance}, f"{cosine}, by distance in metres"),
         (results.occupancy_by_distance, "Occupancy by distance in metres"),
     ):
         names = list(dict.fromkeys(name for row in figures.values() for name in row))
         rows = [[who, *(shown(row.get(name)) for name in names)] for who, row in figures.items()]
-        yield Table(["", *names], rows, caption)
+        if names:  # what was not learned has none
+            yield Table(["", *names], rows, caption)
 
 
 def turned_table(figures: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:

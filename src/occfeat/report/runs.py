@@ -61,6 +61,8 @@ class AnalysisResults(Results):
     voxels: dict[str, int]
     probe_auc: dict[str, Figures]
     clusters: dict[str, Figures]
+    centered: bool = False
+    """Cosines are of features less what they have in common, as pretraining learned them."""
     cosine_by_class: Figures
     cosine_by_distance: Figures
     occupancy_by_distance: dict[str, Figures]

@@ -1,0 +1,52 @@
+"""Voxels of key frames, joined and centred."""
+
+import pytest
+import torch
+
+from occfeat.analysis.collect import BEV, STUDENT, TEACHER, Seen, center, collect
+from occfeat.data.sample import Cameras, Sample
+from tests.rigs import ring_of_cameras
+
+
+def seen(voxels: int, overlap: dict[str, tuple[int, int, int]]) -> Seen:
+    """A key frame in which every figure of a voxel is its number, or a multiple."""
+    number, rig = torch.arange(voxels), ring_of_cameras(2, (4, 8))
+    cameras = Cameras(rig.intrinsics[0], rig.ego_from_camera[0], rig.present[0], rig.image_size)
+    features = {TEACHER: (2, 3.0), STUDENT: (2, 1.0), BEV: (5, 7.0)}
+    return Seen(
+        sample=Sample("token", torch.zeros(2, 3, 4, 8, dtype=torch.uint8), cameras),
+        cells=number[:, None].expand(-1, 3),
+        centers_ego=number[:, None].expand(-1, 3).float(),
+        names=number,
+        features={
+            whose: number[:, None] * one * torch.ones(width) for whose, (width, one) in features.items()
+        },
+        overlap=overlap,
+    )
+
+
+def test_collect__keeps_what_belongs_to_a_voxel_together() -> None:
+    rings = {"0-10 m": (2, 4, 5), "10-20 m": (0, 0, 0)}
+    joined = collect([seen(9, rings), seen(4, rings)], per_key_frame=6)
+    assert joined.key_frame.tolist() == [0] * 6 + [1] * 4
+    assert len(set(joined.names[:6].tolist())) == 6
+    number = joined.names.float()
+    torch.testing.assert_close(joined.distance_m, number * 2**0.5)
+    for whose, (width, one) in {TEACHER: (2, 3.0), STUDENT: (2, 1.0), BEV: (5, 7.0)}.items():
+        assert torch.equal(joined.features[whose], number[:, None] * one * torch.ones(width))
+    assert joined.occupancy == {"0-10 m": {"iou": 4 / 14, "precision": 4 / 8, "recall": 4 / 10}}
+
+
+def test_collect__draws_the_same_voxels_again() -> None:
+    one, two = (collect([seen(50, {})], per_key_frame=5, seed=seed).names for seed in (3, 3))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, collect([seen(50, {})], per_key_frame=5, seed=4).names)
+
+
+def test_center__changes_what_the_teacher_sees_alone() -> None:
+    joined = collect([seen(9, {})], per_key_frame=9)
+    common = joined.features[TEACHER].mean(dim=0)
+    centered = center(joined, common)
+    assert centered.features[TEACHER].mean().item() == pytest.approx(0, abs=1e-5)
+    for whose in (STUDENT, BEV):
+        assert torch.equal(centered.features[whose], joined.features[whose])
