@@ -3,8 +3,11 @@
 import errno
 import subprocess
 import sys
+from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
 
 from occfeat import cli
 from occfeat.cli import COMMANDS, main
@@ -79,6 +82,23 @@ def test_module__runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "occfeat", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("occfeat 0.")
+
+
+def test_memory_that_does_not_suffice__is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(ask: Callable[[], object]) -> str:
+        monkeypatch.setattr(cli, "_run", lambda *_: ask())
+        assert main(["doctor"]) == 2
+        return capsys.readouterr().err
+
+    def cuda() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    huge = 2**46
+    assert "Tried to allocate 2 GiB" in said(cuda)
+    assert "can't allocate memory" in said(lambda: torch.zeros(huge))
+    assert "view.image_size" in said(lambda: np.zeros(huge))
 
 
 def test_full_disk__is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

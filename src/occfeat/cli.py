@@ -97,8 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report_bug()
         print(f"error: {error}\nHint: Free some disk space. {_way_on(words[0])}", file=sys.stderr)
         return 2
-    except Exception:
-        return _report_bug()
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            return _report_bug()
+        hint = (
+            "It takes less with smaller images (`view.image_size`), fewer cells of the grid or fewer workers."
+        )
+        said = str(error).partition("\n")[0]
+        print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
+        return 2
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the machine or of a GPU, as Python and torch say it; torch is not imported to know its errors."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return of_torch or isinstance(error, MemoryError)
 
 
 def _way_on(name: str) -> str:
