@@ -70,24 +70,28 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     out = config.out or run / f"analysis-{config.split}"
     require_empty(out, hint="Choose another --out.")
     subject = _prepare(config, run)
-    console = Console(stderr=True)
-    rows = track(subject.rows, f"analyse on {config.split}", console=console)
-    seen = (see(subject.network, subject.maker, subject.key_frames, row) for row in rows)
-    shown: list[Seen] = []
-    voxels = collect(_first_kept(seen, shown), config.voxels)
-    if len(voxels.names) < config.clusters:
-        message = f"{len(voxels.names)} occupied voxels were seen, too few for {config.clusters} clusters."
-        raise SettingsError(message, hint="Raise `--key-frames` or `--voxels`, or lower `--clusters`.")
-    example = shown[0]
-    if subject.centered:
-        common = voxels.features[TEACHER].mean(dim=0)
-        voxels, example = center(voxels, common), center(example, common)
+    voxels, example = _look(subject, config)
     results = _results(voxels, config, subject.centered)
     write_text_whole(out / "analysis.json", json.dumps(results, indent=2) + "\n")
     _draw(out, results, example, subject.key_frames, config)
     metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
     return RunOutcome(f"{counted}\n{table(metrics)}\n{out / 'analysis.json'}", path=out, metrics=metrics)
+
+
+def _look(subject: _Subject, config: AnalyseConfig) -> tuple[Collected, Seen]:
+    """Voxels of all key frames, and the first key frame for the pictures."""
+    rows = track(subject.rows, f"analyse on {config.split}", console=Console(stderr=True))
+    seen = (see(subject.network, subject.maker, subject.key_frames, row) for row in rows)
+    shown: list[Seen] = []
+    voxels = collect(_first_kept(seen, shown), config.voxels)
+    if len(voxels.names) < config.clusters:
+        message = f"{len(voxels.names)} occupied voxels were seen, too few for {config.clusters} clusters."
+        raise SettingsError(message, hint="Raise `--key-frames` or `--voxels`, or lower `--clusters`.")
+    if not subject.centered:
+        return voxels, shown[0]
+    common = voxels.features[TEACHER].mean(dim=0)
+    return center(voxels, common), center(shown[0], common)
 
 
 def _first_kept(seen: Iterable[Seen], shown: list[Seen]) -> Iterator[Seen]:
