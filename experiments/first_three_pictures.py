@@ -1,5 +1,6 @@
 """Pictures of the first three experiments: every draw of the smallest share, and what more labels bring."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ COLORS = dict(zip(ORDER, (*SERIES_COLORS, "#000000"), strict=True))
 """Of each arm; neighbours in the pictures differ clearly."""
 MARKERS = dict(zip(ORDER, "osD^v<XP", strict=True))
 DRAWN = ("vehicle_iou/visible", "mean_iou/map")
+BELOW = 2.0
+"""Points of IoU shown below the worst pretrained network."""
+BESIDE = 0.07
+"""How far arms stand beside each other at one share, of the way to the next."""
 
 
 def draw_draws(figures: Figures, path: Path) -> None:
@@ -46,7 +51,7 @@ def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str
 
 def draw_shares(figures: Figures, path: Path) -> None:
     """What more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle("A town never seen: means over draws and pretraining seeds")
     panels = figure.subplots(len(DRAWN), len(figures.modes), squeeze=False, sharex=True, sharey="row")
     for line, metric in zip(panels, DRAWN, strict=True):
@@ -54,6 +59,7 @@ def draw_shares(figures: Figures, path: Path) -> None:
         for axes, mode in zip(line, figures.modes, strict=True):
             _draw_lines(axes, figures, mode, metric)
             axes.set_title(TITLES[mode], fontsize=8)
+        _cut(line)
     for axes in panels[-1]:
         axes.set_xlabel("share of the labels")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -61,10 +67,28 @@ def draw_shares(figures: Figures, path: Path) -> None:
 
 
 def _draw_lines(axes: Axes, figures: Figures, mode: str, metric: str) -> None:
-    for arm in ARMS:
+    for number, arm in enumerate(ARMS):
         found = [list(figures.of(arm, mode, share, metric).values()) for share in LABELS]
         if all(found):
             means = [float(np.mean(one)) for one in found]
+            beside = BESIDE * (number - (len(ARMS) - 1) / 2)
             style = {"color": COLORS[arm], "marker": MARKERS[arm], "label": ARMS[arm].title}
-            axes.plot(list(LABELS), means, **style)
-    axes.grid(alpha=0.3)
+            axes.plot(np.arange(len(LABELS)) + beside, means, linewidth=1, **style)
+    axes.set_xticks(range(len(LABELS)), list(LABELS))
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _cut(panels: Sequence[Axes]) -> None:
+    """Leave out what is far worse than all that was pretrained, as linear heads without it, and say so."""
+    untrained = ARMS["none"].title
+    lines = [line for axes in panels for line in axes.lines]
+    pretrained = [min(line.get_ydata()) for line in lines if line.get_label() != untrained]
+    if not pretrained:
+        return
+    lowest = min(pretrained) - BELOW
+    panels[0].set_ylim(bottom=lowest)
+    for axes in panels:
+        for line in axes.lines:
+            if (best := max(line.get_ydata())) < lowest:
+                words = f"{line.get_label()}: {best:.1f} at the most"
+                axes.text(0.98, 0.02, words, transform=axes.transAxes, ha="right", fontsize=8)

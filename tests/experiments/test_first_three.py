@@ -136,6 +136,17 @@ def test_draw_shares__shows_the_arms_that_have_all_shares(tmp_path: Path) -> Non
     }
 
 
+def test_cut__says_what_lies_far_below_all_that_was_pretrained() -> None:
+    near, far = Figure().subplots(1, 2, sharey=True)
+    for axes, untrained in ((near, 29.0), (far, 1.25)):
+        axes.plot([0, 1], [untrained - 1, untrained], label="no BEV pretraining")
+        axes.plot([0, 1], [30.0, 40.0], label="occupancy only")
+    pictures._cut([near, far])
+    assert far.get_ylim()[0] == near.get_ylim()[0] == 30 - pictures.BELOW
+    assert [text.get_text() for text in far.texts] == ["no BEV pretraining: 1.2 at the most"]
+    assert not near.texts
+
+
 def test_put__replaces_what_is_between_the_marks(tmp_path: Path) -> None:
     file = tmp_path / "LOG.md"
     file.write_text("before\n<!-- first_three: begin -->\nold\n<!-- first_three: end -->\nafter\n")
