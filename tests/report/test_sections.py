@@ -129,6 +129,23 @@ def test_what_it_means__figures_and_the_pictures_that_are_there(tmp_path: Path) 
     assert "linear probe" in picture.caption
 
 
+def test_what_it_means__leaves_out_what_was_not_learned(tmp_path: Path) -> None:
+    results = AnalysisResults(
+        split="val",
+        key_frames=2,
+        voxels={"car": 3},
+        probe_auc={"bev": {"car": 0.9}},
+        clusters={"bev": {"nmi": 0.5}},
+        cosine_by_class={},
+        cosine_by_distance={},
+        occupancy_by_distance={"0-10 m": {"iou": 0.125}},
+    )
+    (section,) = what_it_means([Group("a", (run_of("a", analyses=((tmp_path, results),)),))])
+    captions = [table.caption for table in tables(section)]
+    assert len(captions) == 3
+    assert not any("cosine" in caption for caption in captions)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(5.2, "5 s"), (119.0, "119 s"), (150.0, "2.5 min"), (9000.0, "2.5 h")]
 )
