@@ -80,12 +80,12 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     target, bev = maker(batch), network.student(batch.images, batch.cameras)
     voxels, features = network.head(bev), {}
     if target.features is None:
-        cells = seen_cells(target.occupied, batch.cameras, maker.grid)
+        batch_cells = seen_cells(target.occupied, batch.cameras, maker.grid)
     else:
-        cells = target.features.cells
-        features = {TEACHER: target.features.features, STUDENT: network.head.features_at(voxels, cells)}
-    features[BEV] = bev[0, :, cells[:, 1], cells[:, 2]].T
-    cells = cells[:, 1:].cpu()
+        batch_cells, taught = target.features.cells, target.features.features
+        features = {TEACHER: taught, STUDENT: network.head.features_at(voxels, batch_cells)}
+    features[BEV] = bev[0, :, batch_cells[:, 1], batch_cells[:, 2]].T
+    cells = batch_cells[:, 1:].cpu()
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
     all_centers_ego, overlap = grid.centers(), {}
     if (probability := network.occupancy_probability(voxels)) is not None:
