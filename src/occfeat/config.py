@@ -25,9 +25,23 @@ Severity = Literal["easy", "mid", "hard"]
 
 
 class Strict(BaseModel):
-    """Frozen settings that refuse names they do not know."""
+    """Frozen settings that refuse names they do not know.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    A validator is built when the first value of its class is made: a command needs those of its own settings.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, defer_build=True
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        """A section of a section is described by its own docstring, which `--help` need not parse again."""
+        for info in cls.model_fields.values():
+            inner = info.annotation
+            if info.description is None and isinstance(inner, type) and issubclass(inner, Strict):
+                paragraphs = (inner.__doc__ or "").split("\n\n")
+                info.description = "\n\n".join(" ".join(words.split()) for words in paragraphs)
 
 
 class ViewConfig(Strict):
