@@ -1,7 +1,20 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from occfeat.world.labels import Label, Pose, TemplateTracers, View, label, points_inside
+from occfeat.world.labels import (
+    Label,
+    Pose,
+    TemplateTracers,
+    View,
+    _covering_pixels,
+    _is_out_of_sight,
+    label,
+    points_inside,
+)
 from occfeat.world.materials import Material
 from occfeat.world.objects import Annotation
 from occfeat.world.sensors import Shot, rays
@@ -77,3 +90,21 @@ def test_points_inside_a_turned_box() -> None:
     pose = Pose(5.0, 5.0, 0.0, np.pi / 2)
     points = np.array([[5.0, 6.9, 0.8], [6.9, 5.0, 0.8], [5.0, 5.0, 1.7], [5.9, 3.1, 0.1]])
     assert points_inside(annotation(), pose, points).tolist() == [True, False, False, True]
+
+
+PLACES = st.tuples(st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 2 * math.pi))
+
+
+@given(PLACES)
+def test_what_is_out_of_sight_covers_no_pixel(place: tuple[float, float, float]) -> None:
+    x, y, yaw = place
+    pose, view = Pose(x, y, 0.0, yaw), view_of()
+    if _is_out_of_sight(annotation(), pose, view):
+        assert len(_covering_pixels(annotation(), pose, view)[0]) == 0
+
+
+def test_most_boxes_are_out_of_sight() -> None:
+    places = [(30 * math.cos(angle), 30 * math.sin(angle)) for angle in np.linspace(0, 2 * math.pi, 72)]
+    view = view_of()  # it spans 67 degrees
+    hidden = [_is_out_of_sight(annotation(), Pose(x, y, 0.0, 0.0), view) for x, y in places]
+    assert 52 <= sum(hidden) <= 58

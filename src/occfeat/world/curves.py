@@ -124,8 +124,11 @@ def thin(points: Float[np.ndarray, "P 2"], tolerance_m: float = 0.02) -> Float[n
         chord, gap = after - before, middle - before
         length = np.maximum(np.hypot(*chord.T), 1e-9)
         bend = np.abs(chord[:, 0] * gap[:, 1] - chord[:, 1] * gap[:, 0]) / length
-        onward = ((gap * chord).sum(axis=1) > 0) & ((gap * chord).sum(axis=1) < length**2)
+        way = chord[:, 0] * gap[:, 0] + chord[:, 1] * gap[:, 1]
+        stays = (bend > tolerance_m) | (way <= 0) | (way >= length**2)
+        if stays.all():
+            break
         kept = np.ones(len(points), dtype=bool)
-        kept[1:-1:2] = (bend > tolerance_m) | ~onward
+        kept[1:-1:2] = stays
         points = points[kept]
     return points

@@ -115,6 +115,8 @@ def label(
     inside = int(points_inside(annotation, pose, points[near]).sum())
     own, seen = 0, 0
     for view, (at, template) in zip(views, drawn, strict=True):
+        if _is_out_of_sight(annotation, at, view):
+            continue
         pixels, weight = _covering_pixels(annotation, at, view)
         if len(pixels) == 0:
             continue
@@ -126,6 +128,23 @@ def label(
         return None
     center = pose.rotation @ np.array(annotation.middle_m) + pose.point
     return Label(object_id, center, pose.yaw_rad, seen / own if own else 0.0, inside)
+
+
+def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
+    """Whether the ball around a box lies behind a camera, or left or right of what it sees.
+
+    Most boxes do for most cameras: this is a hundred times as fast as to project their corners.
+    """
+    radius = math.hypot(*annotation.size_m) / 2 + math.hypot(*annotation.middle_m) + 0.1
+    toward = (pose.point - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
+    across, depth = float(toward[0]), float(toward[2])
+    if depth < radius + 0.2:
+        return depth < -radius
+    focal, left = float(view.intrinsics[0, 0]), float(view.intrinsics[0, 2])
+    right = view.shot.depth_m.shape[1] - left
+    beyond_left = -(focal * across + left * depth) / math.hypot(focal, left)
+    beyond_right = (focal * across - right * depth) / math.hypot(focal, right)
+    return max(beyond_left, beyond_right) > radius
 
 
 def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Float[np.ndarray, "N 2"], int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from occfeat.world.blocks import block_outlines, triangulate
 from occfeat.world.network import Network, Road
@@ -162,7 +162,7 @@ def _is_land(
     x, y = float(spot[0]), float(spot[1])
     if any(_holds(lot, x, y, 2.0) for lot in _around(cells, x, y)):
         return False
-    near = np.flatnonzero((np.abs(points[:, 0] - x) < 20) & (np.abs(points[:, 1] - y) < 20))
+    near = _near(points, x, y, 20.0)
     return bool((np.hypot(*(points[near] - spot).T) > clearance[near] + 2).all())
 
 
@@ -210,7 +210,7 @@ def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.rando
 
 
 def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P 2"]]:
-    """Points along all roads and corners, and how far from each of them land begins."""
+    """How far from each point of all roads and corners land begins; and the points, sorted by their x."""
     points, clearance = [], []
     for road in network.roads:
         profile = road.profile
@@ -223,7 +223,14 @@ def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.nda
     for junction in network.junctions:
         points.append(junction.outline)
         clearance.append(np.full(len(junction.outline), 3.4))
-    return np.concatenate(clearance), np.concatenate(points)
+    from_left = np.argsort(np.concatenate(points)[:, 0])
+    return np.concatenate(clearance)[from_left], np.concatenate(points)[from_left]
+
+
+def _near(points: Float[np.ndarray, "P 2"], x: float, y: float, reach_m: float) -> Int[np.ndarray, " N"]:
+    """Numbers of the points, sorted by their x, in the square around a place."""
+    first, end = np.searchsorted(points[:, 0], (x - reach_m, x + reach_m))
+    return first + np.flatnonzero(np.abs(points[first:end, 1] - y) < reach_m)
 
 
 def _is_free(
@@ -235,7 +242,7 @@ def _is_free(
     x, y = float(lot.center[0]), float(lot.center[1])
     if any(_overlap(lot, other) for other in _around(cells, x, y)):
         return False
-    near = np.flatnonzero((np.abs(points[:, 0] - x) < 42) & (np.abs(points[:, 1] - y) < 42))
+    near = _near(points, x, y, 42.0)
     inside = lot.points(_INSIDE)
     gaps = np.hypot(inside[:, :1] - points[near, 0], inside[:, 1:] - points[near, 1])
     return not (gaps < clearance[near]).any()

@@ -1,8 +1,8 @@
 """Maps of the towns: base maps as PNG (white where one may drive, black elsewhere) and map expansions."""
 
-import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orjson
 from jaxtyping import Float
@@ -42,6 +42,11 @@ def _base_map(network: Network) -> bytes:
             fill(road.median, 0)
     for junction in network.junctions:
         fill(junction.outline, 255)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    # Long runs of equal pixels: to try all filters on each row, as Pillow does, takes four times as long.
+    plain = (
+        cv2.IMWRITE_PNG_STRATEGY,
+        cv2.IMWRITE_PNG_STRATEGY_RLE,
+        cv2.IMWRITE_PNG_FILTER,
+        cv2.IMWRITE_PNG_FILTER_NONE,
+    )
+    return cv2.imencode(".png", np.asarray(image), plain)[1].tobytes()
