@@ -66,7 +66,7 @@ class Tracer:
         self._corners = mesh.faces.T.copy()
         self._vertex_columns = np.concatenate((mesh.normals.T, mesh.local.T))
         self._scene: EmbreeScene = EmbreeScene()
-        TriangleMesh(self._scene, np.ascontiguousarray(mesh.vertices[mesh.faces], dtype=np.float32))
+        TriangleMesh(self._scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
 
     def hit(self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]) -> Hits:
         """First triangle on every ray; directions are unit vectors."""
