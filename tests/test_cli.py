@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,14 @@ def test_settings__all_have_help(name: str) -> None:
         return missing
 
     assert undocumented(dict(COMMANDS[name].settings.model_fields), "") == []
+
+
+@pytest.mark.parametrize("size", [["8", "12"], ["8x12"]])
+def test_image_size__may_be_one_word(
+    size: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["world", "--out", str(tmp_path / "8x12"), "--image-size", *size]) == 2
+    assert "would be 8 x 12 px" in capsys.readouterr().err
 
 
 def test_debug__shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

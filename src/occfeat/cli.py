@@ -6,6 +6,7 @@ import errno
 import importlib
 import io
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -157,6 +158,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
+    flags = _spread_sizes(flags)
     early, has = _peek(flags), command.settings.model_fields
     start = early.start if "start" in has else None
     student = early.student if "student" in has else None
@@ -211,6 +213,16 @@ def _layer_flags(command: Command) -> argparse.ArgumentParser:
     if command.resumes:
         parser.add_argument("--resume", type=Path)
     return parser
+
+
+def _spread_sizes(flags: list[str]) -> list[str]:
+    """Take sizes that are written as one word apart: `--image-size 224x400` is `--image-size 224 400`."""
+    spread: list[str] = []
+    for word in flags:
+        size = re.fullmatch(r"(\d+)x(\d+)", word)
+        named = bool(spread) and spread[-1].endswith("image-size")
+        spread += size.groups() if size and named else [word]
+    return spread
 
 
 def _peek(flags: list[str]) -> argparse.Namespace:

@@ -28,7 +28,7 @@ class WorldConfig(Strict):
     rig: str = "nuscenes"
     """Cameras and LiDAR: `nuscenes` (6 cameras), `wide5`, `truck8`, or the path of a .json file."""
     image_size: ImageSize = (224, 400)
-    """Height and width of the images; some cameras of some rigs have a share of it."""
+    """Height and width of the images, `224 400` or `224x400`; some rigs have cameras with a share of it."""
     lights: tuple[Literal["noon", "low_sun", "overcast", "dusk", "night", "wet", "fog"], ...] = ()
     """Kinds of light and weather to choose from. Empty: all of them."""
     sweeps: Annotated[int, Field(ge=0, le=9)] = 0
