@@ -70,11 +70,13 @@ def test_settings__all_have_help(name: str) -> None:
     assert undocumented(dict(COMMANDS[name].settings.model_fields), "") == []
 
 
-@pytest.mark.parametrize("size", [["8", "12"], ["8x12"]])
+@pytest.mark.parametrize(
+    "size", [["--image-size", "8", "12"], ["--image-size", "8x12"], ["--image-size=8x12"]]
+)
 def test_image_size__may_be_one_word(
     size: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["world", "--out", str(tmp_path / "8x12"), "--image-size", *size]) == 2
+    assert main(["world", "--out", str(tmp_path / "8x12"), *size]) == 2
     assert "would be 8 x 12 px" in capsys.readouterr().err
 
 

@@ -218,10 +218,11 @@ def _layer_flags(command: Command) -> argparse.ArgumentParser:
 def _spread_sizes(flags: list[str]) -> list[str]:
     """Take sizes that are written as one word apart: `--image-size 224x400` is `--image-size 224 400`."""
     spread: list[str] = []
-    for word in flags:
-        size = re.fullmatch(r"(\d+)x(\d+)", word)
-        named = bool(spread) and spread[-1].endswith("image-size")
-        spread += size.groups() if size and named else [word]
+    for flag in flags:
+        name, _, value = flag.rpartition("=")
+        size = re.fullmatch(r"(\d+)x(\d+)", value)
+        named = (name or "".join(spread[-1:])).endswith("image-size")
+        spread += [*filter(None, (name,)), *size.groups()] if size and named else [flag]
     return spread
 
 

@@ -50,8 +50,8 @@ def require_embree() -> None:
     except ImportError as error:
         raise SettingsError(
             "The street world needs embreex, which is not installed.",
-            hint="Run `pip install '.[world]'` in the checkout. embreex has wheels for macOS, and for "
-            "Linux and Windows on x86-64; elsewhere, copy the folder of a world that was built there.",
+            hint="Run `pip install '.[world]'` in the checkout. embreex has wheels for macOS 13 or "
+            "newer, and for Linux and Windows on x86-64; elsewhere, copy the folder of a world built there.",
         ) from error
 
 
