@@ -1,16 +1,17 @@
 """Work through the first three experiments: pretrain every arm, fine-tune it, evaluate it.
 
     python experiments/first_three.py STREET RUNS [--split val] [--seeds 0] [--arms none occupancy ...]
+      [--from-ledger]
 
-What has a result is skipped, in RUNS or (on the split test) in the rows of `first_three.jsonl`, which another
-machine may have written. Several processes can share the work: each takes what no other is at. STREET needs
-`teacher-cache` and `oracle-cache` beside it, as `first_three.sh` makes them.
+What has a result in RUNS is skipped, everything else is trained. With --from-ledger (split test), what has a
+row in `first_three.jsonl` is skipped, too, and its figures are put into RUNS, without networks: for going on
+where another machine stopped. The committed rows are all of the work, so nothing is left of it then. Several
+processes can share the work: each takes what no other is at. STREET needs `teacher-cache` and `oracle-cache`
+beside it, as `first_three.sh` makes them.
 """
 
-import argparse
 import json
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import jobs
@@ -25,6 +26,8 @@ from first_three_plan import (
     TURNED,
     Plan,
     Tuning,
+    parser,
+    read_arguments,
     restore,
 )
 
@@ -102,18 +105,8 @@ def _say(plan: Plan, tuning: Tuning) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("street", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--split", default="val", help="where to evaluate: val to choose, test to report")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--shares", nargs="+", default=list(LABELS), choices=list(LABELS))
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
-    given = parser.parse_args()
-    chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
-    plan = Plan(given.street, given.runs, given.split, *chosen)
-    if plan.split == "test":
+    given, plan = read_arguments(parser(__doc__, split="val"))
+    if given.from_ledger:
         restore(plan, LEDGER)
     jobs.work(lambda: one_round(plan))
 

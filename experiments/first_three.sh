@@ -2,13 +2,18 @@
 # The first three experiments: does occupancy help, does distillation, do both? On a street world, in some
 # hours on two cores. Run it again after an interruption: what is finished stays.
 #
-#   experiments/first_three.sh RUNS_FOLDER [--split test] [--write] [--shares 1%] [--modes full frozen]
-#     [--arms none occupancy] [--seeds 0]
+#   experiments/first_three.sh RUNS_FOLDER [--split test] [--write] [--from-ledger] [--shares 1%]
+#     [--modes full frozen] [--arms none occupancy] [--seeds 0]
 #
 # The last four choose a part of the work, see first_three.py; all of it takes about six hours of two slow
 # cores, `--shares 1% --modes full frozen` about three.
+# Everything is trained here, unless --from-ledger takes over what experiments/first_three.jsonl has: for going
+# on where another machine stopped. The committed file has all of seeds 0 and 1, so nothing of them is trained
+# then, and its tables are printed. A folder in which that was done keeps those results: train in a new one.
 # Everything was chosen on the town of the split val; the town of the split test is for reporting, once.
-# --write puts tables and picture into experiments/LOG.md, README.md and docs/pictures.
+# --write (split test only) puts the results into first_three.jsonl, in place of rows of the same arm, seed,
+# mode, share and draw, and tables and pictures of all its rows into experiments/LOG.md, README.md and
+# docs/pictures. It is refused if a seed would lack arms, shares or modes.
 set -euo pipefail
 runs=${1:?folder for the runs}
 shift
@@ -20,14 +25,16 @@ while (($#)); do
   case $1 in
     --split) split=${2:?name of a split}; shift 2 ;;
     --write) write=(--write); shift ;;
+    --from-ledger) part+=("$1"); shift ;;
     --arms | --seeds | --shares | --modes)
       part+=("$1"); shift
       while (($#)) && [[ $1 != --* ]]; do part+=("$1"); shift; done ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
 done
-# A wrong word is refused now, not when the world has been built.
-python "$here/first_three.py" "$runs/street" "$runs" --split "$split" "${part[@]}" --help > /dev/null
+chosen=("$runs/street" "$runs" --split "$split" "${part[@]}")
+# What cannot be done is refused now, not when the world has been built.
+python "$here/first_three_report.py" "${chosen[@]}" "${write[@]}" --check
 
 occfeat world --out "$runs/street" --scenes 107 --val-scenes 12 --test-scenes 20 --key-frames 4 \
   --lights noon overcast --seed 0 --truth
@@ -37,5 +44,5 @@ occfeat cache --recipe cpu-small --data "$runs/street" --out "$runs/teacher-cach
   python "$here/oracle_cache.py" "$runs/street" "$runs/oracle-cache"
 }
 
-"$here/workers.sh" "$runs" "$here/first_three.py" "$runs/street" "$runs" --split "$split" "${part[@]}"
-python "$here/first_three_report.py" "$runs/street" "$runs" --split "$split" "${write[@]}"
+"$here/workers.sh" "$runs" "$here/first_three.py" "${chosen[@]}"
+python "$here/first_three_report.py" "${chosen[@]}" "${write[@]}"

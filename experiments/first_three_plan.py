@@ -1,17 +1,24 @@
 """The first three experiments as values: arms, shares of the labels, ways to fine-tune, results there are."""
 
+import argparse
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jobs
+from filelock import FileLock
 
 from occfeat.data.maps import LAYERS
 from occfeat.writing import write_text_whole
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
 """A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""
+REPORTED = "test"
+"""Split of the ledger and of everything that is written down."""
+SEEDS = (0, 1)
+"""Of pretraining, and of the order in fine-tuning."""
 TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 PACKAGED = {"name": "packaged", "image_size": (224, 392)}
 TRUTH = {"name": "truth", "image_size": (224, 400)}
@@ -138,12 +145,53 @@ class Plan:
         return jobs.results_file(self.runs / tuning.name, self.split)
 
 
+Rows = dict[Tuning, dict[str, float]]
+"""Figures of fine-tunings, IoUs from 0 to 1."""
+
+
+def read_ledger(file: Path) -> Rows:
+    """Rows of a ledger; none if there is no such file."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return {Tuning(**{field.name: row.pop(field.name) for field in fields(Tuning)}): row for row in rows}
+
+
 def restore(plan: Plan, ledger: Path) -> None:
     """Put the results of a ledger where this plan looks for them, unless it has its own."""
-    for line in ledger.read_text().splitlines() if ledger.is_file() else ():
-        row = json.loads(line)
-        tuning = Tuning(**{field.name: row.pop(field.name) for field in fields(Tuning)})
-        file = plan.results(tuning)
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text_whole(file, json.dumps({"metrics": row}))
+    rows, locks = read_ledger(ledger), plan.runs / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / "ledger"):  # several processes begin at once
+        for tuning in plan.tunings():
+            file = plan.results(tuning)
+            if tuning in rows and not file.is_file():
+                write_text_whole(file, json.dumps({"metrics": rows[tuning]}))
+
+
+def lacking(known: Collection[Tuning]) -> list[Tuning]:
+    """What tables need beside this: like is compared with like, so every seed has all arms, shares, modes."""
+    seeds = sorted({*SEEDS, *(tuning.seed for tuning in known)})
+    whole = Plan(Path(), Path(), REPORTED, tuple(ARMS), tuple(seeds), tuple(LABELS), tuple(MODES))
+    return [tuning for tuning in whole.tunings() if tuning not in known]
+
+
+def parser(about: str | None, split: str) -> argparse.ArgumentParser:
+    """What `first_three.py` and its report are told; `split` is the one they take if none is named."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    made.add_argument("street", type=Path)
+    made.add_argument("runs", type=Path)
+    made.add_argument("--split", default=split, help="where to evaluate: val to choose, test to report")
+    made.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    made.add_argument("--shares", nargs="+", default=list(LABELS), choices=list(LABELS))
+    made.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
+    told = "train nothing that has a row in first_three.jsonl: its figures count as results of RUNS"
+    made.add_argument("--from-ledger", action="store_true", help=told)
+    return made
+
+
+def read_arguments(made: argparse.ArgumentParser) -> tuple[argparse.Namespace, Plan]:
+    """The command line, and the plan it asks for."""
+    given = made.parse_args()
+    if given.from_ledger and given.split != REPORTED:
+        made.error(f"--from-ledger needs --split {REPORTED}: first_three.jsonl has figures of no other")
+    chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
+    return given, Plan(given.street, given.runs, given.split, *chosen)

@@ -1,26 +1,48 @@
 """Table and picture of the first three experiments, from their results.
 
-    python experiments/first_three_report.py STREET RUNS [--split test] [--write]
+    python experiments/first_three_report.py STREET RUNS [--split test] [--seeds 0] [--arms none …] [--write]
 
-Prints the tables; with --write, also puts them between the marks in experiments/LOG.md, the short one
-into README.md, the picture into docs/pictures, and the result of every fine-tuning, a row each, into
-experiments/first_three.jsonl. Figures are per cent. An interval is Student's t of 95 %
-over the pairs of draw and pretraining seed; differences are paired: same labelled key frames, same seed.
+Prints the tables of what has a result in RUNS, and draws the pictures there. With --write (split test only)
+they show the rows of experiments/first_three.jsonl as well, RUNS before those of the same arm, seed, mode,
+share and draw; then all rows go into that file, the tables between the marks in experiments/LOG.md, the short
+one into README.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms, shares
+and modes. With --check nothing is done but to refuse what cannot be done.
+
+Figures are per cent. An interval is Student's t of 95 % over the pairs of draw and pretraining seed;
+differences are paired: same labelled key frames, same seed.
 """
 
-import argparse
 import json
+import shutil
+from collections.abc import Collection
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from first_three_figures import BASE, METRICS, TITLES, Figures
 from first_three_pictures import draw_draws, draw_shares
-from first_three_plan import ARMS, LABELS, LEDGER, MODES, Plan, restore
+from first_three_plan import (
+    ARMS,
+    LABELS,
+    LEDGER,
+    MODES,
+    REPORTED,
+    Plan,
+    Tuning,
+    lacking,
+    parser,
+    read_arguments,
+    read_ledger,
+    restore,
+)
 from spread import with_interval
+
+from occfeat.writing import write_text_whole, write_whole
 
 HERE = Path(__file__).resolve().parent
 SHOWN = "gentle"
 """Mode of the table in README: the better one on the validation town."""
+PICTURES = {"first_three.png": draw_draws, "first_three_shares.png": draw_shares}
 GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, "mean_iou/map"))
 """Paired differences of the tables: over which arm, in what."""
 
@@ -44,6 +66,13 @@ def table(figures: Figures, mode: str, share: str) -> str:
     return "\n".join(lines)
 
 
+def all_tables(figures: Figures) -> dict[tuple[str, str], str]:
+    """A table for every mode and share that have a result."""
+    known = {(tuning.mode, tuning.share) for tuning in figures.found}
+    cells = [(mode, share) for share in LABELS for mode in MODES if (mode, share) in known]
+    return {(mode, share): table(figures, mode, share) for mode, share in cells}
+
+
 def rows(figures: Figures) -> str:
     """The result of every fine-tuning as a line of JSON, IoUs from 0 to 1."""
     return "".join(
@@ -55,8 +84,20 @@ def rows(figures: Figures) -> str:
 def draw_pictures(figures: Figures, folder: Path) -> None:
     """Both pictures, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_draws(figures, folder / "first_three.png")
-    draw_shares(figures, folder / "first_three_shares.png")
+    for name, draw in PICTURES.items():
+        draw(figures, folder / name)
+
+
+def replaced(file: Path, text: str, mark: str) -> str:
+    """What a file holds, with other text between its marks.
+
+    Raises:
+        ValueError: The file lacks the marks.
+    """
+    begin, end = f"<!-- {mark}: begin -->\n", f"\n<!-- {mark}: end -->"
+    whole = file.read_text()
+    first, last = whole.index(begin) + len(begin), whole.index(end)
+    return whole[:first] + text + whole[last:]
 
 
 def put(file: Path, text: str, mark: str = "first_three") -> None:
@@ -65,41 +106,66 @@ def put(file: Path, text: str, mark: str = "first_three") -> None:
     Raises:
         ValueError: The file lacks the marks.
     """
-    begin, end = f"<!-- {mark}: begin -->\n", f"\n<!-- {mark}: end -->"
-    whole = file.read_text()
-    first, last = whole.index(begin) + len(begin), whole.index(end)
-    file.write_text(whole[:first] + text + whole[last:])
+    write_text_whole(file, replaced(file, text, mark))
+
+
+def write(figures: Figures, drawn: Path) -> None:
+    """Put tables, rows and the pictures of a folder where they are kept: nothing before all of it is made."""
+    tables = all_tables(figures)
+    log, readme = HERE / "LOG.md", HERE.parent / "README.md"
+    texts = {
+        log: replaced(log, "\n\n".join(tables.values()), "first_three"),
+        readme: replaced(readme, tables[SHOWN, next(iter(LABELS))], "first_three"),
+        LEDGER: rows(figures),
+    }
+    for file, text in texts.items():
+        write_text_whole(file, text)
+    for name in PICTURES:
+        kept = HERE.parent / "docs" / "pictures" / name
+        write_whole(kept, partial(shutil.copyfile, drawn / name))
+
+
+def refusal(split: str, found: Collection[Tuning]) -> str | None:
+    """Why --write must not be done with these results and the ledger's; None if it may be."""
+    if split != REPORTED:
+        return f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
+    missing = lacking({*read_ledger(LEDGER), *found})
+    if missing:
+        return (
+            f"--write needs all arms, shares and modes of every seed: {len(missing)} results are neither in "
+            f"RUNS nor in {LEDGER.name}, such as {missing[0].name}. Without --write, tables are printed."
+        )
+    return None
+
+
+def show(plan: Plan, figures: Figures) -> None:
+    """Print the tables and draw the pictures beside the runs."""
+    if not figures.found:
+        raise SystemExit(f"No results of the split {plan.split} in {plan.runs}: run first_three.py first.")
+    print("\n\n".join(all_tables(figures).values()))
+    draw_pictures(figures, plan.runs)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("street", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--write", action="store_true", help="into LOG.md, README.md and docs/pictures")
-    given = parser.parse_args()
-    chosen = (tuple(ARMS), tuple(given.seeds), tuple(LABELS), tuple(MODES))
-    plan = Plan(given.street, given.runs, given.split, *chosen)
-    if plan.split == "test":
-        restore(plan, LEDGER)  # else --write would forget what another machine has found
+    made = parser(__doc__, split=REPORTED)
+    made.add_argument("--write", action="store_true", help="into README, LOG, docs/pictures and ledger")
+    made.add_argument("--check", action="store_true", help="only refuse what cannot be done, before any work")
+    given, plan = read_arguments(made)
+    if given.write and (why := refusal(plan.split, plan.tunings())):
+        made.error(why)
+    if given.check:
+        return
+    if given.from_ledger:
+        restore(plan, LEDGER)
     figures = Figures(plan)
-    known = {(tuning.mode, tuning.share) for tuning in figures.found}
-    tables = {
-        (mode, share): table(figures, mode, share)
-        for share in LABELS
-        for mode in MODES
-        if (mode, share) in known
-    }
-    text = "\n\n".join(tables.values())
-    print(text)
-    draw_pictures(figures, given.runs)
+    if given.write and (why := refusal(plan.split, figures.found)):
+        made.error(why)
     if given.write:
-        put(HERE / "LOG.md", text)
-        put(HERE.parent / "README.md", tables[SHOWN, next(iter(LABELS))])
-        LEDGER.write_text(rows(figures))
-        draw_pictures(figures, HERE.parent / "docs" / "pictures")
+        figures.found = {**read_ledger(LEDGER), **figures.found}
+    show(plan, figures)
+    if given.write:
+        write(figures, plan.runs)
 
 
 if __name__ == "__main__":

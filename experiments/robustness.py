@@ -3,8 +3,8 @@
     python experiments/robustness.py STREET RUNS [--split test] [--arms …] [--seeds 0] [--draws 0 1 2 3 4]
 
 After `first_three.sh RUNS`, whose networks with 1 % of the labels it evaluates under all corruptions of
-nuScenes-C. What has a result is skipped; several processes can share the work. `robustness_report.py` sums
-it up.
+nuScenes-C. They must have been trained in RUNS: what `--from-ledger` took over has figures, but no weights.
+What has a result is skipped; several processes can share the work. `robustness_report.py` sums it up.
 """
 
 import argparse
@@ -73,7 +73,10 @@ def main() -> None:
     chosen = tunings(plan, given.draws)
     missing = [one.name for one in chosen if not (plan.runs / one.name / "weights.safetensors").is_file()]
     if missing:
-        raise SystemExit(f"{plan.runs} lacks {', '.join(missing)}: run first_three.sh there first.")
+        raise SystemExit(
+            f"{plan.runs} lacks the networks of {', '.join(missing)}: run first_three.sh there first. "
+            "If it ran there with --from-ledger, run it without, in a new folder."
+        )
     jobs.work(lambda: one_round(plan, chosen))
 
 

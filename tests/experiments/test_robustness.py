@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.experiments.scripts import load
 
 jobs = load("jobs")
 load("spread")
-load("first_three_plan")
+plans = load("first_three_plan")
 load("first_three_figures")
 load("first_three_pictures")
 load("first_three_report")
@@ -78,6 +79,15 @@ def test_one_round__evaluates_what_has_no_result(tmp_path: Path, monkeypatch: py
     assert evaluated == [half.parent]
     with jobs.claim(half.parent):
         assert not robustness.one_round(plan, chosen)
+
+
+def test_main__figures_of_a_ledger_are_no_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path)
+    plans.restore(plan, plans.LEDGER)
+    assert len(list(tmp_path.glob("*/evaluation-test/results.json"))) == 3 * 5
+    monkeypatch.setattr(sys, "argv", ["robustness", str(tmp_path / "street"), str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"lacks the networks of none-0-full-1-0, .* in a new folder"):
+        robustness.main()
 
 
 def test_table__means_and_paired_gains(tmp_path: Path) -> None:
