@@ -16,6 +16,7 @@ from PIL import Image
 from occfeat.cli import main
 from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
+from occfeat.models.packaged import PackagedFile
 from occfeat.world.config import WorldConfig
 from occfeat.world.writer import SCENES
 from occfeat.yaml_file import read_yaml
@@ -139,3 +140,28 @@ def test_demo__refuses_other_settings_and_other_folders(
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_demo__refuses_another_file_in_place_of_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = PackagedFile("timm", "1", "timm/__init__.py", "0123abcd")
+    monkeypatch.setattr(command, "TEACHER_FILE", other)
+    monkeypatch.setattr(command, "STUDENT_FILE", other)
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "is not the file that is known to work" in said
+    assert "known sha256: 0123abcd" in said
+    assert "Hint: Run: pip install --no-deps timm==1 --force-reinstall" in said
+    assert not out.exists()  # nor a demo.yaml in it, which would claim the folder
+
+
+def test_demo__without_embree_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "embreex", None)
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 2
+    assert "Hint: Run `pip install '.[world]'`" in capsys.readouterr().err
+    assert not out.exists()

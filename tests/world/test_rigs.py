@@ -59,7 +59,8 @@ def test_a_rig_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"cameras": []}', "cameras"),
+        ('{"cameras": []}', r"rig\.json has no cameras\.\nHint: Give it at least one"),
+        ("{}", r"not usable: cameras: Field required"),
         ("{", "not usable"),
         (
             '{"cameras": [{"channel": "../A", "position_m": [0,0,0], "yaw_deg": 0, "view_deg": 60}]}',

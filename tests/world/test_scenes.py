@@ -155,6 +155,26 @@ def test_a_rig__has_its_cameras_and_its_lidar_points_fall_on_what_they_hit(stree
     assert (np.concatenate(joined) < 2.5).mean() > 0.8
 
 
+def test_lidar_points__fall_beside_what_they_hit_if_ego_motion_is_left_out(street: Scene) -> None:
+    x, y, yaw, _ = street.ego.at(0.0)
+    request = replace(REQUEST, image_size=(96, 168))
+    scene = replace(street, request=request, ego=moving(x, y, yaw, speed_mps=12.0))
+    lidar = scene.scene_from_lidar(0.0)
+    points = scene.scan(0.0).points[:, :3] @ lidar[:3, :3].T + lidar[:3, 3]
+    points = points[(np.hypot(*(points - lidar[:3, 3]).T[:2]) > 1) & (points[:, 2] > 0.3)]
+    counted, left_out = [], []
+    for camera in scene.rig.cameras:
+        view = scene.look(camera, 0)
+        resting = scene.global_from_ego(0.0) @ camera.ego_from_camera
+        resting[:3, 3] -= scene.origin_m
+        for pose, errors in ((view.scene_from_camera, counted), (resting, left_out)):
+            seen = (points - pose[:3, 3]) @ pose[:3, :3]
+            errors.append(pixel_errors(seen, view.intrinsics, view.shot.depth_m))
+    right, wrong = ((np.concatenate(errors) > 2.5).mean() for errors in (counted, left_out))
+    assert right < 0.05
+    assert wrong > 3 * right
+
+
 def test_the_page_on_data_sets__shows_a_rig_that_loads_and_names_all_rigs_and_lights(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
     section = page[page.index("## The street world") : page.index("## Your own data")]

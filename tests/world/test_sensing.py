@@ -10,11 +10,15 @@ import torch
 from occfeat.config import DataConfig
 from occfeat.data.index import Index, KeyFrame
 from occfeat.geometry.frames import invert, transform_points
+from occfeat.world.build import plan_scenes
+from occfeat.world.config import WorldConfig
 from occfeat.world.lots import TownRequest
 from occfeat.world.materials import CLASSES
 from occfeat.world.request import SceneRequest
+from occfeat.world.rows import token
 from occfeat.world.scene import Scene, build_scene
 from occfeat.world.towns import TOWNS
+from tests.small_world import SMALL
 
 REQUEST = SceneRequest("here", TownRequest(2, 7, 4), 1, 2, "nuscenes", (64, 112), ("noon",), 0, True)
 
@@ -153,6 +157,23 @@ def test_tracks_keep_their_token_size_and_speed(street_world: Path) -> None:
         assert before["size"] == after["size"]
         way = np.hypot(*np.subtract(after["translation"], before["translation"])[:2])
         assert way < 0.5 * 16
+
+
+def test_moving_vehicles_go_as_far_as_their_speed_says(street_world: Path) -> None:
+    tables = street_world / "v1.0-street"
+    rows = {row["token"]: row for row in json.loads((tables / "sample_annotation.json").read_text())}
+    linked = {row["instance_token"]: (row, rows[row["next"]]) for row in rows.values() if row["next"]}
+    request = plan_scenes(WorldConfig(out=street_world, **SMALL))[0][0]
+    wanted, ways = [], []
+    for mover in build_scene(request).movers:
+        way_m = 0.5 * float(np.mean([mover.speed_mps(time_s) for time_s in np.linspace(0, 0.5, 11)]))
+        pair = linked.get(token(request.town.seed, request.name, "instance", mover.object_id))
+        if pair and not mover.person and way_m > 1:
+            wanted.append(way_m)
+            ways.append(np.hypot(*np.subtract(pair[1]["translation"], pair[0]["translation"])[:2]))
+    assert len(ways) > 10
+    np.testing.assert_allclose(ways, wanted, rtol=0.05, atol=0.15)  # some brake hard between two time steps
+    assert np.median(np.divide(ways, wanted)) == pytest.approx(1, abs=0.02)
 
 
 def test_logs_name_places_the_devkit_knows(street_world: Path) -> None:

@@ -165,7 +165,7 @@ class _CameraFile(BaseModel):
 class _RigFile(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    cameras: Annotated[tuple[_CameraFile, ...], Field(min_length=1)]
+    cameras: tuple[_CameraFile, ...]
     lidar_m: tuple[_PositionM, _PositionM, _PositionM] = (0.94, 0.0, 1.84)
 
 
@@ -192,6 +192,11 @@ def load_rig(name: str) -> Rig:
             f"The rig file {path} is not usable: {where}: {problem['msg']}.",
             hint="It needs a list `cameras` with `channel`, `position_m`, `yaw_deg` and `view_deg` each.",
         ) from error
+    if not described.cameras:
+        raise SettingsError(
+            f"The rig file {path} has no cameras.",
+            hint="Give it at least one, with `channel`, `position_m`, `yaw_deg` and `view_deg`.",
+        )
     channels = [camera.channel for camera in described.cameras]
     if len(set(channels)) < len(channels):
         raise SettingsError(
