@@ -2,9 +2,10 @@
 
     python experiments/robustness_report.py STREET RUNS [--split test] [--write]
 
-Prints the table; with --write, also puts it between the marks in experiments/LOG.md, the picture into
-docs/pictures, and a row for every network into experiments/robustness.jsonl. Figures are per cent, IoU means
-over the three severities. Intervals are Student's t of 95 % over the draws; differences are paired.
+Prints the table; with --write (split test only), also puts it between the marks in experiments/LOG.md, the
+picture into docs/pictures, and a row for every network into experiments/robustness.jsonl. Figures are per
+cent, IoU means over the three severities. Intervals are Student's t of 95 % over the draws; differences are
+paired.
 """
 
 import json
@@ -13,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from first_three_plan import ARMS, Plan, Tuning
+from first_three_plan import ARMS, REPORTED, Plan, Tuning
 from first_three_report import put
 from robustness import parser, plan_of, read, tunings
 from spread import with_interval
@@ -112,6 +113,10 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--write", action="store_true", help="into LOG.md, robustness.jsonl and docs/pictures")
     given = made.parse_args()
+    if given.write and given.split != REPORTED:
+        made.error(
+            f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
+        )
     plan = plan_of(given)
     found = collect(plan, given.draws)
     missing = [arm for arm in plan.arms if not any(one.arm == arm for one in found)]

@@ -134,3 +134,16 @@ def test_draw__writes_a_radar_of_all_arms(tmp_path: Path) -> None:
     write_results(plan)
     report.draw(report.collect(plan, DRAWS), plan.arms, tmp_path / "new" / "radar.png")  # type: ignore[attr-defined]
     assert (tmp_path / "new" / "radar.png").stat().st_size > 10_000
+
+
+def test_write__is_refused_for_another_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    words = ["robustness_report.py", str(tmp_path / "street"), str(tmp_path), "--split", "val", "--write"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        report.main()
+    assert stop.value.code == 2
+    assert "--write needs --split test" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
