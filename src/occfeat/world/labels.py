@@ -133,7 +133,7 @@ def label(
 def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
     """Whether the ball around a box lies behind a camera, or left or right of what it sees.
 
-    Most boxes do for most cameras: this is a hundred times as fast as to project their corners.
+    Most boxes do for most cameras, and this takes a fraction of what projecting their corners does.
     """
     radius = math.hypot(*annotation.size_m) / 2 + math.hypot(*annotation.middle_m) + 0.1
     toward = (pose.point - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
