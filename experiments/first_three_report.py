@@ -100,7 +100,7 @@ def replaced(file: Path, text: str, mark: str) -> str:
     return whole[:first] + text + whole[last:]
 
 
-def put(file: Path, text: str, mark: str = "first_three") -> None:
+def put(file: Path, text: str, mark: str) -> None:
     """Replace what stands between the marks of a file.
 
     Raises:

@@ -155,13 +155,3 @@ def test_demo__refuses_another_file_in_place_of_its_weights(
     assert "known sha256: 0123abcd" in said
     assert "Hint: Run: pip install --no-deps timm==1 --force-reinstall" in said
     assert not out.exists()  # nor a demo.yaml in it, which would claim the folder
-
-
-def test_demo__without_embree_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "embreex", None)
-    out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out)]) == 2
-    assert "Hint: Run `pip install '.[world]'`" in capsys.readouterr().err
-    assert not out.exists()

@@ -150,8 +150,8 @@ def test_cut__says_what_lies_far_below_all_that_was_pretrained() -> None:
 def test_put__replaces_what_is_between_the_marks(tmp_path: Path) -> None:
     file = tmp_path / "LOG.md"
     file.write_text("before\n<!-- first_three: begin -->\nold\n<!-- first_three: end -->\nafter\n")
-    report.put(file, "new")
+    report.put(file, "new", "first_three")
     assert file.read_text() == "before\n<!-- first_three: begin -->\nnew\n<!-- first_three: end -->\nafter\n"
     file.write_text("no marks")
     with pytest.raises(ValueError, match="substring"):
-        report.put(file, "new")
+        report.put(file, "new", "first_three")

@@ -95,16 +95,21 @@ def test_points_inside_a_turned_box() -> None:
 PLACES = st.tuples(st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 2 * math.pi))
 
 
+@pytest.fixture(scope="module")
+def ahead() -> View:
+    """A view of 67 degrees."""
+    return view_of()
+
+
 @given(PLACES)
-def test_what_is_out_of_sight_covers_no_pixel(place: tuple[float, float, float]) -> None:
+def test_what_is_out_of_sight_covers_no_pixel(ahead: View, place: tuple[float, float, float]) -> None:
     x, y, yaw = place
-    pose, view = Pose(x, y, 0.0, yaw), view_of()
-    if _is_out_of_sight(annotation(), pose, view):
-        assert len(_covering_pixels(annotation(), pose, view)[0]) == 0
+    pose = Pose(x, y, 0.0, yaw)
+    if _is_out_of_sight(annotation(), pose, ahead):
+        assert len(_covering_pixels(annotation(), pose, ahead)[0]) == 0
 
 
-def test_most_boxes_are_out_of_sight() -> None:
+def test_most_boxes_are_out_of_sight(ahead: View) -> None:
     places = [(30 * math.cos(angle), 30 * math.sin(angle)) for angle in np.linspace(0, 2 * math.pi, 72)]
-    view = view_of()  # it spans 67 degrees
-    hidden = [_is_out_of_sight(annotation(), Pose(x, y, 0.0, 0.0), view) for x, y in places]
+    hidden = [_is_out_of_sight(annotation(), Pose(x, y, 0.0, 0.0), ahead) for x, y in places]
     assert 52 <= sum(hidden) <= 58

@@ -61,12 +61,13 @@ def test_a_rig_without_cameras__is_refused(tmp_path: Path, capsys: pytest.Captur
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["world", "demo"])
 def test_no_embree_says_where_there_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "embreex", None)
-    out = tmp_path / "world"
-    assert main(["world", "--out", str(out)]) == 2
+    out = tmp_path / command
+    assert main([command, "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert "needs embreex, which is not installed.\nHint: Run `pip install '.[world]'`" in said
     assert re.search("macOS.* Linux and Windows on x86-64", said)

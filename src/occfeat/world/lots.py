@@ -223,8 +223,9 @@ def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.nda
     for junction in network.junctions:
         points.append(junction.outline)
         clearance.append(np.full(len(junction.outline), 3.4))
-    from_left = np.argsort(np.concatenate(points)[:, 0])
-    return np.concatenate(clearance)[from_left], np.concatenate(points)[from_left]
+    places = np.concatenate(points)
+    from_left = np.argsort(places[:, 0])
+    return np.concatenate(clearance)[from_left], places[from_left]
 
 
 def _near(points: Float[np.ndarray, "P 2"], x: float, y: float, reach_m: float) -> Int[np.ndarray, " N"]:
