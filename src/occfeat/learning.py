@@ -10,16 +10,12 @@ from torch import Tensor
 class Ratio(NamedTuple):
     """A figure that is pooled over steps by adding up numerators and denominators.
 
-    A mean loss is (sum of losses, number of them); an IoU is (intersection, union). Pooled this way a figure
-    does not depend on how key frames were cut into batches.
+    An IoU is (intersection, union), a mean cosine (sum of cosines, number of them). Pooled this way a figure
+    does not depend on how key frames were cut into batches; see `mean_of` for those that do.
     """
 
     numerator: Float[Tensor, ""]
     denominator: Float[Tensor, ""]
-
-    def plus(self, other: "Ratio") -> "Ratio":
-        """This figure over the key frames of both."""
-        return Ratio(self.numerator + other.numerator, self.denominator + other.denominator)
 
     def value(self) -> float:
         """The figure itself; NaN if there was nothing to count."""
@@ -37,7 +33,7 @@ class Step(NamedTuple):
 
 
 def mean_of(value: Float[Tensor, ""]) -> Ratio:
-    """A figure that is averaged over steps."""
+    """A figure that is averaged over micro-batches, each counting once whatever it holds, as losses are."""
     value = value.detach().float()
     return Ratio(value, torch.ones_like(value))
 

@@ -61,3 +61,11 @@ def test_name_voxels__boxes_before_layers_and_layers_on_the_ground_alone() -> No
 def test_name_voxels__without_boxes_and_maps_everything_is_other() -> None:
     named = name_voxels(torch.tensor([[1, 2, 3]]), boxes_at(), {}, GRID)
     assert [NAMES[number] for number in named] == ["other"]
+
+
+def test_name_voxels__objects_of_no_class_are_not_the_road_below_them() -> None:
+    cells = torch.tensor([[4, 8, 0], [12, 8, 0]])
+    layers = {"drivable_area": torch.ones(16, 16, dtype=torch.bool)}
+    boxes = boxes_at(("animal", -3.5, 0.5, 0.0), ("vehicle.emergency.police", 4.5, 0.5, 0.0))
+    named = [NAMES[number] for number in name_voxels(cells, boxes, layers, GRID)]
+    assert named == ["other", "car"]

@@ -8,7 +8,9 @@ from occfeat.models.encoder import feature_size
 from occfeat.student_config import SimpleBevConfig
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "tf_efficientnet_lite0", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "resnet18", "tf_efficientnet_lite0", "convnext_atto", "ghostnet_050"]
+)
 def test_image_encoder__stride_8_for_any_size(name: str) -> None:
     encoder = PyramidEncoder(name, channels=12).eval()
     for size in [(64, 96), (56, 75), (33, 40)]:
@@ -58,7 +60,9 @@ def test_image_encoder__normalizes_as_the_weights_expect() -> None:
     assert {"mean", "std"} <= encoder.state_dict().keys()  # they travel with the weights
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "hrnet_w18_small", "coat_lite_tiny"]
+)
 def test_image_encoder__refuses_networks_without_a_pyramid(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} has no stages at strides 8 and 16"):
         PyramidEncoder(name, channels=4)

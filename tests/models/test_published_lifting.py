@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.plans import PlanCache
-from occfeat.models.published_lifting import build_sampling_plan, lift_published
+from occfeat.models.published_lifting import build_sampling_plan, lift_published, published_places
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, quarter_turn, random_cameras, surround
 
 STRIDE_PX = 8
@@ -109,3 +110,14 @@ def test_lift_published__gradient() -> None:
         behind = (lift(features - step * direction, cameras) * weights).sum().double()
     slope = float((features.grad * direction).sum())
     assert float(ahead - behind) / (2 * step) == pytest.approx(slope, rel=2e-2)
+
+
+def test_published_places__are_finite_for_voxels_in_the_plane_of_the_camera() -> None:
+    """Exported networks read at all places and then leave out what is not seen: 0 times NaN would stay."""
+    cameras = surround(4)
+    x_m = float(SMALL_GRID.centers()[0, 0, 0, 0])
+    cameras = replace(cameras, ego_from_camera=cameras.ego_from_camera.clone())
+    cameras.ego_from_camera[..., 0, 3] = x_m  # the depth of some voxels is 0 now
+    places, seen = published_places(cameras.of_key_frame(0), SIZE, STRIDE_PX, SMALL_GRID, aligned=False)
+    assert places.isfinite().all()
+    assert (places[~seen] == 0).all()

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.models.projection import project_voxels
-from occfeat.models.sampling import lift_dense, sample_at_pixels
+from occfeat.models.sampling import bilinear_taps, lift_dense, sample_at_pixels
 from tests.models.rigs import SMALL_GRID, random_cameras, rig_of
 
 
@@ -29,6 +29,20 @@ def test_sample_at_pixels__border_keeps_outermost_features() -> None:
     sampled = sample_at_pixels(position_map((4, 6), 8), pixels, (32, 48))
     expected = torch.tensor([[[4.0, 4.0], [4.0, 28.0], [44.0, 28.0], [44.0, 16.0]]])
     assert torch.allclose(sampled.mT, expected, atol=1e-4)
+
+
+@given(st.integers(0, 2**20), st.integers(1, 5), st.integers(1, 6))
+def test_bilinear_taps__read_what_sampling_reads(seed: int, h: int, w: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    features = torch.randn(3, 2, h, w, generator=random)
+    cell = (
+        torch.rand(2, 40, generator=random) * torch.tensor([[w + 1], [h + 1]]) - 1
+    )  # beyond the border, too
+    image = torch.randint(0, 3, (40,), generator=random)
+    cells, weights = bilinear_taps(cell, image, (h, w))
+    read = (features.permute(0, 2, 3, 1).reshape(-1, 2)[cells.long()] * weights[..., None]).sum(1)
+    expected = sample_at_pixels(features, (cell.T + 0.5).expand(3, -1, -1), (h, w))
+    assert torch.allclose(read, expected[image, :, torch.arange(40)], atol=1e-5)
 
 
 @given(st.integers(0, 2**20))

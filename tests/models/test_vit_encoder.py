@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoder import feature_size
+from occfeat.models.packaged import TEACHER_BLOCK, TEACHER_NAME
 from occfeat.models.student import build_student
 from occfeat.models.vit_encoder import VitEncoder, is_transformer
 from occfeat.student_config import SimpleBevConfig
@@ -111,3 +112,21 @@ def test_settings__that_make_no_sense_are_refused(teacher_weights: Path) -> None
     for name in ("lora_rank", "freeze_backbone"):
         with pytest.raises(ValidationError, match=f"{name} would keep random weights"):
             _config("none", **{name: 1})
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_vit2", "test_vit3"])
+def test_vit_encoder__all_that_learns_is_read(backbone: str) -> None:
+    """Also where the last LayerNorm is for averaged patches (vit2), or where patches are pooled (vit3)."""
+    torch.manual_seed(0)
+    encoder = VitEncoder(backbone, channels=6)
+    encoder(_images(32, 48)).square().sum().backward()
+    assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.packaged
+def test_packaged_transformer__ends_with_the_block_that_is_not_collapsed() -> None:
+    changes = {"backbone": TEACHER_NAME, "lora_rank": 2}
+    config = _config("packaged", **changes)
+    for load in (True, False):  # as for a run that is trained, and for one that is loaded
+        encoder = build_student(config, GRID, load_backbone=load).encoder
+        assert len(encoder.backbone.blocks) == TEACHER_BLOCK + 1

@@ -13,8 +13,8 @@ from occfeat.data.keyframe import Boxes
 from occfeat.geometry.grid import VoxelGrid
 
 OBJECTS = {
-    "car": ("vehicle.car",),
-    "truck": ("vehicle.truck", "vehicle.construction"),
+    "car": ("vehicle.car", "vehicle.emergency.police"),
+    "truck": ("vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance"),
     "bus": ("vehicle.bus",),
     "trailer": ("vehicle.trailer",),
     "two-wheeler": ("vehicle.bicycle", "vehicle.motorcycle"),
@@ -27,7 +27,8 @@ LAYERS = ("ped_crossing", "carpark_area", "walkway", "drivable_area")
 """Map layers of the ground; where several lie, the first of them counts."""
 
 NAMES = (*OBJECTS, *LAYERS, "other")
-"""Classes of voxels; what is neither in a box nor on a map layer is mostly buildings and plants."""
+"""Classes of voxels; the last has what is neither in a box nor on a map layer, which is mostly buildings and
+plants, and objects of no class, such as animals and carts."""
 
 GROUND_M = 0.5
 """Voxels whose centre is lower than this belong to the ground below them (this project's choice)."""
@@ -51,6 +52,7 @@ def name_voxels(
             on_layer = layers[name][cells[:, 0], cells[:, 1]] & (centers_ego[:, 2] < GROUND_M)
             named[on_layer] = NAMES.index(name)
     inside = inside_boxes(centers_ego, boxes, margin_m=max(grid.cell_m) / 2)
+    named[inside.any(dim=1)] = NAMES.index("other")
     for name in reversed(OBJECTS):
         of_class = torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
         named[inside[:, of_class].any(dim=1)] = NAMES.index(name)

@@ -21,6 +21,8 @@ from occfeat.models.hub import refuse_unknown
 
 DEEP_STRIDE_PX = 16
 """Pixels along each side of a cell of the deepest stage that is used (Simple-BEV's choice)."""
+TRIAL_SIZE_PX = (48, 80)
+"""Height and width that a backbone must take: multiples of 16, as images are padded to, but not of 32."""
 
 
 class PyramidEncoder(ImageEncoder):
@@ -70,18 +72,25 @@ def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:
 
 def _create_backbone(name: str) -> Any:
     refuse_unknown(name)
-    try:
-        with torch.device("meta"):
-            whole: Any = timm.create_model(name, features_only=True)
-        reductions = whole.feature_info.reduction()
-        stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
-        backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
-    except (ValueError, RuntimeError, AttributeError) as error:
-        raise _unsuitable(name) from error
-    if getattr(backbone, "output_fmt", "NCHW") != "NCHW":  # windowed transformers of fixed image size
-        raise _unsuitable(name)
+    stages = _find_stages(name)
+    backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
     _cut_unused_blocks(backbone)
     return backbone
+
+
+def _find_stages(name: str) -> tuple[int, int]:
+    """Numbers of the stages at both strides, tried without numbers on an image that is no multiple of 32."""
+    try:
+        with torch.device("meta"):
+            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+            stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
+            network: Any = timm.create_model(name, features_only=True, out_indices=stages).eval()
+            found = [tuple(one.shape[-2:]) for one in network(torch.zeros(1, 3, *TRIAL_SIZE_PX))]
+    except Exception as error:  # whatever a network says to images that it does not take
+        raise _unsuitable(name) from error
+    if found != [tuple(side // stride for side in TRIAL_SIZE_PX) for stride in (STRIDE_PX, DEEP_STRIDE_PX)]:
+        raise _unsuitable(name)
+    return stages
 
 
 def _unsuitable(name: str) -> SettingsError:
@@ -110,5 +119,6 @@ def _stem(backbone: Any) -> tuple[nn.Module, ...]:
 def _cut_unused_blocks(backbone: Any) -> None:
     """Drop blocks behind the deepest stage, which timm keeps in networks of the EfficientNet family."""
     parts = backbone.feature_info.module_name()[-1].split(".")
-    if len(parts) == 2 and parts[0] == "blocks" and isinstance(backbone.blocks, nn.Sequential):
-        backbone.blocks = backbone.blocks[: int(parts[1]) + 1]
+    blocks = getattr(backbone, "blocks", None)
+    if len(parts) == 2 and parts[0] == "blocks" and isinstance(blocks, nn.Sequential):
+        backbone.blocks = blocks[: int(parts[1]) + 1]

@@ -20,12 +20,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int32
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.projection import project_voxels
+from occfeat.models.sampling import bilinear_taps
 
 CPU_BLOCK = 8192
 """Rows that are transposed at once on a CPU. Fewer fit its cache better, but threads meet more often."""
@@ -91,7 +92,7 @@ def build_plan(
     voxel, camera = visible.flatten(1).T.contiguous().nonzero().unbind(1)
     pair = camera * seen_by.numel() + voxel
     cell = torch.stack((u.flatten()[pair], v.flatten()[pair])) / stride_px - 0.5
-    columns, weights = _taps(cell, camera, feature_size)
+    columns, weights = bilinear_taps(cell, camera, feature_size)
     weights /= seen_by.flatten()[voxel][:, None]
     volume_shape = (u.shape[1], u.shape[2], u.shape[3])
     feature_shape = (u.shape[0], *feature_size)
@@ -152,23 +153,6 @@ def _copy_transposed(source: Float[Tensor, "R K"], target: Float[Tensor, "K R"])
             target[:, part] = source[part].T
         else:
             target[part] = source[:, part].T
-
-
-def _taps(
-    cell: Float32[Tensor, "2 P"], camera: Int64[Tensor, " P"], feature_size: tuple[int, int]
-) -> tuple[Int32[Tensor, "P 4"], Float32[Tensor, "P 4"]]:
-    """The four feature cells around each position, counted through all cameras, and their weights."""
-    height, width = feature_size
-    x, y = cell[0].clamp(0, width - 1), cell[1].clamp(0, height - 1)
-    left, top = x.floor(), y.floor()
-    right_share, bottom_share = x - left, y - top
-    first = (camera * height + top.long()) * width + left.long()
-    # At the last row and column the far tap has no weight: any cell that exists will do.
-    right, bottom = (left < width - 1).long(), (top < height - 1).long() * width
-    columns = torch.stack((first, first + right, first + bottom, first + right + bottom), dim=1).int()
-    left_share, top_share = 1 - right_share, 1 - bottom_share
-    shares = (left_share * top_share, right_share * top_share, left_share * bottom_share)
-    return columns, torch.stack((*shares, right_share * bottom_share), dim=1)
 
 
 def _split(

@@ -13,6 +13,8 @@ Plan = TypeVar("Plan")
 class PlanCache(Generic[Plan]):
     """The latest plans by calibration, so that a rig that does not change is planned once.
 
+    Ego motion that is folded into the calibration, and augmentation, change it with every key frame.
+
     Args:
         build: Makes the plan of one rig: `build(cameras, *layout, device)`, its calibration on the CPU.
         size: Plans to keep; one of 6 cameras and 200 x 200 x 8 voxels takes about 25 MB.

@@ -76,7 +76,7 @@ def published_places(
     aligned: bool,
     device: torch.device | None = None,
 ) -> tuple[Float32[Tensor, "N V 2"], Bool[Tensor, "N V"]]:
-    """Where each camera looks for each voxel, as in `CameraSamples`, and whether it sees it.
+    """Where each camera looks for each voxel it sees, as in `CameraSamples`, 0 elsewhere; and which it sees.
 
     Arguments as for `build_sampling_plan`.
     """
@@ -85,7 +85,8 @@ def published_places(
     size = cell.new_tensor((feature_size[1], feature_size[0]))
     inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
     seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
-    return 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1, seen
+    places = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
+    return torch.where(seen[..., None], places, torch.zeros_like(places)), seen
 
 
 def lift_published(

@@ -5,7 +5,7 @@ Axes: `N` images or cameras, `C` channels, `h w` feature cells, `P` points.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
@@ -32,6 +32,32 @@ def sample_at_pixels(
         features, positions.to(features.dtype), padding_mode="border", align_corners=False
     )
     return sampled[..., 0]
+
+
+def bilinear_taps(
+    cell: Float32[Tensor, "2 P"], image: Int64[Tensor, " P"], feature_size: tuple[int, int]
+) -> tuple[Int32[Tensor, "P 4"], Float32[Tensor, "P 4"]]:
+    """The four feature cells around each position and their weights: what `sample_at_pixels` reads.
+
+    Args:
+        cell: Positions (x, y) in cells, the centre of the first cell at (0, 0).
+        image: Image of each position.
+        feature_size: (height, width) of the features in cells.
+
+    Returns:
+        Cells in the order (image, h, w), all counted through, and how much each contributes.
+    """
+    height, width = feature_size
+    x, y = cell[0].clamp(0, width - 1), cell[1].clamp(0, height - 1)
+    left, top = x.floor(), y.floor()
+    right_share, bottom_share = x - left, y - top
+    first = (image * height + top.long()) * width + left.long()
+    # At the last row and column the far tap has no weight: any cell that exists will do.
+    right, bottom = (left < width - 1).long(), (top < height - 1).long() * width
+    cells = torch.stack((first, first + right, first + bottom, first + right + bottom), dim=1).int()
+    left_share, top_share = 1 - right_share, 1 - bottom_share
+    shares = (left_share * top_share, right_share * top_share, left_share * bottom_share)
+    return cells, torch.stack((*shares, right_share * bottom_share), dim=1)
 
 
 def lift_dense(

@@ -87,7 +87,8 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
         if config.freeze_stem:
             hint = "Set freeze_backbone, or lora_rank to learn low-rank updates only."
             raise SettingsError(f"The vision transformer {name} has no stem to freeze.", hint=hint)
-        encoder = VitEncoder(name, channels, freeze_backbone=freeze, make_neck=neck)
+        blocks = packaged.TEACHER_BLOCK + 1 if config.backbone_weights == "packaged" else None
+        encoder = VitEncoder(name, channels, freeze_backbone=freeze, blocks=blocks, make_neck=neck)
     else:
         if config.lora_rank:
             hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."

@@ -39,6 +39,7 @@ class VitEncoder(ImageEncoder):
         backbone: timm name of a plain vision transformer.
         channels: Channels of the features.
         freeze_backbone: Keep the transformer as it is.
+        blocks: Blocks to keep, the first ones; None keeps all.
         make_neck: Makes the neck.
     """
 
@@ -48,9 +49,12 @@ class VitEncoder(ImageEncoder):
         channels: int,
         *,
         freeze_backbone: bool = False,
+        blocks: int | None = None,
         make_neck: NeckMaker = default_neck,
     ) -> None:
         transformer: Any = timm.create_model(backbone, num_classes=0, dynamic_img_size=True)
+        transformer.blocks = transformer.blocks[:blocks]
+        transformer.attn_pool = None  # of whole images, which some networks have: nothing would read it
         super().__init__(backbone, transformer, transformer.embed_dim, channels, make_neck)
         self.patch_px: int = transformer.patch_embed.patch_size[0]
         if freeze_backbone:
@@ -64,6 +68,8 @@ class VitEncoder(ImageEncoder):
         (patches,) = self.backbone.forward_intermediates(
             padded, indices=[last], norm=True, output_fmt="NCHW", intermediates_only=True
         )
+        # Networks that average their patches have their final LayerNorm here, and none in place of `norm`.
+        patches = self.backbone.fc_norm(patches.movedim(1, -1)).movedim(-1, 1)
         rows, columns = feature_size((height, width))
         y, x = ((torch.arange(count, device=normal.device) + 0.5) * STRIDE_PX for count in (rows, columns))
         centers = torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns)), dim=-1).flatten(0, 1)

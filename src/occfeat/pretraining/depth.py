@@ -26,7 +26,8 @@ def depth_target(
 ) -> Int64[Tensor, "B N h w"]:
     """Depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
 
-    A point whose depth lies in no bin counts for nothing.
+    A point whose depth lies in no bin counts for nothing. One that falls onto the black border of an image
+    that augmentation made smaller or shifted counts like any other.
 
     Args:
         points_ego: LiDAR points of all key frames.

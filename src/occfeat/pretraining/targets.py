@@ -15,6 +15,7 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.sampling import bilinear_taps
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def feature_target(
     cameras_per_voxel = seen.sum(dim=1)
     voxel, camera = seen.nonzero(as_tuple=True)  # sorted by voxel
     image = cells[voxel, 0] * seen.shape[1] + camera
-    tap, weight = _bilinear_taps(image, pixels[voxel, camera], cameras.image_size, maps.shape)
+    height, width = maps.shape[2:]
+    patches_per_px = pixels.new_tensor((width / cameras.image_size[1], height / cameras.image_size[0]))
+    patch = (pixels[voxel, camera] * patches_per_px - 0.5).T
+    tap, weight = bilinear_taps(patch, image, (height, width))
     weight = weight / cameras_per_voxel[voxel, None]
     kept = cameras_per_voxel > 0
     taps_per_voxel = 4 * cameras_per_voxel[kept]
@@ -102,23 +106,3 @@ def _project_exactly(
     pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None])
     seen = visible_in(cameras.image_size, pixels, depth_m)[..., 0]
     return pixels[:, :, 0], seen & cameras.present[key_frame]
-
-
-def _bilinear_taps(
-    image: Int64[Tensor, " Q"],
-    pixels: Float[Tensor, "Q 2"],
-    image_size: tuple[int, int],
-    maps_shape: torch.Size,
-) -> tuple[Int64[Tensor, "Q 4"], Float[Tensor, "Q 4"]]:
-    """Rows of the flattened maps (image, h, w) around each pixel, and their weights."""
-    height, width = maps_shape[2:]
-    scale = pixels.new_tensor((width / image_size[1], height / image_size[0]))
-    last = pixels.new_tensor((width - 1, height - 1))
-    position = (pixels * scale - 0.5).clamp(min=0).minimum(last)  # map cell centres at whole numbers
-    low = position.floor()
-    high = (low + 1).minimum(last)
-    right, down = (position - low).unbind(-1)
-    (left_x, top_y), (right_x, bottom_y) = low.long().unbind(-1), high.long().unbind(-1)
-    rows = [(image * height + y) * width + x for y in (top_y, bottom_y) for x in (left_x, right_x)]
-    weights = [wy * wx for wy in (1 - down, down) for wx in (1 - right, right)]
-    return torch.stack(rows, dim=1), torch.stack(weights, dim=1)

@@ -42,9 +42,10 @@ def known_voxels(
         samples, order = samples.sort()  # rays of a block have about as many samples
         start, ray, key_frame = start[order], ray[order], key_frame[order]
         known = occupied.flatten().clone()
-        for first in range(0, len(order), BLOCK_RAYS):
-            block = slice(first, first + BLOCK_RAYS)
-            voxel = _sample(start[block], ray[block], samples[block], grid.shape)
+        blocks = [slice(first, first + BLOCK_RAYS) for first in range(0, len(order), BLOCK_RAYS)]
+        most = samples[[min(block.stop, len(order)) - 1 for block in blocks]].long().tolist()  # waits once
+        for block, columns in zip(blocks, most, strict=True):
+            voxel = _sample(start[block], ray[block], samples[block], columns, grid.shape)
             known[voxel.add_(key_frame[block, None] * occupied[0].numel()).flatten()] = True
     return known.view_as(occupied)
 
@@ -68,10 +69,11 @@ def _sample(
     start: Float[Tensor, "R 3"],
     ray: Float[Tensor, "R 3"],
     samples: Float[Tensor, " R"],
+    most: int,
     shape: tuple[int, int, int],
 ) -> Int64[Tensor, "R K"]:
-    """Voxel of each sample; those of a ray lie evenly, half a step from its ends, the last one repeated."""
-    number = torch.arange(int(samples.max()), device=start.device, dtype=start.dtype)
+    """Voxel of each of `most` samples: evenly on a ray, half a step from its ends, the last one repeated."""
+    number = torch.arange(most, device=start.device, dtype=start.dtype)
     part = (number.minimum(samples[:, None] - 1) + 0.5) / samples[:, None]
     x, y, z = (
         torch.addcmul(start[:, axis, None], ray[:, axis, None], part).floor_().clamp_(0, count - 1)

@@ -85,16 +85,17 @@ class BevModel(nn.Module):
         """What `forward` takes: the images at the student's size, the resize folded into the intrinsics."""
         _require_images(images)
         _require_calibration(len(images), intrinsics, ego_from_camera)
+        intrinsics, ego_from_camera = intrinsics.cpu(), ego_from_camera.cpu()
         device = next(self.parameters()).device
         resized, follows = [], []
         for image in images:
             old_size = (image.shape[-2], image.shape[-1])
-            resized.append(resize(image, self.image_size))
+            resized.append(resize(image.cpu(), self.image_size))  # GPUs cannot resize whole numbers
             follows.append(camera.resize(old_size, self.image_size))
         present: Bool[Tensor, "1 N"] = torch.ones(1, len(resized), dtype=torch.bool)
         cameras = Cameras(
-            intrinsics=(torch.stack(follows) @ intrinsics.double().cpu()).float()[None],
-            ego_from_camera=ego_from_camera.float().cpu()[None],
+            intrinsics=(torch.stack(follows) @ intrinsics.double()).float()[None],
+            ego_from_camera=ego_from_camera.float()[None],
             present=present,
             image_size=self.image_size,
         )
@@ -125,11 +126,13 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
             f"{tuple(ego_from_camera.shape)} do not belong together.",
             hint="Give one 3x3 matrix and one 4x4 matrix per image.",
         )
-    singular = (~camera.is_pinhole(intrinsics.double())).nonzero().flatten().tolist()
+    singular = (~camera.is_pinhole(intrinsics.cpu().double())).nonzero().flatten().tolist()
     if singular:
         hint = "Intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels."
         raise SettingsError(f"The intrinsics of camera(s) {singular} are no camera matrix.", hint=hint)
-    bent = (~is_isometry(ego_from_camera.double(), tolerance=1e-3)).nonzero().flatten().tolist()
+    poses = ego_from_camera.cpu().double()  # some GPUs know no float64
+    rigid = is_isometry(poses, tolerance=1e-3) & (torch.linalg.det(poses[:, :3, :3]) > 0)
+    bent = (~rigid).nonzero().flatten().tolist()
     if bent:
-        hint = "Give a rotation and a translation in metres, last row (0, 0, 0, 1)."
+        hint = "Give a rotation, without mirroring, and a translation in metres, last row (0, 0, 0, 1)."
         raise SettingsError(f"ego_from_camera of camera(s) {bent} is no rigid transform.", hint=hint)
