@@ -82,7 +82,8 @@ def _find_stages(name: str) -> tuple[int, int]:
     """Numbers of the stages at both strides, tried without numbers on an image that is no multiple of 32."""
     try:
         with torch.device("meta"):
-            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+            whole: Any = timm.create_model(name, features_only=True)
+            reductions = whole.feature_info.reduction()
             stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
             network: Any = timm.create_model(name, features_only=True, out_indices=stages).eval()
             found = [tuple(one.shape[-2:]) for one in network(torch.zeros(1, 3, *TRIAL_SIZE_PX))]
