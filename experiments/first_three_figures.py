@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from statistics import fmean
 
 from first_three_plan import MODES, Plan, Tuning
 
@@ -17,6 +18,7 @@ TITLES = {
 }
 BASE = "occupancy"
 """Arm that the others are compared with, beside `none`."""
+PerTuning = dict[Tuning, float]
 
 
 class Figures:
@@ -33,7 +35,7 @@ class Figures:
         """Ways to fine-tune that have a result."""
         return [mode for mode in MODES if any(tuning.mode == mode for tuning in self.found)]
 
-    def of(self, arm: str, mode: str, share: str, metric: str) -> dict[Tuning, float]:
+    def of(self, arm: str, mode: str, share: str, metric: str) -> PerTuning:
         """Per cent of each draw and seed of an arm; where nothing was pretrained, gentle is full."""
         wanted = (arm, "full" if arm == "none" and mode == "gentle" else mode, share)
         return {
@@ -42,8 +44,19 @@ class Figures:
             if (tuning.arm, tuning.mode, tuning.share) == wanted
         }
 
-    def differences(self, arm: str, base: str, mode: str, share: str, metric: str) -> list[float]:
+    def differences(self, arm: str, base: str, mode: str, share: str, metric: str) -> PerTuning:
         """Gain of each draw and seed over another arm."""
         ours, theirs = (self.of(one, mode, share, metric) for one in (arm, base))
-        pairs = ((value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items())
-        return [one - other for one, other in pairs if other is not None]
+        pairs = {tuning: (value, theirs.get(replace(tuning, arm=base))) for tuning, value in ours.items()}
+        return {tuning: one - other for tuning, (one, other) in pairs.items() if other is not None}
+
+
+def independent(values: PerTuning) -> list[float]:
+    """One value per draw of the labels, the mean of its pretraining seeds; of a single draw one per seed.
+
+    A draw comes back under every seed: counted as often, the same draws would make intervals narrow.
+    """
+    by_draw: dict[int, list[float]] = {}
+    for tuning, value in values.items():
+        by_draw.setdefault(tuning.draw, []).append(value)
+    return list(values.values()) if len(by_draw) == 1 else [fmean(of_draw) for of_draw in by_draw.values()]

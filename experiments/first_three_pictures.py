@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from first_three_figures import METRICS, TITLES, Figures
+from first_three_figures import METRICS, TITLES, Figures, independent
 from first_three_plan import ARMS, LABELS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ BESIDE = 0.07
 
 
 def draw_draws(figures: Figures, path: Path) -> None:
-    """Every draw as a dot, means with their intervals as bars, at the smallest share."""
+    """Every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
     figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
@@ -37,13 +37,14 @@ def draw_draws(figures: Figures, path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str) -> None:
-    values = {arm: list(figures.of(arm, mode, share, metric).values()) for arm in reversed(ARMS)}
+    values = {arm: figures.of(arm, mode, share, metric) for arm in reversed(ARMS)}
     shown = {arm: found for arm, found in values.items() if found}
     for place, (arm, found) in enumerate(shown.items()):
         color = COLORS[arm]
-        axes.plot(found, [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
-        error = half_width(found)
-        axes.errorbar(np.mean(found), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
+        axes.plot(list(found.values()), [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
+        draws = independent(found)
+        error = half_width(draws)
+        axes.errorbar(np.mean(draws), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
     axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
     axes.set_title(f"{METRICS[metric]} IoU in %", fontsize=9)
     axes.grid(axis="x", alpha=0.3)

@@ -8,8 +8,8 @@ share and draw; then all rows go into that file, the tables between the marks in
 one into README.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms, shares
 and modes. With --check nothing is done but to refuse what cannot be done.
 
-Figures are per cent. An interval is Student's t of 95 % over the pairs of draw and pretraining seed;
-differences are paired: same labelled key frames, same seed.
+Figures are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
+pretraining seeds; differences are paired: same labelled key frames, same seed.
 """
 
 import json
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from first_three_figures import BASE, METRICS, TITLES, Figures
+from first_three_figures import BASE, METRICS, TITLES, Figures, independent
 from first_three_pictures import draw_draws, draw_shares
 from first_three_plan import (
     ARMS,
@@ -56,9 +56,10 @@ def table(figures: Figures, mode: str, share: str) -> str:
         "|---" * (len(head) + 1) + "|",
     ]
     for arm in ARMS:
-        found = [list(figures.of(arm, mode, share, metric).values()) for metric in METRICS]
+        found = [independent(figures.of(arm, mode, share, metric)) for metric in METRICS]
         gains = [
-            [] if arm == base else figures.differences(arm, base, mode, share, name) for base, name in GAINS
+            [] if arm == base else independent(figures.differences(arm, base, mode, share, name))
+            for base, name in GAINS
         ]
         cells = [with_interval(one) for one in found] + [with_interval(one, sign=True) for one in gains]
         if found[0]:

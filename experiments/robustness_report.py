@@ -3,14 +3,14 @@
     python experiments/robustness_report.py STREET RUNS [--split test] [--write]
 
 Prints the table; with --write (split test only), also puts it between the marks in experiments/LOG.md, the
-picture into docs/pictures, and a row for every network into experiments/robustness.jsonl. Figures are per
-cent, IoU means over the three severities. Intervals are Student's t of 95 % over the draws; differences are
-paired.
+picture into docs/pictures, and a row for every network into experiments/robustness.jsonl: refused where a
+network that is asked for, or has a row, has no result in RUNS. Figures are per cent, IoU means over the three
+severities. Intervals are Student's t of 95 % over the draws; differences are paired.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ from spread import with_interval
 from occfeat.report.robustness import Radar, draw_radar
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.robustness.results import RobustnessResults
+from occfeat.writing import write_text_whole
 
 HERE = Path(__file__).resolve().parent
+LEDGER = HERE / "robustness.jsonl"
 FIGURE = "vehicle_iou/visible"
 BASE = "none"
 """Corruption errors and gains are relative to it."""
@@ -90,6 +92,19 @@ def ledger(found: Found) -> str:
     return "".join(lines)
 
 
+def refusal(plan: Plan, draws: list[int], found: Found) -> str | None:
+    """Why --write must not be done with these results; None if it may be."""
+    if plan.split != REPORTED:
+        return f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
+    known = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.is_file() else []
+    reported = {Tuning(**{field.name: row[field.name] for field in fields(Tuning)}) for row in known}
+    lost = ({*tunings(plan, draws)} | reported) - found.keys()
+    if lost:
+        names = ", ".join(sorted(tuning.name for tuning in lost))
+        return f"--write would leave gaps: there are no results here of {names}. Run robustness.py first."
+    return None
+
+
 def draw(found: Found, arms: tuple[str, ...], path: Path) -> None:
     """A radar of all arms, each the mean over its draws."""
     networks = []
@@ -113,12 +128,10 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--write", action="store_true", help="into LOG.md, robustness.jsonl and docs/pictures")
     given = made.parse_args()
-    if given.write and given.split != REPORTED:
-        made.error(
-            f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
-        )
     plan = plan_of(given)
     found = collect(plan, given.draws)
+    if given.write and (why := refusal(plan, given.draws, found)):
+        made.error(why)
     missing = [arm for arm in plan.arms if not any(one.arm == arm for one in found)]
     if missing:
         raise SystemExit(f"No results of {', '.join(missing)} in {plan.runs}: run robustness.py first.")
@@ -127,7 +140,7 @@ def main() -> None:
     draw(found, plan.arms, plan.runs / "robustness.png")
     if given.write:
         put(HERE / "LOG.md", text, "robustness")
-        (HERE / "robustness.jsonl").write_text(ledger(found))
+        write_text_whole(LEDGER, ledger(found))
         draw(found, plan.arms, HERE.parent / "docs" / "pictures" / "robustness.png")
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tests.experiments.scripts import load
 
 load("jobs")
-load("spread")
+spread = load("spread")
 plans = load("first_three_plan")
 load("first_three_figures")
 pictures = load("first_three_pictures")
@@ -63,11 +63,24 @@ def test_figures__differences_are_paired(tmp_path: Path) -> None:
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
     figures = report.Figures(plan)
     gains = figures.differences("both", "occupancy", "full", "1%", "mean_iou/map")
-    assert gains == pytest.approx([5.0] * 10)
+    assert list(gains.values()) == pytest.approx([5.0] * 10)
     row = next(line for line in report.table(figures, "full", "1%").splitlines() if "both, λ 0.01" in line)
     assert "+5.0 ± 0.0" in row
     whole = report.table(figures, "frozen", "100%")
     assert "20.0 / 21.0" in whole  # two seeds: no interval
+
+
+def test_independent__the_same_draw_under_two_seeds_counts_once(tmp_path: Path) -> None:
+    """Copies of a draw tell nothing new: the interval is that of the five draws, not of ten values."""
+    plan = plan_of(tmp_path)
+    write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
+    figures = report.Figures(plan)
+    values = report.independent(figures.of("none", "full", "1%", "mean_iou/map"))
+    assert values == pytest.approx([10.5 + 2 * draw**2 for draw in range(5)])
+    row = next(line for line in report.table(figures, "full", "1%").splitlines() if line.startswith("| no BEV"))
+    assert f"22.5 ± {spread.half_width(values):.1f}" in row
+    single = report.independent(figures.of("none", "full", "100%", "mean_iou/map"))
+    assert single == pytest.approx([10, 11])  # of one draw, what each seed gave
 
 
 def test_gentle__without_pretraining_is_full(tmp_path: Path) -> None:
@@ -77,7 +90,7 @@ def test_gentle__without_pretraining_is_full(tmp_path: Path) -> None:
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
     figures = report.Figures(plan)
     gains = figures.differences("both", "none", "gentle", "1%", "mean_iou/map")
-    assert gains == pytest.approx([15.0] * 5)
+    assert list(gains.values()) == pytest.approx([15.0] * 5)
     assert "no BEV pretraining | " in report.table(figures, "gentle", "1%")
     assert report.rows(figures).count("gentle") == 2 * 5
     pictures.draw_draws(figures, tmp_path / "picture.png")

@@ -140,6 +140,7 @@ def test_write__is_refused_for_another_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(report, "LEDGER", tmp_path / "robustness.jsonl")
     words = ["robustness_report.py", str(tmp_path / "street"), str(tmp_path), "--split", "val", "--write"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as stop:
@@ -147,3 +148,17 @@ def test_write__is_refused_for_another_split(
     assert stop.value.code == 2
     assert "--write needs --split test" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_refusal__where_rows_would_be_missing_or_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, reported = plan_of(tmp_path), tmp_path / "robustness.jsonl"
+    monkeypatch.setattr(report, "LEDGER", reported)
+    write_results(plan)
+    found = report.collect(plan, DRAWS)
+    assert report.refusal(plan, DRAWS, found) is None
+    assert "no results here of branch-0-full-1-3" in str(report.refusal(plan, [*DRAWS, 3], found))
+    reported.write_text(report.ledger(found))
+    assert report.refusal(plan, DRAWS, found) is None
+    assert "none-0-full-1-2" in str(report.refusal(plan, [0, 1], report.collect(plan, [0, 1])))
