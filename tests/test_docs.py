@@ -61,7 +61,7 @@ def _small_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(
         RECIPES["cpu-small"](),
         view=config.ViewConfig(image_size=(48, 80)),
-        grid=config.GridConfig(lower_m=(-16, -16, -1), upper_m=(16, 16, 3), cell_m=(1, 1, 1)),
+        grid=config.GridConfig(lower_m=(-16, -16, -1), upper_m=(16, 16, 3), cell_m=(0.5, 0.5, 1)),
         student=SimpleBevConfig(
             backbone="test_efficientnet", backbone_weights="none", image_channels=8, bev_channels=8
         ),
