@@ -71,9 +71,8 @@ class Index:
             DatasetError: The folder or a table is missing or damaged, or nothing can be written.
             SettingsError: The folder holds several versions and none was chosen.
         """
-        root = data.root.expanduser().absolute()
-        version = find_version(root, data.version)
-        return cls(open_or_build(root, version, rebuild=rebuild), root, version)
+        version = find_version(data.root, data.version)
+        return cls(open_or_build(data.root, version, rebuild=rebuild), data.root, version)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.file, self.root, self.version, self.fingerprint)
