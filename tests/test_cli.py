@@ -1,17 +1,25 @@
 """The command line answers at once, and every command and setting is documented."""
 
 import errno
+import io
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import occfeat
 from occfeat import cli
+from occfeat.card import ModelCard
 from occfeat.cli import COMMANDS, main
+from occfeat.commands.config import FinetuneConfig
+from occfeat.commands.outcome import Outcome, RunOutcome
+from occfeat.config import GridConfig, ViewConfig
+from occfeat.student_config import SimpleBevConfig
 
 WORDS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
 
@@ -87,6 +95,64 @@ def test_bug__is_exit_code_1_with_a_traceback(
     monkeypatch.setattr("occfeat.commands.doctor.doctor", broken)
     assert main(["doctor"]) == 1
     assert "please report it" in capsys.readouterr().err
+
+
+def test_broken_pipe__is_a_matter_of_what_is_printed_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    def broken(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("occfeat.commands.doctor.doctor", broken)
+    assert main(["doctor"]) == 1
+    assert "please report it" in capsys.readouterr().err
+    monkeypatch.setattr("occfeat.commands.doctor.doctor", lambda _: Outcome("text", exit_code=2))
+    monkeypatch.setattr(sys, "stdout", Ended())
+    assert main(["doctor"]) == 2
+    assert main(["--help"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "--help"])
+    assert not stop.value.code
+
+
+def test_start__in_a_settings_file_counts_as_the_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run come student, grid and images, whatever names it, also relative to the folder one is in."""
+    caught: list[FinetuneConfig] = []
+    module = SimpleNamespace(finetune=lambda config, *_: caught.append(config) or RunOutcome(""))
+    monkeypatch.setattr(cli, "_module", lambda _: module)
+    monkeypatch.setattr("occfeat.commands.finetune.finetune", module.finetune)
+    monkeypatch.chdir(tmp_path)
+    for name, channels in (("pre", 8), ("other", 16)):
+        card = ModelCard(
+            stage="pretraining",
+            student=SimpleBevConfig(bev_channels=channels),
+            grid=GridConfig(cell_m=(1, 1, 1)),
+            view=ViewConfig(image_size=(64, 96)),
+        )
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").write_text(card.model_dump_json())
+    (tmp_path / "mine.yaml").write_text("{data: data, out: out, start: pre}")
+    words = ["finetune", "--config", "mine.yaml"]
+    assert main(words) == main([*words, "--start", "other"]) == main([*words, "--start", "None"]) == 0
+    occfeat.finetune(config="mine.yaml")
+    occfeat.finetune(config="mine.yaml", start="other")
+    occfeat.finetune(config="mine.yaml", start=None)
+    started = [(tmp_path / "pre", 8, 64), (tmp_path / "other", 16, 64), (None, 128, 224)]
+    assert [(one.start, one.student.bev_channels, one.view.image_size[0]) for one in caught] == started * 2
+
+
+def test_start__in_a_settings_file_of_another_command_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("start: /nowhere")
+    assert main(["pretrain", "--config", str(tmp_path / "mine.yaml")]) == 2
+    assert "Unknown setting: start" in capsys.readouterr().err
 
 
 def test_module__runs_as_a_program() -> None:

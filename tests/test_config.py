@@ -12,6 +12,7 @@ from occfeat.commands import config as commands
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import (
     AugmentConfig,
+    DataConfig,
     GridConfig,
     OptimConfig,
     PretrainLossConfig,
@@ -21,7 +22,7 @@ from occfeat.config import (
     ViewConfig,
 )
 from occfeat.errors import SettingsError
-from occfeat.settings import base_layer, build, build_partial
+from occfeat.settings import base_layer, build, build_partial, merge
 from occfeat.student_config import STUDENTS, BevFormerConfig, SimpleBevConfig
 
 REQUIRED = {"data": "/data/nuscenes", "out": "runs/pre"}
@@ -111,6 +112,35 @@ def test_settings__survive_yaml() -> None:
     assert again.data == settings.data == Path("/data/nuscenes")
 
 
+def test_paths__mean_the_same_in_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    layer = {
+        "data": "~/nuscenes",
+        "out": "run",
+        "teacher_cache": "cache",
+        "teacher": {"weights": "teacher.pth"},
+        "student": {"backbone_weights": "~/backbone.pth"},
+    }
+    config = build(PretrainConfig, layer)
+    assert (config.data, config.teacher_cache) == (Path("/home/me/nuscenes"), tmp_path / "cache")
+    assert config.teacher.weights == str(tmp_path / "teacher.pth")
+    assert config.student.backbone_weights == "/home/me/backbone.pth"
+    assert DataConfig(root="~/nuscenes").root == config.data
+    monkeypatch.chdir("/")
+    assert PretrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("word", ["hub", "none", "packaged"])
+def test_weights__that_are_a_word_stay_one(word: str) -> None:
+    assert SimpleBevConfig(backbone_weights=word).backbone_weights == word
+    assert TeacherConfig(weights=word).weights == word
+
+
+def test_paths__of_an_unknown_user_are_no_bug() -> None:
+    assert DataConfig(root="~nobody-of-this-name/nuscenes").root.is_absolute()
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_settings__are_documented(model: type[Strict]) -> None:
     assert model.__doc__
@@ -184,9 +214,9 @@ def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> Non
         bev_channels=48,
         layers=2,
     )
-    layer = base_layer("pretrain", recipe="cpu-small", config=file, student="lss")
+    layer = merge(layer, {"student": {"kind": "lss"}})
     assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
-    layer = base_layer("pretrain", recipe="paper-bevformer-r50", student="bevformer")
+    layer = merge(base_layer("pretrain", recipe="paper-bevformer-r50"), {"student": {"kind": "bevformer"}})
     assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")
 
 
@@ -200,7 +230,8 @@ def test_base_layer__of_a_run_to_start_from_come_network_and_images_of_the_recip
         view=ViewConfig(image_size=(64, 96)),
     )
     (tmp_path / "model.json").write_text(started.model_dump_json())
-    layer = base_layer("finetune", recipe="cpu-small", start=tmp_path / "weights.safetensors")
+    above = {"start": tmp_path / "weights.safetensors"}
+    layer = base_layer("finetune", recipe="cpu-small", above=above)
     tuned = build(FinetuneConfig, layer | REQUIRED)
     assert (tuned.student, tuned.grid, tuned.view) == (started.student, started.grid, started.view)
     assert tuned.optim == build(FinetuneConfig, base_layer("finetune", recipe="cpu-small") | REQUIRED).optim

@@ -98,7 +98,7 @@ def test_shell_lines__are_understood(line: str, monkeypatch: pytest.MonkeyPatch)
     command = cli.COMMANDS[words[0]]
     read_layers: Callable[..., dict[str, Any]] = cli.base_layer
     # The run a line starts from does not exist here.
-    monkeypatch.setattr(cli, "base_layer", lambda name, *, start, **layers: read_layers(name, **layers))
+    monkeypatch.setattr(cli, "base_layer", lambda name, *, above, **layers: read_layers(name, **layers))
     words, name = words[1:], words[0]
     if command.positional and words and not words[0].startswith("-"):
         words = [f"--{command.positional}", *words]

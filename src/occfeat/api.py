@@ -258,14 +258,8 @@ def _configured(
     recipe: str | None,
     config: PathLike | None,
 ) -> Config:
-    start = settings.get("start")
-    below = base_layer(
-        command,
-        recipe=recipe,
-        config=None if config is None else Path(config),
-        start=None if start is None else Path(start),
-    )
-    return build(kind, merge(below, settings))
+    file = None if config is None else Path(config)
+    return build(kind, merge(base_layer(command, recipe=recipe, config=file, above=settings), settings))
 
 
 def _own(student: StudentLike | None) -> nn.Module | None:

@@ -20,7 +20,7 @@ from occfeat.commands import config as commands
 from occfeat.config import Strict
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, did_you_mean
 from occfeat.recipes import names_of_recipes
-from occfeat.settings import base_layer, build_partial, explain_flags, owners
+from occfeat.settings import Layer, base_layer, build_partial, explain_flags, merge, owners
 from occfeat.student_config import KINDS
 from occfeat.world.config import WorldConfig
 
@@ -33,11 +33,13 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its settings, and whether they can come from a recipe or an interrupted run."""
+    """One command: its settings, where they can come from, and what becomes of it when it is stopped."""
 
     settings: type[Strict]
     recipes: bool = False
     resumes: bool = False
+    starts_empty: bool = False
+    """It writes into a folder that must be empty, and may leave files there when it is stopped."""
     positional: str | None = None
 
     @property
@@ -52,12 +54,12 @@ COMMANDS = {
     "cache": Command(commands.CacheConfig, recipes=True),
     "pretrain": Command(commands.PretrainConfig, recipes=True, resumes=True),
     "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
-    "evaluate": Command(commands.EvaluateConfig, positional="run"),
-    "predict": Command(commands.PredictConfig, positional="run"),
-    "analyse": Command(commands.AnalyseConfig, positional="run"),
+    "evaluate": Command(commands.EvaluateConfig, starts_empty=True, positional="run"),
+    "predict": Command(commands.PredictConfig, starts_empty=True, positional="run"),
+    "analyse": Command(commands.AnalyseConfig, starts_empty=True, positional="run"),
     "export": Command(commands.ExportConfig, positional="run"),
     "report": Command(commands.ReportConfig, positional="runs"),
-    "convert": Command(commands.ConvertConfig, positional="checkpoint"),
+    "convert": Command(commands.ConvertConfig, starts_empty=True, positional="checkpoint"),
     "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
     "world": Command(WorldConfig),
     "demo": Command(commands.DemoConfig),
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives 0 if all is well, 1 for a bug, 2 for the user's input, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(_overview())
+        _show(_overview())
         return 0
     if words[0] == "--version":
         from importlib.metadata import version
@@ -91,8 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"Stopped at once. What was finished stays. {_way_on(words[0])}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
     except OSError as error:
         if error.errno not in FULL:
             return _report_bug()
@@ -117,9 +117,12 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _way_on(name: str) -> str:
     """What to do after a command was stopped."""
-    if name in COMMANDS and COMMANDS[name].resumes:
-        return f"Go on with `occfeat {name} --resume RUN`."
-    return "Give the same command again to go on."
+    again, command = "Give the same command again", COMMANDS.get(name)
+    if command is not None and command.resumes:
+        return f"Go on with `occfeat {name} --resume RUN` if RUN holds settings.yaml. {again} if not."
+    if command is not None and command.starts_empty:
+        return f"{again}; if it says that its folder is not empty, choose another --out."
+    return f"{again} to go on."
 
 
 def _report_bug() -> int:
@@ -138,18 +141,30 @@ def _run(name: str, words: list[str]) -> int:
         words = [f"--{command.positional}", *words]
     layers, flags = _layer_flags(command).parse_known_args(words)
     asks_help = "--help" in flags or "-h" in flags
-    if layers.resume is not None and flags and not asks_help:
-        raise SettingsError(
-            f"--resume goes on with the settings of the run; {' '.join(flags)} cannot be changed.",
-            hint="Start a new run in another folder to change settings.",
-        )
     if layers.resume is not None and not asks_help:
+        _refuse_settings_beside_resume(layers, flags)
         outcome = _module(name).resume(layers.resume)
     else:
         settings = _parse(name, command, layers, flags)
         outcome = getattr(_module(name), name)(settings)
-    print(outcome.text)
+    _show(outcome.text)
     return int(outcome.exit_code)
+
+
+def _refuse_settings_beside_resume(layers: argparse.Namespace, flags: list[str]) -> None:
+    named = {"--recipe": layers.recipe, "--config": layers.config}
+    given = [*(f"{flag} {value}" for flag, value in named.items() if value is not None), *flags]
+    if given:
+        raise SettingsError(
+            f"--resume goes on with the settings of the run; it cannot take {' '.join(given)}.",
+            hint="Start a new run in another folder to change settings.",
+        )
+
+
+def _show(text: str) -> None:
+    """Print what a command says; the program that reads it, such as `head`, may have ended."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text)
 
 
 def _module(name: str) -> ModuleType:
@@ -159,13 +174,11 @@ def _module(name: str) -> ModuleType:
 
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
     flags = _spread_sizes(flags)
-    early, has = _peek(flags), command.settings.model_fields
-    start = early.start if "start" in has else None
-    student = early.student if "student" in has else None
-    layer = base_layer(name, recipe=layers.recipe, config=layers.config, start=start, student=student)
+    above = {name: value for name, value in _peek(flags).items() if name in command.settings.model_fields}
+    layer = base_layer(name, recipe=layers.recipe, config=layers.config, above=above)
     import tyro
 
-    below = build_partial(command.settings, layer, tyro.MISSING)
+    below = build_partial(command.settings, merge(layer, above), tyro.MISSING)
     if isinstance(below, commands.PretrainConfig | commands.FinetuneConfig):
         _refuse_flags_of_others(flags, below.student.kind)
     return _read_flags(name, command, below, flags)
@@ -187,6 +200,8 @@ def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) ->
                 config=(tyro.conf.AvoidSubcommands,),  # the student's kind is settled; its flags are all
             )
         return settings
+    except BrokenPipeError:  # the program that read --help has ended
+        raise SystemExit(0) from None
     except (SystemExit, ValidationError) as stop:
         if (wrong := _wrong_values(stop)) is None:
             raise
@@ -226,12 +241,12 @@ def _spread_sizes(flags: list[str]) -> list[str]:
     return spread
 
 
-def _peek(flags: list[str]) -> argparse.Namespace:
-    """The flags that decide about others: the run to start from, and the kind of student."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--start", type=Path)
-    parser.add_argument("--student.kind", dest="student")
-    return parser.parse_known_args(flags)[0]
+def _peek(flags: list[str]) -> Layer:
+    """What flags say that decide about others: the run to start from, and the kind of student."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--start", type=lambda path: None if path == "None" else path)
+    parser.add_argument("--student.kind", dest="student", type=lambda kind: {"kind": kind})
+    return vars(parser.parse_known_args(flags)[0])
 
 
 def _refuse_flags_of_others(flags: list[str], kind: str) -> None:

@@ -4,6 +4,7 @@ This module imports no torch, so that `--help` answers at once. Every setting ca
 docstring, which is also its help text on the command line. Sizes are (height, width) in pixels.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +15,21 @@ Few = Annotated[int, Field(ge=1, le=1000)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = tuple[Positive, Positive]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
-InputPath = Annotated[Path, AfterValidator(Path.absolute)]
+
+
+def absolute(path: Path) -> Path:
+    """A path that means the same in every folder, `~` written out."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - pathlib's stops at an unknown user
+
+
+def _absolute_file(weights: str) -> str:
+    return weights if weights in ("hub", "none", "packaged") else str(absolute(Path(weights)))
+
+
+InputPath = Annotated[Path, AfterValidator(absolute)]
 """Written down absolute, so that a run can be resumed from another folder."""
+WeightsSource = Annotated[str, AfterValidator(_absolute_file)]
+"""Where weights come from: a word such as `hub`, or a file, written down absolute as well."""
 CorruptionName = Literal[
     "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
 ]
@@ -111,7 +125,7 @@ class TeacherConfig(Strict):
 
     name: str = "vit_small_patch14_dinov2.lvd142m"
     """timm name of a vision transformer, or `packaged` for the DINOv2-derived ViT-S/14 of `make demo`."""
-    weights: str = "hub"
+    weights: WeightsSource = "hub"
     """`hub`, or the path of a local file in timm's or Meta's format."""
     image_size: ImageSize = (224, 392)
     """Height and width the teacher sees; whole multiples of its patch."""
@@ -240,7 +254,7 @@ class EngineConfig(Strict):
 class DataConfig(Strict):
     """A data set on disk."""
 
-    root: Path
+    root: InputPath
     """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
     """Name of the folder with the tables. None: the only one there is."""

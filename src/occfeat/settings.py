@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from occfeat.card import read_card, run_folder
-from occfeat.config import Strict
+from occfeat.config import Strict, absolute
 from occfeat.errors import SettingsError, closest
 from occfeat.recipes import find_recipe
 from occfeat.student_config import KINDS, STUDENTS
@@ -40,8 +40,7 @@ def base_layer(
     *,
     recipe: str | None = None,
     config: Path | None = None,
-    start: Path | None = None,
-    student: str | None = None,
+    above: Layer | None = None,
 ) -> Layer:
     """What lies below the flags: the recipe, above it the run to start from, then the settings file.
 
@@ -50,20 +49,19 @@ def base_layer(
     Args:
         command: The command the settings are for.
         recipe: Name of a recipe.
-        config: Settings file.
-        start: Run to start from.
-        student: Kind of student, if a flag names it: it decides which flags there are.
+        config: Settings file, which may name the run to start from, too.
+        above: Flags or keyword arguments; those that name another run to start from, or none, count.
     """
     layer: Layer = {}
     if recipe is not None:
         layer = merge(layer, dict(find_recipe(recipe).sections(command)))
-    if start is not None:
-        card = read_card(run_folder(start))
+    given = {} if config is None else read_layer(config)
+    start = {**given, **(above or {})}.get("start")
+    if command == "finetune" and isinstance(start, str | Path):  # all else is refused with the other settings
+        card = read_card(run_folder(absolute(Path(start))))
         layer |= {"student": card.student.model_dump(), "grid": card.grid.model_dump()}
         layer |= {"view": card.view.model_dump()}
-    if config is not None:
-        layer = merge(layer, read_layer(config))
-    return layer if student is None else merge(layer, {"student": {"kind": student}})
+    return merge(layer, given)
 
 
 def merge(below: Layer, above: Layer) -> Layer:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from occfeat.config import Few, Positive, Strict
+from occfeat.config import Few, Positive, Strict, WeightsSource
 
 
 class ImageStudentConfig(Strict):
@@ -17,7 +17,7 @@ class ImageStudentConfig(Strict):
     """Which student this is."""
     backbone: str = "efficientnet_b0"
     """timm name of the image network: convolutional with `features_only`, or a plain vision transformer."""
-    backbone_weights: str = "hub"
+    backbone_weights: WeightsSource = "hub"
     """`hub` (timm's pretrained weights), `none` (random), `packaged` (the weights of `make demo`, for
     `tf_efficientnet_lite0` and `vit_small_patch14_dinov2`) or the path of a file of timm weights (for vision
     transformers also in Meta's format)."""

@@ -25,7 +25,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException as error:
         with suppress(OSError):  # its folder may be a file
             temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError | RuntimeError | SafetensorError):  # torch, disk full: RuntimeError
+        if not isinstance(error, OSError | SafetensorError):
             raise
         raise RunError(
             f"{path} could not be written: {error}",

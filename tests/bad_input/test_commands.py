@@ -136,8 +136,11 @@ def test_output_folder_that_is_a_file__is_refused(flags: Flags, tmp_path: Path, 
 
 
 def test_resume__refuses_other_settings_and_other_folders(tmp_path: Path, refused: Refused) -> None:
-    said = refused(["pretrain", "--resume", str(tmp_path / "run"), "--optim.epochs", "3"])
-    assert "--optim.epochs 3 cannot be changed" in said
+    words = ["--optim.epochs", "3", "--recipe", "cpu-small"]
+    said = refused(["pretrain", "--resume", str(tmp_path / "run"), *words, "--config", "mine.yaml"])
+    assert "cannot take --recipe cpu-small --config mine.yaml --optim.epochs 3" in said
+    for words in (["--recipe", "cpu-small"], ["--config", "mine.yaml"]):
+        assert f"cannot take {' '.join(words)}" in refused(["finetune", "--resume", str(tmp_path), *words])
     assert "not a run folder" in refused(["pretrain", "--resume", str(tmp_path)])
 
 

@@ -91,9 +91,11 @@ def test_a_rig_that_cannot_be__is_refused_before_a_folder_is_made(
 @pytest.mark.parametrize(
     ("command", "way_on"),
     [
-        ("world", "Give the same command again"),
-        ("demo", "Give the same command again"),
-        ("pretrain", "Go on with `occfeat pretrain --resume RUN`"),
+        ("world", "Give the same command again to go on."),
+        ("demo", "Give the same command again to go on."),
+        ("pretrain", "--resume RUN` if RUN holds settings.yaml. Give the same command again if not."),
+        ("predict", "again; if it says that its folder is not empty, choose another --out."),
+        ("evaluate", "again; if it says that its folder is not empty, choose another --out."),
     ],
 )
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])

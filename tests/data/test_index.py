@@ -15,6 +15,7 @@ import torch
 
 from occfeat.config import DataConfig
 from occfeat.data import index_file
+from occfeat.data.check import check
 from occfeat.data.index import Index
 from occfeat.errors import DatasetError, SettingsError
 from tests.nuscenes_folder import CHANNELS, build_nuscenes_folder, edit_table, read_records
@@ -175,6 +176,24 @@ def test_rows__own_splits_in_their_order(folder: Path) -> None:
     index = Index.open(DataConfig(root=folder))
     assert index.splits() == ("mine",)
     assert index.rows("mine").tolist() == [3, 4, 5, 0, 1, 2]
+
+
+def test_rows__scenes_without_key_frames_do_not_count(folder: Path) -> None:
+    """A table of key frames may be cut to some scenes while that of scenes is whole."""
+    scene = next(one["token"] for one in read_records(folder, "scene") if one["name"] == "scene-0103")
+
+    def keep_one_scene(samples: list[Record]) -> None:
+        samples[:] = [sample for sample in samples if sample["scene_token"] == scene]
+
+    edit_table(folder, "sample", keep_one_scene)
+    (folder / "splits.json").write_text(json.dumps({"a": ["scene-0061"], "b": ["scene-0061", "scene-0103"]}))
+    index = Index.open(DataConfig(root=folder))
+    assert index.splits() == ("b",)
+    assert index.rows("b").tolist() == index.rows("all").tolist() == [0, 1, 2]
+    with pytest.raises(SettingsError, match="'a' has no key frames"):
+        index.rows("a")
+    with pytest.raises(SettingsError, match="'a' has no key frames"):
+        check(DataConfig(root=folder), "a")
 
 
 def test_row_of__unknown(index: Index) -> None:

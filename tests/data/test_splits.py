@@ -24,7 +24,9 @@ def test_read_splits__own(tmp_path: Path) -> None:
     assert read_splits(tmp_path, "v1.0-mini") == {"day": ("c",)}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"train": "scene-1"}', '{"train": [1]}', '{"all": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"train": "scene-1"}', '{"train": [1]}', '{"all": []}', '{"a": ["s", "t", "s"]}']
+)
 def test_read_splits__bad(tmp_path: Path, text: str) -> None:
     (tmp_path / "splits.json").write_text(text)
     with pytest.raises(DatasetError, match=r"splits\.json"):

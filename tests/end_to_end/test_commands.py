@@ -123,6 +123,16 @@ def test_settings__of_a_run_repeat_it_in_another_folder(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_resume__from_another_folder_finds_the_files_of_the_run(
+    flags: Flags, teacher_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(teacher_weights.parent)
+    words = ["--teacher.weights", teacher_weights.name, "--optim.epochs", "1"]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", "--resume", "run"]) == 0
+
+
 def test_finetune__starts_from_the_pretrained_student(
     flags: Flags, pretrained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

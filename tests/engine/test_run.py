@@ -56,6 +56,18 @@ def test_checkpoint__truncated_file_is_a_clear_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "last.pt")
 
 
+def test_checkpoint__a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    save_checkpoint(tmp_path / "last.pt", _checkpoint(step=3))
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"last\.pt could not be written: .*file write failed"):
+        save_checkpoint(tmp_path / "last.pt", _checkpoint(step=4))
+    assert load_checkpoint(tmp_path / "last.pt").step == 3
+
+
 class Exploit:
     def __reduce__(self) -> tuple[object, ...]:
         return print, ("code from a checkpoint was run",)

@@ -142,7 +142,7 @@ class _Demo:
         settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
         settings |= {"val_split": SPLIT, "pictures": 0, **self.common}
         settings |= merge(self.size.finetune, {"optim": {"student_rate": STUDENT_RATES[arm]}})
-        finetune(_configured(FinetuneConfig, "finetune", settings, start))
+        finetune(_configured(FinetuneConfig, "finetune", settings))
 
     def _results(self, arm: str, draw: int) -> Path:
         return self.out / f"{arm}-{draw}" / f"evaluation-{SPLIT}" / "results.json"
@@ -163,11 +163,9 @@ def _can_resume(run: Path) -> bool:
     return False
 
 
-def _configured(
-    kind: type[Config], command: str, settings: dict[str, Any], start: Path | None = None
-) -> Config:
+def _configured(kind: type[Config], command: str, settings: dict[str, Any]) -> Config:
     """Settings of a command, above those of the recipe."""
-    return build(kind, merge(base_layer(command, recipe="cpu-small", start=start), settings))
+    return build(kind, merge(base_layer(command, recipe="cpu-small", above=settings), settings))
 
 
 def _claim(config: DemoConfig) -> None:

@@ -91,7 +91,7 @@ def check(
         DatasetError: There is no data folder or no tables at all.
         SettingsError: There is no such split.
     """
-    root = data.root.expanduser().absolute()
+    root = data.root
     version = find_version(root, data.version)
     findings = Findings()
     _check_extra_tables(root / version, findings)

@@ -71,9 +71,8 @@ class Index:
             DatasetError: The folder or a table is missing or damaged, or nothing can be written.
             SettingsError: The folder holds several versions and none was chosen.
         """
-        root = data.root.expanduser().absolute()
-        version = find_version(root, data.version)
-        return cls(open_or_build(root, version, rebuild=rebuild), root, version)
+        version = find_version(data.root, data.version)
+        return cls(open_or_build(data.root, version, rebuild=rebuild), data.root, version)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.file, self.root, self.version, self.fingerprint)
@@ -92,15 +91,15 @@ class Index:
         return self.metadata.channels
 
     def splits(self) -> tuple[str, ...]:
-        """Splits of which this set has at least one scene."""
-        present = set(self.metadata.scenes)
-        return tuple(split for split, scenes in self._splits.items() if not present.isdisjoint(scenes))
+        """Splits of which this set has at least one key frame."""
+        present = self._present_scenes()
+        return tuple(split for split, scenes in self._splits.items() if not present.keys().isdisjoint(scenes))
 
     def rows(self, split: str) -> Int64[ndarray, " n"]:
         """Key frames of a split, scenes in the split's order and then by time; `all` is every key frame.
 
         Raises:
-            SettingsError: There is no such split, or the set has none of its scenes.
+            SettingsError: There is no such split, or the set has none of its key frames.
             DatasetError: There is no key frame at all.
         """
         if len(self) == 0:
@@ -114,7 +113,7 @@ class Index:
                 f"Split {split!r} has no key frames in {self.root / self.version}.",
                 hint=f"Splits with key frames there: {', '.join((*known, ALL))}.",
             )
-        number = {name: i for i, name in enumerate(self.metadata.scenes)}
+        number = self._present_scenes()
         present = [number[name] for name in self._splits[split] if name in number]
         if len(present) < len(self._splits[split]):
             total = len(self._splits[split])
@@ -198,6 +197,10 @@ class Index:
 
         first = int(self.first_of_scene(np.array([row]))[0])
         return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
+
+    def _present_scenes(self) -> dict[str, int]:
+        """Numbers of the scenes that have key frames, by name; a table of scenes may list more."""
+        return {self.metadata.scenes[number]: int(number) for number in np.unique(self._scene_numbers())}
 
     def _scene_numbers(self) -> ndarray:
         numbers: ndarray = self.column("scene").to_numpy()

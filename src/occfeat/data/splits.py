@@ -29,7 +29,7 @@ def read_splits(root: Path, version: str) -> dict[str, tuple[str, ...]]:
     """Scene names of every split of a data folder: its own `splits.json`, or the official lists.
 
     Raises:
-        DatasetError: `splits.json` is not an object of lists of scene names.
+        DatasetError: `splits.json` is not an object of lists of different scene names.
     """
     for path in (root / version / "splits.json", root / "splits.json"):
         if path.is_file():
@@ -48,4 +48,8 @@ def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
     for split, scenes in splits.items():
         if not isinstance(scenes, list) or not all(isinstance(scene, str) for scene in scenes):
             raise DatasetError(f"{path}: split {split!r} is not a list of scene names.", hint=hint)
+        if len(set(scenes)) < len(scenes):
+            twice = next(scene for scene in scenes if scenes.count(scene) > 1)
+            hint = "Name each scene of a split once, or its key frames would count twice."
+            raise DatasetError(f"{path}: split {split!r} names {twice!r} twice.", hint=hint)
     return {split: tuple(scenes) for split, scenes in splits.items()}

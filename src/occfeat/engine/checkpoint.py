@@ -53,9 +53,20 @@ _FORMAT = TypeAdapter(Checkpoint)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint at `path`; the old one stays until the new one is safely on disk."""
+    """Replace the checkpoint at `path`; the old one stays until the new one is safely on disk.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    write_whole(path, lambda temporary: torch.save(state, temporary))
+    write_whole(path, lambda temporary: _save(state, temporary))
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # how torch says that the disk is full
+        raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
