@@ -3,8 +3,8 @@
 Current means: of this version of the layout, and made from tables with these contents. Contents are compared
 by hash, so a copied set keeps its index. As hashing gigabytes takes seconds, a small file beside the index
 remembers the sizes and times of the tables whose hashes were last found right; while those stay the same,
-opening reads nothing but the index itself. Of the processes that need an index that is not there, one builds it
-under a lock.
+opening reads nothing but the index itself. Of the processes that need an index that is not there, one builds
+it under a lock.
 """
 
 import gc
