@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from occfeat.errors import RunError
-from occfeat.writing import put_in_place, write_text_whole, write_whole
+from occfeat.writing import LOCK, lock_folder, put_in_place, write_text_whole, write_whole
 
 
 def test_write_whole__replaces_an_older_file(tmp_path: Path) -> None:
@@ -48,6 +48,23 @@ def test_write_whole__a_file_where_its_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(RunError, match="could not be written"):
         write_text_whole(tmp_path / "folder" / "file.txt", "text")
+
+
+def test_lock_folder__that_cannot_be_locked_is_said(tmp_path: Path) -> None:
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(RunError, match="cannot be written: Is a directory"), lock_folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TimeoutError()])
+def test_lock_folder__errors_of_what_is_done_meanwhile_stay_what_they_are(
+    tmp_path: Path, error: OSError
+) -> None:
+    with pytest.raises(type(error)) as caught, lock_folder(tmp_path):
+        raise error
+    assert caught.value is error
+    with lock_folder(tmp_path):
+        pass
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")

@@ -38,19 +38,30 @@ def write_text_whole(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text))
 
 
+LOCK = ".lock"
+"""Name of the file that says that somebody is writing to its folder."""
+
+
 @contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder.
 
     Raises:
-        RunError: Another one is writing to it.
+        RunError: Another one is writing to it, or this one may not.
     """
+    lock = FileLock(path / LOCK)
     try:
-        with FileLock(path / ".lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout as error:
         hint = "Wait for it to end, or choose another --out."
         raise RunError(f"Another process is writing to {path}.", hint=hint) from error
+    except OSError as error:
+        hint = "Check the rights of the folder."
+        raise RunError(f"{path} cannot be written: {error.strerror or error}.", hint=hint) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

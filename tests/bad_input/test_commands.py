@@ -1,9 +1,11 @@
 """What a user can get wrong on the command line: exit code 2, a few plain lines, nothing overwritten."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from occfeat.commands.predict import read_rig_file
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.errors import SettingsError
+from occfeat.writing import LOCK
 from tests.small_runs import Flags
 
 Refused = Callable[[list[str]], str]
@@ -295,6 +298,64 @@ def test_full_disk__is_a_clear_error_and_keeps_the_last_checkpoint(
 
 def test_no_rights__is_a_clear_error(flags: Flags, refused: Refused) -> None:
     assert "/proc/occfeat" in refused(flags("pretrain", Path("/proc/occfeat/run")))
+
+
+@pytest.mark.parametrize(
+    ("out", "said"), [("file/out", "file is a file, not a folder"), ("o" * 300, "File name too long")]
+)
+@pytest.mark.parametrize(
+    "command",
+    ["pretrain", "finetune", "cache", "evaluate", "evaluate under fog", "predict", "analyse", "convert"],
+)
+def test_out__that_cannot_be_made_is_said_before_anything_is_loaded(
+    command: str, out: str, said: str, flags: Flags, pretrained: Path, tmp_path: Path, refused: Refused
+) -> None:
+    (tmp_path / "file").write_text("")
+    data = flags("pretrain", tmp_path)[2]
+    words = {
+        "pretrain": flags("pretrain", tmp_path / out, "--teacher.weights", "/nowhere"),
+        "finetune": flags("finetune", tmp_path / out),
+        "cache": ["cache", "--data", data, "--split", "mini_train", "--teacher.weights", "/nowhere"],
+        "evaluate": ["evaluate", str(pretrained), "--data", "/nowhere"],
+        "evaluate under fog": ["evaluate", str(pretrained), "--data", "/nowhere", "--corruptions", "Fog"],
+        "predict": ["predict", str(pretrained), "--data", "/nowhere"],
+        "analyse": ["analyse", str(pretrained), "--data", "/nowhere"],
+        "convert": ["convert", "/nowhere"],
+    }
+    assert said in refused([*words[command], "--out", str(tmp_path / out)])
+
+
+@pytest.fixture
+def not_writable(pretrained: Path, tmp_path: Path) -> Iterator[Path]:
+    """Somebody else's run."""
+    run = Path(shutil.copytree(pretrained, tmp_path / "theirs"))
+    (run / LOCK).unlink()
+    run.chmod(0o555)
+    yield run
+    run.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_without_rights__is_said(
+    not_writable: Path, flags: Flags, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, data = str(not_writable), flags("pretrain", not_writable)[2]
+    for words in (["analyse"], ["evaluate"], ["evaluate", "--corruptions", "Fog"]):
+        said = refused([*words[:1], run, "--data", "/nowhere", *words[1:]])
+        assert f"{run} cannot be written" in said
+    assert f"{run} cannot be written" in refused(["predict", run, "--data", data, "--out", f"{run}/out"])
+    assert f"{run} cannot be written" in refused(["pretrain", "--resume", run])
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_batch__that_cannot_be_split_over_devices_claims_no_folder(
+    command: str, flags: Flags, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = SimpleNamespace(world_size=2, is_global_zero=True)
+    monkeypatch.setattr(f"occfeat.commands.{command}.build_fabric", lambda _: two)
+    said = refused(flags(command, tmp_path / "run", "--optim.batch-size", "3", "--engine.devices", "2"))
+    assert "cannot be split evenly over 2 device(s)" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:

@@ -5,7 +5,10 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -288,11 +291,19 @@ def test_open__read_only_place(folder: Path, tmp_path: Path, monkeypatch: pytest
             raise PermissionError(13, "Permission denied")
         write(path, content)
 
+    lock = index_file.FileLock
+
+    def refuse_lock(path: Path) -> Any:
+        if path.is_relative_to(folder):
+            raise PermissionError(13, "Permission denied")
+        return lock(path)
+
     monkeypatch.setattr(index_file, "_write_atomically", refuse)
+    monkeypatch.setattr(index_file, "FileLock", refuse_lock)
     first = Index.open(DataConfig(root=folder))
     assert first.file.is_relative_to(cache / "occfeat")
-    time = first.file.stat().st_mtime_ns
-    assert Index.open(DataConfig(root=folder)).file.stat().st_mtime_ns == time
+    written = first.file.stat().st_mtime_ns
+    assert Index.open(DataConfig(root=folder)).file.stat().st_mtime_ns == written
 
 
 def test_open__no_space_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +313,40 @@ def test_open__no_space_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(index_file, "_write_table", full)
     with pytest.raises(DatasetError, match="No space left on device"):
         Index.open(DataConfig(root=folder))
-    assert not [path for path in (folder / "v1.0-mini").iterdir() if "occfeat" in path.name]
+    left = [path.name for path in (folder / "v1.0-mini").iterdir() if "occfeat" in path.name]
+    assert left == [f".{index_file._NAME}.lock"]
+
+
+def test_open__those_that_start_together_build_once(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    join, together, builds = index_file._join_with_progress, Barrier(2), list[Path]()
+
+    def slow_join(tables: Path, total_bytes: int) -> pa.Table:
+        builds.append(tables)
+        deadline = time.monotonic() + 20
+        while "waiting for it" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return join(tables, total_bytes)
+
+    def start(_: int) -> str:
+        together.wait()
+        return Index.open(DataConfig(root=folder)).fingerprint
+
+    monkeypatch.setattr(index_file, "_join_with_progress", slow_join)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(start, range(2))
+    assert first == second
+    assert len(builds) == 1
+
+
+def test_open__where_no_file_can_be_locked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise NotImplementedError("no locks on this file system")
+
+    monkeypatch.setattr(index_file, "FileLock", refuse)
+    assert Index.open(DataConfig(root=folder)).file.parent == folder / "v1.0-mini"
 
 
 def test_open__choice_of_version(folder: Path) -> None:

@@ -157,6 +157,8 @@ def test_cache__refuses_what_does_not_fit_the_disk(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert main(words(tmp_path / "cache")) == 2
     assert "29.4 kB are needed" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(words(tmp_path / "cache", "--dtype", "fp16")) == 0  # nothing holds the folder
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
+from occfeat.engine.checkpoint import load_checkpoint
 from tests.small_runs import Flags
 
 
@@ -60,6 +64,22 @@ def test_two_processes__a_mistake_is_said_without_a_traceback(flags: Flags, tmp_
     assert done.returncode == 2
     assert f"{run} is not empty" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes__each_remembers_the_broken_key_frames_it_met(
+    flags: Flags, folder: Path, tmp_path: Path
+) -> None:
+    data, run = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "run"
+    broken = Index.open(DataConfig(root=data)).key_frame(0)
+    image = data / broken.cameras[0].path
+    image.write_bytes(image.read_bytes()[:500])
+    words = ["--split", "all", "--optim.batch-size", "4", "--optim.epochs", "8", "--val-split", "None"]
+    words += ["--data", str(data), "--pictures", "0", "--engine.devices", "2", "--engine.max-broken", "1"]
+    _run(flags("finetune", run, *words))
+    assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
+    _run(["finetune", "--resume", str(run)])
+    assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
 
 
 def _free_port() -> int:

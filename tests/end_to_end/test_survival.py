@@ -98,7 +98,7 @@ def test_stop__saves_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("allowed", [0, 100])
+@pytest.mark.parametrize("allowed", [0, 1])
 def test_image_that_turns_bad__stops_the_run_or_is_counted(
     flags: Flags, folder: Path, whole: dict[str, torch.Tensor], tmp_path: Path, allowed: int
 ) -> None:
@@ -114,7 +114,7 @@ def test_image_that_turns_bad__stops_the_run_or_is_counted(
     if allowed:
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows] == list(range(1, 13))
-        assert rows[-1]["broken_key_frames"] == command.printed.count("skipped: ") > 1
+        assert rows[-1]["broken_key_frames"] == 1 < command.printed.count("skipped: ")
         return
     image.write_bytes(content)
     assert main(["pretrain", "--resume", str(run)]) == 0

@@ -13,7 +13,7 @@ import pytest
 
 from occfeat.cli import main
 from occfeat.engine import figure_loggers
-from occfeat.engine.figure_loggers import flat_settings, open_loggers, require_loggers
+from occfeat.engine.figure_loggers import TensorBoardLogger, flat_settings, open_loggers, require_loggers
 from occfeat.engine.loggers import MetricsLog
 from occfeat.errors import RunError, SettingsError
 from tests.small_runs import Flags
@@ -108,6 +108,23 @@ def test_tensorboard__by_default_and_by_name(run: Path) -> None:
     assert len(list((run / "tensorboard").iterdir())) == 2
     MetricsLog(run / "metrics.jsonl", loggers=()).close()
     assert len(list((run / "tensorboard").iterdir())) == 2
+
+
+@needs("tensorboard")
+@pytest.mark.parametrize(("resumed_at", "kept"), [(0, [30]), (10, [10, 30]), (20, [10, 20, 30])])
+def test_tensorboard__drops_the_rows_after_the_step_it_goes_on_from(
+    run: Path, resumed_at: int, kept: list[int]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for step, rows in ((0, (10, 20)), (resumed_at, (30,))):
+        log = TensorBoardLogger(run, step)
+        for row in rows:
+            log.write(row, {"loss": 1 / row})
+        log.close()
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == kept
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])

@@ -106,6 +106,11 @@ class _Broken:
         yield
 
 
+def test_system_without_a_signal_for_deaths__loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGCHLD")  # as on Windows
+    assert rows_of(Deadly(tmp_path, deaths=0), workers=0) == list(range(12))
+
+
 def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:
     class Wrong(Deadly):
         def __getitem__(self, draw: Draw) -> Sample:

@@ -145,12 +145,30 @@ def test_broken_key_frames__stop_the_run_by_default(tmp_path: Path) -> None:
 
 
 def test_broken_key_frames__are_skipped_up_to_the_limit(tmp_path: Path) -> None:
-    job = _job(Numbers(broken=(3,)), max_broken=4)  # broken once in each of four epochs
-    job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
+    job = _forgiving(broken=(3, 5))  # each of them once in each of four epochs
     _train(tmp_path / "run", job)
-    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").broken == 4
-    with pytest.raises(TrainingError, match="4 broken"):
-        _train(tmp_path / "less", replace(job, engine=job.engine.model_copy(update={"max_broken": 3})))
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").broken == [["frame3", "frame5"]]
+    assert _learned_rows(tmp_path / "run")[-1]["broken_key_frames"] == 2
+    with pytest.raises(TrainingError, match=r"2 broken key frame\(s\), 1 allowed"):
+        _train(tmp_path / "less", replace(job, engine=job.engine.model_copy(update={"max_broken": 1})))
+
+
+def _forgiving(broken: tuple[int, ...]) -> Job[Tensor]:
+    """A job that may skip as many key frames as are broken."""
+    job = _job(Numbers(broken=broken), max_broken=len(broken), log_every=1)
+    job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
+    return job
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6])
+def test_broken_key_frames__are_counted_once_after_resuming_too(tmp_path: Path, stop_after: int) -> None:
+    _train(tmp_path / "whole", _forgiving(broken=(3, 5)))
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "parts", _forgiving(broken=(3, 5)), stop_after=stop_after)
+    _train(tmp_path / "parts", _forgiving(broken=(3, 5)), resume=True)
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
+    saved = [load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "parts")]
+    assert saved[0].broken == saved[1].broken
 
 
 class SlowNumbers(Numbers):

@@ -10,9 +10,11 @@ import yaml
 
 from occfeat.commands.config import PretrainConfig
 from occfeat.config import EngineConfig
+from occfeat.engine import run
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.run import Run, read_settings
 from occfeat.errors import RunError, SettingsError
+from occfeat.writing import LOCK, lock_folder
 
 
 def _checkpoint(step: int = 3) -> Checkpoint:
@@ -23,7 +25,7 @@ def _checkpoint(step: int = 3) -> Checkpoint:
         random_state=torch.get_rng_state(),
         pending={"loss": (1.5, 2.0)},
         metrics_bytes=17,
-        broken=0,
+        broken=[["a", "b"], []],
         skipped=0,
     )
 
@@ -39,6 +41,7 @@ def test_checkpoint__survives_the_round_trip(tmp_path: Path) -> None:
     assert torch.equal(loaded.network["weight"], saved.network["weight"])
     assert loaded.optimizer == saved.optimizer
     assert (loaded.step, loaded.pending, loaded.metrics_bytes) == (3, {"loss": (1.5, 2.0)}, 17)
+    assert loaded.broken == [["a", "b"], []]
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04cut short"])
@@ -103,7 +106,8 @@ def test_run__refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
 
 def test_run__writes_settings_that_read_back(tmp_path: Path) -> None:
     config = PretrainConfig(data=Path("/data"), out=tmp_path / "run")
-    Run.create(tmp_path / "run", "pretrain", config, fingerprint="abc")
+    with Run.create(tmp_path / "run", "pretrain", config, fingerprint="abc"):
+        pass
     assert read_settings(tmp_path / "run", PretrainConfig) == config
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["command"] == "pretrain"
@@ -112,14 +116,37 @@ def test_run__writes_settings_that_read_back(tmp_path: Path) -> None:
 
 
 def test_run__two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
-    with _create(tmp_path / "run"):
-        again = Run.reopen(tmp_path / "run", "pretrain", "abc")
-        with pytest.raises(RunError, match="Another process"), again:
+    with _create(tmp_path / "run"), pytest.raises(RunError, match="Another process"):
+        Run.reopen(tmp_path / "run", "pretrain", "abc")
+    with Run.reopen(tmp_path / "run", "pretrain", "abc"):
+        pass
+
+
+def test_run__a_start_waits_for_nobody_and_leaves_nothing(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(RunError, match="Another process"):
+        _create(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [LOCK]
+    with _create(tmp_path):
+        pass
+
+
+def test_run__of_two_starts_at_once_the_first_keeps_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(path: Path) -> None:
+        monkeypatch.undo()
+        with Run.create(path, "pretrain", EngineConfig(seed=7), fingerprint="abc"):
             pass
+
+    monkeypatch.setattr(run, "make_folder", overtaken)
+    with pytest.raises(RunError, match="not empty"):
+        _create(tmp_path / "run")
+    assert read_settings(tmp_path / "run", EngineConfig).seed == 7
 
 
 def test_run__resuming_with_another_command_or_data_is_refused(tmp_path: Path) -> None:
-    _create(tmp_path / "run")
+    with _create(tmp_path / "run"):
+        pass
     with pytest.raises(RunError, match="is a run of `pretrain`"):
         Run.reopen(tmp_path / "run", "finetune", "abc")
     with pytest.raises(RunError, match="have changed"):
@@ -139,7 +166,8 @@ def test_settings__damaged_files_are_clear_errors(tmp_path: Path, content: str) 
 
 def test_settings__yaml_is_plain(tmp_path: Path) -> None:
     config = PretrainConfig(data=Path("/data"), out=Path("o"))
-    Run.create(tmp_path / "run", "pretrain", config, fingerprint="")
+    with Run.create(tmp_path / "run", "pretrain", config, fingerprint=""):
+        pass
     text = (tmp_path / "run" / "settings.yaml").read_text()
     assert "!!" not in text
     assert yaml.safe_load(text)["optim"]["epochs"] == 50
@@ -148,7 +176,8 @@ def test_settings__yaml_is_plain(tmp_path: Path) -> None:
 def test_run__that_ended_before_it_began_is_started_again(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text("{}")
     (tmp_path / ".settings.yaml.partial").write_text("half")
-    run = _create(tmp_path)
-    assert read_settings(tmp_path, EngineConfig) == EngineConfig()
+    (tmp_path / LOCK).touch()
+    with _create(tmp_path):
+        assert read_settings(tmp_path, EngineConfig) == EngineConfig()
     with pytest.raises(RunError, match="not empty"):
-        _create(run.path)
+        _create(tmp_path)

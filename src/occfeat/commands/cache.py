@@ -15,7 +15,7 @@ from occfeat.data.index import Index
 from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
 from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
 from occfeat.engine.device import all_alive, build_fabric
-from occfeat.engine.run import require_empty
+from occfeat.engine.run import make_folder, require_empty, require_writable
 from occfeat.engine.shipped import build_grid
 from occfeat.errors import CacheError
 from occfeat.models.teacher import Teacher, build_teacher
@@ -39,6 +39,8 @@ def cache(config: CacheConfig) -> Outcome:
     size = config.teacher.image_size
     view = ViewConfig(cameras=config.cameras, image_size=size)
     fabric = build_fabric(config.engine)
+    if fabric.is_global_zero:
+        require_writable(config.out)
     quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
     teacher = build_teacher(config.teacher)
     key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None, teacher_size=size)
@@ -77,21 +79,22 @@ def _card(
 
 
 def _begin(path: Path, card: CacheCard) -> None:
-    """Say how large the cache will be, and write its card; or see that it is the one to go on with."""
+    """See that the cache is the one to go on with, or new; that it will fit the disk; and write its card."""
     if (path / CARD).is_file():
         if differences := read_cache_card(path).differences(card):
             hint = "Choose another --out, or give the settings it was begun with."
             raise CacheError(f"{path} holds another teacher cache:", first=differences, hint=hint)
     else:
         require_empty(path, hint="Choose another --out.")
+        make_folder(path)
     waiting = sum(not shard_file(path, number).is_file() for number in range(card.shards))
     wanted = min(waiting * card.shard_size, card.key_frames) * card.key_frame_bytes
     logger.info("%s", _size(card))
-    write_text_whole(path / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
     free = shutil.disk_usage(path).free
     if wanted > free:
         hint = "Free some, choose another --out, a smaller teacher image or `--dtype int8`."
         raise CacheError(f"{_human(wanted)} are needed in {path}, {_human(free)} are free.", hint=hint)
+    write_text_whole(path / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
 
 
 def _size(card: CacheCard) -> str:

@@ -31,7 +31,6 @@ def convert(config: ConvertConfig) -> RunOutcome:
     card = ModelCard(
         stage="segmentation", student=student, grid=config.grid, view=config.view, classes=CLASSES
     )
-    config.out.mkdir(parents=True, exist_ok=True)
     write_model(config.out, segmenter, card)
     text = f"loaded {loaded} tensors, left out {left_out} of losses and other heads\n{config.out}"
     return RunOutcome(text, path=config.out)

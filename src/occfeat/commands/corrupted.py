@@ -149,7 +149,6 @@ def evaluate_corrupted(
 
 
 def _write(out: Path, results: RobustnessResults) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     write_text_whole(out / RESULTS, results.model_dump_json(indent=2) + "\n")
 
 

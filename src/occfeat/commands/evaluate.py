@@ -20,7 +20,7 @@ from occfeat.data.maps import require_maps
 from occfeat.data.subsets import spread
 from occfeat.engine.device import all_alive, build_fabric
 from occfeat.engine.evaluation import Evaluation, evaluate_segmenter
-from occfeat.engine.run import require_empty
+from occfeat.engine.run import require_empty, require_writable
 from occfeat.engine.shipped import ShippedModel, build_grid, load_model
 from occfeat.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
@@ -41,6 +41,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     run = run_folder(config.run)
     card = read_card(run)
     out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
+    require_writable(out)
     if not (config.corruptions and is_unfinished(out)):
         require_empty(out, hint="It may hold results of this split already; another --out repeats them.")
     fabric = build_fabric(config.engine)

@@ -67,6 +67,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     )
     val_rows = None if config.val_split is None else index.rows(config.val_split)
     fabric = build_fabric(config.engine)
+    micro_batch_size(config.optim, fabric.world_size)  # refuses what cannot be split, before a run begins
     if fabric.is_global_zero and not resume:
         require_free(config.out, "finetune")
     require_loggers(config.engine.loggers)

@@ -18,7 +18,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.engine.device import choose_device
-from occfeat.engine.run import require_empty
+from occfeat.engine.run import make_folder, require_empty
 from occfeat.engine.shipped import build_grid, load_model
 from occfeat.errors import SettingsError
 from occfeat.report.figures import draw_prediction
@@ -74,7 +74,7 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
     model = load_model(run, choose_device(config.device), student)
     count = 0
     for view in _views(config, run):
-        config.out.mkdir(parents=True, exist_ok=True)
+        make_folder(config.out)
         _write(config.out, view, model)
         count += 1
     grid = model.grid

@@ -70,6 +70,7 @@ def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) ->
     index = Index.open(config.source)
     rows = index.rows(config.split)
     fabric = build_fabric(config.engine)
+    micro_batch_size(config.optim, fabric.world_size)  # refuses what cannot be split, before a run begins
     if fabric.is_global_zero and not resume:
         require_free(config.out, "pretrain")
     require_loggers(config.engine.loggers)

@@ -3,7 +3,8 @@
 Current means: of this version of the layout, and made from tables with these contents. Contents are compared
 by hash, so a copied set keeps its index. As hashing gigabytes takes seconds, a small file beside the index
 remembers the sizes and times of the tables whose hashes were last found right; while those stay the same,
-opening reads nothing but the index itself.
+opening reads nothing but the index itself. Of the processes that need an index that is not there, one builds
+it under a lock.
 """
 
 import gc
@@ -13,13 +14,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+from filelock import BaseFileLock, FileLock, Timeout
 
 from occfeat.data.arrow import SCHEMA_VERSION
 from occfeat.data.places import Place
@@ -89,11 +91,50 @@ def open_or_build(root: Path, version: str, *, rebuild: bool) -> Path:
     folder = root / version
     require_tables(folder)
     places = (folder / f"{_NAME}.arrow", _cache_folder(folder) / f"{_NAME}.arrow")
-    if not rebuild:
+    if not rebuild and (path := _find_current(folder, places)):
+        return path
+    with _lock(places) as waited:
+        if waited and (path := _find_current(folder, places)):
+            return path
+        return _build(folder, places)
+
+
+def _find_current(folder: Path, places: tuple[Path, ...]) -> Path | None:
+    """The first current index."""
+    return next((path for path in places if path.is_file() and _is_current(path, folder)), None)
+
+
+@contextmanager
+def _lock(places: tuple[Path, ...]) -> Iterator[bool]:
+    """Keep other processes from building the index, too; gives whether one of them had to be waited for.
+
+    The lock lies where the index will. Where nothing can be written, or no file can be locked, each process
+    builds its own.
+    """
+    with ExitStack() as held:
+        waited = False
         for path in places:
-            if path.is_file() and _is_current(path, folder):
-                return path
-    return _build(folder, places)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path.with_name(f".{_NAME}.lock"))
+                waited = _acquire(lock)
+            except (OSError, NotImplementedError) as error:
+                _log.debug("Cannot lock the index in %s (%s).", path.parent, error)
+                continue
+            held.callback(lock.release)
+            break
+        yield waited
+
+
+def _acquire(lock: BaseFileLock) -> bool:
+    """Take a lock; gives whether another process had it."""
+    try:
+        lock.acquire(timeout=0)
+        return False
+    except Timeout:
+        _log.info("Another process is building the index; waiting for it.")
+        lock.acquire()
+        return True
 
 
 def map_index(path: Path) -> tuple[pa.Table, Metadata]:

@@ -17,7 +17,7 @@ from occfeat.models.weights import read_torch_file
 from occfeat.writing import write_whole
 
 Count = Annotated[int, Field(ge=0)]
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 """Raised whenever the content of a checkpoint changes."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."
@@ -42,8 +42,8 @@ class Checkpoint:
     """Figures of the steps since the last line of metrics, as (numerator, denominator)."""
     metrics_bytes: Count
     """Size of `metrics.jsonl`; what was written later is cut off on resuming."""
-    broken: Count
-    """Broken key frames skipped so far."""
+    broken: list[list[str]]
+    """Tokens of the broken key frames skipped so far, in each process."""
     skipped: Count
     """Steps without effect so far, because a loss or gradient was not finite."""
     version: int = CHECKPOINT_VERSION

@@ -84,7 +84,8 @@ class TensorBoardLogger:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        # what it is given is the first step to drop
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Add one row."""

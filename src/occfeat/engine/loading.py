@@ -89,6 +89,9 @@ def _deaths_told_by_the_loader() -> Iterator[None]:
     Torch's signal handler, installed here or by a loader before, would raise an error at any moment, in the
     middle of an optimiser's step, too. Without it loaders find out by looking, somewhat later.
     """
+    if not hasattr(signal, "SIGCHLD"):  # on Windows no signal tells of a death
+        yield
+        return
     before = signal.getsignal(signal.SIGCHLD)
     yield
     if threading.current_thread() is threading.main_thread() and before is not None:

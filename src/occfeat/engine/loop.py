@@ -26,6 +26,7 @@ from occfeat.engine.attempt import Attempt
 from occfeat.engine.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.engine.device import autocast
 from occfeat.engine.footprint import Footprint
+from occfeat.engine.gathering import gather_texts
 from occfeat.engine.interrupt import StopRequest
 from occfeat.engine.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.engine.loggers import MetricsLog, TrainingProgress
@@ -92,7 +93,8 @@ class Trainer(Generic[Target]):
         self.network, self.optimizer = fabric.setup(job.network, self._adam)
         saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
         self.step = saved.step if saved else 0
-        self.broken = saved.broken if saved else 0
+        mine = slice(fabric.global_rank, fabric.global_rank + 1)  # of this process, if it was there
+        self.broken = set[str]().union(*saved.broken[mine] if saved else ())
         self.skipped = saved.skipped if saved else 0
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
@@ -190,9 +192,9 @@ class Trainer(Generic[Target]):
         """The batch without its broken key frames, which are counted."""
         for key_frame in loaded.broken:
             logger.warning("skipped: %s", key_frame.message)
-        self.broken += len(loaded.broken)
+        self.broken |= {key_frame.token for key_frame in loaded.broken}
         messages = [key_frame.message for key_frame in loaded.broken]
-        require_few_broken(messages, self.broken, self.job.engine.max_broken)
+        require_few_broken(messages, len(self.broken), self.job.engine.max_broken)
         if loaded.batch is None and self.fabric.world_size > 1:
             hint = "Repair them, or train in one process, which can skip a whole batch."
             raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
@@ -215,7 +217,7 @@ class Trainer(Generic[Target]):
 
     def _counts(self) -> dict[str, int]:
         """What went wrong so far and was put up with."""
-        return {"broken_key_frames": self.broken, "skipped_steps": self.skipped}
+        return {"broken_key_frames": len(self.broken), "skipped_steps": self.skipped}
 
     def _warn_of_slow_loading(self, share: float) -> None:
         """Say once what to do about it; the first rows also hold the start of the loading processes."""
@@ -239,7 +241,7 @@ class Trainer(Generic[Target]):
         return load_batches(self.job.key_frames, order, self.job.engine, pin=pin)
 
     def _save(self) -> None:
-        pending = self.window.pending(self.fabric)
+        pending, broken = self.window.pending(self.fabric), gather_texts(self.broken, self.fabric)
         if self.run.writes:
             checkpoint = Checkpoint(
                 step=self.step,
@@ -248,7 +250,7 @@ class Trainer(Generic[Target]):
                 random_state=torch.get_rng_state(),
                 pending=pending,
                 metrics_bytes=self.metrics.sync(),
-                broken=self.broken,
+                broken=broken,
                 skipped=self.skipped,
             )
             save_checkpoint(self.run.checkpoint_file, checkpoint)

@@ -6,7 +6,9 @@ pictures/. A folder that already holds something is never written to, except to 
 
 import json
 import logging
-from contextlib import ExitStack
+import os
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +21,13 @@ from occfeat.config import Strict
 from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
 from occfeat.errors import RunError
 from occfeat.settings import explain
-from occfeat.writing import lock_folder, write_text_whole
+from occfeat.writing import LOCK, lock_folder, write_text_whole
 from occfeat.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
 
-UNBORN = {ENVIRONMENT, f".{ENVIRONMENT}.partial", ".settings.yaml.partial"}
+UNBORN = {LOCK, ENVIRONMENT, f".{ENVIRONMENT}.partial", ".settings.yaml.partial"}
 """All there is of a run that was killed before it could be resumed."""
 
 KINDS = {"pretrain": ("PretrainConfig", "pretraining"), "finetune": ("FinetuneConfig", "fine-tuning")}
@@ -38,14 +40,15 @@ class Run:
     Args:
         path: The folder.
         command: Name of the command the run belongs to.
-        writes: False in all but the first of several processes: they only know the folder.
+        lock: What holds the folder's lock. None in all but the first of several processes: they only know
+            the folder.
     """
 
-    def __init__(self, path: Path, command: str, *, writes: bool = True) -> None:
+    def __init__(self, path: Path, command: str, lock: ExitStack | None = None) -> None:
         self.path = path
         self.command = command
-        self.writes = writes
-        self._lock = ExitStack()
+        self.writes = lock is not None
+        self._lock = lock or ExitStack()
         self._level = logging.NOTSET
         self._log = _LogFile(path / "log.txt", delay=True)
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -56,7 +59,7 @@ class Run:
     ) -> "Run":
         """Create a run, or reopen an interrupted one, in the first process; the others wait for it."""
         if not fabric.is_global_zero:
-            run = cls(path, command, writes=False)
+            run = cls(path, command)
         elif resume:
             run = cls.reopen(path, command, fingerprint)
         else:
@@ -69,27 +72,25 @@ class Run:
         """Start a run in a new or empty folder and write down how it was started.
 
         Raises:
-            RunError: The folder holds something already, or cannot be written.
+            RunError: The folder holds something already, is in use or cannot be written.
         """
-        require_free(path, command)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"The folder {path} cannot be made: {error.strerror}.", hint="Choose another --out."
-            ) from error
-        run = cls(path, command)
-        environment = json.dumps(describe_environment(command, fingerprint), indent=2) + "\n"
-        write_text_whole(path / ENVIRONMENT, environment)
-        write_text_whole(run.settings_file, settings_text(config))  # last: from now on it can be resumed
-        return run
+        require_free(path, command)  # so that a folder of something else does not even get a lock
+        make_folder(path)
+        with ExitStack() as held:
+            held.enter_context(lock_folder(path))
+            require_free(path, command)  # another process may have been faster
+            environment = json.dumps(describe_environment(command, fingerprint), indent=2) + "\n"
+            write_text_whole(path / ENVIRONMENT, environment)
+            text = settings_text(config)
+            write_text_whole(path / "settings.yaml", text)  # last: from now on it can be resumed
+            return cls(path, command, held.pop_all())
 
     @classmethod
     def reopen(cls, path: Path, command: str, fingerprint: str | None = None) -> "Run":
         """Open the folder of an interrupted run to go on with it.
 
         Raises:
-            RunError: It is no run of this command, or its data set has changed since.
+            RunError: It is no run of this command, its data set has changed since, or it is in use.
         """
         environment = read_environment(path)
         if environment.get("command") != command:
@@ -104,12 +105,13 @@ class Run:
             )
         if (path / CARD).is_file():
             logger.info("The training of %s is finished; pictures and figures after it are made again.", path)
-        return cls(path, command)
+        lock = ExitStack()
+        lock.enter_context(lock_folder(path))
+        return cls(path, command, lock)
 
     def __enter__(self) -> "Run":
         if not self.writes:
             return self
-        self._lock.enter_context(lock_folder(self.path))
         package = logging.getLogger("occfeat")
         package.addHandler(self._log)
         self._level = package.level
@@ -205,18 +207,54 @@ def require_free(path: Path, command: str) -> None:
     Raises:
         RunError: It does; the hint names the two ways out.
     """
-    if not (path.is_dir() and {file.name for file in path.iterdir()} <= UNBORN):
-        way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out."
-        require_empty(path, hint=way_on if _command_of(path) == command else "Choose another --out.")
+    require_writable(path)
+    way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out."
+    hint = way_on if _command_of(path) == command else "Choose another --out."
+    require_empty(path, hint=hint, but=UNBORN)
 
 
-def require_empty(path: Path, *, hint: str) -> None:
-    """Refuse to write into a folder that holds something.
+def require_empty(path: Path, *, hint: str, but: Collection[str] = ()) -> None:
+    """Refuse to write into a folder that holds something, before anything is loaded; makes nothing.
 
     Raises:
-        RunError: It does, or it is a file.
+        RunError: It does, by another name than some that may be there; or it cannot be made or written.
     """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file, not a folder.", hint="Choose another --out.")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"The folder {path} is not empty.", hint=hint)
+    require_writable(path)
+    with _folder_errors(path):
+        if path.is_dir() and any(file.name not in but for file in path.iterdir()):
+            raise RunError(f"The folder {path} is not empty.", hint=hint)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a folder that cannot be made or written, as far as that can be told without making it.
+
+    Raises:
+        RunError: It cannot.
+    """
+    with _folder_errors(path):
+        nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not nearest.is_dir():
+            raise RunError(f"{nearest} is a file, not a folder.", hint="Choose another --out.")
+        if not os.access(nearest, os.W_OK):
+            hint = "Check its rights, or choose another --out."
+            raise RunError(f"The folder {nearest} cannot be written.", hint=hint)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, unless it is there.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    with _folder_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _folder_errors(path: Path) -> Iterator[None]:
+    """Say what the system has against a folder."""
+    try:
+        yield
+    except OSError as error:
+        message = f"The folder {path} cannot be made or written: {error.strerror or error}."
+        raise RunError(message, hint="Check the folders above it, or choose another --out.") from error

@@ -105,7 +105,6 @@ def checkpoint(folder: Path) -> Reader:
     optim = OptimConfig(epochs=3, batch_size=2)
     engine = EngineConfig(workers=0, log_every=1)
     fabric = Fabric(accelerator="cpu", devices=1)
-    run = Run.create(path, "pretrain", engine, fingerprint="f")
 
     def job() -> Job[Tensor]:
         torch.manual_seed(0)
@@ -113,13 +112,14 @@ def checkpoint(folder: Path) -> Reader:
             _Learner(), lambda batch: torch.zeros(len(batch), 1), _Numbers(), np.arange(4), optim, engine
         )
 
-    trainer = Trainer(job(), run, fabric, resume=False)
-    batches = trainer._batches()
-    for _ in range(4):
-        trainer._take_step(batches)
-        trainer._log()
-    trainer._save()
-    trainer.metrics.close()
+    with Run.create(path, "pretrain", engine, fingerprint="f") as run:
+        trainer = Trainer(job(), run, fabric, resume=False)
+        batches = trainer._batches()
+        for _ in range(4):
+            trainer._take_step(batches)
+            trainer._log()
+        trainer._save()
+        trainer.metrics.close()
     metrics = run.metrics_file.read_bytes()
 
     def read(_: Path) -> None:
@@ -201,14 +201,18 @@ def settings(folder: Path) -> Reader:
 def run_folder(folder: Path) -> Reader:
     """Settings and environment of a run that is resumed."""
     path = folder / "run"
-    run = Run.create(path, "finetune", FinetuneConfig(data=Path("/data"), out=path), fingerprint="f")
-    with closing(MetricsLog(run.metrics_file)) as log:
+    config = FinetuneConfig(data=Path("/data"), out=path)
+    with (
+        Run.create(path, "finetune", config, fingerprint="f") as run,
+        closing(MetricsLog(run.metrics_file)) as log,
+    ):
         for step in range(3):
             log.write(step, {"loss": 1 / (step + 1), "iou": float("nan")})
 
     def read(_: Path) -> None:
         read_settings(path, FinetuneConfig)
-        last_row(Run.reopen(path, "finetune", "f").metrics_file)
+        with Run.reopen(path, "finetune", "f") as run:
+            last_row(run.metrics_file)
 
     return Reader(
         [
