@@ -16,6 +16,7 @@ from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.errors import SettingsError
 from occfeat.writing import LOCK
+from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
 
 Refused = Callable[[list[str]], str]
@@ -270,6 +271,15 @@ def test_view__unknown_key_frame_is_told_some_that_are_there(
     assert "There is no key frame 'abc'" in said
     assert Index.open(DataConfig(root=folder)).token(0) in said
     assert "sample.json" in said
+
+
+def test_view__key_frame_that_cannot_be_read(tmp_path: Path, refused: Refused) -> None:
+    folder = build_nuscenes_folder(tmp_path / "set")
+    image = Index.open(DataConfig(root=folder)).key_frame(0).cameras[2].path
+    (folder / image).unlink()
+    said = refused(["view", str(folder), "--out", str(tmp_path / "a.png")])
+    assert f"{image} is missing" in said
+    assert "`occfeat check` lists all that is broken" in said
 
 
 def test_full_disk__is_a_clear_error_and_keeps_the_last_checkpoint(

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from occfeat.cli import main
+from occfeat.config import DataConfig
+from occfeat.data.index import Index
 from tests.bad_input.test_commands import Refused, refused
 from tests.nuscenes_folder import build_nuscenes_folder
+from tests.robustness.released_folder import write_released
 from tests.small_runs import Flags
 
 __all__ = ["refused"]
@@ -84,3 +88,50 @@ def test_evaluate__baseline_of_something_else(
     )
     words = ["--corruptions", "Fog", "--baseline", str(tmp_path / "base")]
     assert "is damaged or of another version" in refused(command(tuned, folder, tmp_path / "out", *words))
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called, evaluating as much as the clean images is a bug."""
+    return lambda: monkeypatch.setattr("occfeat.commands.evaluate.evaluate_segmenter", None)
+
+
+def test_evaluate__baseline_of_other_classes(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused, nothing_is_read: Callable[[], None]
+) -> None:
+    assert main(command(tuned, folder, tmp_path / "base", "--corruptions", "Fog")) == 0
+    file = tmp_path / "base" / "robustness.json"
+    file.write_text(file.read_text().replace("vehicle_iou", "pedestrian_iou"))
+    nothing_is_read()
+    words = ["--corruptions", "Fog", "--baseline", str(tmp_path / "base")]
+    said = refused(command(tuned, folder, tmp_path / "out", *words))
+    assert "the baseline has no vehicle_iou/all, vehicle_iou/visible" in said
+
+
+def test_evaluate__baseline_without_what_a_stopped_evaluation_had_finished(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused, nothing_is_read: Callable[[], None]
+) -> None:
+    base, out = tmp_path / "base", tmp_path / "out"
+    assert main(command(tuned, folder, base, "--corruptions", "Fog")) == 0
+    assert main(command(tuned, folder, out, "--corruptions", "ColorQuant")) == 0
+    (out / "robustness.md").unlink()
+    before = (out / "robustness.json").read_text()
+    words = command(tuned, folder, out, "--corruptions", "Fog")
+    nothing_is_read()
+    assert "was not evaluated under ColorQuant" in refused([*words, "--baseline", str(base)])
+    assert (out / "robustness.json").read_text() == before
+
+
+def test_evaluate__released_images_that_are_missing(
+    tuned: Path, folder: Path, tmp_path: Path, refused: Refused, nothing_is_read: Callable[[], None]
+) -> None:
+    index = Index.open(DataConfig(root=folder))
+    for severity in ("easy", "mid"):
+        write_released(tmp_path / "C", index, "Fog", severity)
+    (tmp_path / "C" / "Fog" / "hard").mkdir()
+    nothing_is_read()
+    words = ["--corruptions", "Fog", "--corrupted-data", str(tmp_path / "C")]
+    said = refused(command(tuned, folder, tmp_path / "out", *words))
+    assert f"3 key frame(s) lack images in {tmp_path / 'C' / 'Fog' / 'hard'}, 0 allowed" in said
+    assert "unpack Fog there" in said
+    assert "occfeat check" not in said

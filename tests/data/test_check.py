@@ -1,9 +1,13 @@
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from occfeat.config import DataConfig, ViewConfig
 from occfeat.data import check as checking
+from occfeat.data import files as looking
 from occfeat.data.check import Report, check, quick_check
 from occfeat.data.files import image_files, lidar_files
 from occfeat.data.index import Index
@@ -145,6 +149,28 @@ def test_quick_check__no_lidar_at_all(tmp_path: Path) -> None:
     quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=False)
     with pytest.raises(DatasetError, match="6 of 6"):
         quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=True)
+
+
+def test_check__files_are_handed_out_in_blocks(
+    folder: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files there are, few wait to be looked at; nothing is lost where blocks meet."""
+    waiting: list[int] = []
+
+    class Pool(ThreadPoolExecutor):
+        def map(self, look: Callable[..., Any], *files: Any, **options: Any) -> Iterator[Any]:
+            waiting.append(len(files[0]))
+            return super().map(look, *files, **options)
+
+    monkeypatch.setattr(looking, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(looking, "BLOCK", 5)
+    for row in range(6):
+        image = folder / index.key_frame(row).cameras[row].path
+        image.write_bytes(image.read_bytes()[:-40])
+    report = check(DataConfig(root=folder))
+    assert found(report) == {"damaged image": 6}
+    assert sum(waiting) == 6 * 7  # six cameras and a LiDAR
+    assert max(waiting) == 5
 
 
 @pytest.mark.data

@@ -81,7 +81,7 @@ def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
     read(KeyFrames(index, view, grid=GRID, augment=None))
     assert set(sizes) == {decoded}
     sizes.clear()
-    read(KeyFrames(index, view, grid=GRID, augment=None, effect=note))
+    read(KeyFrames(index, view, grid=GRID, augment=None, effect=lambda file, *_: note(file())))
     assert set(sizes) == {(90, 160)}
 
 

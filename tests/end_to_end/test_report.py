@@ -172,6 +172,18 @@ def test_run__without_weights_is_left_out_of_the_pictures(runs: list[Path], tmp_
     assert f"<td>{results(bare)[FIGURE]:.4f}</td>" in text
 
 
+def test_run__of_some_cameras_names_those(flags: Flags, tmp_path: Path) -> None:
+    words = ["--view.cameras", "CAM_BACK", "CAM_FRONT_LEFT", "--optim.epochs", "1"]
+    assert main([*flags("finetune", tmp_path / "two"), *words, "--val-split", "None", "--pictures", "0"]) == 0
+    assert main([*flags("pretrain", tmp_path / "pre"), *words]) == 0
+    for run in ("two", "pre"):
+        out = tmp_path / f"{run}.html"
+        shown = ["--key-frames", "1", "--device", "cpu"]
+        assert main(["report", str(tmp_path / run), "--out", str(out), *shown]) == 0
+        captions = re.findall("<figcaption>(CAM_.*?)</figcaption>", out.read_text())
+        assert captions == ["CAM_FRONT_LEFT", "CAM_BACK"]
+
+
 def test_page__without_key_frames_needs_no_data(runs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     words = ["--key-frames", "0", "--data", str(tmp_path / "nowhere")]

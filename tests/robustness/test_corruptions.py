@@ -7,7 +7,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from occfeat.config import CorruptionName, DataConfig, Severity, ViewConfig
+from occfeat.data import dataset
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
+from occfeat.data.images import read_image
 from occfeat.data.index import Index
 from occfeat.data.keyframe import CameraRecord
 from occfeat.data.sample import Sample
@@ -22,6 +24,10 @@ VIEW = ViewConfig(image_size=(45, 80))
 IMAGE = torch.from_numpy(made_up_image(90, 160)).permute(2, 0, 1)
 every_corruption = pytest.mark.parametrize("name", NAMES)
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
+
+
+def read() -> torch.Tensor:
+    return IMAGE
 
 
 def camera(channel: str = "CAM_FRONT", size: tuple[int, int] = (90, 160)) -> CameraRecord:
@@ -61,11 +67,11 @@ def test_random_numbers__are_the_same_on_every_machine() -> None:
 def test_call__same_key_same_image(name: CorruptionName, severity: Severity) -> None:
     corruption = Corruption(name, severity, CHANNELS, seed=3)
     before = IMAGE.clone()
-    ours = corruption(IMAGE, camera(), "token", 0)
+    ours = corruption(read, camera(), "token", 0)
     assert torch.equal(IMAGE, before)
     assert ours.shape == IMAGE.shape
     assert ours.dtype == torch.uint8
-    assert torch.equal(ours, Corruption(name, severity, CHANNELS, seed=3)(IMAGE, camera(), "token", 0))
+    assert torch.equal(ours, Corruption(name, severity, CHANNELS, seed=3)(read, camera(), "token", 0))
 
 
 @every_severity
@@ -73,11 +79,11 @@ def test_call__same_key_same_image(name: CorruptionName, severity: Severity) -> 
 def test_call__every_part_of_the_key_counts(name: CorruptionName, severity: Severity) -> None:
     corruption = Corruption(name, severity, CHANNELS)
     images = [
-        corruption(IMAGE, camera(), "token", 0),
-        corruption(IMAGE, camera("CAM_BACK"), "token", 0),
-        corruption(IMAGE, camera(), "other", 0),
-        corruption(IMAGE, camera(), "token", 1),
-        Corruption(name, severity, CHANNELS, seed=1)(IMAGE, camera(), "token", 0),
+        corruption(read, camera(), "token", 0),
+        corruption(read, camera("CAM_BACK"), "token", 0),
+        corruption(read, camera(), "other", 0),
+        corruption(read, camera(), "token", 1),
+        Corruption(name, severity, CHANNELS, seed=1)(read, camera(), "token", 0),
     ]
     assert len({one.numpy().tobytes() for one in images}) == len(images)
 
@@ -86,7 +92,7 @@ def test_camera_crash__is_drawn_once_for_the_whole_set() -> None:
     for seed in range(20):
         corruption = Corruption("CameraCrash", "mid", CHANNELS, seed=seed)
         black = [
-            [not corruption(IMAGE, camera(channel), token, epoch).any() for channel in CHANNELS]
+            [not corruption(read, camera(channel), token, epoch).any() for channel in CHANNELS]
             for token, epoch in (("a", 0), ("b", 0), ("b", 1))
         ]
         assert black[0] == black[1] == black[2]
@@ -116,7 +122,7 @@ def test_frame_lost__probability(severity: Severity, probability: float) -> None
     corruption = Corruption("FrameLost", severity, CHANNELS)
     cameras = [camera(channel) for channel in CHANNELS]
     lost = np.array(
-        [[not corruption(IMAGE, one, f"{token}", 0).any() for one in cameras] for token in range(1000)]
+        [[not corruption(read, one, f"{token}", 0).any() for one in cameras] for token in range(1000)]
     )
     error = np.sqrt(probability * (1 - probability) / 1000)
     assert lost.mean() == pytest.approx(probability, abs=4 * error / np.sqrt(6))
@@ -129,8 +135,8 @@ def test_frame_lost__probability(severity: Severity, probability: float) -> None
 def test_call__small_images(name: CorruptionName) -> None:
     corruption = Corruption(name, "hard", CHANNELS)
     with pytest.raises(KeyFrameError, match="40 x 31 pixels; corruptions need at least 32 x 32"):
-        corruption(IMAGE[:, :31, :40], camera(), "token", 0)
-    assert corruption(IMAGE[:, :32, :32], camera(), "token", 0).shape == (3, 32, 32)
+        corruption(lambda: IMAGE[:, :31, :40], camera(size=(31, 40)), "token", 0)
+    assert corruption(lambda: IMAGE[:, :32, :32], camera(size=(32, 32)), "token", 0).shape == (3, 32, 32)
 
 
 @every_corruption
@@ -138,7 +144,8 @@ def test_call__small_images(name: CorruptionName) -> None:
 def test_call__black_and_white_images(name: CorruptionName, value: int) -> None:
     even = torch.full((3, 40, 50), value, dtype=torch.uint8)
     for severity in SEVERITIES:
-        assert Corruption(name, severity, CHANNELS)(even, camera(), "token", 0).shape == even.shape
+        corrupted = Corruption(name, severity, CHANNELS)(lambda: even, camera(size=(40, 50)), "token", 0)
+        assert corrupted.shape == even.shape
 
 
 def test_key_frames__student_is_corrupted_and_teacher_is_not(index: Index) -> None:
@@ -152,6 +159,26 @@ def test_key_frames__student_is_corrupted_and_teacher_is_not(index: Index) -> No
     assert lost.teacher_images is not None
     assert torch.equal(clean.teacher_images, lost.teacher_images)
     assert lost.cameras.present.all()
+
+
+@pytest.mark.parametrize("teacher_size", [None, (56, 98)])
+@pytest.mark.parametrize("name", ["CameraCrash", "Fog"])
+def test_key_frames__images_are_decoded_once_and_those_of_dead_cameras_not_at_all(
+    index: Index, monkeypatch: pytest.MonkeyPatch, name: CorruptionName, teacher_size: tuple[int, int] | None
+) -> None:
+    decoded: list[Path] = []
+
+    def read_and_note(path: Path, *sizes: tuple[int, int]) -> torch.Tensor:
+        decoded.append(path)
+        return read_image(path, *sizes)
+
+    monkeypatch.setattr(dataset, "read_image", read_and_note)
+    corruption = Corruption(name, "mid", CHANNELS)
+    data = KeyFrames(index, VIEW, grid=GRID, augment=None, effect=corruption, teacher_size=teacher_size)
+    assert isinstance(data[Draw(0, 0)], Sample)
+    dead = corruption.crashed if name == "CameraCrash" and teacher_size is None else frozenset()
+    assert sorted(path.parent.name for path in decoded) == sorted(set(CHANNELS) - dead)
+    assert len(decoded) < 6 or not dead
 
 
 def test_key_frames__are_corrupted_before_they_are_scaled(index: Index) -> None:

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from occfeat.config import DataConfig, ViewConfig
+from occfeat.data import dataset
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
+from occfeat.data.files import image_files
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
 from occfeat.errors import DatasetError
-from occfeat.robustness.released import open_released
+from occfeat.robustness.released import open_released, place_of
 from tests.robustness.released_folder import write_released
 from tests.robustness.test_corruptions import GRID
 
@@ -16,7 +18,7 @@ VIEW = ViewConfig(image_size=(90, 160))
 
 
 def read(root: Path, index: Index, row: int = 3) -> Sample | BrokenKeyFrame:
-    effect = open_released(root, "Fog", "mid")
+    effect = open_released(root, "Fog", "mid", (), 0)
     return KeyFrames(index, VIEW, grid=GRID, augment=None, effect=effect)[Draw(row, 0)]
 
 
@@ -34,10 +36,36 @@ def test_open_released__reads_the_files_of_the_same_name(folder: Path, tmp_path:
     assert not torch.equal(sample.images, clean.images)
 
 
+def test_open_released__clean_images_are_not_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.open(DataConfig(root=folder))
+    write_released(tmp_path, index, "Fog", "mid")
+    monkeypatch.setattr(dataset, "read_image", None)
+    assert isinstance(read(tmp_path, index), Sample)
+
+
 def test_open_released__missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="There is no folder") as raised:
-        open_released(tmp_path, "Snow", "hard")
+        open_released(tmp_path, "Snow", "hard", (), 0)
     assert "Snow/hard/CAM_FRONT" in raised.value.hint
+
+
+@pytest.mark.parametrize("between", ["", "samples"])
+def test_open_released__missing_images(folder: Path, tmp_path: Path, between: str) -> None:
+    index = Index.open(DataConfig(root=folder))
+    images = list(image_files(index, index.rows("mini_val"), ("CAM_FRONT", "CAM_BACK")))
+    write_released(tmp_path, index, "Fog", "mid", between=between)
+    open_released(tmp_path, "Fog", "mid", images, 0)
+    released = [tmp_path / "Fog" / "mid" / between / place_of(image.path) for image in images[:4]]
+    released[0].unlink()
+    released[1].unlink()
+    released[3].write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"2 key frame\(s\) lack images in .*mid.*, 1 allowed") as raised:
+        open_released(tmp_path, "Fog", "mid", images, 1)
+    assert raised.value.first == tuple(place_of(images[lost].path) for lost in (0, 1, 3))
+    assert "unpack Fog there, or allow more with `--engine.max-broken`" in raised.value.hint
+    open_released(tmp_path, "Fog", "mid", images, 2)
 
 
 def test_open_released__missing_wrong_and_hostile_files(folder: Path, tmp_path: Path) -> None:

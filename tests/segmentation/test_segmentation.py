@@ -7,7 +7,7 @@ from torch import nn
 from occfeat.data.sample import Cameras, Labels
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import BevIou
+from occfeat.segmentation.metrics import BevIou, figure_names
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from tests.rigs import GRID, batch_of
 
@@ -93,6 +93,7 @@ def test_bev_iou__equals_sets_of_cells() -> None:
     predicted, target, hidden = (torch.rand(3, 2, 6, 7, generator=random) < 0.4 for _ in range(3))
     iou = BevIou(("vehicle", "pedestrian"))
     iou.update(predicted, _labels(target, hidden))
+    assert figure_names(iou.classes) == list(iou.compute())
     for column, name in enumerate(iou.classes):
         cells = {
             kind: {tuple(cell) for cell in mask[:, column].nonzero().tolist()}
@@ -118,6 +119,7 @@ def test_bev_iou__map_layers_are_reported_once_and_on_average() -> None:
     figures = iou.compute()
     names = {"walkway_iou/map", "divider_iou/map", "stop_line_iou/map", "mean_iou/map"}
     assert set(figures) == names | {"vehicle_iou/all", "vehicle_iou/visible"}
+    assert figure_names(classes) == list(figures)
     assert (figures["walkway_iou/map"], figures["divider_iou/map"]) == (0.5, 0.5)
     assert figures["stop_line_iou/map"] != figures["stop_line_iou/map"]
     assert figures["mean_iou/map"] == 0.5

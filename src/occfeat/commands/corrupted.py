@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from occfeat.card import ModelCard
 from occfeat.commands.config import EvaluateConfig
 from occfeat.config import CorruptionName, Severity
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
+from occfeat.data.files import image_files
 from occfeat.data.index import Index
 from occfeat.data.sample import Sample
 from occfeat.engine.evaluation import Evaluation
@@ -23,10 +25,12 @@ from occfeat.robustness.results import (
     go_on,
     known_figures,
     read_baseline,
+    read_begun,
     require_comparable,
     tables,
 )
 from occfeat.robustness.scores import Figure, Figures
+from occfeat.segmentation.metrics import figure_names
 from occfeat.writing import write_text_whole
 
 logger = logging.getLogger(__name__)
@@ -36,32 +40,38 @@ Effects = dict[CorruptionName, dict[Severity, ImageEffect]]
 
 @dataclass(frozen=True)
 class CorruptedPlan:
-    """Everything that can be wrong is found out before the first key frame is read."""
+    """What is evaluated and compared; what can be wrong with it is found out before a key frame is read.
+
+    Only whether a stopped evaluation was of this network shows afterwards, by the figures of clean images.
+    """
 
     config: EvaluateConfig
     index: Index
     effects: Effects
     """What is done to the images, by corruption and severity."""
     baseline: RobustnessResults | None
+    begun: RobustnessResults | None
+    """What an evaluation left in the folder of the results that was stopped before its end."""
 
     @classmethod
-    def make(cls, config: EvaluateConfig, index: Index) -> "CorruptedPlan":
+    def make(cls, config: EvaluateConfig, index: Index, card: ModelCard, out: Path) -> "CorruptedPlan":
         """Plan the corruptions of the settings.
 
+        Args:
+            config: The settings.
+            index: The set.
+            card: Of the network.
+            out: Folder of the results.
+
         Raises:
-            DatasetError: A folder of the released set is missing.
-            RunError: The baseline holds no results.
-            SettingsError: It cannot be compared with.
+            DatasetError: Folders or images of the released set are missing.
+            RunError: The baseline holds no results, or what was begun is damaged.
+            SettingsError: The baseline cannot be compared with.
         """
-        effects: Effects = {
-            name: {severity: _effect(config, index, name, severity) for severity in SEVERITIES}
-            for name in chosen(config.corruptions)
-        }
-        if config.baseline is None:
-            return cls(config, index, effects, None)
-        plan = cls(config, index, effects, read_baseline(config.baseline, config.split))
-        if plan.baseline is not None:
-            plan.start(plan.baseline.key_frames, {})
+        baseline = None if config.baseline is None else read_baseline(config.baseline, config.split)
+        plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
+        if baseline is not None:
+            plan.start(baseline.key_frames, dict.fromkeys(figure_names(card.classes)))
         return plan
 
     def start(self, key_frames: int, clean: Figures) -> RobustnessResults:
@@ -83,14 +93,26 @@ class CorruptedPlan:
             scores={},
         )
         if self.baseline is not None:
-            require_comparable(results, self.baseline, tuple(self.effects))
+            begun = () if self.begun is None else self.begun.corrupted
+            require_comparable(results, self.baseline, chosen((*self.effects, *begun)))
         return results
 
 
-def _effect(config: EvaluateConfig, index: Index, name: CorruptionName, severity: Severity) -> ImageEffect:
-    if config.corrupted_data is not None:
-        return open_released(config.corrupted_data, name, severity)
-    return Corruption(name, severity, index.channels, config.engine.seed)
+def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
+    """What is done to the images; of the released set, every image that will be read is looked up."""
+    names, root = chosen(config.corruptions), config.corrupted_data
+    if root is None:
+        seed = config.engine.seed
+        return {
+            name: {severity: Corruption(name, severity, index.channels, seed) for severity in SEVERITIES}
+            for name in names
+        }
+    rows, allowed = index.rows(config.split), config.engine.max_broken
+    images = list(image_files(index, rows, card.view.cameras or index.channels))
+    return {
+        name: {severity: open_released(root, name, severity, images, allowed) for severity in SEVERITIES}
+        for name in names
+    }
 
 
 def begin(plan: CorruptedPlan, clean: Evaluation, out: Path, *, writes: bool) -> RobustnessResults:
@@ -105,7 +127,9 @@ def begin(plan: CorruptedPlan, clean: Evaluation, out: Path, *, writes: bool) ->
     Raises:
         RunError: The folder holds unfinished results of something else.
     """
-    results = go_on(plan.start(clean.key_frames, known_figures(clean.metrics)), out)
+    results = plan.start(clean.key_frames, known_figures(clean.metrics))
+    if plan.begun is not None:
+        results = go_on(results, plan.begun, out)
     if results.corrupted:
         logger.info("%s is already evaluated under %s.", plan.config.run, ", ".join(results.corrupted))
         results = results.scored(plan.baseline)
@@ -136,7 +160,8 @@ def evaluate_corrupted(
             logger.info("%s, %s", name, severity)
             evaluation = evaluate_under(effect)
             if evaluation.key_frames != results.key_frames:
-                logger.warning("%d of %d key frames counted.", evaluation.key_frames, results.key_frames)
+                counted = "%d key frames counted, %d of clean images."
+                logger.warning(counted, evaluation.key_frames, results.key_frames)
             figures[severity] = known_figures(evaluation.metrics)
         results = results.model_copy(update={"corrupted": {**results.corrupted, name: figures}})
         results = results.scored(plan.baseline)

@@ -6,12 +6,11 @@ import torch
 
 from occfeat.card import read_card
 from occfeat.config import DataConfig
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.data.sample import Sample, collate
+from occfeat.data.sample import collate
 from occfeat.data.subsets import spread
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import KeyFrameError
 from occfeat.report.comparison import Compared, draw_comparison
 from occfeat.report.page import Picture, Section, Table, write_page
 from occfeat.segmentation.model import BevModel
@@ -73,9 +72,7 @@ def _draw(out: Path, split: str) -> None:
 
 @torch.inference_mode()
 def _compare(key_frames: KeyFrames, row: int, models: dict[str, BevModel]) -> Compared:
-    sample = key_frames[Draw(row, 0)]
-    if not isinstance(sample, Sample):
-        raise KeyFrameError(sample.message, hint="Delete the folder of the street and start the demo again.")
+    sample = key_frames.sample(row)
     batch = collate([sample])
     probabilities = {name: model(batch.images, batch.cameras)[0, 0] for name, model in models.items()}
     return Compared(sample, key_frames.channels, probabilities)

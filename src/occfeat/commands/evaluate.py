@@ -56,7 +56,7 @@ def _evaluate(
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
     require_maps(index, rows, card.classes)
-    plan = CorruptedPlan.make(config, index)
+    plan = CorruptedPlan.make(config, index, card, out)
     split = _Split(config, card, index, rows, model.segmenter, fabric)
     evaluation, writes = split.evaluate(), fabric.is_global_zero
     results = begin(plan, evaluation, out, writes=writes) if plan.effects else None

@@ -41,7 +41,7 @@ def frames_of(index: Index, rows: Sequence[int], looks: Mapping[str, Sequence[Lo
 
 
 def _frame(index: Index, row: int, looks: Mapping[str, Look]) -> Frame:
-    sample = next(iter(looks.values())).sample
+    shown = next(iter(looks.values()))
     truth = {picture.caption: picture for look in looks.values() for picture in look.truth}
     scores = {name: look.score for name, look in looks.items()}
     of_classes = [look.score for look in looks.values() if look.what == "classes"]
@@ -50,7 +50,7 @@ def _frame(index: Index, row: int, looks: Mapping[str, Look]) -> Frame:
     scene = index.scene_of(np.array([row]))[0]
     return Frame(
         title=f"{scene}, key frame {index.token(row)}",
-        images=_images(sample, index.channels),
+        images=_images(shown.sample, shown.channels),
         panels=[*truth.values(), *(picture for look in looks.values() for picture in look.panels)],
         scores={name: score for name, score in scores.items() if score is not None},
     )

@@ -38,6 +38,8 @@ class Look:
     """What one run makes of one key frame."""
 
     sample: Sample
+    channels: tuple[str, ...]
+    """Names of the sample's cameras."""
     truth: list[Picture]
     panels: list[Picture]
     what: Literal["classes", "occupancy"]
@@ -83,7 +85,8 @@ class SegmentationLooks:
             iou = f", IoU {scores[name]:.3f}" if name in scores else ""
             caption = f"{self.name}: probability of {name}{iou}"
             panels.append(Picture(probability_uri(probability[0, place], target, grid), caption))
-        return Look(sample, truth, panels, "classes", mean_of_known(scores.values()))
+        score, channels = mean_of_known(scores.values()), self.key_frames.channels
+        return Look(sample, channels, truth, panels, "classes", score)
 
     def _predict(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
         moved = batch.to(self.device)
@@ -157,7 +160,7 @@ class PretrainingLooks:
             score = seen.iou()
             iou = "" if score is None else f", IoU {score:.3f}"
             panels = [self._heights(seen.predicted, f"{self.name}: occupancy{iou}")]
-        return Look(sample, truth, [*panels, *features], "occupancy", score)
+        return Look(sample, self.key_frames.channels, truth, [*panels, *features], "occupancy", score)
 
     def _heights(self, voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
         values, limits = height_from_above(voxels, self.grid), (self.grid.lower_m[2], self.grid.upper_m[2])

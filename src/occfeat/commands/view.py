@@ -5,13 +5,13 @@ import numpy as np
 from occfeat.commands.config import ViewerConfig
 from occfeat.commands.outcome import Outcome
 from occfeat.commands.recording import record
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index import Index
-from occfeat.data.sample import Sample
 from occfeat.engine.shipped import build_grid
-from occfeat.errors import KeyFrameError, RunError, SettingsError
+from occfeat.errors import RunError, SettingsError
 from occfeat.report.figures import draw_calibration
 from occfeat.report.rerun import require_rerun, write_recording
+from occfeat.segmentation.task import labels_of
 from occfeat.writing import write_whole
 
 
@@ -42,9 +42,7 @@ def view(config: ViewerConfig) -> Outcome:
     key_frames = KeyFrames(
         index, config.view, grid=grid, augment=None, points=has_lidar, classes=config.classes
     )
-    sample = key_frames[Draw(row, 0)]
-    if not isinstance(sample, Sample) or sample.labels is None:
-        raise KeyFrameError(sample.message if not isinstance(sample, Sample) else "no labels")
+    sample = key_frames.sample(row)
     corners_ego = key_frame.boxes.corners_ego().float()
     draw_calibration(
         config.out,
@@ -54,7 +52,7 @@ def view(config: ViewerConfig) -> Outcome:
         sample.points_ego,
         corners_ego if config.calibration else corners_ego[:0],
         key_frame.boxes.category if config.calibration else (),
-        sample.labels,
+        labels_of(sample),
         grid.bev,
         title=f"{key_frame.scene}  {key_frame.token}",
     )

@@ -3,8 +3,9 @@
 Axes: `N` cameras, `H W` student image, `h w` teacher image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float, UInt8
@@ -33,11 +34,14 @@ from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
 
-ImageEffect = Callable[[UInt8[Tensor, "3 _ _"], CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
+ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
+"""Gives the image as it is on disk, decoded when it is first asked for; may raise a `KeyFrameError`."""
+
+ImageEffect = Callable[[ImageReader, CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
 """Gives an image as if it had been recorded so: of the same size, before it is scaled or augmented.
 
-Takes the image as it is on disk, its camera, the token of the key frame and the epoch; may raise a
-`KeyFrameError`.
+Takes the reader of the image on disk, which it need not call, its camera, the token of the key frame and the
+epoch; may raise a `KeyFrameError`.
 """
 
 
@@ -146,23 +150,24 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
     def _sample(self, draw: Draw, key_frame: KeyFrame, change: Change) -> Sample:
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
-        size, plain, cache = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
+        size, plain, stored = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
         files = [
-            None if record is None else self._image(record, image_change)
+            None if record is None else cache(partial(self._image, record, image_change))
             for record, image_change in zip(rig, change.images, strict=True)
         ]
+        images = _images(self._affected(files, rig, key_frame.token, draw.epoch), change.images, size)
         teacher_images = teacher_cameras = None
         if self.teacher_size is not None:
             teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
-            teacher_images = _images(files, plain, self.teacher_size) if cache is None else None
+            teacher_images = _images(files, plain, self.teacher_size) if stored is None else None
         returns = self._returns(key_frame, change) if self.points else None
         return Sample(
             token=key_frame.token,
-            images=_images(self._affected(files, rig, key_frame.token, draw.epoch), change.images, size),
+            images=images,
             cameras=self._cameras(rig, change.images, size, change),
             teacher_images=teacher_images,
             teacher_cameras=teacher_cameras,
-            teacher_maps=None if cache is None else cache.read(draw.row),
+            teacher_maps=None if stored is None else stored.read(draw.row),
             points_ego=None if returns is None else returns.points_ego,
             origins_ego=None if returns is None else returns.origins_ego,
             labels=self._labels(key_frame, change) if self.classes else None,
@@ -183,17 +188,13 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         return read_image(path, record.size, (max(h for h, _ in sizes), max(w for _, w in sizes)))
 
     def _affected(
-        self,
-        files: list[UInt8[Tensor, "3 _ _"] | None],
-        rig: list[CameraRecord | None],
-        token: str,
-        epoch: int,
-    ) -> list[UInt8[Tensor, "3 _ _"] | None]:
-        """The images as the student's cameras recorded them."""
+        self, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], token: str, epoch: int
+    ) -> Sequence[ImageReader | None]:
+        """Readers of the images as the student's cameras recorded them."""
         if self.effect is None:
             return files
         return [
-            None if file is None or record is None else self.effect(file, record, token, epoch)
+            None if file is None or record is None else partial(self.effect, file, record, token, epoch)
             for file, record in zip(files, rig, strict=True)
         ]
 
@@ -227,13 +228,13 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
 
 
 def _images(
-    files: list[UInt8[Tensor, "3 _ _"] | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
+    files: Sequence[ImageReader | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
 ) -> UInt8[Tensor, "N 3 H W"]:
     """Images of one size; black where there is no file."""
     images = torch.zeros(len(files), 3, *size, dtype=torch.uint8)
     for i, file in enumerate(files):
         if file is not None:
-            images[i] = change_image(file, changes[i], size)
+            images[i] = change_image(file(), changes[i], size)
     return images
 
 

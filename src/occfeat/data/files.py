@@ -5,6 +5,7 @@ import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from occfeat.data.index import Index
 from occfeat.data.lidar import check_bytes, read_sweep
 from occfeat.data.listing import Listing
 from occfeat.errors import KeyFrameError
+
+BLOCK = 4000
+"""Files that wait to be looked at: each takes 2 kB while it does, and a set has hundreds of thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ def check_content(
         return _content_fault(real_root / file.path, file, decode=file.row in decoded_rows)
 
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        looked = pool.map(look, files)
+        blocks = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
+        looked = chain.from_iterable(pool.map(look, block) for block in blocks)
         hidden = not console.is_terminal
         for file, fault in zip(
             track(files, "reading files", console=console, transient=True, disable=hidden),

@@ -6,6 +6,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from occfeat.config import AugmentConfig, CorruptionName
+from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
 from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen, random_numbers
 
@@ -39,15 +40,15 @@ class OccasionalCorruption:
     seed: int
 
     def __call__(
-        self, image: UInt8[Tensor, "3 H W"], camera: CameraRecord, token: str, epoch: int
+        self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
         """The image, corrupted or as it is.
 
         Raises:
-            KeyFrameError: It would be corrupted, but is too small.
+            KeyFrameError: It cannot be read, or would be corrupted, but is too small.
         """
         corruption = self.draw(token, epoch)
-        return image if corruption is None else corruption(image, camera, token, epoch)
+        return read() if corruption is None else corruption(read, camera, token, epoch)
 
     def draw(self, token: str, epoch: int) -> Corruption | None:
         """What a key frame suffers in an epoch."""

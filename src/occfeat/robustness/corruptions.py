@@ -16,6 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from occfeat.config import CorruptionChoice, CorruptionName, Severity
+from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
 from occfeat.errors import KeyFrameError
 from occfeat.robustness.blur import motion_blur
@@ -64,14 +65,14 @@ class Corruption:
     seed: int = 0
 
     def __call__(
-        self, image: UInt8[Tensor, "3 H W"], camera: CameraRecord, token: str, epoch: int
+        self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """The image as it would have been recorded.
+        """The image as it would have been recorded; that of a dead camera is black and is not read.
 
         Raises:
-            KeyFrameError: The image is too small.
+            KeyFrameError: The image is too small, or cannot be read.
         """
-        height, width = image.shape[1:]
+        height, width = camera.size
         if min(height, width) < MIN_SIDE_PX:
             smallest = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
             raise KeyFrameError(
@@ -79,12 +80,15 @@ class Corruption:
             )
         level = SEVERITIES.index(self.severity)
         random = random_numbers(self.seed, token, camera.channel, epoch, self.name, self.severity)
-        if self.name == "CameraCrash":
-            return torch.zeros_like(image) if camera.channel in self.crashed else image
-        if self.name == "FrameLost":
-            return torch.zeros_like(image) if frame_is_lost(LOST_PROBABILITY[level], random) else image
-        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        return torch.from_numpy(corrupt_pixels(pixels, self.name, level, random)).permute(2, 0, 1)
+        match self.name:
+            case "CameraCrash":
+                dead = camera.channel in self.crashed
+            case "FrameLost":
+                dead = frame_is_lost(LOST_PROBABILITY[level], random)
+            case _:
+                pixels = np.ascontiguousarray(read().permute(1, 2, 0).numpy())
+                return torch.from_numpy(corrupt_pixels(pixels, self.name, level, random)).permute(2, 0, 1)
+        return torch.zeros(3, height, width, dtype=torch.uint8) if dead else read()
 
     @property
     def crashed(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ Its authors' documentation gives the place of an image as `CORRUPTION/SEVERITY/C
 name of the clean image; copies with a folder `samples` above the cameras, as nuScenes has, are read too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from occfeat.config import CorruptionName, Severity
+from occfeat.data.dataset import ImageReader
+from occfeat.data.files import KeyFrameFile
 from occfeat.data.images import read_image
 from occfeat.data.keyframe import CameraRecord
+from occfeat.data.listing import Listing
 from occfeat.data.paths import resolve
 from occfeat.errors import DatasetError
 
@@ -25,30 +29,46 @@ class ReleasedCorruption:
     """Folder of the cameras' folders."""
 
     def __call__(
-        self, image: UInt8[Tensor, "3 H W"], camera: CameraRecord, token: str, epoch: int
+        self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """The released image.
+        """The released image; the clean one is not read.
 
         Raises:
             KeyFrameError: It is missing, damaged, or of another size.
         """
-        clean = PurePosixPath(camera.path)
-        return read_image(resolve(self.folder, f"{clean.parent.name}/{clean.name}"), camera.size)
+        return read_image(resolve(self.folder, place_of(camera.path)), camera.size)
 
 
-def open_released(root: Path, name: CorruptionName, severity: Severity) -> ReleasedCorruption:
+def open_released(
+    root: Path, name: CorruptionName, severity: Severity, images: Sequence[KeyFrameFile], allowed: int
+) -> ReleasedCorruption:
     """One corruption at one severity of the released set.
 
     Args:
         root: Folder that holds one folder per corruption.
         name: The corruption.
         severity: How strong it is.
+        images: Clean images in whose place others will be read; all are looked up.
+        allowed: Key frames that may lack some.
 
     Raises:
-        DatasetError: There is no such folder.
+        DatasetError: There is no such folder, or more key frames lack images there.
     """
     folder = root / name / severity
+    hint = f"It should hold {name}/{severity}/CAM_FRONT/….jpg and so on: unpack {name} there"
     if not folder.is_dir():
-        hint = f"It should hold {name}/{severity}/CAM_FRONT/….jpg and so on: unpack {name} there."
-        raise DatasetError(f"There is no folder {folder}.", hint=hint)
-    return ReleasedCorruption(folder / "samples" if (folder / "samples").is_dir() else folder)
+        raise DatasetError(f"There is no folder {folder}.", hint=f"{hint}.")
+    released = ReleasedCorruption(folder / "samples" if (folder / "samples").is_dir() else folder)
+    listing = Listing(released.folder)
+    missing = [image for image in images if listing.look_up(place_of(image.path)).size <= 0]
+    if (lacking := len({image.row for image in missing})) > allowed:
+        message = f"{lacking} key frame(s) lack images in {released.folder}, {allowed} allowed. First:"
+        first = [place_of(image.path) for image in missing[:3]]
+        raise DatasetError(message, first=first, hint=f"{hint}, or allow more with `--engine.max-broken`.")
+    return released
+
+
+def place_of(path: str) -> str:
+    """Where the released set keeps the image that belongs to a clean one, below its folder of cameras."""
+    clean = PurePosixPath(path)
+    return f"{clean.parent.name}/{clean.name}"

@@ -89,24 +89,31 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / RESULTS).is_file() and not (folder / TABLES).exists()
 
 
-def go_on(fresh: RobustnessResults, folder: Path) -> RobustnessResults:
-    """Results with the corruptions that were finished before the evaluation was stopped, if it was.
+def read_begun(folder: Path) -> RobustnessResults | None:
+    """What an evaluation left that was stopped before its end; None if none was.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    return _read(folder / RESULTS) if is_unfinished(folder) else None
+
+
+def go_on(fresh: RobustnessResults, begun: RobustnessResults, folder: Path) -> RobustnessResults:
+    """Results with the corruptions that were finished before the evaluation was stopped.
 
     Args:
-        fresh: Results of the clean images, which tell whether the folder's are of the same network.
+        fresh: Results of the clean images, which tell whether the others are of the same network.
+        begun: What it left.
         folder: Of the results.
 
     Raises:
         RunError: The folder holds unfinished results of something else.
     """
-    if not is_unfinished(folder):
-        return fresh
-    found = _read(folder / RESULTS)
     same = ("split", "data_fingerprint", "key_frames", "images", "seed", "clean")
-    if differing := [name for name in same if getattr(found, name) != getattr(fresh, name)]:
+    if differing := [name for name in same if getattr(begun, name) != getattr(fresh, name)]:
         message = f"{folder} holds unfinished results of something else. What differs:"
         raise RunError(message, first=differing, hint="Choose another --out, or remove the folder.")
-    return fresh.model_copy(update={"corrupted": found.corrupted})
+    return fresh.model_copy(update={"corrupted": begun.corrupted})
 
 
 def require_comparable(
@@ -115,7 +122,7 @@ def require_comparable(
     """Refuse a baseline that was evaluated on something else, or on less.
 
     Args:
-        ours: Results that are to be compared, whose `corrupted` may still be empty.
+        ours: Results that are to be compared, whose `corrupted` and values may still be missing.
         baseline: What with.
         names: Corruptions that are to be compared.
 

@@ -25,6 +25,12 @@ def protocols_of(name: str) -> tuple[str, ...]:
     return ("map",) if name in LAYERS else ("all", "visible")
 
 
+def figure_names(classes: tuple[str, ...]) -> list[str]:
+    """Names of the figures of some classes, as `BevIou` computes them."""
+    names = [f"{name}_iou/{protocol}" for name in classes for protocol in protocols_of(name)]
+    return [*names, "mean_iou/map"] if layers_of(classes) else names
+
+
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     """Cells that a protocol counts."""
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)

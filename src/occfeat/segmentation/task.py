@@ -5,18 +5,18 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from occfeat.data.maps import LAYERS
-from occfeat.data.sample import Batch, Cameras, Labels
+from occfeat.data.sample import Batch, Cameras, Labels, Sample
 from occfeat.learning import Step, mean_of, ratio_of
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
 from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts, protocols_of
 
 
-def labels_of(batch: Batch) -> Labels:
-    """The target of a fine-tuning step: the labels the batch carries."""
-    if batch.labels is None:
-        raise ValueError("segmentation needs batches with labels")
-    return batch.labels
+def labels_of(read: Sample | Batch) -> Labels:
+    """The labels of what was read with classes: the target of a fine-tuning step."""
+    if read.labels is None:
+        raise ValueError("segmentation needs key frames with labels")
+    return read.labels
 
 
 def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
