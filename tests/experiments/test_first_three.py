@@ -77,7 +77,9 @@ def test_independent__the_same_draw_under_two_seeds_counts_once(tmp_path: Path) 
     figures = report.Figures(plan)
     values = report.independent(figures.of("none", "full", "1%", "mean_iou/map"))
     assert values == pytest.approx([10.5 + 2 * draw**2 for draw in range(5)])
-    row = next(line for line in report.table(figures, "full", "1%").splitlines() if line.startswith("| no BEV"))
+    row = next(
+        line for line in report.table(figures, "full", "1%").splitlines() if line.startswith("| no BEV")
+    )
     assert f"22.5 ± {spread.half_width(values):.1f}" in row
     single = report.independent(figures.of("none", "full", "100%", "mean_iou/map"))
     assert single == pytest.approx([10, 11])  # of one draw, what each seed gave
