@@ -19,7 +19,7 @@ MARKERS = dict(zip(ORDER, "osD^v<XP", strict=True))
 DRAWN = ("vehicle_iou/visible", "mean_iou/map")
 BELOW = 2.0
 """Points of IoU shown below the worst pretrained network."""
-BESIDE = 0.07
+BESIDE = 0.03
 """How far arms stand beside each other at one share, of the way to the next."""
 
 
@@ -27,7 +27,7 @@ def draw_draws(figures: Figures, path: Path) -> None:
     """Every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
-    figure.suptitle(f"{share} of the labels, a town never seen: every draw, mean and 95 % interval")
+    figure.suptitle(f"{share} of the labels, a town never seen: every fine-tuning, mean and 95 % interval over draws")
     parts = figure.subfigures(len(figures.modes), squeeze=False)[:, 0]
     for part, mode in zip(parts, figures.modes, strict=True):
         part.suptitle(TITLES[mode], fontsize=11)
