@@ -19,6 +19,7 @@ runs=${1:?folder for the runs}
 shift
 here=$(dirname "$0")
 split=test
+# To bash 3.2 (macOS) an empty array is not set, so these are given as ${write[@]+"${write[@]}"}.
 write=()
 part=()
 while (($#)); do
@@ -32,9 +33,9 @@ while (($#)); do
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
 done
-chosen=("$runs/street" "$runs" --split "$split" "${part[@]}")
+chosen=("$runs/street" "$runs" --split "$split" ${part[@]+"${part[@]}"})
 # What cannot be done is refused now, not when the world has been built.
-python "$here/first_three_report.py" "${chosen[@]}" "${write[@]}" --check
+python "$here/first_three_report.py" "${chosen[@]}" ${write[@]+"${write[@]}"} --check
 
 occfeat world --out "$runs/street" --scenes 107 --val-scenes 12 --test-scenes 20 --key-frames 4 \
   --lights noon overcast --seed 0 --truth
@@ -45,4 +46,4 @@ occfeat cache --recipe cpu-small --data "$runs/street" --out "$runs/teacher-cach
 }
 
 "$here/workers.sh" "$runs" "$here/first_three.py" "${chosen[@]}"
-python "$here/first_three_report.py" "${chosen[@]}" "${write[@]}"
+python "$here/first_three_report.py" "${chosen[@]}" ${write[@]+"${write[@]}"}

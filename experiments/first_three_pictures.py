@@ -27,7 +27,9 @@ def draw_draws(figures: Figures, path: Path) -> None:
     """Every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
-    figure.suptitle(f"{share} of the labels, a town never seen: every fine-tuning, mean and 95 % interval over draws")
+    figure.suptitle(
+        f"{share} of the labels, a town never seen: every fine-tuning, mean and 95 % interval over draws"
+    )
     parts = figure.subfigures(len(figures.modes), squeeze=False)[:, 0]
     for part, mode in zip(parts, figures.modes, strict=True):
         part.suptitle(TITLES[mode], fontsize=11)

@@ -8,11 +8,12 @@
 set -euo pipefail
 data=${1:?folder that holds v1.0-mini} runs=${2:?folder for the runs} student=${3:-simplebev}
 common=(--recipe cpu-small --data "$data" --engine.workers 0)
-own=()
+own=() # given below as ${own[@]+"${own[@]}"}, as to bash 3.2 (macOS) an empty array is not set
 if [ "$student" = bevformer ]; then own=(--student.layers 3); fi
 if [ "$student" = lss ]; then own=(--student.depth-m 1 46 --student.depth-bins 45); fi
 
-occfeat pretrain "${common[@]}" --split mini_train --out "$runs/pretrained" --student.kind "$student" "${own[@]}" \
+occfeat pretrain "${common[@]}" --split mini_train --out "$runs/pretrained" \
+  --student.kind "$student" ${own[@]+"${own[@]}"} \
   --grid.lower-m -32 -32 -1 --grid.upper-m 32 32 3 --grid.cell-m 1 1 1 --view.image-size 224 400 \
   --student.no-freeze-stem --student.image-channels 96 --student.bev-channels 96 --head.channels 32 \
   --teacher.image-size 112 196 \

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from occfeat.api import (
         ShippedModel,
         analyse,
-        build_world,
         cache,
         check,
         convert,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         view,
         write_report,
     )
+    from occfeat.api_world import build_world
 
 __all__ = [
     "ShippedModel",
@@ -52,6 +52,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'occfeat' has no attribute {name!r}")
+    if name == "build_world":
+        from occfeat.api_world import build_world
+
+        return build_world
     from occfeat import api
 
     return getattr(api, name)

@@ -2,7 +2,7 @@
 
 Settings are keyword arguments with the names of the command line, such as
 `pretrain(data=…, out=…, optim={"epochs": 3})`. Unknown names are errors. They lie above `recipe` and the
-settings file `config`.
+settings file `config`. `build_world` needs no torch and is in `api_world.py`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ from occfeat.engine.shipped import load_model as load_model
 from occfeat.errors import SettingsError
 from occfeat.settings import base_layer, build, merge
 from occfeat.student_config import OwnStudentConfig
-from occfeat.world.config import WorldConfig
 
 Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
@@ -217,16 +216,6 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
     from occfeat.commands import view as command
 
     return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
-
-
-def build_world(out: PathLike, **settings: Any) -> outcome.Outcome:
-    """Build a procedural street world in nuScenes format; see `WorldConfig`.
-
-    It starts processes that import the calling script, so call it below `if __name__ == "__main__":` there.
-    """
-    from occfeat.commands import world as command
-
-    return command.world(build(WorldConfig, {"out": out, **settings}))
 
 
 def demo(**settings: Any) -> outcome.Outcome:

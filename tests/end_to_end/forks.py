@@ -57,17 +57,31 @@ def one(words: list[str], folder: Path) -> list[Command]:
     return [Command(words, folder / "printed.txt")]
 
 
-def ranks(words: list[str], folder: Path) -> list[Command]:
-    """The same command in two processes of one run, as torchrun would start them."""
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        return int(probe.getsockname()[1])
+
+
+def ranks(words: list[str], folder: Path, *, machines: int = 1) -> list[Command]:
+    """The same command in two processes of one run, as torchrun would start them on one or two machines."""
+    port = str(free_port())
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": port}
-    of_rank = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"} for rank in range(2)]
-    return [
-        Command(words, folder / f"rank{rank}.txt", shared | own | {"LOCAL_WORLD_SIZE": "2"})
-        for rank, own in enumerate(of_rank)
+    each = 2 // machines
+    shared["LOCAL_WORLD_SIZE"] = str(each)
+    of_rank = [
+        {"RANK": str(rank), "LOCAL_RANK": str(rank % each), "GROUP_RANK": str(rank // each)}
+        for rank in range(2)
     ]
+    return [Command(words, folder / f"rank{rank}.txt", shared | own) for rank, own in enumerate(of_rank)]
+
+
+def run_ranks(words: list[str], folder: Path, *, machines: int = 1) -> str:
+    """Have two processes end well; gives what both printed."""
+    commands = ranks(words, folder, machines=machines)
+    assert [command.wait() for command in commands] == [0, 0], [command.printed for command in commands]
+    return "".join(command.printed for command in commands)
 
 
 def wait_for_rows(run: Path, rows: int, commands: list[Command]) -> None:

@@ -1,11 +1,11 @@
 """Two processes share a run: one folder, one set of figures, the same network in both."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,15 @@ from occfeat.cli import main
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.engine.checkpoint import load_checkpoint
+from tests.end_to_end.forks import free_port, run_ranks
 from tests.small_runs import Flags
-
-
-def _run(words: list[str]) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "occfeat", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
 def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path) -> None:
     run = tmp_path / "tuned"
     words = ["--optim.epochs", "2", "--val-split", "mini_val", "--engine.devices", "2"]
-    _run(flags("finetune", run, *words))
+    run_ranks(flags("finetune", run, *words), tmp_path)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
     together = json.loads((run / "evaluation-mini_val" / "results.json").read_text())
@@ -49,7 +42,8 @@ def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path)
 def test_two_processes__learn_without_an_occupancy_loss(flags: Flags, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["--loss.occupancy", "0", "--loss.features", "0", "--loss.queries", "1"]
-    _run(flags("pretrain", run, *words, "--optim.epochs", "2", "--engine.devices", "2"))
+    words += ["--optim.epochs", "2", "--engine.devices", "2"]
+    run_ranks(flags("pretrain", run, *words), tmp_path)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
 
@@ -76,46 +70,40 @@ def test_two_processes__each_remembers_the_broken_key_frames_it_met(
     image.write_bytes(image.read_bytes()[:500])
     words = ["--split", "all", "--optim.batch-size", "4", "--optim.epochs", "8", "--val-split", "None"]
     words += ["--data", str(data), "--pictures", "0", "--engine.devices", "2", "--engine.max-broken", "1"]
-    _run(flags("finetune", run, *words))
+    run_ranks(flags("finetune", run, *words), tmp_path)
     assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
-    _run(["finetune", "--resume", str(run)])
+    run_ranks(["finetune", "--resume", str(run)], tmp_path)
     assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _torchrun(words: list[str], folder: Path) -> None:
+    """One process on each of two machines, by the program that users start."""
+    machine = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    machine += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    started = []
+    for rank in range(2):
+        node = [*machine, "--node-rank", str(rank), "-m", "occfeat", *words]
+        started.append(subprocess.Popen(node, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "tolerance"),
+    ("backbone", "tolerance", "start"),
     [
-        ("test_convnext", 1e-5),  # normalises within each image
-        ("test_efficientnet", 0.05),  # its batch statistics are those of each process's key frame
+        ("test_convnext", 1e-5, _torchrun),  # normalises within each image
+        # its batch statistics are those of each process's key frame
+        ("test_efficientnet", 0.05, partial(run_ranks, machines=2)),
     ],
 )
 def test_two_machines__give_the_losses_of_one_process(
-    backbone: str, tolerance: float, flags: Flags, tmp_path: Path
+    backbone: str, tolerance: float, start: Callable[[list[str], Path], object], flags: Flags, tmp_path: Path
 ) -> None:
     words = ["--loss.features", "0", "--optim.epochs", "2", "--student.backbone", backbone]
-    _run(flags("pretrain", tmp_path / "one", *words))
-    machine = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    machine += ["--master-addr", "127.0.0.1", "--master-port", str(_free_port())]
-    two = flags("pretrain", tmp_path / "two", *words, "--engine.nodes", "2")
-    started = [
-        subprocess.Popen(
-            [*machine, "--node-rank", str(rank), "-m", "occfeat", *two],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in started:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    assert main(flags("pretrain", tmp_path / "one", *words)) == 0
+    start(flags("pretrain", tmp_path / "two", *words, "--engine.nodes", "2"), tmp_path)
     rows = {
         name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -142,10 +130,12 @@ def test_two_processes__share_a_teacher_cache(folder: Path, teacher_weights: Pat
     words = ["cache", "--data", folder, "--split", "all", "--shard-size", 2, "--engine.workers", 0]
     words += ["--teacher.name", "test_vit", "--teacher.weights", teacher_weights]
     words += ["--teacher.image-size", 64, "96", "--engine.device", "cpu", "--batch-size", 1]
-    printed = _run([*map(str, words), "--out", str(tmp_path / "two"), "--engine.devices", "2"])
-    assert "6 key frames, 6 of them now" in printed
-    _run([*map(str, words), "--out", str(tmp_path / "one")])
+    two = [*map(str, words), "--out", str(tmp_path / "two"), "--engine.devices", "2"]
+    assert "6 key frames, 6 of them now" in run_ranks(two, tmp_path)
+    assert main([*map(str, words), "--out", str(tmp_path / "one")]) == 0
     for number in range(3):
-        two, one = (load_file(tmp_path / name / f"shard-{number:05d}.safetensors") for name in ("two", "one"))
-        assert two.keys() == one.keys()
-        assert all(torch.equal(two[key], one[key]) for key in one)
+        shared, alone = (
+            load_file(tmp_path / name / f"shard-{number:05d}.safetensors") for name in ("two", "one")
+        )
+        assert shared.keys() == alone.keys()
+        assert all(torch.equal(shared[key], alone[key]) for key in alone)

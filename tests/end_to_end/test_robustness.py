@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from occfeat.cli import main
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
+from tests.end_to_end.forks import run_ranks
 from tests.robustness.released_folder import write_released
 from tests.small_runs import Flags
 
@@ -105,10 +104,8 @@ def test_workers__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Pa
 @pytest.mark.slow
 def test_processes__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Path, tmp_path: Path) -> None:
     words = command(tuned, folder, tmp_path / "out", "--corruptions", "Snow", "FrameLost")
-    started = [sys.executable, "-m", "occfeat", *words, "--engine.devices", "2"]
-    done = subprocess.run(started, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| Snow ") == 2  # a table for each of two figures, from one process
+    printed = run_ranks([*words, "--engine.devices", "2"], tmp_path)
+    assert printed.count("| Snow ") == 2  # a table for each of two figures, from one process
     for name, severities in read(tmp_path / "out")["corrupted"].items():
         assert severities == read(evaluated)["corrupted"][name]
 

@@ -30,52 +30,28 @@ def whole(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
     return load_file(run / "weights.safetensors")
 
 
-def _start(words: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "occfeat", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    return subprocess.Popen(
-        command,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
 def _rows(run: Path) -> int:
     file = run / "metrics.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def _signal_after(process: subprocess.Popen[str], run: Path, rows: int, number: signal.Signals) -> str:
-    """Send a signal once some rows of metrics are written; gives what the process printed.
-
-    It reaches the loading processes too, as a terminal's Ctrl-C and a job scheduler's SIGTERM do.
-    """
-    deadline = time.monotonic() + 240
-    while _rows(run) < rows and process.poll() is None:
-        assert time.monotonic() < deadline, "no progress"
-        time.sleep(0.005)
-    os.killpg(process.pid, number)
-    return process.communicate(timeout=240)[0]
 
 
 @pytest.mark.slow
 def test_kill_and_resume__ends_bit_for_bit_the_same(
     flags: Flags, whole: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    process = _start(flags("pretrain", run, *STEPS, "--engine.checkpoint-minutes", "0"))
-    _signal_after(process, run, 3, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    process = _start(["pretrain", "--resume", str(run)])
-    _signal_after(process, run, 8, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    process = _start(["pretrain", "--resume", str(run)])
-    output = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, output
-    assert "going on after step" in output
+    run, printed = tmp_path / "run", tmp_path / "printed.txt"
+    resume = ["pretrain", "--resume", str(run)]
+    for rows, words in (
+        (3, flags("pretrain", run, *STEPS, "--engine.checkpoint-minutes", "0")),
+        (8, resume),
+    ):
+        command = Command(words, printed)
+        wait_for_rows(run, rows, [command])
+        os.killpg(command.pid, signal.SIGKILL)
+        assert command.wait() == -signal.SIGKILL, command.printed
+    command = Command(resume, printed)
+    assert command.wait() == 0, command.printed
+    assert "going on after step" in command.printed
     resumed = load_file(run / "weights.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert _rows(run) == 12
@@ -86,9 +62,24 @@ def test_kill_and_resume__ends_bit_for_bit_the_same(
 def test_stop__saves_and_says_how_to_go_on(
     flags: Flags, whole: dict[str, torch.Tensor], tmp_path: Path, number: signal.Signals
 ) -> None:
+    """A program of its own is stopped, no fork of this one: its interpreter shuts down, too.
+
+    The signal reaches the loading process as well, as a terminal's Ctrl-C and a job scheduler's SIGTERM do.
+    """
     run = tmp_path / "run"
-    process = _start(flags("pretrain", run, *STEPS, "--engine.workers", "1"))
-    output = _signal_after(process, run, 2, number)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "occfeat", *flags("pretrain", run, *STEPS, "--engine.workers", "1")],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while _rows(run) < 2 and process.poll() is None:
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(0.005)
+    os.killpg(process.pid, number)
+    output = process.communicate(timeout=240)[0]
     assert process.returncode == 130, output
     assert f"Go on with: occfeat pretrain --resume {run}" in output
     assert "Traceback" not in output

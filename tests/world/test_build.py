@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,9 @@ from occfeat.errors import RunError
 from occfeat.world import build
 from occfeat.world.build import build_world, plan_scenes
 from occfeat.world.config import WorldConfig
+from occfeat.world.maps import write_maps
 from occfeat.world.request import SceneRequest
-from occfeat.world.rigs import RIGS
+from occfeat.world.rows import calibration_token, token
 from occfeat.world.writer import SCENES, rows_file
 from tests.small_world import SMALL
 
@@ -205,7 +208,9 @@ def test_a_world_that_another_process_has_just_finished_is_not_built_again(
     assert files_of(plain_world) == before
 
 
-def test_another_lidar_makes_another_world(tmp_path: Path) -> None:
+def test_another_lidar_makes_another_world_and_another_path_of_the_rig_file_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = tmp_path / "mine.json"
     camera = {"channel": "CAM_A", "position_m": [1, 0, 1.4], "yaw_deg": 10, "view_deg": 80}
     rig.write_text(json.dumps({"cameras": [camera], "lidar_m": [0, 0, 2]}))
@@ -219,12 +224,52 @@ def test_another_lidar_makes_another_world(tmp_path: Path) -> None:
     assert files_of(config.out) == before
     rig.write_text(json.dumps({"lidar_m": [0, 0, 2], "cameras": [camera]}, indent=2))
     assert files_of(build_world(config)) == before
+    monkeypatch.chdir(tmp_path)
+    for path in ("mine.json", "./mine.json"):
+        assert files_of(build_world(config.model_copy(update={"rig": path}))) == before
+
+
+def test_a_rig_file_has_the_same_tokens_wherever_it_lies_and_however_its_path_is_typed() -> None:
+    for path in ("mine.json", "./mine.json", "/a/folder/mine.json"):
+        request = plan_scenes(WorldConfig(out=Path("unused"), rig=path))[0][0]
+        assert calibration_token(request, "CAM_A") == token(0, "mine.json", "calibration", 0, "CAM_A")
+
+
+def test_logs_are_dated_by_when_their_scenes_begin(plain_world: Path) -> None:
+    logs = {row["token"]: row["date_captured"] for row in table(plain_world, "log")}
+    begins = {row["scene_token"]: row["timestamp"] for row in table(plain_world, "sample") if not row["prev"]}
+    for scene in table(plain_world, "scene"):
+        first = datetime.fromtimestamp(begins[scene["token"]] / 1e6, UTC)
+        assert logs[scene["log_token"]] == f"{first:%Y-%m-%d}"
+    assert set(logs.values()) != {"2030-01-01"}
+
+
+def test_maps_are_written_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of large towns take gigabytes of memory each."""
+    jobs = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, job, *given):
+            jobs.append(job)
+            return super().submit(job, *given)
+
+    monkeypatch.setattr(build, "start_helpers", lambda count, _: Pool(count))
+    monkeypatch.setattr(build, "write_scene", lambda *_: None)
+    monkeypatch.setattr(build, "write_tables", lambda *_: None)
+    config = WorldConfig(out=tmp_path / "world", workers=2, **{**TINY, "scenes": 3, "val_scenes": 1})
+    build_world(config)
+    assert [job for job in jobs if job is not build.write_scene] == [write_maps]
+    assert len(list(tmp_path.glob("world/maps/*.png"))) == 3
 
 
 def test_worlds_of_named_rigs_are_described_as_ever(plain_world: Path) -> None:
     described = json.loads((plain_world / "world.json").read_text())
     assert set(described) == {*WorldConfig.model_fields, "format", "rig_cameras"} - {"out", "workers"}
-    assert described["rig_cameras"] == [str(camera) for camera in RIGS["nuscenes"].cameras]
+    assert described["rig"] == "nuscenes"
+    assert described["rig_cameras"][1] == (
+        "Camera(channel='CAM_FRONT_RIGHT', position_m=(1.55, -0.49, 1.5), yaw_deg=-56.0, view_deg=64.8,"
+        " pitch_deg=0.0, roll_deg=0.0, size=(1.0, 1.0), center=(0.507, 0.54))"
+    )
 
 
 def test_a_build_that_was_killed_before_its_world_was_described_begins_again(tmp_path: Path) -> None:
@@ -250,6 +295,11 @@ def test_a_scene_does_not_depend_on_how_many_there_are() -> None:
     few, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=4, val_scenes=1, test_scenes=1))
     many, _ = plan_scenes(WorldConfig(out=Path("unused"), scenes=40, val_scenes=9, test_scenes=9))
     assert set(few) <= set(many)
+
+
+def test_the_function_needs_no_torch() -> None:
+    code = "import sys, occfeat; occfeat.build_world; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def pixel_errors(camera_points: np.ndarray, intrinsics: np.ndarray, depth_m: np.
     return best
 
 
-def test_vehicle_boxes_hold_lidar_points_and_clutter_lies_in_none(street_world: Path, key_frames) -> None:
+def test_vehicle_boxes_hold_the_lidar_points_they_say(street_world: Path, key_frames) -> None:
     nearby, held = 0, 0
     for key_frame in key_frames:
         sweep = key_frame.sweeps[0]

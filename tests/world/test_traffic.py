@@ -1,20 +1,24 @@
 import numpy as np
 import pytest
+import shapely
 
-from occfeat.world.actors import direct, ego_pose
+from occfeat.world.actors import EGO_LENGTH_M, EGO_WIDTH_M, Cast, direct, ego_pose
 from occfeat.world.curves import Curve
 from occfeat.world.roads import build_network
 from occfeat.world.towns import TOWNS
 from occfeat.world.traffic import (
+    AHEAD_M,
     WARM_UP_S,
     Driver,
     Motion,
     Signals,
+    blocked_places,
     make_signals,
     random_way,
     simulate,
     step_count,
 )
+from occfeat.world.vehicles import VEHICLES
 
 NETWORK = build_network(TOWNS[0], 3, 5)
 STRAIGHT = Curve(np.array([[0.0, 0.0], [400.0, 0.0]]))
@@ -47,6 +51,19 @@ def test_vehicles_stop_for_people() -> None:
     motion = drive(Driver(STRAIGHT, 5.0, 12.0, 4.5, 1.8), people=people)[0]
     assert motion.points[:, 0].max() + 2.25 < 100
     assert motion.speed_mps[-1] < 0.5
+
+
+def test_blocked_places_are_those_of_all_distances() -> None:
+    rng = np.random.default_rng(0)
+    lanes = rng.integers(len(NETWORK.lanes), size=60)
+    ways = [random_way(NETWORK, int(lane), 60.0, rng)[0] for lane in lanes]
+    places = np.stack([way.position(AHEAD_M + rng.uniform(0, 25)) for way in ways])
+    circles = rng.permutation(places.reshape(-1, 2))[:300] + rng.normal(0, 2, (300, 2))
+    reach = np.where(rng.random((60, 300)) < 0.1, -np.inf, rng.uniform(0.5, 3, (60, 300)))
+    gaps = np.hypot(*np.moveaxis(places[:, :, None] - circles, -1, 0))
+    plain = (gaps < reach[:, None]).any(axis=2)
+    np.testing.assert_array_equal(blocked_places(places, circles, reach), plain)
+    assert 0.1 < plain.mean() < 0.9
 
 
 def test_red_lights_hold_vehicles_behind_the_stop_line() -> None:
@@ -84,10 +101,26 @@ def test_a_cast_moves_smoothly_and_hardly_ever_collides(seed: int) -> None:
         steps = np.hypot(*np.diff(motion.points, axis=0).T)
         assert (steps < 2.0).all()
         assert (np.abs(np.diff(motion.yaw_rad)) < 0.2).all()
-    now = [motion.at(1.0) for motion in motions]
-    points = np.array([(x, y) for x, y, _, _ in now])
-    gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1)) + 99 * np.eye(len(points))
-    assert (gaps.min(axis=1) < 1.6).sum() <= 0.06 * len(points)
+    hit = np.concatenate([collided(cast, time_s) for time_s in np.arange(0.0, 3.1, 0.5)])
+    assert len(hit) > 200
+    assert hit.mean() < 0.02
+
+
+def collided(cast: Cast, time_s: float) -> np.ndarray:
+    """Whose box meets another one."""
+    boxes = [(EGO_LENGTH_M, EGO_WIDTH_M, cast.ego)]
+    for name, scale, motion in cast.vehicles:
+        low, high = VEHICLES[name].make().bounds
+        boxes.append(((high - low)[0] * scale[0], (high - low)[1] * scale[1], motion))
+    corners = []
+    for length, width, motion in boxes:
+        x, y, yaw, _ = motion.at(time_s)
+        turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+        square = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+        corners.append((square * (length, width)) @ turn + (x, y))
+    polygons = shapely.polygons(corners)
+    first, second = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    return np.isin(np.arange(len(boxes)), first[first != second])
 
 
 def test_the_ego_pose_stands_on_the_ground_and_follows_the_way() -> None:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from occfeat.errors import RunError, SettingsError
 from occfeat.world.config import WorldConfig
 from occfeat.world.lots import TownRequest, plan_town
-from occfeat.world.maps import write_map
+from occfeat.world.maps import write_maps
 from occfeat.world.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
 from occfeat.world.request import SceneRequest
 from occfeat.world.rigs import RIGS, load_rig
@@ -160,6 +160,7 @@ def _description(config: WorldConfig) -> bytes:
     """Everything a world depends on, in a fixed order."""
     rig = load_rig(config.rig)
     settings = config.model_dump(mode="json", exclude={"out", "workers"})
+    settings["rig"] = Path(config.rig).name  # of a file, wherever it lies
     content = {"format": FORMAT, **settings, "rig_cameras": [str(camera) for camera in rig.cameras]}
     if config.rig not in RIGS:  # a file may change, a name stands for one LiDAR
         content["rig_lidar_m"] = rig.lidar_m
@@ -175,16 +176,14 @@ def _write_all(
         for request in missing:
             write_scene(request, out)
             yield
-        for town in towns:
-            write_map(out, town)
+        write_maps(out, towns)
         return
     require_helpers()
     plans = {town: plan_town(town) for town in towns}
     with start_helpers(min(workers, len(missing)), plans) as pool:
-        maps = [pool.submit(write_map, out, town) for town in towns]
+        maps = pool.submit(write_maps, out, towns)
         scenes = [pool.submit(write_scene, request, out) for request in missing]
         for future in as_completed(scenes):
             future.result()
             yield
-        for future in maps:
-            future.result()
+        maps.result()

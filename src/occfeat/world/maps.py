@@ -1,5 +1,6 @@
 """Maps of the towns: base maps as PNG (white where one may drive, black elsewhere) and map expansions."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,12 @@ from occfeat.world.writer import write_bytes
 
 BASE_MAP_PX_PER_M = 10
 """Resolution of nuScenes' base maps."""
+
+
+def write_maps(out: Path, towns: Iterable[TownRequest]) -> None:
+    """Write the maps of towns, one after another: that of a large town takes gigabytes of memory."""
+    for town in towns:
+        write_map(out, town)
 
 
 def write_map(out: Path, town: TownRequest) -> None:

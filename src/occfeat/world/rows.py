@@ -5,6 +5,7 @@ Tokens are hashes of what they name, so the same world has the same tokens.
 
 import hashlib
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def quaternion(rotation: Float[np.ndarray, "3 3"]) -> list[float]:
 
 def calibration_token(request: SceneRequest, channel: str) -> str:
     """Every town has one vehicle, calibrated once."""
-    return token(request.town.seed, request.rig, "calibration", request.town.number, channel)
+    rig = Path(request.rig).name  # of a file, wherever it lies
+    return token(request.town.seed, rig, "calibration", request.town.number, channel)
 
 
 def link(chain: list[Row]) -> None:

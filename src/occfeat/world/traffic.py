@@ -23,6 +23,10 @@ BRAKING_MPS2 = 2.5
 COMFORT_MPS2 = 1.6
 SIDEWAYS_MPS2 = 2.2
 """Sideways acceleration wanted in curves."""
+AHEAD_M = np.arange(1.0, 31.0, 2.0)
+"""Where before its front a vehicle looks whether its way is free."""
+AROUND_MIDDLE_M = 16.0
+"""No place a vehicle looks at is farther than this from the one in their middle."""
 
 
 @dataclass(frozen=True)
@@ -189,23 +193,38 @@ def _gap_to_others(
     people: Float[np.ndarray, "P 2"],
 ) -> Float[np.ndarray, " N"]:
     """Free way before each vehicle's front; 99 m if nothing is near."""
-    count = len(way)
-    rows = np.arange(count)
+    rows = np.arange(len(way))
     lengths = np.array([driver.length_m for driver in drivers])
     widths = np.array([driver.width_m for driver in drivers])
     circles, owner, radius = _circles(paths, way, drivers)
     circles = np.concatenate((circles, people))
     owner = np.concatenate((owner, np.full(len(people), -1)))
     radius = np.concatenate((radius, np.full(len(people), 0.5)))
-    ahead = np.arange(1.0, 31.0, 2.0)
-    index = np.minimum((way + lengths / 2)[:, None] + ahead, paths.shape[1] - 1).astype(int)
-    seen = paths[rows[:, None], index]
-    gaps = np.hypot(seen[:, :, None, 0] - circles[:, 0], seen[:, :, None, 1] - circles[:, 1])
-    blocked = gaps < radius + widths[:, None, None] / 2 + 0.35
-    blocked &= owner[None, None] != rows[:, None, None]
-    any_blocked: Bool[np.ndarray, "N A"] = blocked.any(axis=2)
-    first: Int[np.ndarray, " N"] = any_blocked.argmax(axis=1)
-    return np.where(any_blocked.any(axis=1), np.maximum(ahead[first] - 1.5, 0.1), 99.0)
+    index = np.minimum((way + lengths / 2)[:, None] + AHEAD_M, paths.shape[1] - 1).astype(int)
+    reach = radius + widths[:, None] / 2 + 0.35
+    nobody_blocks_itself = np.where(owner == rows[:, None], -np.inf, reach)
+    blocked = blocked_places(paths[rows[:, None], index], circles, nobody_blocks_itself)
+    first: Int[np.ndarray, " N"] = blocked.argmax(axis=1)
+    return np.where(blocked.any(axis=1), np.maximum(AHEAD_M[first] - 1.5, 0.1), 99.0)
+
+
+def blocked_places(
+    places: Float[np.ndarray, "N A 2"], circles: Float[np.ndarray, "C 2"], reach_m: Float[np.ndarray, "N C"]
+) -> Bool[np.ndarray, "N A"]:
+    """Which places ahead of each vehicle are nearer to a circle than its reach.
+
+    Most circles are far from all places of a vehicle. A look at the place in the middle sorts them out.
+    """
+    x, y = np.moveaxis(places, -1, 0)
+    middle, window = len(AHEAD_M) // 2, reach_m + AROUND_MIDDLE_M
+    near = np.abs(x[:, middle, None] - circles[:, 0]) < window
+    near &= np.abs(y[:, middle, None] - circles[:, 1]) < window
+    vehicle, circle = np.nonzero(near)
+    gaps = np.hypot(x[vehicle] - circles[circle, 0, None], y[vehicle] - circles[circle, 1, None])
+    pair, place = np.nonzero(gaps < reach_m[vehicle, circle, None])
+    blocked = np.zeros(x.shape, dtype=bool)
+    blocked[vehicle[pair], place] = True
+    return blocked
 
 
 def _circles(

@@ -51,7 +51,7 @@ VEHICLES: dict[str, VehicleKind] = {
     "box_truck": VehicleKind(trucks.box_truck_mesh, "vehicle.truck", 1.2, 0.5, 0.85, 0.12),
     "flatbed": VehicleKind(trucks.flatbed_truck_mesh, "vehicle.truck", 0.6, 0.4, 0.85, 0.1),
     "tanker": VehicleKind(trucks.tanker_mesh, "vehicle.truck", 0.3, 0.05, 0.8),
-    "bus": VehicleKind(trucks.bus_mesh, "vehicle.bus.rigid", 0.8, 0.15, 0.8, 0.03),
+    "bus": VehicleKind(trucks.bus_mesh, "vehicle.bus.rigid", 0.8, 0.0, 0.8, 0.03),
     "minibus": VehicleKind(trucks.coach_mesh, "vehicle.bus.rigid", 0.4, 0.3, 0.9),
     "caravan": VehicleKind(trucks.caravan_mesh, "vehicle.trailer", 0.0, 0.5),
     "excavator": VehicleKind(trucks.excavator_mesh, "vehicle.construction", 0.0, 0.25),

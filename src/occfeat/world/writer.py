@@ -6,6 +6,7 @@ A scene's rows are kept in one JSON file, which is written last: a scene without
 import hashlib
 import io
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,10 @@ class SceneWriter:
 
     def _time_us(self, time_s: float) -> int:
         return self._start_us + round(time_s * 1e6)
+
+    def _date(self) -> str:
+        """Day on which the scene begins, UTC."""
+        return datetime.fromtimestamp(self._start_us // 1_000_000, UTC).date().isoformat()
 
     def _write_key_frame(self, frame: int, sample: str) -> None:
         scene = self.scene
@@ -248,7 +253,7 @@ class SceneWriter:
                 "token": log,
                 "logfile": request.name,
                 "vehicle": f"{self.scene.rig.name}-{request.town.number}",
-                "date_captured": "2030-01-01",
+                "date_captured": self._date(),
                 "location": self.town.name,
             }
         )
