@@ -78,10 +78,11 @@ def _small_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_python_blocks__run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = build_nuscenes_folder(tmp_path / "nuscenes")
+    front = torch.tensor([[0.0, 0, 1, 1.7], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
     names: dict[str, object] = {
         "images": torch.zeros(2, 3, 90, 160, dtype=torch.uint8),
         "intrinsics": torch.tensor([[120.0, 0, 80], [0, 120, 45], [0, 0, 1]]).repeat(2, 1, 1),
-        "ego_from_camera": torch.eye(4).repeat(2, 1, 1),
+        "ego_from_camera": front.repeat(2, 1, 1),
     }
     for line, runs, text in blocks(page, "python"):
         text = text.replace("/data/nuscenes", str(data))

@@ -1,5 +1,6 @@
 """`model.json`: how to build the network that the weights of a run belong to. Imports no torch."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -43,15 +44,38 @@ def read_card(folder: Path) -> ModelCard:
     """The card in a run folder.
 
     Raises:
-        RunError: There is none, so the run has not finished, or it is damaged.
+        RunError: There is none, as the run was stopped or the folder is not that of a run; or it is damaged.
     """
     file = folder / CARD
     if not file.is_file():
-        hint = "Check the path; a run writes it when it has finished."
-        raise RunError(f"{folder} holds no finished model: {CARD} is missing.", hint=hint)
+        message, hint = _why_missing(folder)
+        raise RunError(message, hint=hint)
     try:
         return ModelCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise RunError(
             f"{file} is damaged or of another version: {error}", hint="Restore it from a copy."
         ) from error
+
+
+def command_of(folder: Path) -> str | None:
+    """The command that a folder is a run of, if it is one that can be resumed."""
+    if not (folder / "settings.yaml").is_file():
+        return None
+    try:
+        environment = json.loads((folder / "environment.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    command = environment.get("command") if isinstance(environment, dict) else None
+    return command if command in ("pretrain", "finetune") else None
+
+
+def _why_missing(folder: Path) -> tuple[str, str]:
+    """What to say of a folder without card, and a hint."""
+    if command := command_of(folder):
+        hint = f"If it was stopped, go on with it: occfeat {command} --resume {folder}"
+        return f"The run {folder} has not finished: it was stopped, or is still running.", hint
+    message = f"{folder} holds no finished model: {CARD} is missing."
+    if command_of(folder.parent):
+        return message, f"Give the run folder, {folder.parent}."
+    return message, "Check the path; a run writes it when it has finished."

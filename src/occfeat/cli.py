@@ -18,9 +18,17 @@ from pydantic import ValidationError
 
 from occfeat.commands import config as commands
 from occfeat.config import Strict
-from occfeat.errors import Interrupted, OccFeatError, SettingsError, did_you_mean
+from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
 from occfeat.recipes import names_of_recipes
-from occfeat.settings import Layer, base_layer, build_partial, explain_flags, merge, owners
+from occfeat.settings import (
+    ABBREVIATIONS,
+    Layer,
+    base_layer,
+    build_partial,
+    explain_flags,
+    merge,
+    owners,
+)
 from occfeat.student_config import KINDS
 from occfeat.world.config import WorldConfig
 
@@ -204,11 +212,27 @@ def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) ->
         raise SystemExit(0) from None
     except (SystemExit, ValidationError) as stop:
         if (wrong := _wrong_values(stop)) is None:
+            for flag in flags:
+                if meant := _meant(flag, command):
+                    held.write(f"{flag}: did you mean {meant}?\n")
             raise
         held = io.StringIO()  # tyro shows errors of pydantic as they are
         raise explain_flags(command.settings, wrong) from wrong
     finally:
         print(held.getvalue(), end="", file=sys.stderr)
+
+
+def _meant(flag: str, command: Command) -> str:
+    """What was probably meant by a flag if not one of those that tyro knows and suggests, or nothing."""
+    name, fields = flag.partition("=")[0].removeprefix("--"), command.settings.model_fields
+    if not flag.startswith("--") or name.replace("-", "_") in fields:
+        return ""
+    long = ABBREVIATIONS.get(name.rpartition(".")[2])
+    if long is not None and "optim" in fields:
+        return f"--optim.{long.replace('_', '-')}"
+    layers = {"config": True, "recipe": command.recipes, "resume": command.resumes}
+    close = closest(name, [layer for layer, there in layers.items() if there])
+    return f"--{close}" if close else ""
 
 
 def _wrong_values(stop: BaseException | None) -> ValidationError | None:

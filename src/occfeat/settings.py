@@ -20,6 +20,8 @@ Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
 
 UNUSABLE, SEE_HELP = "These settings cannot be used:", "See --help for all settings."
+ABBREVIATIONS = {"lr": "learning_rate"}
+"""Names that nothing here has and that resemble none, and what is meant by them."""
 EXAMPLE = "It holds lines such as `optim: {epochs: 3}`."
 
 
@@ -193,7 +195,7 @@ def owners(name: str) -> list[str]:
 
 
 def _unknown(kind: type[Strict], place: tuple[str, ...], student: str | None) -> str:
-    name, last = ".".join(place), place[-1]
+    name, last = ".".join(place), ABBREVIATIONS.get(place[-1], place[-1])
     if student is not None and (others := owners(last)):
         return f"{name} is a setting of {', '.join(others)}, but this student is {student}"
     elsewhere = [f"{section}.{last}" for section, of in _sections(kind).items() if last in of.model_fields]

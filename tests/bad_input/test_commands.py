@@ -11,10 +11,8 @@ import pytest
 import torch
 
 from occfeat.cli import main
-from occfeat.commands.predict import read_rig_file
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
-from occfeat.errors import SettingsError
 from occfeat.writing import LOCK
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
@@ -43,6 +41,10 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     ("flag", "said"),
     [
         (["--optim.epoch", "3"], "--optim.epochs"),
+        (["--optim.lr", "3"], "--optim.lr: did you mean --optim.learning-rate?"),
+        (["--lr=3"], "--lr=3: did you mean --optim.learning-rate?"),
+        (["--rceipe", "cpu-small"], "--rceipe: did you mean --recipe?"),
+        (["--confg", "my.yaml"], "--confg: did you mean --config?"),
         (["--optim.epochs", "0"], "--optim.epochs: Input should be greater than or equal to 1 (got 0)"),
         (["--engine.workers", "-1"], "--engine.workers: Input should be greater than or equal to 0"),
         (["--view.image-size", "0", "5"], "--view.image-size: Input"),
@@ -115,6 +117,9 @@ def test_unknown_setting_in_a_file__is_named_with_what_was_meant(
     file.write_text("optim: {learning_rat: 0.1}\n")
     said = refused(flags("pretrain", tmp_path / "run", "--config", str(file)))
     assert "Unknown setting: optim.learning_rat (did you mean learning_rate?)" in said
+    file.write_text("optim: {lr: 0.1}\n")
+    said = refused(flags("pretrain", tmp_path / "run", "--config", str(file)))
+    assert "Unknown setting: optim.lr (did you mean optim.learning_rate?)" in said
     file.write_text("optimm: {}\n")
     said = refused(flags("pretrain", tmp_path / "run", "--config", str(file)))
     assert "Unknown setting: optimm (did you mean optim?)" in said
@@ -222,6 +227,31 @@ def test_start__that_is_no_run_is_refused(flags: Flags, tmp_path: Path, refused:
     assert "model.json is missing" in refused(flags("finetune", tmp_path / "run", "--start", str(tmp_path)))
 
 
+def test_run__that_was_stopped_is_told_how_to_go_on(
+    flags: Flags, pretrained: Path, folder: Path, tmp_path: Path, refused: Refused
+) -> None:
+    stopped = tmp_path / "stopped"
+    shutil.copytree(pretrained, stopped)
+    (stopped / "model.json").unlink()
+    for words in (
+        flags("finetune", tmp_path / "run", "--start", str(stopped)),
+        ["evaluate", str(stopped), "--data", str(folder)],
+        ["analyse", str(stopped), "--data", str(folder)],
+        ["predict", str(stopped), "--data", str(folder), "--out", str(tmp_path / "out")],
+    ):
+        said = refused(words)
+        assert f"The run {stopped} has not finished" in said
+        assert f"occfeat pretrain --resume {stopped}" in said
+
+
+def test_start__with_a_checkpoint_names_its_run(
+    flags: Flags, pretrained: Path, tmp_path: Path, refused: Refused
+) -> None:
+    checkpoint = pretrained / "checkpoints" / "last.pt"
+    said = refused(flags("finetune", tmp_path / "run", "--start", str(checkpoint)))
+    assert f"Give the run folder, {pretrained}." in said
+
+
 def test_pretraining_run__cannot_evaluate_or_predict(
     pretrained: Path, folder: Path, tmp_path: Path, refused: Refused
 ) -> None:
@@ -231,24 +261,27 @@ def test_pretraining_run__cannot_evaluate_or_predict(
     assert "occfeat finetune --start" in said
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"cameras": []}', '{"cameras": [{"image": "x.jpg"}]}'])
-def test_rig_file__that_makes_no_sense_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "rig.json").write_text(content)
-    with pytest.raises(SettingsError, match=r"rig\.json cannot be used"):
-        read_rig_file(tmp_path / "rig.json")
+def test_predict__settings_are_looked_at_before_the_run(tmp_path: Path, refused: Refused) -> None:
+    words = ["predict", str(tmp_path / "no-run"), "--out", str(tmp_path / "out")]
+    assert "Give either --rig or --data" in refused(words)
+    assert "Give either --rig or --data" in refused([*words, "--rig", "rig.json", "--data", "/nowhere"])
 
 
-def test_rig_file__problems_are_few_and_plain(tmp_path: Path) -> None:
-    (tmp_path / "rig.json").write_text('{"cameras": [{}, {"imag": "x.jpg"}]}')
-    with pytest.raises(SettingsError) as caught:
-        read_rig_file(tmp_path / "rig.json")
-    assert caught.value.first[0] == "cameras.0.image: Field required"
-    assert caught.value.first[3:] == ("and 4 more",)
-    assert "pydantic" not in str(caught.value)
-    with pytest.raises(SettingsError, match=r"nowhere\.json does not exist"):
-        read_rig_file(tmp_path / "nowhere.json")
-    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
-        read_rig_file(tmp_path)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_device__that_is_not_there(pretrained: Path, folder: Path, tmp_path: Path, refused: Refused) -> None:
+    words = ["--data", str(folder), "--out", str(tmp_path / "out"), "--device", "cuda"]
+    said = refused(["predict", str(pretrained), *words])
+    assert "no usable cuda device" in said
+    assert "--engine" not in said  # predict has no such flag
+
+
+def test_val_split__that_is_not_there_is_told_the_flag(
+    flags: Flags, tmp_path: Path, refused: Refused
+) -> None:
+    said = refused(flags("finetune", tmp_path / "run", "--val-split", "vall"))
+    assert "Split 'vall' has no key frames" in said
+    assert "--val-split NAME" in said
+    assert "--val-split None" in said
 
 
 @pytest.mark.parametrize("name", ["foo.xyz", "foo.gif", "foo"])

@@ -60,6 +60,13 @@ def test_page__that_exists(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert page.read_text() == "mine"
 
 
+def test_page__of_another_name(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page"
+    assert main(["report", str(tuned), "--out", str(page)]) == 2
+    assert f"{page} does not end in .html.\nHint: Choose such an --out." in capsys.readouterr().err
+    assert not page.exists()
+
+
 def test_runs__of_another_grid(tuned: Path, other: Path, refused: Refused) -> None:
     card = json.loads((other / "model.json").read_text())
     card["grid"]["cell_m"] = [2, 2, 1]

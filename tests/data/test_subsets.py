@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,31 @@ def test_label_subset__all(ten: Index) -> None:
     rows = ten.rows("all")
     for draw in ("scene", "key-frame"):
         assert label_subset(ten, rows, 1.0, draw=draw, seed=7).tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "draw", "said", "warned"),
+    [
+        (1.0, "scene", "Labels: 20 of 20 key frames (100 %).", ""),
+        (0.3, "key-frame", "Labels: 6 of 20 key frames (30 %).", ""),
+        (0.33, "scene", "Labels: 8 of 20 key frames (40 %).", ""),
+        (0.01, "scene", "Labels: 2 of 20 key frames (10 %).", "10.0 times the label fraction 0.01"),
+    ],
+)
+def test_label_subset__says_what_it_drew(
+    ten: Index,
+    caplog: pytest.LogCaptureFixture,
+    fraction: float,
+    draw: Literal["scene", "key-frame"],
+    said: str,
+    warned: str,
+) -> None:
+    with caplog.at_level("INFO", logger="occfeat"):
+        label_subset(ten, ten.rows("all"), fraction, draw=draw)
+    assert said in caplog.messages
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == bool(warned)
+    assert all(warned in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.5, 2.0, float("nan")])

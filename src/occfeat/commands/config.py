@@ -236,7 +236,7 @@ class ReportConfig(Strict):
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
     """Pretraining and fine-tuning runs, on the same data and grid."""
     out: Path
-    """HTML file to write; it holds everything, and opens from disk."""
+    """File to write, such as `report.html`; it holds everything, and opens from disk."""
     data: InputPath | None = None
     """Folder of the data set of the runs. None: where it was when they were started."""
     version: str | None = None

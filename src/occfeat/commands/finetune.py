@@ -24,7 +24,7 @@ from occfeat.engine.loggers import last_row, read_rows
 from occfeat.engine.loop import Job, fit, micro_batch_size
 from occfeat.engine.run import Run, read_settings, require_free
 from occfeat.engine.shipped import build_grid, load_student_weights, require_described, write_model
-from occfeat.errors import WeightsError
+from occfeat.errors import SettingsError, WeightsError
 from occfeat.models.student import build_student
 from occfeat.report.figures import draw_curves
 from occfeat.robustness.augment import training_effect
@@ -65,7 +65,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         draw=config.label_draw,
         seed=config.label_seed,
     )
-    val_rows = None if config.val_split is None else index.rows(config.val_split)
+    val_rows = _val_rows(config, index)
     fabric = build_fabric(config.engine)
     micro_batch_size(config.optim, fabric.world_size)  # refuses what cannot be split, before a run begins
     if fabric.is_global_zero and not resume:
@@ -96,6 +96,17 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         else:
             metrics = _evaluate(config, run, index, network.segmenter, val_rows, fabric)
     return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+
+
+def _val_rows(config: FinetuneConfig, index: Index) -> NDArray[np.int64] | None:
+    """Key frames to evaluate on, if any."""
+    if config.val_split is None:
+        return None
+    try:
+        return index.rows(config.val_split)
+    except SettingsError as error:
+        hint = f"{error.hint} Choose one with --val-split NAME, or evaluate on none with --val-split None."
+        raise SettingsError(error.message, hint=hint) from error
 
 
 def _evaluate(

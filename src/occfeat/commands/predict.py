@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from occfeat.data.index import Index
 from occfeat.engine.device import choose_device
 from occfeat.engine.run import make_folder, require_empty
 from occfeat.engine.shipped import build_grid, load_model
-from occfeat.errors import SettingsError
+from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.report.figures import draw_prediction
 from occfeat.segmentation.model import BevModel
 
@@ -69,6 +70,8 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
     Raises:
         OccFeatError: The run, the images, the data or the output folder cannot be used.
     """
+    if (config.rig is None) == (config.data is None):
+        raise SettingsError("Give either --rig or --data.", hint="See `occfeat predict --help`.")
     run = run_folder(config.run)
     require_empty(config.out, hint="Choose another --out.")
     model = load_model(run, choose_device(config.device), student)
@@ -84,13 +87,11 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
 
 
 def _views(config: PredictConfig, run: Path) -> Iterator[View]:
-    if config.rig is not None and config.data is None:
+    if config.rig is not None:
         yield read_rig_file(config.rig)
-    elif config.data is not None and config.rig is None:
+    elif config.data is not None:
         index = Index.open(DataConfig(root=config.data, version=config.version))
         yield from _key_frame_views(index, config.tokens, run)
-    else:
-        raise SettingsError("Give either --rig or --data.", hint="See `occfeat predict --help`.")
 
 
 def read_rig_file(path: Path) -> View:
@@ -104,9 +105,9 @@ def read_rig_file(path: Path) -> View:
     return View(
         name=path.stem,
         channels=tuple(camera.name or camera.image.stem for camera in rig.cameras),
-        images=tuple(read_image(path.parent / camera.image) for camera in rig.cameras),
-        intrinsics=_matrices([camera.intrinsics for camera in rig.cameras], 3, path),
-        ego_from_camera=_matrices([camera.ego_from_camera for camera in rig.cameras], 4, path),
+        images=tuple(_read_rig_image(path, camera) for camera in rig.cameras),
+        intrinsics=_matrices(rig, "intrinsics", path),
+        ego_from_camera=_matrices(rig, "ego_from_camera", path),
     )
 
 
@@ -133,10 +134,22 @@ def _problem(place: tuple[int | str, ...], said: str) -> str:
     return f"{name}: {said}" if name else said
 
 
-def _matrices(rows: list[list[list[float]]], size: int, path: Path) -> Float64[Tensor, "N s s"]:
-    if any(len(row) != size for matrix in rows for row in matrix):
-        raise SettingsError(f"{path}: a matrix is not {size} x {size}.")
-    return torch.tensor(rows, dtype=torch.float64)
+def _read_rig_image(path: Path, camera: RigCamera) -> UInt8[Tensor, "3 H W"]:
+    try:
+        return read_image(path.absolute().parent / camera.image)
+    except KeyFrameError as error:
+        raise KeyFrameError(error.message, hint=f"Paths in {path.name} are relative to that file.") from error
+
+
+def _matrices(
+    rig: RigFile, name: Literal["intrinsics", "ego_from_camera"], path: Path
+) -> Float64[Tensor, "N s s"]:
+    matrices: list[list[list[float]]] = [getattr(camera, name) for camera in rig.cameras]
+    for number, rows in enumerate(matrices):
+        if any(len(row) != len(rows) for row in rows):
+            what = f"cameras.{number}.{name} is not {len(rows)} x {len(rows)}"
+            raise SettingsError(f"The rig file {path} cannot be used: {what}.", hint="Mend its rows.")
+    return torch.tensor(matrices, dtype=torch.float64)
 
 
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:

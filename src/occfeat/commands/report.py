@@ -32,6 +32,8 @@ def report(config: ReportConfig) -> Outcome:
     require_plotly()
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
+    if config.out.suffix != ".html":
+        raise SettingsError(f"{config.out} does not end in .html.", hint="Choose such an --out.")
     runs = read_runs(config.runs)
     require_comparable(runs)
     groups = group_runs(runs)

@@ -13,6 +13,9 @@ from occfeat.errors import SettingsError
 
 _log = logging.getLogger(__name__)
 
+FAR_MORE = 1.5
+"""So many times the share asked for is worth a warning."""
+
 
 def label_subset(
     index: Index,
@@ -22,7 +25,7 @@ def label_subset(
     draw: Literal["scene", "key-frame"] = "scene",
     seed: int = 0,
 ) -> Int64[ndarray, " left"]:
-    """Draw a share of some key frames, in their order.
+    """Draw a share of some key frames, in their order; logs how many, and warns if they are far too many.
 
     Args:
         index: The set.
@@ -38,13 +41,19 @@ def label_subset(
     if not 0 < fraction <= 1:
         raise SettingsError(f"Label fraction {fraction} is not above 0 and at most 1.")
     if fraction == 1:
-        return rows
-    chosen = _by_scene(index, rows, fraction, seed) if draw == "scene" else _by_draw(rows, fraction, seed)
+        chosen = rows
+    else:
+        chosen = _by_scene(index, rows, fraction, seed) if draw == "scene" else _by_draw(rows, fraction, seed)
     if len(chosen) == 0:
         raise SettingsError(
             f"Label fraction {fraction:g} of {len(rows)} key frames, drawn by {draw}, leaves none.",
             hint="Take a larger fraction, or another way or seed of drawing.",
         )
+    share = len(chosen) / len(rows)
+    _log.info("Labels: %d of %d key frames (%.3g %%).", len(chosen), len(rows), 100 * share)
+    if share > FAR_MORE * fraction:
+        text = "That is %.1f times the label fraction %g, drawn by %s."
+        _log.warning(text, share / fraction, fraction, draw)
     return chosen
 
 
@@ -71,7 +80,6 @@ def _by_scene(index: Index, rows: Int64[ndarray, " n"], fraction: float, seed: i
 
 def _by_draw(rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
     places = np.random.default_rng(seed).permutation(len(rows))[: round(fraction * len(rows))]
-    _log.info("Labels of %d of %d key frames, drawn with seed %d.", len(places), len(rows), seed)
     kept: ndarray = rows[np.sort(places)]
     return kept
 

@@ -16,7 +16,7 @@ import yaml
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
-from occfeat.card import CARD
+from occfeat.card import CARD, command_of
 from occfeat.config import Strict
 from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
 from occfeat.errors import RunError
@@ -182,23 +182,12 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
 
 def _require_settings_of(path: Path, kind: type[Strict]) -> None:
     """Refuse a run whose settings are those of another command."""
-    command = _command_of(path)
+    command = command_of(path)
     settings, name = KINDS.get(command or "", (kind.__name__, ""))
     if settings != kind.__name__:
         raise RunError(
             f"{path} is a {name} run.", hint=f"Go on with it by `occfeat {command} --resume {path}`."
         )
-
-
-def _command_of(path: Path) -> str | None:
-    """The command that a folder is a run of, if it is one and can be continued."""
-    if not (path / "settings.yaml").is_file():
-        return None
-    try:
-        command = read_environment(path).get("command")
-    except RunError:
-        return None
-    return command if command in KINDS else None
 
 
 def require_free(path: Path, command: str) -> None:
@@ -209,7 +198,7 @@ def require_free(path: Path, command: str) -> None:
     """
     require_writable(path)
     way_on = f"Go on with the run in it by `occfeat {command} --resume {path}`, or choose another --out."
-    hint = way_on if _command_of(path) == command else "Choose another --out."
+    hint = way_on if command_of(path) == command else "Choose another --out."
     require_empty(path, hint=hint, but=UNBORN)
 
 

@@ -10,9 +10,12 @@ from occfeat.data.images import resize
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry import camera
-from occfeat.geometry.frames import is_isometry
+from occfeat.geometry.frames import invert, is_isometry, transform_points
 from occfeat.geometry.grid import BevGrid
 from occfeat.segmentation.task import Segmenter
+
+GROUND_POINTS = 201
+"""Points a side, of the square of ground in which each camera must see one."""
 
 
 class BevModel(nn.Module):
@@ -61,8 +64,8 @@ class BevModel(nn.Module):
             A grid whose first index grows forward and whose second index grows to the left; see `grid`.
 
         Raises:
-            SettingsError: Something is no image, the number of cameras differs, a calibration is impossible,
-                or there is no such class.
+            SettingsError: Something is no image, the number of cameras differs, a calibration is impossible
+                or lets a camera see no ground as near as the grid reaches, or there is no such class.
         """
         index = self._class_index(class_name)
         probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
@@ -99,6 +102,7 @@ class BevModel(nn.Module):
             present=present,
             image_size=self.image_size,
         )
+        _require_ground(cameras.of_key_frame(0), self.grid)
         return torch.stack(resized)[None].to(device), cameras.to(device)
 
 
@@ -136,3 +140,35 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
     if bent:
         hint = "Give a rotation, without mirroring, and a translation in metres, last row (0, 0, 0, 1)."
         raise SettingsError(f"ego_from_camera of camera(s) {bent} is no rigid transform.", hint=hint)
+
+
+def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
+    """Refuse a camera that sees no ground from above, as near as the grid reaches in any direction.
+
+    Millimetres, exchanged axes and inverse transforms are rigid, too, but rarely leave a camera such a view.
+    A grid that lies ahead of the car alone still takes cameras that look back.
+    """
+    reach_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
+    line = torch.linspace(-reach_m, reach_m, GROUND_POINTS)
+    poses = cameras.ego_from_camera
+    ground_ego = torch.cartesian_prod(line, line, torch.zeros(1)).expand(len(poses), -1, -1)
+    pixels, depth_m = camera.project(cameras.intrinsics, transform_points(invert(poses), ground_ego))
+    above = poses[:, 2, 3] > 0
+    sees = above & camera.visible_in(cameras.image_size, pixels, depth_m).any(-1)
+    blind = (~sees).nonzero().flatten().tolist()
+    if blind:
+        raise SettingsError(
+            f"Camera(s) {blind} see no ground within {reach_m:g} m of the ego origin:",
+            first=[f"camera {number} {_stands(poses[number])}" for number in blind],
+            hint="Give metres, and ego_from_camera, not its inverse. Ego: x forward, y left, z up from "
+            "the ground; camera: x right, y down, z forward.",
+        )
+
+
+def _stands(ego_from_camera: Float[Tensor, "4 4"]) -> str:
+    """Where a camera is and where it looks, in words."""
+    place, along = (
+        ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in ego_from_camera[:3, axis].tolist())
+        for axis in (3, 2)
+    )
+    return f"is at ({place}) m and looks along ({along}) in the ego frame"
