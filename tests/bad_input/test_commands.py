@@ -1,11 +1,8 @@
 """What a user can get wrong on the command line: exit code 2, a few plain lines, nothing overwritten."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,28 +10,9 @@ import torch
 from occfeat.cli import main
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
-from occfeat.writing import LOCK
+from tests.bad_input.conftest import Refused
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
-
-Refused = Callable[[list[str]], str]
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command that must end with exit code 2, and give what it printed."""
-
-    def run(words: list[str]) -> str:
-        try:
-            code: object = main(words)
-        except SystemExit as stop:  # raised by the parser of flags
-            code = stop.code
-        printed = capsys.readouterr()
-        assert code == 2, printed
-        assert "Traceback" not in printed.err
-        return printed.err + printed.out
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -130,20 +108,6 @@ def test_unknown_setting_in_a_file__is_named_with_what_was_meant(
     assert "Missing" not in said  # the flags have them
 
 
-def test_output_folder_in_use__is_left_alone(flags: Flags, tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("precious")
-    said = refused(flags("pretrain", tmp_path / "run"))
-    assert "is not empty" in said
-    assert "--resume" not in said  # there is no run in it
-    assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
-
-
-def test_output_folder_that_is_a_file__is_refused(flags: Flags, tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "run").write_text("")
-    assert "is a file" in refused(flags("pretrain", tmp_path / "run"))
-
-
 def test_resume__refuses_other_settings_and_other_folders(tmp_path: Path, refused: Refused) -> None:
     words = ["--optim.epochs", "3", "--recipe", "cpu-small"]
     said = refused(["pretrain", "--resume", str(tmp_path / "run"), *words, "--config", "mine.yaml"])
@@ -182,13 +146,6 @@ def test_resume__of_a_finished_run_says_so(
     shutil.copytree(pretrained, run)
     assert main(["pretrain", "--resume", str(run)]) == 0
     assert f"The training of {run} is finished" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def pretrained(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "pre"
-    assert main(flags("pretrain", run, "--optim.epochs", "1", "--loss.features", "0")) == 0
-    return run
 
 
 def test_start__of_another_architecture_is_refused(
@@ -313,92 +270,6 @@ def test_view__key_frame_that_cannot_be_read(tmp_path: Path, refused: Refused) -
     said = refused(["view", str(folder), "--out", str(tmp_path / "a.png")])
     assert f"{image} is missing" in said
     assert "`occfeat check` lists all that is broken" in said
-
-
-def test_full_disk__is_a_clear_error_and_keeps_the_last_checkpoint(
-    flags: Flags, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save = torch.save
-    saved = []
-
-    def full_after_two(state: object, path: Path) -> None:
-        if len(saved) == 2:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        save(state, path)
-        saved.append(path)
-
-    monkeypatch.setattr(torch, "save", full_after_two)
-    run = tmp_path / "run"
-    words = ["--engine.checkpoint-minutes", "0", "--optim.epochs", "4", "--loss.features", "0"]
-    said = refused(flags("pretrain", run, *words))
-    assert "No space left on device" in said
-    assert "--resume" in said
-    assert [file.name for file in (run / "checkpoints").iterdir()] == ["last.pt"]
-    monkeypatch.undo()
-    assert main(["pretrain", "--resume", str(run)]) == 0
-
-
-def test_no_rights__is_a_clear_error(flags: Flags, refused: Refused) -> None:
-    assert "/proc/occfeat" in refused(flags("pretrain", Path("/proc/occfeat/run")))
-
-
-@pytest.mark.parametrize(
-    ("out", "said"), [("file/out", "file is a file, not a folder"), ("o" * 300, "File name too long")]
-)
-@pytest.mark.parametrize(
-    "command",
-    ["pretrain", "finetune", "cache", "evaluate", "evaluate under fog", "predict", "analyse", "convert"],
-)
-def test_out__that_cannot_be_made_is_said_before_anything_is_loaded(
-    command: str, out: str, said: str, flags: Flags, pretrained: Path, tmp_path: Path, refused: Refused
-) -> None:
-    (tmp_path / "file").write_text("")
-    data = flags("pretrain", tmp_path)[2]
-    words = {
-        "pretrain": flags("pretrain", tmp_path / out, "--teacher.weights", "/nowhere"),
-        "finetune": flags("finetune", tmp_path / out),
-        "cache": ["cache", "--data", data, "--split", "mini_train", "--teacher.weights", "/nowhere"],
-        "evaluate": ["evaluate", str(pretrained), "--data", "/nowhere"],
-        "evaluate under fog": ["evaluate", str(pretrained), "--data", "/nowhere", "--corruptions", "Fog"],
-        "predict": ["predict", str(pretrained), "--data", "/nowhere"],
-        "analyse": ["analyse", str(pretrained), "--data", "/nowhere"],
-        "convert": ["convert", "/nowhere"],
-    }
-    assert said in refused([*words[command], "--out", str(tmp_path / out)])
-
-
-@pytest.fixture
-def not_writable(pretrained: Path, tmp_path: Path) -> Iterator[Path]:
-    """Somebody else's run."""
-    run = Path(shutil.copytree(pretrained, tmp_path / "theirs"))
-    (run / LOCK).unlink()
-    run.chmod(0o555)
-    yield run
-    run.chmod(0o755)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_rights__is_said(
-    not_writable: Path, flags: Flags, refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, data = str(not_writable), flags("pretrain", not_writable)[2]
-    for words in (["analyse"], ["evaluate"], ["evaluate", "--corruptions", "Fog"]):
-        said = refused([*words[:1], run, "--data", "/nowhere", *words[1:]])
-        assert f"{run} cannot be written" in said
-    assert f"{run} cannot be written" in refused(["predict", run, "--data", data, "--out", f"{run}/out"])
-    assert f"{run} cannot be written" in refused(["pretrain", "--resume", run])
-
-
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
-def test_batch__that_cannot_be_split_over_devices_claims_no_folder(
-    command: str, flags: Flags, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    two = SimpleNamespace(world_size=2, is_global_zero=True)
-    monkeypatch.setattr(f"occfeat.commands.{command}.build_fabric", lambda _: two)
-    said = refused(flags(command, tmp_path / "run", "--optim.batch-size", "3", "--engine.devices", "2"))
-    assert "cannot be split evenly over 2 device(s)" in said
-    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:

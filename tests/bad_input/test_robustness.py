@@ -10,12 +10,10 @@ import pytest
 from occfeat.cli import main
 from occfeat.config import DataConfig
 from occfeat.data.index import Index
-from tests.bad_input.test_commands import Refused, refused
+from tests.bad_input.conftest import Refused
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.robustness.released_folder import write_released
 from tests.small_runs import Flags
-
-__all__ = ["refused"]
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,13 @@
 import json
-import logging
-import os
 import pickle
-import shutil
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from occfeat.config import DataConfig
-from occfeat.data import index_file
 from occfeat.data.check import check
 from occfeat.data.index import Index
 from occfeat.errors import DatasetError, SettingsError
@@ -216,169 +206,6 @@ def test_pickle__replaced_meanwhile(folder: Path, index: Index) -> None:
     Index.open(DataConfig(root=folder))
     with pytest.raises(DatasetError, match="built anew"):
         pickle.loads(pickled)
-
-
-def built(caplog: pytest.LogCaptureFixture) -> bool:
-    found = any(message.startswith("Building the index") for message in caplog.messages)
-    caplog.clear()
-    return found
-
-
-def test_open__builds_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    data = DataConfig(root=folder)
-    first = Index.open(data)
-    assert built(caplog)
-    assert first.file.parent == folder / "v1.0-mini"
-    assert Index.open(data).fingerprint == first.fingerprint
-    assert not built(caplog)
-    Index.open(data, rebuild=True)
-    assert built(caplog)
-
-
-def test_open__a_copy_is_not_built_again(
-    folder: Path, index: Index, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Times of copied files differ, contents do not: they are compared once, and not again."""
-    caplog.set_level(logging.INFO)
-    copy = folder.parent / "copy"
-    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
-    assert Index.open(DataConfig(root=copy)).fingerprint == index.fingerprint
-    assert any("comparing contents" in message for message in caplog.messages)
-    assert not built(caplog)
-    Index.open(DataConfig(root=copy))
-    assert not any("comparing contents" in message for message in caplog.messages)
-
-
-def test_open__changed_tables(folder: Path, index: Index, caplog: pytest.LogCaptureFixture) -> None:
-    """A change that keeps every size is seen too."""
-    path = folder / "v1.0-mini" / "sample_annotation.json"
-    text = path.read_text()
-    path.write_text(text.replace('"visibility_token": "1"', '"visibility_token": "4"'))
-    assert len(path.read_text()) == len(text)
-    os.utime(path, ns=(0, 0))
-    again = Index.open(DataConfig(root=folder))
-    assert any("have changed" in message for message in caplog.messages)
-    assert again.fingerprint != index.fingerprint
-    assert 1 not in again.key_frame(0).boxes.visibility
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "other version"])
-def test_open__damaged_index(
-    folder: Path, index: Index, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    whole = index.file.read_bytes()
-    index.file.unlink()  # what is mapped into memory must not change
-    if damage == "other version":
-        table = index._table.replace_schema_metadata({"occfeat": b'{"schema_version": 0}'})
-        with pa.ipc.new_file(str(index.file), table.schema) as writer:
-            writer.write_table(table)
-    else:
-        index.file.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"x" * 999, "empty": b""}[damage])
-    again = Index.open(DataConfig(root=folder))
-    assert any("built again" in message for message in caplog.messages)
-    assert again.key_frame(0).token == again.token(0)
-
-
-def test_open__read_only_place(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be written beside the tables, the cache folder is used, and found again."""
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    write = index_file._write_atomically
-
-    def refuse(path: Path, content: Any) -> None:
-        if path.is_relative_to(folder):
-            raise PermissionError(13, "Permission denied")
-        write(path, content)
-
-    lock = index_file.FileLock
-
-    def refuse_lock(path: Path) -> Any:
-        if path.is_relative_to(folder):
-            raise PermissionError(13, "Permission denied")
-        return lock(path)
-
-    monkeypatch.setattr(index_file, "_write_atomically", refuse)
-    monkeypatch.setattr(index_file, "FileLock", refuse_lock)
-    first = Index.open(DataConfig(root=folder))
-    assert first.file.is_relative_to(cache / "occfeat")
-    written = first.file.stat().st_mtime_ns
-    assert Index.open(DataConfig(root=folder)).file.stat().st_mtime_ns == written
-
-
-def test_open__no_space_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(index_file, "_write_table", full)
-    with pytest.raises(DatasetError, match="No space left on device"):
-        Index.open(DataConfig(root=folder))
-    left = [path.name for path in (folder / "v1.0-mini").iterdir() if "occfeat" in path.name]
-    assert left == [f".{index_file._NAME}.lock"]
-
-
-def test_open__those_that_start_together_build_once(
-    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO)
-    join, together, builds = index_file._join_with_progress, Barrier(2), list[Path]()
-
-    def slow_join(tables: Path, total_bytes: int) -> pa.Table:
-        builds.append(tables)
-        deadline = time.monotonic() + 20
-        while "waiting for it" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return join(tables, total_bytes)
-
-    def start(_: int) -> str:
-        together.wait()
-        return Index.open(DataConfig(root=folder)).fingerprint
-
-    monkeypatch.setattr(index_file, "_join_with_progress", slow_join)
-    with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(start, range(2))
-    assert first == second
-    assert len(builds) == 1
-
-
-def test_open__where_no_file_can_be_locked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise NotImplementedError("no locks on this file system")
-
-    monkeypatch.setattr(index_file, "FileLock", refuse)
-    assert Index.open(DataConfig(root=folder)).file.parent == folder / "v1.0-mini"
-
-
-def test_open__choice_of_version(folder: Path) -> None:
-    shutil.copytree(folder / "v1.0-mini", folder / "v1.0-test")
-    with pytest.raises(SettingsError, match=r"several versions(?s:.*)`--version`"):
-        Index.open(DataConfig(root=folder))
-    assert Index.open(DataConfig(root=folder, version="v1.0-test")).version == "v1.0-test"
-    with pytest.raises(DatasetError, match="no version 'v9'"):
-        Index.open(DataConfig(root=folder, version="v9"))
-
-
-def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"does not exist(?s:.*)`--data`"):
-        Index.open(DataConfig(root=tmp_path / "nothing"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="is a file, not a folder"):
-        Index.open(DataConfig(root=tmp_path / "file"))
-    with pytest.raises(DatasetError, match="give the folder above"):
-        Index.open(DataConfig(root=folder / "v1.0-mini"))
-    with pytest.raises(DatasetError, match="no folder with nuScenes tables"):
-        Index.open(DataConfig(root=folder / "samples"))
-
-
-def test_open__needs_no_torch(folder: Path, index: Index) -> None:
-    """A process that only opens the index must stay small."""
-    code = (
-        "import sys; from pathlib import Path; from occfeat.config import DataConfig; "
-        "from occfeat.data.index import Index; "
-        f"index = Index.open(DataConfig(root=Path({str(folder)!r}))); index.rows('all'); index.token(0); "
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.data
