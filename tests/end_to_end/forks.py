@@ -16,7 +16,7 @@ from pathlib import Path
 
 from occfeat.cli import main
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 class Command:
