@@ -225,8 +225,9 @@ def require_writable(path: Path) -> None:
         if not nearest.is_dir():
             raise RunError(f"{nearest} is a file, not a folder.", hint="Choose another --out.")
         if not os.access(nearest, os.W_OK):
+            made = "" if nearest == path else f"The folder {path} cannot be made: "
             hint = "Check its rights, or choose another --out."
-            raise RunError(f"The folder {nearest} cannot be written.", hint=hint)
+            raise RunError(f"{made}{nearest} cannot be written.", hint=hint)
 
 
 def make_folder(path: Path) -> None:
