@@ -1,8 +1,11 @@
-"""`model.json`: how to build the network that the weights of a run belong to. Imports no torch."""
+"""What a run folder says of itself: `model.json`, how to build its network, and how it was started.
+
+This module imports no torch.
+"""
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -14,6 +17,8 @@ CARD = "model.json"
 """Name of the card in a run folder."""
 WEIGHTS = "weights.safetensors"
 """Name of the weights in a run folder."""
+ENVIRONMENT = "environment.json"
+"""Name of the file that says how a run was started."""
 
 
 class ModelCard(Strict):
@@ -58,15 +63,28 @@ def read_card(folder: Path) -> ModelCard:
         ) from error
 
 
+def read_environment(path: Path) -> dict[str, Any]:
+    """What is written down about where and how a run was started."""
+    file = path / ENVIRONMENT
+    try:
+        environment = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
+        ) from error
+    if not isinstance(environment, dict):
+        raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
+    return environment
+
+
 def command_of(folder: Path) -> str | None:
     """The command that a folder is a run of, if it is one that can be resumed."""
     if not (folder / "settings.yaml").is_file():
         return None
     try:
-        environment = json.loads((folder / "environment.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        command = read_environment(folder).get("command")
+    except RunError:
         return None
-    command = environment.get("command") if isinstance(environment, dict) else None
     return command if command in ("pretrain", "finetune") else None
 
 

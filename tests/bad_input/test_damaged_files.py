@@ -15,10 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from occfeat.card import read_card
+from occfeat.card import read_card, read_environment
 from occfeat.data.teacher_cache import TeacherCache
 from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.engine.environment import read_environment
 from occfeat.engine.loggers import MetricsLog, read_rows
 from occfeat.engine.shipped import load_model
 from occfeat.errors import CacheError, KeyFrameError, OccFeatError, RunError, WeightsError

@@ -1,6 +1,5 @@
 """Where and how a run was started: `environment.json`, the first file of its folder."""
 
-import json
 import os
 import platform
 import subprocess
@@ -11,11 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from occfeat.errors import RunError
-
-ENVIRONMENT = "environment.json"
-"""Name of the file."""
 
 
 def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
@@ -42,17 +36,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def read_environment(path: Path) -> dict[str, Any]:
-    """What is written down about where and how a run was started."""
-    file = path / ENVIRONMENT
-    try:
-        environment = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not a run folder: {file.name} cannot be read.", hint="Check the path."
-        ) from error
-    if not isinstance(environment, dict):
-        raise RunError(f"{file} does not hold a JSON object.", hint="Check the path.")
-    return environment

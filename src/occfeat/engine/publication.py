@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from occfeat.card import ModelCard, run_folder
-from occfeat.engine.environment import read_environment
+from occfeat.card import ModelCard, read_environment, run_folder
 from occfeat.errors import RunError
 from occfeat.yaml_file import read_yaml
 

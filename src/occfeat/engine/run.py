@@ -16,9 +16,9 @@ import yaml
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
-from occfeat.card import CARD, command_of
+from occfeat.card import CARD, ENVIRONMENT, command_of, read_environment
 from occfeat.config import Strict
-from occfeat.engine.environment import ENVIRONMENT, describe_environment, read_environment
+from occfeat.engine.environment import describe_environment
 from occfeat.errors import RunError
 from occfeat.settings import explain
 from occfeat.writing import LOCK, lock_folder, write_text_whole

@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from occfeat.card import CARD, WEIGHTS, ModelCard, read_card, run_folder
+from occfeat.card import CARD, WEIGHTS, ModelCard, read_card, read_environment, run_folder
 from occfeat.commands.config import FinetuneConfig, PretrainConfig
 from occfeat.config import GridConfig
-from occfeat.engine.environment import read_environment
 from occfeat.engine.loggers import read_rows
 from occfeat.engine.run import read_settings
 from occfeat.errors import RunError
