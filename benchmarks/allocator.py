@@ -17,15 +17,15 @@ import torch
 from measuring import in_fresh_process, peak_mb, ratio, record
 from step import cached_batch
 
-from occfeat.config import OptimConfig
 from occfeat.data.sample import Batch, FeatureMaps, Sample, collate
-from occfeat.engine.allocator import keep_freed_memory
-from occfeat.engine.optim import build_optimizer
-from occfeat.engine.shipped import build_grid
-from occfeat.models.student import build_student
+from occfeat.models.students.build import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.recipes import RECIPES
+from occfeat.release.shipped import build_grid
+from occfeat.settings.recipes import RECIPES
+from occfeat.settings.sections import OptimConfig
+from occfeat.training.allocator import keep_freed_memory
+from occfeat.training.optim import build_optimizer
 
 NAMES, KEY_FRAMES = ("cpu-small", "paper-simplebev-b0"), (4, 1)
 WAYS = ("kept", "given-back")

@@ -22,11 +22,11 @@ from torch import Tensor
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.bevformer import BevFormer
-from occfeat.models.hits import build_hits, project_queries
-from occfeat.models.plans import PlanCache
-from occfeat.models.student import build_student
-from occfeat.recipes import RECIPES
+from occfeat.models.lifting.hits import build_hits, project_queries
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.students.bevformer import BevFormer
+from occfeat.models.students.build import build_student
+from occfeat.settings.recipes import RECIPES
 
 WAYS = {"seen": build_hits, "all": project_queries}
 

@@ -13,9 +13,9 @@ import torch
 from measuring import arguments, in_turn, ratio, record
 from step import Step, cached_batch, grid, networks, seconds
 
-from occfeat.config import PretrainLossConfig
-from occfeat.engine.allocator import keep_freed_memory
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.settings.sections import PretrainLossConfig
+from occfeat.training.allocator import keep_freed_memory
 
 
 def step_of(*, compiled: bool) -> Step:

@@ -18,8 +18,8 @@ from measuring import arguments, record
 from step import cached_batch, grid, networks
 from torch import Tensor, nn
 
-from occfeat.config import PretrainLossConfig
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.settings.sections import PretrainLossConfig
 
 LARGE = 0.03
 """Share of a step's arithmetic from which on a convolution counts as large."""

@@ -25,14 +25,14 @@ from lifting import surround_rig
 from matplotlib.figure import Figure
 from measuring import in_fresh_process, peak_mb, record
 
-from occfeat.config import GridConfig, HeadConfig, PretrainLossConfig
 from occfeat.data.sample import Batch, Cameras, FeatureMaps
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.student import build_student
+from occfeat.models.students.build import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.student_config import SimpleBevConfig
+from occfeat.settings.sections import GridConfig, HeadConfig, PretrainLossConfig
+from occfeat.settings.students import SimpleBevConfig
 
 SIZE, WIDTH, RETURNS = (128, 224), 384, 34_688
 SET = (100, 1000, 28_130)

@@ -29,7 +29,7 @@ VERSION = "v1.0-trainval"
 BUILD = """
 import json, resource, sys, time
 from pathlib import Path
-from occfeat.config import DataConfig
+from occfeat.settings.sections import DataConfig
 from occfeat.data.index import Index
 begin = time.perf_counter()
 index = Index.open(DataConfig(root=Path(sys.argv[1])), rebuild=True)
@@ -41,7 +41,7 @@ print(json.dumps({"seconds": seconds, "peak_mb": peak, "file_mb": index.file.sta
 OPEN = """
 import json, sys, time
 from pathlib import Path
-from occfeat.config import DataConfig
+from occfeat.settings.sections import DataConfig
 from occfeat.data.index import Index
 def resident(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -58,7 +58,7 @@ print(json.dumps({"seconds": seconds, "mb": resident("VmRSS"), "grown_mb": resid
 READ = """
 import json, random, sys, time
 from pathlib import Path
-from occfeat.config import DataConfig
+from occfeat.settings.sections import DataConfig
 from occfeat.data import reading  # torch: not what is measured here
 from occfeat.data.index import Index
 def resident(kind):

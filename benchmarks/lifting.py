@@ -16,13 +16,13 @@ import torch
 from measuring import arguments, growth_mb, in_fresh_process, ratio, record
 from torch import Tensor
 
-from occfeat.config import GridConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.lifting import LiftingPlan, build_plan, lift
-from occfeat.models.plans import PlanCache
-from occfeat.models.sampling import lift_dense
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.sampling import lift_dense
+from occfeat.models.lifting.sparse import LiftingPlan, build_plan, lift
+from occfeat.settings.sections import GridConfig
 
 IMAGE_SIZE, FEATURE_SIZE, STRIDE_PX, CHANNELS = (224, 400), (28, 50), 8, 128
 AZIMUTHS_DEG = (0.0, -55.0, -110.0, 180.0, 110.0, 55.0)

@@ -24,14 +24,14 @@ import torch
 from measuring import in_turn, ratio, record
 from PIL import Image
 
-from occfeat.config import DataConfig, GridConfig, ViewConfig
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame
 from occfeat.data.sample import Sample
-from occfeat.data.teacher_cache import TeacherCache
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
+from occfeat.teacher.cache import TeacherCache
 
 SIZE = (224, 400)
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from occfeat.data.sample import Batch, Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.encoder import STRIDE_PX
-from occfeat.models.projection import project_voxels
-from occfeat.models.sampling import lift_dense
-from occfeat.models.simplebev import SimpleBev
-from occfeat.models.teacher import Teacher
+from occfeat.models.encoders.encoder import STRIDE_PX
+from occfeat.models.lifting.projection import project_voxels
+from occfeat.models.lifting.sampling import lift_dense
+from occfeat.models.students.simplebev import SimpleBev
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.targets import occupancy_target
+from occfeat.teacher.network import Teacher
 
 
 class PlainStep(nn.Module):

@@ -47,8 +47,8 @@ def seconds(data: Path, split: str, processes: int, epochs: int) -> float:
 
 def key_frames(data: Path, split: str) -> int:
     """Key frames of the split."""
-    from occfeat.config import DataConfig
-    from occfeat.data.index import Index
+    from occfeat.data.index.index import Index
+    from occfeat.settings.sections import DataConfig
 
     return len(Index.open(DataConfig(root=data)).rows(split))
 

@@ -22,15 +22,15 @@ from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from occfeat.config import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.data.sample import Batch, Cameras
-from occfeat.data.teacher_cache import encode
-from occfeat.models.simplebev import SimpleBev
-from occfeat.models.student import build_student
-from occfeat.models.teacher import Teacher, build_teacher
+from occfeat.models.students.build import build_student
+from occfeat.models.students.simplebev import SimpleBev
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.student_config import SimpleBevConfig
+from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
+from occfeat.settings.students import SimpleBevConfig
+from occfeat.teacher.cache import encode
+from occfeat.teacher.network import Teacher, build_teacher
 
 WAYS = ("package", "plain")
 TEACHER_SIZE, POINTS, WEIGHT = (224, 392), 34_688, 0.01

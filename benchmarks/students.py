@@ -16,13 +16,13 @@ from lifting import grid
 from measuring import in_fresh_process, peak_mb, record
 from step import cached_batch
 
-from occfeat.config import HeadConfig, OptimConfig, PretrainLossConfig
-from occfeat.engine.optim import build_optimizer
-from occfeat.engine.recompute import recompute_activations
-from occfeat.models.student import build_student
+from occfeat.models.recompute import recompute_activations
+from occfeat.models.students.build import build_student
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.recipes import RECIPES
+from occfeat.settings.recipes import RECIPES
+from occfeat.settings.sections import HeadConfig, OptimConfig, PretrainLossConfig
+from occfeat.training.optim import build_optimizer
 
 NAMES = tuple(name for name in RECIPES if name != "cpu-small")
 LARGEST_MB = 24_000

@@ -17,8 +17,8 @@ from torch import Tensor
 from occfeat.geometry.camera import flip_left_right, resize, rotate
 from occfeat.geometry.frames import from_rotation, invert, rotation_about_z, transform_points
 from occfeat.geometry.grid import BevGrid
-from occfeat.report.bev import bev_axes, for_display, show_cells
-from occfeat.report.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR
+from occfeat.report.pictures.bev import bev_axes, for_display, show_cells
+from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR
 
 ORANGE, BLUE, GREEN, RED = CLASS_COLORS["vehicle"], CLASS_COLORS["pedestrian"], OTHER_COLOR, EGO_COLOR
 CAR_LENGTH_M, CAR_WIDTH_M, REAR_OVERHANG_M = 4.1, 1.7, 0.8

@@ -6,12 +6,12 @@ Run by every build of the documentation. By hand: `python docs/list_settings.py 
 import sys
 from pathlib import Path
 
+from occfeat.settings.strict import Strict
 from pydantic.fields import FieldInfo
 
 from occfeat.cli import COMMANDS
-from occfeat.config import Strict
-from occfeat.recipes import OBJECTIVES, RECIPES
-from occfeat.student_config import STUDENTS, ImageStudentConfig
+from occfeat.settings.recipes import OBJECTIVES, RECIPES
+from occfeat.settings.students import STUDENTS, ImageStudentConfig
 
 
 def sections_of(field: FieldInfo) -> list[type[Strict]]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width
 
-from occfeat.report.palette import SERIES_COLORS
+from occfeat.report.pictures.palette import SERIES_COLORS
 
 ORDER = ("occupancy", "branch", "oracle", "both", "centered-0.1", "centered-1", "none", "features")
 COLORS = dict(zip(ORDER, (*SERIES_COLORS, "#000000"), strict=True))

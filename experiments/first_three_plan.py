@@ -10,8 +10,8 @@ from typing import Any
 import jobs
 from filelock import FileLock
 
-from occfeat.data.maps import LAYERS
-from occfeat.writing import write_text_whole
+from occfeat.atomic import write_text_whole
+from occfeat.data.maps.maps import LAYERS
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
 """A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""

@@ -37,7 +37,7 @@ from first_three_plan import (
 )
 from spread import with_interval
 
-from occfeat.writing import write_text_whole, write_whole
+from occfeat.atomic import write_text_whole, write_whole
 
 HERE = Path(__file__).resolve().parent
 SHOWN = "gentle"

@@ -20,15 +20,15 @@ from numpy import ndarray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from occfeat.config import DataConfig, TeacherConfig
-from occfeat.data.index import Index
+from occfeat.atomic import write_text_whole, write_whole
+from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
-from occfeat.data.teacher_cache import CARD, CacheCard, encode, shard_file
-from occfeat.engine.run import require_empty
 from occfeat.errors import OccFeatError
-from occfeat.world.materials import CLASSES
-from occfeat.writing import write_text_whole, write_whole
+from occfeat.runs.run import require_empty
+from occfeat.settings.sections import DataConfig, TeacherConfig
+from occfeat.teacher.cache import CARD, CacheCard, encode, shard_file
+from streetworld.things.materials import CLASSES
 
 SQUARE_PX = 4
 """Side of the squares whose classes are counted."""

@@ -19,10 +19,10 @@ from first_three_report import put
 from robustness import parser, plan_of, read, tunings
 from spread import with_interval
 
-from occfeat.report.robustness import Radar, draw_radar
+from occfeat.atomic import write_text_whole
+from occfeat.report.pictures.robustness import Radar, draw_radar
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.robustness.results import RobustnessResults
-from occfeat.writing import write_text_whole
 
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "robustness.jsonl"

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 import occfeat
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
-from occfeat.world.light import LIGHTS
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
+from streetworld.rendering.light import LIGHTS
 
 SIZE = (224, 400)
 COLUMNS = 2

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.world.build import build_world
-from occfeat.world.config import WorldConfig
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
 
 SMALL = {
     "scenes": 2,

@@ -14,12 +14,12 @@ import torch
 
 import occfeat
 from occfeat import cli
-from occfeat.card import ModelCard
 from occfeat.cli import COMMANDS, main
-from occfeat.commands.config import FinetuneConfig
 from occfeat.commands.outcome import Outcome, RunOutcome
-from occfeat.config import GridConfig, ViewConfig
-from occfeat.student_config import SimpleBevConfig
+from occfeat.runs.card import ModelCard
+from occfeat.settings.commands import FinetuneConfig
+from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.settings.students import SimpleBevConfig
 
 WORDS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
 

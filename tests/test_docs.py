@@ -19,9 +19,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from occfeat import cli, config
-from occfeat.recipes import RECIPES, find_recipe
-from occfeat.student_config import SimpleBevConfig
+from occfeat import cli
+from occfeat.settings import sections as config
+from occfeat.settings.recipes import RECIPES, find_recipe
+from occfeat.settings.students import SimpleBevConfig
 from tests.nuscenes_folder import build_nuscenes_folder
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,6 @@
 """The rules of the house that no linter knows."""
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
@@ -16,34 +15,17 @@ import occfeat
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "occfeat"
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
 CODE = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "docs", "experiments")
     for path in (ROOT / folder).rglob("*.py")
 )
-MAX_LINES, MAX_FUNCTION_LINES = 350, 60
+MAX_LINES, MAX_FUNCTION_LINES, MAX_ENTRIES = 500, 60, 15
 PRINTING = {PACKAGE / "cli.py"}
 USED_EXTRAS = ("analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
-# Each room may import from those before it, and from itself.
-ORDER = (
-    "errors",
-    "config",
-    "student_config",
-    "geometry",
-    "data",
-    "models",
-    "pretraining",
-    "segmentation",
-    "analysis",
-    "robustness",
-    "engine",
-    "export",
-    "commands",
-    "cli",
-)
 
 
 def name_of(path: Path) -> str:
@@ -94,20 +76,6 @@ def test_sources__have_no_asserts_and_no_shell(path: Path) -> None:
         assert not (isinstance(node, ast.keyword) and node.arg == "shell")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_imports__point_one_way(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room not in ORDER:
-        return
-    later = set(ORDER[ORDER.index(room) + 1 :])
-    used = {
-        name.split(".")[1]
-        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name.startswith("occfeat.")
-    }
-    assert used & later == set()
-
-
 def test_imports__are_all_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
@@ -121,10 +89,18 @@ def test_imports__are_all_declared() -> None:
         for path in SOURCES
         for name in imports(ast.parse(path.read_text(encoding="utf-8")))
     }
-    for root in roots - sys.stdlib_module_names - {"occfeat"}:
+    for root in roots - sys.stdlib_module_names - {"occfeat", "streetworld"}:
         # Several packages may bring one module: mlflow is also in mlflow-skinny.
         brought_by = {package.lower().replace("_", "-") for package in packages.get(root, [root])}
         assert brought_by & declared, root
+
+
+def test_folders__hold_few_entries() -> None:
+    folders = {path.parent for path in SOURCES}
+    entries = {
+        name_of(folder): sum(one.name != "__pycache__" for one in folder.iterdir()) for folder in folders
+    }
+    assert {name: count for name, count in entries.items() if count > MAX_ENTRIES} == {}
 
 
 def test_api__is_not_hidden_by_rooms_of_the_same_name() -> None:
@@ -134,7 +110,7 @@ def test_api__is_not_hidden_by_rooms_of_the_same_name() -> None:
 
 def test_names__no_rooms_for_everything() -> None:
     vague = {"utils", "util", "common", "base", "helpers", "misc"}
-    assert [name_of(path) for path in PACKAGE.rglob("*") if path.stem in vague] == []
+    assert [name_of(path) for path in (ROOT / "src").rglob("*") if path.stem in vague] == []
 
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
@@ -144,18 +120,9 @@ def test_sources__are_finished(path: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("module", ["occfeat", "occfeat.config", "occfeat.recipes", "occfeat.cli"])
+@pytest.mark.parametrize(
+    "module", ["occfeat", "occfeat.settings.sections", "occfeat.settings.recipes", "occfeat.cli"]
+)
 def test_import__needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_readme__shows_every_file_of_the_package() -> None:
-    spec = importlib.util.spec_from_file_location("file_tree", ROOT / "docs" / "file_tree.py")
-    assert spec is not None
-    assert spec.loader is not None
-    file_tree = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(file_tree)
-    shown = file_tree.BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert shown is not None
-    assert shown[0] == file_tree.tree(), "run `python docs/file_tree.py`"

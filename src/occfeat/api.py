@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from occfeat.commands import config as settings_of
 from occfeat.commands import outcome
-from occfeat.config import DataConfig, Strict
-from occfeat.data.index import Index
-from occfeat.engine.shipped import ShippedModel as ShippedModel
-from occfeat.engine.shipped import load_model as load_model
+from occfeat.commands.layers import base_layer
+from occfeat.data.index.index import Index
 from occfeat.errors import SettingsError
-from occfeat.settings import base_layer, build, merge
-from occfeat.student_config import OwnStudentConfig
+from occfeat.release.shipped import ShippedModel as ShippedModel
+from occfeat.release.shipped import load_model as load_model
+from occfeat.settings import commands as settings_of
+from occfeat.settings.layers import build, merge
+from occfeat.settings.sections import DataConfig
+from occfeat.settings.strict import Strict
+from occfeat.settings.students import OwnStudentConfig
 
 Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
@@ -122,7 +124,7 @@ def evaluate(run: PathLike, *, student: nn.Module | None = None, **settings: Any
     Returns:
         `metrics` by name and protocol, 0 to 1, pooled over the split.
     """
-    from occfeat.commands import evaluate as command
+    from occfeat.commands.evaluate import evaluate as command
 
     return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
 
@@ -150,7 +152,7 @@ def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings:
         out: HTML file to write.
         **settings: Fields of `ReportConfig`.
     """
-    from occfeat.commands import report as command
+    from occfeat.commands.report import report as command
 
     named = (runs,) if isinstance(runs, PathLike) else tuple(runs)
     return command.report(build(settings_of.ReportConfig, {"runs": named, "out": out, **settings}))
@@ -164,7 +166,7 @@ def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any)
         student: The module it fine-tuned, if it was one of your own; its weights are replaced.
         **settings: Fields of `PredictConfig`.
     """
-    from occfeat.commands import predict as command
+    from occfeat.commands.deploy import predict as command
 
     return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
 
@@ -177,7 +179,7 @@ def export_model(run: PathLike, out: PathLike, **settings: Any) -> outcome.Outco
         out: File to write, such as `model.onnx`.
         **settings: Fields of `ExportConfig`.
     """
-    from occfeat.commands import export as command
+    from occfeat.commands.deploy import export as command
 
     return command.export(build(settings_of.ExportConfig, {"run": run, "out": out, **settings}))
 
@@ -190,7 +192,7 @@ def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.Run
         out: Folder of the run, for `evaluate`, `predict`, `load_model` and `finetune(start=…)`.
         **settings: Fields of `ConvertConfig`.
     """
-    from occfeat.commands import convert as command
+    from occfeat.commands.deploy import convert as command
 
     return command.convert(
         build(settings_of.ConvertConfig, {"checkpoint": checkpoint, "out": out, **settings})
@@ -213,7 +215,7 @@ def index(data: PathLike, **settings: Any) -> outcome.Outcome:
 
 def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
     """Draw one key frame as a picture; see `ViewerConfig`."""
-    from occfeat.commands import view as command
+    from occfeat.commands.view import view as command
 
     return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 
@@ -223,7 +225,7 @@ def demo(**settings: Any) -> outcome.Outcome:
 
     In a script, call it below `if __name__ == "__main__":`, as `build_world`.
     """
-    from occfeat.commands import demo as command
+    from occfeat.commands.demo import demo as command
 
     return command.demo(build(settings_of.DemoConfig, settings))
 

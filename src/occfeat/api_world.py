@@ -8,8 +8,8 @@ from typing import Any
 
 from occfeat.commands import world as command
 from occfeat.commands.outcome import Outcome
-from occfeat.settings import build
-from occfeat.world.config import WorldConfig
+from occfeat.settings.layers import build
+from streetworld.config import WorldConfig
 
 
 def build_world(out: str | Path, **settings: Any) -> Outcome:

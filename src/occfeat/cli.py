@@ -16,21 +16,21 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
-from occfeat.commands import config as commands
-from occfeat.config import Strict
+from occfeat.commands.layers import base_layer
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
-from occfeat.recipes import names_of_recipes
-from occfeat.settings import (
+from occfeat.settings import commands as commands
+from occfeat.settings.layers import (
     ABBREVIATIONS,
     Layer,
-    base_layer,
     build_partial,
     explain_flags,
     merge,
     owners,
 )
-from occfeat.student_config import KINDS
-from occfeat.world.config import WorldConfig
+from occfeat.settings.recipes import names_of_recipes
+from occfeat.settings.strict import Strict
+from occfeat.settings.students import KINDS
+from streetworld.config import WorldConfig
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk or quota is full: whatever was being written, it is not a bug."""
@@ -44,6 +44,8 @@ class Command:
     """One command: its settings, where they can come from, and what becomes of it when it is stopped."""
 
     settings: type[Strict]
+    module: str
+    """Where it is, below `occfeat.commands`; the function is called like the command."""
     recipes: bool = False
     resumes: bool = False
     starts_empty: bool = False
@@ -57,21 +59,21 @@ class Command:
 
 
 COMMANDS = {
-    "check": Command(commands.CheckConfig, positional="data"),
-    "index": Command(commands.IndexConfig, positional="data"),
-    "cache": Command(commands.CacheConfig, recipes=True),
-    "pretrain": Command(commands.PretrainConfig, recipes=True, resumes=True),
-    "finetune": Command(commands.FinetuneConfig, recipes=True, resumes=True),
-    "evaluate": Command(commands.EvaluateConfig, starts_empty=True, positional="run"),
-    "predict": Command(commands.PredictConfig, starts_empty=True, positional="run"),
-    "analyse": Command(commands.AnalyseConfig, starts_empty=True, positional="run"),
-    "export": Command(commands.ExportConfig, positional="run"),
-    "report": Command(commands.ReportConfig, positional="runs"),
-    "convert": Command(commands.ConvertConfig, starts_empty=True, positional="checkpoint"),
-    "view": Command(commands.ViewerConfig, recipes=True, positional="data"),
-    "world": Command(WorldConfig),
-    "demo": Command(commands.DemoConfig),
-    "doctor": Command(commands.DoctorConfig),
+    "check": Command(commands.CheckConfig, "check", positional="data"),
+    "index": Command(commands.IndexConfig, "index", positional="data"),
+    "cache": Command(commands.CacheConfig, "cache", recipes=True),
+    "pretrain": Command(commands.PretrainConfig, "pretrain", recipes=True, resumes=True),
+    "finetune": Command(commands.FinetuneConfig, "finetune", recipes=True, resumes=True),
+    "evaluate": Command(commands.EvaluateConfig, "evaluate.evaluate", starts_empty=True, positional="run"),
+    "predict": Command(commands.PredictConfig, "deploy.predict", starts_empty=True, positional="run"),
+    "analyse": Command(commands.AnalyseConfig, "analyse", starts_empty=True, positional="run"),
+    "export": Command(commands.ExportConfig, "deploy.export", positional="run"),
+    "report": Command(commands.ReportConfig, "report.report", positional="runs"),
+    "convert": Command(commands.ConvertConfig, "deploy.convert", starts_empty=True, positional="checkpoint"),
+    "view": Command(commands.ViewerConfig, "view.view", recipes=True, positional="data"),
+    "world": Command(WorldConfig, "world"),
+    "demo": Command(commands.DemoConfig, "demo.demo"),
+    "doctor": Command(commands.DoctorConfig, "doctor"),
 }
 
 
@@ -151,10 +153,10 @@ def _run(name: str, words: list[str]) -> int:
     asks_help = "--help" in flags or "-h" in flags
     if layers.resume is not None and not asks_help:
         _refuse_settings_beside_resume(layers, flags)
-        outcome = _module(name).resume(layers.resume)
+        outcome = _module(command).resume(layers.resume)
     else:
         settings = _parse(name, command, layers, flags)
-        outcome = getattr(_module(name), name)(settings)
+        outcome = getattr(_module(command), name)(settings)
     _show(outcome.text)
     return int(outcome.exit_code)
 
@@ -175,9 +177,9 @@ def _show(text: str) -> None:
         print(text)
 
 
-def _module(name: str) -> ModuleType:
+def _module(command: Command) -> ModuleType:
     # Only the module of the command that runs is imported, and with it torch.
-    return importlib.import_module(f"occfeat.commands.{name}")
+    return importlib.import_module(f"occfeat.commands.{command.module}")
 
 
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:

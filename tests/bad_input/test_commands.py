@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from occfeat.cli import main
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
 from tests.bad_input.conftest import Refused
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags

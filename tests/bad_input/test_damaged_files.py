@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from occfeat.card import read_card, read_environment
-from occfeat.data.teacher_cache import TeacherCache
-from occfeat.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.engine.loggers import MetricsLog, read_rows
-from occfeat.engine.shipped import load_model
 from occfeat.errors import CacheError, KeyFrameError, OccFeatError, RunError, WeightsError
-from occfeat.models.weights import read_weights_file
+from occfeat.models.weights.loading import read_weights_file
+from occfeat.release.shipped import load_model
+from occfeat.runs.card import read_card, read_environment
+from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.runs.metrics_log import MetricsLog, read_rows
+from occfeat.teacher.cache import TeacherCache
 from tests.bad_input.fuzzing import run_readers
 
 

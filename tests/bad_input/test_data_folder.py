@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from occfeat.config import DataConfig, ViewConfig
-from occfeat.data.check import Report, check
+from occfeat.data.check.check import Report, check
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
-from occfeat.data.index import Index
-from occfeat.data.source import NEEDED_TABLES, OTHER_TABLES
+from occfeat.data.index.index import Index
+from occfeat.data.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.bad_input.damage import (
     BREAKING,
     Damage,

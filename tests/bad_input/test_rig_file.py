@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occfeat.commands.predict import read_rig_file
+from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.errors import KeyFrameError, SettingsError
 
 

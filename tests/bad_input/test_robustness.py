@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from occfeat.cli import main
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
 from tests.bad_input.conftest import Refused
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.robustness.released_folder import write_released
@@ -91,7 +91,7 @@ def test_evaluate__baseline_of_something_else(
 @pytest.fixture
 def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From when it is called, evaluating as much as the clean images is a bug."""
-    return lambda: monkeypatch.setattr("occfeat.commands.evaluate.evaluate_segmenter", None)
+    return lambda: monkeypatch.setattr("occfeat.commands.evaluate.evaluate.evaluate_segmenter", None)
 
 
 def test_evaluate__baseline_of_other_classes(

@@ -9,11 +9,11 @@ from filelock import FileLock
 from occfeat import cli
 from occfeat.cli import main
 from occfeat.errors import RunError
-from occfeat.world import build
-from occfeat.world.build import build_world
-from occfeat.world.config import WorldConfig
-from occfeat.world.processes import start_helpers
-from occfeat.world.writer import SCENES
+from streetworld import build
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
+from streetworld.output.writer import SCENES
+from streetworld.processes import start_helpers
 from tests.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from occfeat.cli import main
-from occfeat.engine.shipped import load_model
-from tests.export.models import IMAGE_SIZE, write_run
+from occfeat.release.shipped import load_model
+from tests.release.models import IMAGE_SIZE, write_run
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_export__that_computes_something_else_is_not_written(
 ) -> None:
     for difference in (2e-4, float("nan")):
         with monkeypatch.context() as patched:
-            patched.setattr("occfeat.commands.export.largest_difference", lambda *_, by=difference: by)
-            patched.setattr("occfeat.commands.export.to_onnx", lambda *_: None)
+            patched.setattr("occfeat.commands.deploy.export.largest_difference", lambda *_, by=difference: by)
+            patched.setattr("occfeat.commands.deploy.export.to_onnx", lambda *_: None)
             file = tmp_path / "model.onnx"
             assert main(["export", str(run), "--out", str(file)]) == 2
         assert "differ from PyTorch's" in capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_export__that_computes_something_else_is_not_written(
 def test_export__without_onnxruntime(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("occfeat.commands.export.largest_difference", lambda *_: None)
+    monkeypatch.setattr("occfeat.commands.deploy.export.largest_difference", lambda *_: None)
     file = tmp_path / "model.onnx"
     assert main(["export", str(run), "--out", str(file)]) == 0
     assert "pip install 'occfeat[export]'" in capsys.readouterr().out

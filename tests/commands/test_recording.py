@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from occfeat.card import read_card
 from occfeat.cli import main
-from occfeat.commands.recording import voxels_by_features, voxels_by_height
-from occfeat.config import DataConfig, GridConfig, ViewConfig
+from occfeat.commands.view.recording import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index import Index
-from occfeat.engine.shipped import build_grid
-from occfeat.report.rerun_layout import layout
+from occfeat.data.index.index import Index
+from occfeat.geometry.grid import build_grid
+from occfeat.report.recording.layout import layout
+from occfeat.runs.card import read_card
+from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from tests.small_runs import Flags
 
 rerun_chunk = pytest.importorskip("rerun.chunk", reason="needs the extra `viz`")
@@ -133,7 +133,7 @@ def test_view__refuses_what_it_cannot_show(
     assert "A picture shows no run" in said("view.png", "--run", finetuned)
     assert "is not a pretraining run" in said("view.rrd", "--pretraining", finetuned)
     assert "cannot segment yet" in said("view.rrd", "--run", pretrained)
-    monkeypatch.setattr("occfeat.report.rerun.find_spec", lambda _: None)
+    monkeypatch.setattr("occfeat.report.recording.rerun.find_spec", lambda _: None)
     assert "pip install 'occfeat[viz]'" in said("view.rrd")
     assert list(tmp_path.iterdir()) == []
 

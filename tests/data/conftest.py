@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import build_nuscenes_folder
 
 

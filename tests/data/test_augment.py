@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from occfeat.config import AugmentConfig
 from occfeat.data.augment import ImageChange, change_image, draw_change, new_from_old_px
 from occfeat.data.images import resize
 from occfeat.geometry.frames import is_isometry
+from occfeat.settings.sections import AugmentConfig
 
 EVERYTHING = AugmentConfig(
     scale=(0.8, 1.3),

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from occfeat.config import DataConfig, ViewConfig
-from occfeat.data import check as checking
-from occfeat.data import files as looking
-from occfeat.data.check import Report, check, quick_check
-from occfeat.data.files import image_files, lidar_files
-from occfeat.data.index import Index
+from occfeat.data.check import check as checking
+from occfeat.data.check import files as looking
+from occfeat.data.check.check import Report, check, quick_check
+from occfeat.data.check.files import image_files, lidar_files
+from occfeat.data.index.index import Index
 from occfeat.errors import DatasetError, SettingsError
+from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.nuscenes_folder import build_nuscenes_folder, edit_table
 
 

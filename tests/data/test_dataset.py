@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from occfeat.config import AugmentConfig, DataConfig, ViewConfig
 from occfeat.data import dataset
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, Loaded, collate_key_frames
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
 from occfeat.errors import SettingsError
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.data.test_augment import EVERYTHING
 from tests.nuscenes_folder import CHANNELS, edit_table
 

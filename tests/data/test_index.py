@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.config import DataConfig
-from occfeat.data.check import check
-from occfeat.data.index import Index
+from occfeat.data.check.check import check
+from occfeat.data.index.index import Index
 from occfeat.errors import DatasetError, SettingsError
+from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import CHANNELS, build_nuscenes_folder, edit_table, read_records
 
 Record = dict[str, Any]

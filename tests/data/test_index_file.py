@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from occfeat.config import DataConfig
-from occfeat.data import index_file
-from occfeat.data.index import Index
+from occfeat.data.index import index_file
+from occfeat.data.index.index import Index
 from occfeat.errors import DatasetError, SettingsError
+from occfeat.settings.sections import DataConfig
 
 
 def built(caplog: pytest.LogCaptureFixture) -> bool:
@@ -175,8 +175,8 @@ def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
 def test_open__needs_no_torch(folder: Path, index: Index) -> None:
     """A process that only opens the index must stay small."""
     code = (
-        "import sys; from pathlib import Path; from occfeat.config import DataConfig; "
-        "from occfeat.data.index import Index; "
+        "import sys; from pathlib import Path; from occfeat.settings.sections import DataConfig; "
+        "from occfeat.data.index.index import Index; "
         f"index = Index.open(DataConfig(root=Path({str(folder)!r}))); index.rows('all'); index.token(0); "
         "sys.exit('torch' in sys.modules)"
     )

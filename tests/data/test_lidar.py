@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occfeat.data.index import Index
-from occfeat.data.lidar import MAX_BYTES, check_bytes, read_returns, read_sweep
+from occfeat.data.index.index import Index
+from occfeat.data.points import MAX_BYTES, check_bytes, read_returns, read_sweep
 from occfeat.errors import KeyFrameError
 from tests.data.test_index import matrix
 from tests.nuscenes_folder import read_records
@@ -114,7 +114,7 @@ def test_read_returns__radius(folder: Path, index: Index) -> None:
 @pytest.mark.data
 def test_real_sweep__ground_lies_at_zero(nuscenes_root: Path) -> None:
     """The rear axle stands on the ground: most returns near the car are at z = 0."""
-    from occfeat.config import DataConfig
+    from occfeat.settings.sections import DataConfig
 
     index = Index.open(DataConfig(root=nuscenes_root))
     points = read_returns(index.root, index.key_frame(0).sweeps, 1.0).points_ego

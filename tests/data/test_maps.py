@@ -11,14 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.commands.config import ClassName
-from occfeat.config import AugmentConfig, DataConfig, ViewConfig
-from occfeat.data.base_map import BaseMap
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.labels import CLASSES, draw_labels
-from occfeat.data.map_masks import Expansion
-from occfeat.data.maps import LAYERS, cells_from_global, find_ground, require_maps
+from occfeat.data.maps.maps import LAYERS, cells_from_global, find_ground, require_maps
+from occfeat.data.maps.masks import Expansion
+from occfeat.data.nuscenes.base_map import BaseMap
 from occfeat.data.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.geometry.frames import (
@@ -28,6 +26,8 @@ from occfeat.geometry.frames import (
     transform_points,
 )
 from occfeat.geometry.grid import BevGrid, VoxelGrid
+from occfeat.settings.commands import ClassName
+from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.map_files import crossroads, make_expansion, rectangle, write_base_map, write_expansion
 from tests.nuscenes_folder import Records, edit_table
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.listing import Listing
+from occfeat.data.check.listing import Listing
 from occfeat.data.paths import leaves, resolve
 from occfeat.errors import KeyFrameError
 

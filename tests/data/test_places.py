@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occfeat.config import DataConfig
-from occfeat.data.check import check
-from occfeat.data.index import Index
-from occfeat.data.places import Place
+from occfeat.data.check.check import check
+from occfeat.data.index.index import Index
+from occfeat.data.place import Place
+from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import Records, edit_table
 
 BOTH = Place("singapore-onenorth", "maps/empty.png")

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
-from occfeat.data.index_file import map_index
-from occfeat.data.soundness import require_numbers, require_sound
+from occfeat.data.index.index import Index
+from occfeat.data.index.index_file import map_index
+from occfeat.data.index.soundness import require_numbers, require_sound
+from occfeat.settings.sections import DataConfig
 
 
 def table_of(index: Index) -> pa.Table:

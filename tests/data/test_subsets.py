@@ -3,10 +3,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.subsets import label_subset, lines_of, spread
 from occfeat.errors import SettingsError
+from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import build_nuscenes_folder
 
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from occfeat.cli import main
-from occfeat.data.teacher_cache import TeacherCache
-from occfeat.engine import caching
 from occfeat.errors import CacheError, KeyFrameError
+from occfeat.teacher import fill as caching
+from occfeat.teacher.cache import TeacherCache
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
 

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 import occfeat
 from occfeat.cli import main
-from occfeat.config import DataConfig
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample, collate
-from occfeat.engine.shipped import build_grid, read_card
+from occfeat.geometry.grid import build_grid
+from occfeat.release.shipped import read_card
+from occfeat.settings.sections import DataConfig
 from tests.small_runs import Flags
 
 

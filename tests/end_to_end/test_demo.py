@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from occfeat.cli import main
-from occfeat.commands import demo as command
+from occfeat.commands.demo import demo as command
 from occfeat.errors import Interrupted
-from occfeat.models.packaged import PackagedFile
-from occfeat.world.config import WorldConfig
-from occfeat.world.writer import SCENES
-from occfeat.yaml_file import read_yaml
+from occfeat.models.weights.packaged import PackagedFile
+from occfeat.settings.yaml_file import read_yaml
+from streetworld.config import WorldConfig
+from streetworld.output.writer import SCENES
 from tests.end_to_end.forks import Command, wait_until
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 import occfeat
 from occfeat.cli import main
 from occfeat.data.sample import Cameras
-from occfeat.engine.shipped import read_card
 from occfeat.errors import SettingsError, WeightsError
+from occfeat.release.shipped import read_card
 
 
 class Colour(nn.Module):

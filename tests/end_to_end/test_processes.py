@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
-from occfeat.engine.checkpoint import load_checkpoint
+from occfeat.data.index.index import Index
+from occfeat.runs.checkpoint import load_checkpoint
+from occfeat.settings.sections import DataConfig
 from tests.end_to_end.forks import free_port, run_ranks
 from tests.small_runs import Flags
 

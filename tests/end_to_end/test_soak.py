@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
-from occfeat.engine.checkpoint import load_checkpoint
+from occfeat.runs.checkpoint import load_checkpoint
 from tests.end_to_end.forks import (
     Command,
     forbid_large_files,

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
 from tests.end_to_end.forks import Command, wait_for_rows
 from tests.small_runs import Flags
 

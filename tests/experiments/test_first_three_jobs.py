@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from occfeat.commands.config import FinetuneConfig, PretrainConfig
-from occfeat.config import TeacherConfig
-from occfeat.settings import base_layer, build, merge
+from occfeat.commands.layers import base_layer
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.layers import build, merge
+from occfeat.settings.sections import TeacherConfig
 from tests.experiments.scripts import load
 
 jobs = load("jobs")

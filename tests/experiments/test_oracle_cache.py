@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from occfeat.cli import main
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
-from occfeat.data.teacher_cache import TeacherCache
-from occfeat.world.materials import CLASSES
+from occfeat.data.index.index import Index
+from occfeat.settings.sections import DataConfig
+from occfeat.teacher.cache import TeacherCache
+from streetworld.things.materials import CLASSES
 from tests.experiments.scripts import FOLDER, load
 from tests.small_runs import Flags
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.commands.config import FinetuneConfig, PretrainConfig
-from occfeat.config import PretrainLossConfig
-from occfeat.settings import base_layer, build, merge
+from occfeat.commands.layers import base_layer
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.layers import build, merge
+from occfeat.settings.sections import PretrainLossConfig
 from tests.experiments.scripts import load
 
 jobs = load("jobs")

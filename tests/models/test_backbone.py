@@ -3,9 +3,9 @@ import torch
 from pydantic import ValidationError
 
 from occfeat.errors import SettingsError
-from occfeat.models.backbone import PyramidEncoder
-from occfeat.models.encoder import feature_size
-from occfeat.student_config import SimpleBevConfig
+from occfeat.models.encoders.encoder import feature_size
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.settings.students import SimpleBevConfig
 
 
 @pytest.mark.parametrize(

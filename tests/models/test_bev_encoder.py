@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from occfeat.models.bev_encoder import BevEncoder
+from occfeat.models.students.bev_encoder import BevEncoder
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (10, 30), (25, 13)])

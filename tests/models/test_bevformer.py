@@ -4,10 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.sample import Cameras
-from occfeat.models.backbone import PyramidEncoder
-from occfeat.models.bevformer import BevFormer, BevSelfAttention, PositionEmbedding, SpatialCrossAttention
-from occfeat.models.hits import QueryHits, build_hits, project_queries, stack_hits
-from occfeat.student_config import BevFormerConfig
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries, stack_hits
+from occfeat.models.students.bevformer import (
+    BevFormer,
+    BevSelfAttention,
+    PositionEmbedding,
+    SpatialCrossAttention,
+)
+from occfeat.settings.students import BevFormerConfig
 from tests.models.rigs import SQUARE_GRID, blind, quarter_turn, random_cameras, rig_of, surround
 from tests.models.test_simplebev import images_for
 

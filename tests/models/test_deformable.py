@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.models.deformable import PositionChooser, deformable_attention
+from occfeat.models.lifting.deformable import PositionChooser, deformable_attention
 
 
 def read_one(plane: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.hits import build_hits, project_queries, stack_hits
+from occfeat.models.lifting.hits import build_hits, project_queries, stack_hits
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, random_cameras, rig_of, surround
 
 

@@ -4,8 +4,8 @@ import pytest
 import timm
 
 from occfeat.errors import SettingsError, WeightsError
-from occfeat.models import hub
-from occfeat.models.student import WITHOUT_NETWORK
+from occfeat.models.students.build import WITHOUT_NETWORK
+from occfeat.models.weights import hub
 
 
 def test_refuse_unknown__accepts_names_and_tags() -> None:

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models import lifting
-from occfeat.models.lifting import build_plan, lift
-from occfeat.models.plans import PlanCache
-from occfeat.models.projection import project_voxels
-from occfeat.models.sampling import lift_dense
+from occfeat.models.lifting import sparse as lifting
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.projection import project_voxels
+from occfeat.models.lifting.sampling import lift_dense
+from occfeat.models.lifting.sparse import build_plan, lift
 from tests.models.rigs import (
     SMALL_GRID,
     SQUARE_GRID,

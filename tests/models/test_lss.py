@@ -1,9 +1,9 @@
 import torch
 
-from occfeat.models.backbone import PyramidEncoder
-from occfeat.models.lss import Lss
-from occfeat.models.splatting import frustum
-from occfeat.student_config import LssConfig
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.lifting.splatting import frustum
+from occfeat.models.students.lss import Lss
+from occfeat.settings.students import LssConfig
 from tests.models.rigs import SQUARE_GRID, blind, random_cameras, rig_of, surround
 from tests.models.test_simplebev import images_for
 

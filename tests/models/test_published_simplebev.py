@@ -1,14 +1,14 @@
 import torch
 from torch import nn
 
-from occfeat.config import GridConfig
 from occfeat.data.sample import Cameras
-from occfeat.engine.shipped import build_grid
-from occfeat.models.encoder import STRIDE_PX
-from occfeat.models.published_lifting import lift_published
-from occfeat.models.published_simplebev import PublishedSimpleBev
-from occfeat.models.student import build_student
-from occfeat.student_config import PublishedSimpleBevConfig
+from occfeat.geometry.grid import build_grid
+from occfeat.models.encoders.encoder import STRIDE_PX
+from occfeat.models.lifting.published import lift_published
+from occfeat.models.students.build import build_student
+from occfeat.models.students.published_simplebev import PublishedSimpleBev
+from occfeat.settings.sections import GridConfig
+from occfeat.settings.students import PublishedSimpleBevConfig
 from tests.models.rigs import SQUARE_GRID, random_cameras, surround
 from tests.models.test_simplebev import images_for
 

@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.models.projection import project_voxels
-from occfeat.models.sampling import bilinear_taps, lift_dense, sample_at_pixels
+from occfeat.models.lifting.projection import project_voxels
+from occfeat.models.lifting.sampling import bilinear_taps, lift_dense, sample_at_pixels
 from tests.models.rigs import SMALL_GRID, random_cameras, rig_of
 
 

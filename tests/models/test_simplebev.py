@@ -4,9 +4,9 @@ import torch
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.backbone import PyramidEncoder
-from occfeat.models.projection import project_voxels
-from occfeat.models.simplebev import SimpleBev
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.lifting.projection import project_voxels
+from occfeat.models.students.simplebev import SimpleBev
 from tests.models.rigs import SQUARE_GRID, random_cameras, rig_of, surround
 
 

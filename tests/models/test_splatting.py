@@ -6,8 +6,8 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import unproject
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.plans import PlanCache
-from occfeat.models.splatting import DepthBins, build_plan, frustum, splat
+from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.splatting import DepthBins, build_plan, frustum, splat
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, quarter_turn, random_cameras, rig_of, surround
 
 BINS = DepthBins(1.0, 9.0, 5)

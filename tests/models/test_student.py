@@ -5,13 +5,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from occfeat.config import GridConfig
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models import student as student_module
-from occfeat.models.student import build_student
-from occfeat.recipes import RECIPES
-from occfeat.student_config import SimpleBevConfig
+from occfeat.models.students import build as student_module
+from occfeat.models.students.build import build_student
+from occfeat.settings.recipes import RECIPES
+from occfeat.settings.sections import GridConfig
+from occfeat.settings.students import SimpleBevConfig
 from tests.models.rigs import SQUARE_GRID, surround
 
 

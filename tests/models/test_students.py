@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from occfeat.data.sample import Cameras
-from occfeat.models.student import Student, build_student
-from occfeat.student_config import STUDENTS, ImageStudentConfig
+from occfeat.models.students.build import Student, build_student
+from occfeat.settings.students import STUDENTS, ImageStudentConfig
 from tests.models.rigs import SQUARE_GRID, looking, surround
 from tests.models.test_simplebev import images_for
 from tests.rigs import GRID, batch_of

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.encoder import feature_size
-from occfeat.models.packaged import TEACHER_BLOCK, TEACHER_NAME
-from occfeat.models.student import build_student
-from occfeat.models.vit_encoder import VitEncoder, is_transformer
-from occfeat.student_config import SimpleBevConfig
+from occfeat.models.encoders.encoder import feature_size
+from occfeat.models.encoders.vit import VitEncoder, is_transformer
+from occfeat.models.students.build import build_student
+from occfeat.models.weights.packaged import TEACHER_BLOCK, TEACHER_NAME
+from occfeat.settings.students import SimpleBevConfig
 from tests.rigs import GRID
 
 

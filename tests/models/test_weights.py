@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from occfeat.errors import WeightsError
-from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.models.weights.loading import load_checked, read_weights_file
 
 
 def network() -> nn.Module:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.config import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.labels import draw_labels
-from occfeat.data.splits import OFFICIAL, official_scenes
+from occfeat.data.nuscenes.splits import OFFICIAL, official_scenes
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import BevGrid
+from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import build_nuscenes_folder
 
 pytestmark = pytest.mark.parity

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.data.map_expansion import read_expansion
-from occfeat.data.maps import LAYERS, Ground
+from occfeat.data.maps.maps import LAYERS, Ground
+from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid
-from occfeat.world.lots import TownRequest, plan_town
-from occfeat.world.maps import write_map
+from streetworld.output.maps import write_map
+from streetworld.town.lots import TownRequest, plan_town
 
 pytestmark = pytest.mark.parity
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import occfeat
 from occfeat.cli import main
 from occfeat.data.sample import Cameras
-from occfeat.segmentation.model import BevModel
+from occfeat.release.model import BevModel
 from tests.models.rigs import FORWARD
 
 pytestmark = pytest.mark.parity

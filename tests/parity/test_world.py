@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.world.build import build_world
-from occfeat.world.config import WorldConfig
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
 
 pytestmark = pytest.mark.parity
 

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
-from occfeat.config import HeadConfig, PretrainLossConfig
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.backbone import PyramidEncoder
-from occfeat.models.lss import Lss
-from occfeat.models.splatting import DepthBins
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.lifting.splatting import DepthBins
+from occfeat.models.students.lss import Lss
 from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.student_config import LssConfig
+from occfeat.settings.sections import HeadConfig, PretrainLossConfig
+from occfeat.settings.students import LssConfig
 from tests.rigs import GRID, batch_of
 
 BINS = DepthBins(1.0, 9.0, 8)

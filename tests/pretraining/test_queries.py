@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from occfeat.config import HeadConfig, PretrainLossConfig, QueryConfig
 from occfeat.data.sample import Batch
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.queries import (
@@ -22,6 +21,7 @@ from occfeat.pretraining.queries import (
     voxel_centers,
 )
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
 from tests.pretraining.test_task import PlainStudent
 from tests.rigs import GRID, batch_of
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from occfeat.config import HeadConfig, PretrainLossConfig
 from occfeat.data.sample import Cameras
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from tests.rigs import GRID, batch_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from occfeat.report.analysis import BAR_COLORS, draw_bars
+from occfeat.report.pictures.analysis import BAR_COLORS, draw_bars
 
 
 def test_draw_bars__every_group_has_a_colour_of_its_own(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from occfeat.report.bev import bev_axes, for_display
+from occfeat.report.pictures.bev import bev_axes, for_display
 from tests.report.scene import GRID
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from occfeat.report.charts import MOST_POINTS, Curve, bars, curves, plain, radar, thinned
-from occfeat.report.groups import Spread
+from occfeat.report.page.charts import MOST_POINTS, Curve, bars, curves, plain, radar, thinned
+from occfeat.report.page.groups import Spread
 
 FIGURES = {"none": {"a": Spread.of([0.1, 0.3]), "b": Spread.of([0.5])}, "ours": {"a": Spread.of([0.4])}}
 ORDER = ["other", "none", "ours"]

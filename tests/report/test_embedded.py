@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from occfeat.errors import RunError
-from occfeat.report.embedded import figure_uri, image_uri, numbers_uri, probability_uri, truth_uri
-from occfeat.report.palette import CLASS_COLORS, EGO_COLOR, HEIGHT_COLORS
+from occfeat.report.pictures.embedded import figure_uri, image_uri, numbers_uri, probability_uri, truth_uri
+from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, HEIGHT_COLORS
 from tests.report.scene import GRID, far_front_left
 
 

@@ -9,8 +9,14 @@ from matplotlib.colors import to_hex
 
 from occfeat.data.sample import Labels
 from occfeat.errors import RunError
-from occfeat.report import figures
-from occfeat.report.palette import CLASS_COLORS, EGO_COLOR, HEIGHT_COLORS, OTHER_COLOR, PROBABILITY_COLORS
+from occfeat.report.pictures import figures
+from occfeat.report.pictures.palette import (
+    CLASS_COLORS,
+    EGO_COLOR,
+    HEIGHT_COLORS,
+    OTHER_COLOR,
+    PROBABILITY_COLORS,
+)
 from tests.report.scene import GRID, VOXELS, box_corners, far_front_left, find, rig_looking_at, size_of
 
 IMAGES = torch.zeros(3, 3, 40, 60, dtype=torch.uint8)

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from occfeat.commands.config import FinetuneConfig, PretrainConfig
-from occfeat.config import EngineConfig, GridConfig
-from occfeat.engine.run import settings_text
 from occfeat.errors import SettingsError
-from occfeat.report.groups import Group, Spread, group_runs, require_comparable, spreads
-from occfeat.report.runs import RunFiles
+from occfeat.report.page.groups import Group, Spread, group_runs, require_comparable, spreads
+from occfeat.report.page.runs import RunFiles
+from occfeat.runs.run import settings_text
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.sections import EngineConfig, GridConfig
 
 
 def run_of(name: str, fingerprint: str = "f", **settings: Any) -> RunFiles:

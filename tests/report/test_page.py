@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from occfeat.errors import RunError
-from occfeat.report.page import Chart, Folded, Frame, Part, Picture, Section, Table, Viewer, write_page
+from occfeat.report.page.page import Chart, Folded, Frame, Part, Picture, Section, Table, Viewer, write_page
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 PIXEL = "data:image/png;base64,AAAA"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from occfeat.report.palette import BACKGROUND, CLASS_COLORS, EGO_COLOR, OTHER_COLOR, color_of
+from occfeat.report.pictures.palette import BACKGROUND, CLASS_COLORS, EGO_COLOR, OTHER_COLOR, color_of
 
 # How people without red or green cones see linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
 SIGHT = {

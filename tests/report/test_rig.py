@@ -9,8 +9,8 @@ from torch import Tensor
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import NEAREST_DEPTH_M, flip_left_right, project
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.report.palette import CLASS_COLORS
-from occfeat.report.rig import clip_to_front, draw_boxes, draw_points, natural_rows
+from occfeat.report.pictures.palette import CLASS_COLORS
+from occfeat.report.pictures.rig import clip_to_front, draw_boxes, draw_points, natural_rows
 from tests.geometry.strategies import vectors
 from tests.report.scene import box_corners, find, rig_looking_at
 

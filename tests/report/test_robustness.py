@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.report.palette import SERIES_COLORS
-from occfeat.report.robustness import Radar, draw_corruptions, draw_radar
+from occfeat.report.pictures.palette import SERIES_COLORS
+from occfeat.report.pictures.robustness import Radar, draw_corruptions, draw_radar
 from tests.report.scene import find, size_of
 
 NAMES = ("Brightness", "LowLight", "Fog", "Snow")

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from occfeat.report.runs import Cost, RunFiles, names_of
+from occfeat.report.page.runs import Cost, RunFiles, names_of
 
 
 def test_names_of__as_many_parts_as_tell_them_apart() -> None:

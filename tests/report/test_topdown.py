@@ -3,7 +3,7 @@ import math
 import numpy as np
 import torch
 
-from occfeat.report.topdown import colors_from_above, common_colors, height_from_above
+from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
 from tests.report.scene import VOXELS
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 
 
 def write_released(root: Path, index: Index, corruption: str, severity: str, *, between: str = "") -> None:

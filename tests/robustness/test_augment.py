@@ -4,12 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from occfeat.config import AugmentConfig, DataConfig, ViewConfig
 from occfeat.data.dataset import Draw, KeyFrames
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
 from occfeat.robustness.augment import OccasionalCorruption, training_effect
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
+from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.nuscenes_folder import CHANNELS
 from tests.robustness.test_corruptions import GRID
 

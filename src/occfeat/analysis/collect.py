@@ -15,7 +15,7 @@ from occfeat.analysis.naming import LAYERS, name_voxels
 from occfeat.analysis.scores import overlap_by_distance
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.keyframe import KeyFrame
-from occfeat.data.maps import find_ground
+from occfeat.data.maps.maps import find_ground
 from occfeat.data.sample import Sample, collate
 from occfeat.errors import SettingsError
 from occfeat.pretraining.targets import seen_cells

@@ -22,24 +22,24 @@ from occfeat.analysis.scores import (
     require_sklearn,
     similarity,
 )
-from occfeat.card import run_folder
-from occfeat.commands.config import AnalyseConfig
+from occfeat.atomic import write_text_whole
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pretrain import key_frames_of, open_cache
-from occfeat.commands.pretrained import load_pretraining
-from occfeat.data.check import quick_check
+from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
-from occfeat.engine.device import choose_device
-from occfeat.engine.run import require_empty
-from occfeat.engine.shipped import build_grid
 from occfeat.errors import SettingsError
-from occfeat.models.teacher import build_teacher
+from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.losses import cosine
+from occfeat.pretraining.restore import load_pretraining
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.report.analysis import draw_bars, draw_features, draw_similarity
-from occfeat.writing import write_text_whole
+from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_similarity
+from occfeat.runs.card import run_folder
+from occfeat.runs.run import require_empty
+from occfeat.settings.commands import AnalyseConfig
+from occfeat.teacher.network import build_teacher
+from occfeat.training.device import choose_device
 
 OF_WHOM = {TEACHER: "the teacher", STUDENT: "the student's prediction", BEV: "the student's BEV features"}
 """What a picture calls them."""

@@ -6,20 +6,20 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from occfeat.commands.config import CacheConfig
+from occfeat.atomic import lock_folder, write_text_whole
 from occfeat.commands.outcome import Outcome
-from occfeat.config import GridConfig, ViewConfig
-from occfeat.data.check import quick_check
+from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index import Index
-from occfeat.data.teacher_cache import CARD, CacheCard, read_cache_card, shard_file
-from occfeat.engine.caching import CacheJob, fill_cache, sha256_of
-from occfeat.engine.device import all_alive, build_fabric
-from occfeat.engine.run import make_folder, require_empty, require_writable
-from occfeat.engine.shipped import build_grid
+from occfeat.data.index.index import Index
 from occfeat.errors import CacheError
-from occfeat.models.teacher import Teacher, build_teacher
-from occfeat.writing import lock_folder, write_text_whole
+from occfeat.geometry.grid import build_grid
+from occfeat.runs.run import make_folder, require_empty, require_writable
+from occfeat.settings.commands import CacheConfig
+from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.teacher.cache import CARD, CacheCard, read_cache_card, shard_file
+from occfeat.teacher.fill import CacheJob, fill_cache, sha256_of
+from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.training.device import all_alive, build_fabric
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """`occfeat check`: everything that is wrong with a data folder, at once."""
 
-from occfeat.commands.config import CheckConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.data import check as data_check
+from occfeat.data.check import check as data_check
+from occfeat.settings.commands import CheckConfig
 
 
 def check(config: CheckConfig) -> Outcome:

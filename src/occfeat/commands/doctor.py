@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from occfeat.commands.config import DoctorConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.engine.device import choose_device
 from occfeat.errors import WeightsError
-from occfeat.models.packaged import STUDENT_FILE, TEACHER_FILE, locate
+from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
+from occfeat.settings.commands import DoctorConfig
+from occfeat.training.device import choose_device
 
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
 OPTIONAL = {

@@ -8,29 +8,30 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.card import ModelCard, read_card, run_folder
-from occfeat.commands.config import FinetuneConfig
+from occfeat.atomic import write_text_whole
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.commands.pictures import draw_predictions
-from occfeat.data.check import quick_check
+from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index import Index
-from occfeat.data.maps import require_maps
+from occfeat.data.index.index import Index
+from occfeat.data.maps.maps import require_maps
 from occfeat.data.subsets import label_subset, lines_of
-from occfeat.engine.device import all_alive, build_fabric
-from occfeat.engine.evaluation import evaluate_segmenter
-from occfeat.engine.figure_loggers import require_loggers
-from occfeat.engine.loggers import last_row, read_rows
-from occfeat.engine.loop import Job, fit, micro_batch_size
-from occfeat.engine.run import Run, read_settings, require_free
-from occfeat.engine.shipped import build_grid, load_student_weights, require_described, write_model
 from occfeat.errors import SettingsError, WeightsError
-from occfeat.models.student import build_student
-from occfeat.report.figures import draw_curves
+from occfeat.geometry.grid import build_grid
+from occfeat.models.students.build import build_student
+from occfeat.release.shipped import load_student_weights, require_described, write_model
+from occfeat.report.pictures.figures import draw_curves
+from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.robustness.augment import training_effect
+from occfeat.runs.card import ModelCard, read_card, run_folder
+from occfeat.runs.loggers import require_loggers
+from occfeat.runs.metrics_log import last_row, read_rows
+from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.segmentation.evaluation import evaluate_segmenter
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
-from occfeat.writing import write_text_whole
+from occfeat.settings.commands import FinetuneConfig
+from occfeat.training.device import all_alive, build_fabric
+from occfeat.training.loop import Job, fit, micro_batch_size
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
 """Settings of a student that say nothing about its architecture."""

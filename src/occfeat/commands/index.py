@@ -1,8 +1,8 @@
 """`occfeat index`: build the index of a data folder and say what it holds."""
 
-from occfeat.commands.config import IndexConfig
 from occfeat.commands.outcome import Outcome
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
+from occfeat.settings.commands import IndexConfig
 
 
 def index(config: IndexConfig) -> Outcome:

@@ -11,32 +11,32 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.card import ModelCard
-from occfeat.commands.config import PretrainConfig
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.data.check import quick_check
+from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
-from occfeat.data.teacher_cache import TeacherCache
-from occfeat.engine.device import all_alive, autocast, build_fabric
-from occfeat.engine.figure_loggers import require_loggers
-from occfeat.engine.loading import in_order, load_batches
-from occfeat.engine.loggers import last_row, read_rows
-from occfeat.engine.loop import Job, fit, micro_batch_size
-from occfeat.engine.run import Run, read_settings, require_free
-from occfeat.engine.shipped import build_grid, write_model
 from occfeat.errors import SettingsError
-from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.lss import Lss
-from occfeat.models.student import build_student
-from occfeat.models.teacher import Teacher, build_teacher
+from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.models.students.build import build_student
+from occfeat.models.students.lss import Lss
 from occfeat.pretraining.centering import common_feature
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
-from occfeat.report.figures import draw_curves, draw_occupancy
+from occfeat.release.shipped import write_model
+from occfeat.report.pictures.figures import draw_curves, draw_occupancy
 from occfeat.robustness.augment import training_effect
+from occfeat.runs.card import ModelCard
+from occfeat.runs.loggers import require_loggers
+from occfeat.runs.metrics_log import last_row, read_rows
+from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.settings.commands import PretrainConfig
+from occfeat.teacher.cache import TeacherCache
+from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.training.device import all_alive, autocast, build_fabric
+from occfeat.training.loading import in_order, load_batches
+from occfeat.training.loop import Job, fit, micro_batch_size
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """`occfeat world`: build a procedural street world in nuScenes format."""
 
 from occfeat.commands.outcome import Outcome
-from occfeat.world.build import build_world
-from occfeat.world.config import WorldConfig
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
 
 
 def world(config: WorldConfig) -> Outcome:

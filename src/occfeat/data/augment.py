@@ -15,10 +15,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from occfeat.config import AugmentConfig
 from occfeat.data import images
 from occfeat.geometry import camera
 from occfeat.geometry.frames import from_rotation, rotation_about_z
+from occfeat.settings.sections import AugmentConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from occfeat.config import AugmentConfig, ViewConfig
 from occfeat.data.augment import (
     Change,
     ImageChange,
@@ -22,17 +21,17 @@ from occfeat.data.augment import (
     zoomed_size,
 )
 from occfeat.data.images import read_image
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
-from occfeat.data.lidar import Returns, read_returns
-from occfeat.data.maps import find_ground
+from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
-from occfeat.data.sample import Batch, Cameras, Labels, Sample, collate
-from occfeat.data.teacher_cache import TeacherCache
+from occfeat.data.points import Returns, read_returns
+from occfeat.data.sample import Batch, Cameras, Labels, Sample, StoredFeatures, collate
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import AugmentConfig, ViewConfig
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
 """Gives the image as it is on disk, decoded when it is first asked for; may raise a `KeyFrameError`."""
@@ -90,7 +89,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         seed: int = 0,
         effect: ImageEffect | None = None,
         teacher_size: tuple[int, int] | None = None,
-        teacher_cache: TeacherCache | None = None,
+        teacher_cache: StoredFeatures | None = None,
         points: bool = False,
         classes: tuple[str, ...] = (),
     ) -> None:

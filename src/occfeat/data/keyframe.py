@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from occfeat.data.places import Place
+from occfeat.data.place import Place
 from occfeat.geometry.frames import from_rotation, rotation_from_quaternion, transform_points
 
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from occfeat.data.keyframe import Boxes
-from occfeat.data.maps import LAYERS, Ground
+from occfeat.data.maps.maps import LAYERS, Ground
 from occfeat.data.sample import Labels
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import transform_points

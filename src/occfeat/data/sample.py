@@ -7,7 +7,7 @@ one axis in a `Batch`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
@@ -83,6 +83,13 @@ class FeatureMaps(_Tensors):
     def decode(self) -> Float32[Tensor, "*B N F h w"]:
         """Features as the teacher gives them."""
         return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
+
+
+class StoredFeatures(Protocol):
+    """Where a data set finds what the teacher saw, such as a teacher cache."""
+
+    def read(self, row: int) -> FeatureMaps:
+        """Return what it saw in a key frame (`N h w F`), or raise a `KeyFrameError`."""
 
 
 @dataclass(frozen=True)

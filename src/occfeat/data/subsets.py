@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 from occfeat.errors import SettingsError
 
 _log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.errors import SettingsError
+from occfeat.settings.sections import GridConfig
 
 MAX_CELLS = 2**28
 """A grid with more cells than this is refused as a mistake."""
@@ -76,6 +77,15 @@ class VoxelGrid:
         cell = scaled.floor()
         inside = ((cell >= 0) & (cell < cell.new_tensor(self.shape))).all(-1)
         return torch.where(inside[:, None], cell, torch.zeros_like(cell)).long(), inside
+
+
+def build_grid(config: GridConfig) -> VoxelGrid:
+    """The voxels that settings describe.
+
+    Raises:
+        SettingsError: They are impossible.
+    """
+    return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
 
 
 def _validate(axes: str, lower_m: Sequence[float], upper_m: Sequence[float], cell_m: Sequence[float]) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.models.encoder import STRIDE_PX, feature_size
-from occfeat.models.splatting import DepthBins
+from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
+from occfeat.models.lifting.splatting import DepthBins
 
 UNKNOWN = -1
 """The target of a feature cell without a point."""

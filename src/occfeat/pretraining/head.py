@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from occfeat.config import HeadConfig
+from occfeat.models.recompute import Recomputable
 from occfeat.pretraining.queries import Queries, QueryDecoder
+from occfeat.settings.sections import HeadConfig
 
 
 class Voxels(NamedTuple):
@@ -88,7 +89,7 @@ class PretrainingHead(nn.Module):
         return self.queries(voxels.shared, queries)
 
 
-class VoxelBlock(nn.Sequential):
+class VoxelBlock(Recomputable, nn.Sequential):
     """A 3-D convolution; group norm, not batch norm: the same in training and evaluation, whatever the batch.
 
     Args:

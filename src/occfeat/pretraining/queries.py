@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.config import QueryConfig
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import QueryConfig
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.sampling import bilinear_taps
+from occfeat.models.lifting.sampling import bilinear_taps
 
 
 @dataclass(frozen=True)

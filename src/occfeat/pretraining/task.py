@@ -6,19 +6,19 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.config import PretrainLossConfig, QueryConfig
 from occfeat.data.sample import Batch
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.learning import Ratio, Step, mean_of, ratio_of
-from occfeat.models.lss import Lss
-from occfeat.models.splatting import DepthBins
-from occfeat.models.teacher import Teacher
+from occfeat.models.lifting.splatting import DepthBins
+from occfeat.models.students.lss import Lss
 from occfeat.pretraining.depth import depth_loss, depth_target
 from occfeat.pretraining.head import PretrainingHead, Voxels
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from occfeat.pretraining.queries import QueryTarget, query_loss, query_target, voxel_centers
 from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy_target
 from occfeat.pretraining.visibility import known_voxels
+from occfeat.settings.sections import PretrainLossConfig, QueryConfig
+from occfeat.teacher.network import Teacher
+from occfeat.training.step import Ratio, Step, mean_of, ratio_of
 
 
 @dataclass(frozen=True)

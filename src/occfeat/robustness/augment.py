@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.config import AugmentConfig, CorruptionName
 from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
 from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen, random_numbers
+from occfeat.settings.sections import AugmentConfig, CorruptionName
 
 
 def training_effect(

@@ -15,7 +15,6 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from occfeat.config import CorruptionChoice, CorruptionName, Severity
 from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
 from occfeat.errors import KeyFrameError
@@ -23,6 +22,7 @@ from occfeat.robustness.blur import motion_blur
 from occfeat.robustness.light import brighten, darken, posterize
 from occfeat.robustness.sensors import crashed_cameras, frame_is_lost
 from occfeat.robustness.weather import fog, fog_heights, snow, snow_flakes
+from occfeat.settings.sections import CorruptionChoice, CorruptionName, Severity
 
 NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)

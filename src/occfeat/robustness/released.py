@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.config import CorruptionName, Severity
+from occfeat.data.check.files import KeyFrameFile
+from occfeat.data.check.listing import Listing
 from occfeat.data.dataset import ImageReader
-from occfeat.data.files import KeyFrameFile
 from occfeat.data.images import read_image
 from occfeat.data.keyframe import CameraRecord
-from occfeat.data.listing import Listing
 from occfeat.data.paths import resolve
 from occfeat.errors import DatasetError
+from occfeat.settings.sections import CorruptionName, Severity
 
 
 @dataclass(frozen=True)

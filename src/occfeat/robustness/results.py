@@ -6,11 +6,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from occfeat.card import CARD, read_card
-from occfeat.config import CorruptionName, Strict
 from occfeat.errors import RunError, SettingsError
 from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
+from occfeat.runs.card import CARD, read_card
+from occfeat.settings.sections import CorruptionName
+from occfeat.settings.strict import Strict
 
 RESULTS, TABLES = "robustness.json", "robustness.md"
 """Names of the files in a folder of results; the second is written last."""

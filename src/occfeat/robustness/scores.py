@@ -5,7 +5,8 @@ A figure that is not known, because nothing was there to be counted, is None, an
 
 from collections.abc import Sequence
 
-from occfeat.config import CorruptionName, Severity, Strict
+from occfeat.settings.sections import CorruptionName, Severity
+from occfeat.settings.strict import Strict
 
 KINDS: dict[str, tuple[CorruptionName, ...]] = {
     "weather": ("Fog", "Snow"),

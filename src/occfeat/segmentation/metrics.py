@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 from torchmetrics import Metric
 
-from occfeat.data.maps import LAYERS, layers_of
+from occfeat.data.maps.maps import LAYERS, layers_of
 from occfeat.data.sample import Labels
 
 PROTOCOLS = ("all", "visible", "map")

@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.maps import LAYERS
+from occfeat.data.maps.maps import LAYERS
 from occfeat.data.sample import Batch, Cameras, Labels, Sample
-from occfeat.learning import Step, mean_of, ratio_of
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
 from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts, protocols_of
+from occfeat.training.step import Step, mean_of, ratio_of
 
 
 def labels_of(read: Sample | Batch) -> Labels:

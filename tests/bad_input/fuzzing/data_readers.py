@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from occfeat.config import DataConfig, ViewConfig
-from occfeat.data.base_map import read_base_map
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
 from occfeat.data.images import read_image, read_size, resize
-from occfeat.data.index import Index
-from occfeat.data.lidar import read_sweep
-from occfeat.data.map_expansion import read_expansion
-from occfeat.data.maps import LAYERS
-from occfeat.data.source import NEEDED_TABLES, PLACE_TABLES
+from occfeat.data.index.index import Index
+from occfeat.data.maps.maps import LAYERS
+from occfeat.data.nuscenes.base_map import read_base_map
+from occfeat.data.nuscenes.map_expansion import read_expansion
+from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
+from occfeat.data.points import read_sweep
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.task import TargetMaker
+from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
 from tests.map_files import crossroads, write_base_map, write_expansion

@@ -14,26 +14,28 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from occfeat.card import ModelCard, read_card
-from occfeat.commands.config import CacheConfig, FinetuneConfig, PretrainConfig
-from occfeat.commands.predict import read_rig_file
-from occfeat.config import EngineConfig, GridConfig, OptimConfig, TeacherConfig, ViewConfig
+from occfeat.commands.deploy.predict import read_rig_file
+from occfeat.commands.layers import base_layer
 from occfeat.data.dataset import Draw
 from occfeat.data.sample import Batch, Sample
-from occfeat.data.teacher_cache import CacheCard, TeacherCache, encode, shard_file
-from occfeat.engine.loggers import MetricsLog, last_row
-from occfeat.engine.loop import Job, Trainer
-from occfeat.engine.run import Run, read_settings
-from occfeat.engine.shipped import build_grid, load_model, write_model
 from occfeat.errors import KeyFrameError
-from occfeat.learning import Step
-from occfeat.models.meta_format import is_meta_format, timm_from_meta
-from occfeat.models.student import build_student
-from occfeat.models.weights import load_checked, read_weights_file
+from occfeat.geometry.grid import build_grid
+from occfeat.models.students.build import build_student
+from occfeat.models.weights.loading import load_checked, read_weights_file
+from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
+from occfeat.release.shipped import load_model, write_model
+from occfeat.runs.card import ModelCard, read_card
+from occfeat.runs.metrics_log import MetricsLog, last_row
+from occfeat.runs.run import Run, read_settings
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
-from occfeat.settings import base_layer, build, build_partial
-from occfeat.student_config import SimpleBevConfig
+from occfeat.settings.commands import CacheConfig, FinetuneConfig, PretrainConfig
+from occfeat.settings.layers import build, build_partial
+from occfeat.settings.sections import EngineConfig, GridConfig, OptimConfig, TeacherConfig, ViewConfig
+from occfeat.settings.students import SimpleBevConfig
+from occfeat.teacher.cache import CacheCard, TeacherCache, encode, shard_file
+from occfeat.training.loop import Job, Trainer
+from occfeat.training.step import Step
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml
 from tests.rigs import ring_of_cameras

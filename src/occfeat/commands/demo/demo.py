@@ -1,0 +1,209 @@
+"""`occfeat demo`: the whole method on a street world it builds, up to a comparison on an unseen town.
+
+A stage that has finished is not repeated, so an interrupted demo goes on where it was.
+"""
+
+import json
+import logging
+import shlex
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from occfeat.atomic import lock_folder, write_text_whole
+from occfeat.commands.cache import cache
+from occfeat.commands.check import check
+from occfeat.commands.demo.page import TITLES, write_demo_page
+from occfeat.commands.demo.sizes import FULL, QUICK, STUDENT_RATES
+from occfeat.commands.finetune import finetune
+from occfeat.commands.finetune import resume as resume_finetune
+from occfeat.commands.layers import base_layer
+from occfeat.commands.outcome import Outcome
+from occfeat.commands.pretrain import pretrain
+from occfeat.commands.pretrain import resume as resume_pretrain
+from occfeat.commands.view.view import view
+from occfeat.errors import Interrupted, RunError, TrainingError
+from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
+from occfeat.runs.footprint import Footprint
+from occfeat.runs.run import require_empty, settings_text
+from occfeat.settings.commands import (
+    CacheConfig,
+    CheckConfig,
+    DemoConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    ViewerConfig,
+)
+from occfeat.settings.layers import build, merge
+from occfeat.settings.strict import Strict
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
+from streetworld.processes import sigterm_like_ctrl_c
+from streetworld.rendering.tracer import require_embree
+
+logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=Strict)
+
+SPLIT = "test"
+"""Its town is never trained in."""
+DRAWS = 2
+"""Draws of labelled key frames; both arms see the same, and their figures are averaged over them."""
+
+
+def demo(config: DemoConfig) -> Outcome:
+    """Build a world, check it, pretrain, fine-tune with 1 % of the labels with and without, and compare.
+
+    Raises:
+        OccFeatError: A part is not installed, or the folder holds something else.
+        Interrupted: After Ctrl-C or SIGTERM; the same command goes on.
+    """
+    require_embree()
+    for file in (STUDENT_FILE, TEACHER_FILE):
+        locate(file)
+    _claim(config)
+    try:
+        with (
+            sigterm_like_ctrl_c(),
+            lock_folder(config.out),
+            Footprint(config.out / "footprint.json") as footprint,
+        ):
+            arms = _Demo(config, footprint).run()
+    except (Interrupted, KeyboardInterrupt) as stop:
+        raise Interrupted(f"Stopped; what is finished stays. Go on with: {_same_again(config)}") from stop
+    return _conclude(config.out, arms, footprint)
+
+
+class _Demo:
+    """The stages, each of which leaves what it finds finished."""
+
+    def __init__(self, config: DemoConfig, footprint: Footprint) -> None:
+        self.out, self.seed, self.footprint = config.out, config.seed, footprint
+        self.street = config.out / "street"
+        self.size = QUICK if config.quick else FULL
+        engine = {"seed": config.seed, "workers": 0, "checkpoint_minutes": 0.5}
+        self.common = {"data": self.street, "engine": engine}
+
+    def run(self) -> dict[str, dict[str, float]]:
+        """All stages in turn; gives the figures of each arm."""
+        self._stage("world", "a street world in nuScenes' format", self._build_world)
+        self._stage("check", "is it complete, and its calibration right?", self._check)
+        self._stage("cache", "what the teacher sees", self._cache)
+        self._stage("pretrain", "pretraining: LiDAR occupancy, teacher features, no labels", self._pretrain)
+        for arm, title in TITLES.items():
+            for draw in range(DRAWS):
+                text = f"fine-tuning with few labels (draw {draw}), {title}"
+                self._stage(f"finetune {arm}", text, partial(self._finetune, arm, draw))
+        arms = {arm: _mean([_figures(self._results(arm, draw)) for draw in range(DRAWS)]) for arm in TITLES}
+        self._stage("pictures", "pictures", partial(write_demo_page, self.out, SPLIT, arms, DRAWS))
+        return arms
+
+    def _stage(self, name: str, text: str, work: Callable[[], object]) -> None:
+        logger.info("\n== %s (%.0f s so far)", text, sum(self.footprint.seconds.values()))
+        with self.footprint.stage(name):
+            work()
+
+    def _build_world(self) -> None:
+        plain = {"out": self.street, "seed": self.seed, "val_scenes": 0, "lights": ("noon", "overcast")}
+        build_world(build(WorldConfig, {**plain, **self.size.world}))
+
+    def _check(self) -> None:
+        """Stop at an incomplete world; draw a key frame with LiDAR and boxes."""
+        outcome = check(CheckConfig(data=self.street))
+        if outcome.exit_code:
+            raise RunError(outcome.text, hint=f"Delete {self.street} and start the demo again.")
+        picture = self.out / "calibration.png"
+        if not picture.is_file():
+            view(ViewerConfig(data=self.street, out=picture, calibration=True))
+
+    def _cache(self) -> None:
+        settings = {"data": self.street, "out": self.out / "teacher-cache", **self.size.teacher}
+        cache(_configured(CacheConfig, "cache", settings))
+
+    def _pretrain(self) -> None:
+        out = self.out / "pretrained"
+        if (out / "pictures" / "occupancy.png").is_file():  # the last thing a run writes
+            return
+        if _can_resume(out):
+            resume_pretrain(out)
+            return
+        settings: dict[str, Any] = {"out": out, "teacher_cache": self.out / "teacher-cache"}
+        settings |= {**self.common, **self.size.teacher, **self.size.pretrain}
+        pretrain(_configured(PretrainConfig, "pretrain", settings))
+
+    def _finetune(self, arm: str, draw: int) -> None:
+        out = self.out / f"{arm}-{draw}"
+        if self._results(arm, draw).is_file():
+            return
+        if _can_resume(out):
+            resume_finetune(out)
+            return
+        start = self.out / "pretrained" if arm == "occfeat" else None
+        settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
+        settings |= {"val_split": SPLIT, "pictures": 0, **self.common}
+        settings |= merge(self.size.finetune, {"optim": {"student_rate": STUDENT_RATES[arm]}})
+        finetune(_configured(FinetuneConfig, "finetune", settings))
+
+    def _results(self, arm: str, draw: int) -> Path:
+        return self.out / f"{arm}-{draw}" / f"evaluation-{SPLIT}" / "results.json"
+
+
+def _same_again(config: DemoConfig) -> str:
+    words = ["occfeat", "demo", "--out", str(config.out), *(["--quick"] if config.quick else [])]
+    if config.seed != DemoConfig().seed:
+        words += ["--seed", str(config.seed)]
+    return shlex.join(words)
+
+
+def _can_resume(run: Path) -> bool:
+    """Whether a run has a checkpoint; if it was stopped before its first one, what is there is removed."""
+    if (run / "checkpoints" / "last.pt").is_file():
+        return True
+    shutil.rmtree(run, ignore_errors=True)
+    return False
+
+
+def _configured(kind: type[Config], command: str, settings: dict[str, Any]) -> Config:
+    """Settings of a command, above those of the recipe."""
+    return build(kind, merge(base_layer(command, recipe="cpu-small", above=settings), settings))
+
+
+def _claim(config: DemoConfig) -> None:
+    """Make sure the folder is new, empty or holds this very demo."""
+    file, own = config.out / "demo.yaml", settings_text(config.model_copy(update={"out": Path()}))
+    if file.is_file():
+        if file.read_text() != own:
+            raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
+        return
+    require_empty(config.out, hint="Choose another --out.")
+    write_text_whole(file, own)
+
+
+def _figures(file: Path) -> dict[str, float]:
+    metrics = json.loads(file.read_text())["metrics"]
+    if any(value is None for value in metrics.values()):
+        raise TrainingError(f"{file} holds figures that are not numbers.", hint="Start the demo anew.")
+    return {str(name): float(value) for name, value in metrics.items()}
+
+
+def _mean(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in figures) / len(figures) for name in figures[0]}
+
+
+def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint) -> Outcome:
+    """Write the summary; the last line of the text says what to open."""
+    summary = {
+        "arms": arms,
+        "seconds": footprint.seconds,
+        "peak_memory_mb": footprint.peak_memory_mb,
+    }
+    write_text_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    names = sorted(arms["none"])
+    lines = [f"{'':28}" + "".join(f"{name:>22}" for name in names)]
+    for arm, title in TITLES.items():
+        lines.append(f"{title:28}" + "".join(f"{arms[arm][name]:22.4f}" for name in names))
+    gain = "".join(f"{arms['occfeat'][name] - arms['none'][name]:+22.4f}" for name in names)
+    total = sum(footprint.seconds.values())
+    cost = f"{total / 60:.1f} minutes, {footprint.peak_memory_mb / 1000:.1f} GB of memory at the most"
+    return Outcome("\n".join(["", *lines, f"{'gain':28}{gain}", cost, str(out / "index.html")]))

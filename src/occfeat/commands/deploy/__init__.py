@@ -1,0 +1,1 @@
+"""Commands that use a fine-tuned network: `predict`, `export` and `convert`."""

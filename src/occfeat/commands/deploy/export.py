@@ -1,0 +1,89 @@
+"""`occfeat export`: a fine-tuned network in a format that other programs run."""
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from occfeat.atomic import write_whole
+from occfeat.commands.deploy.predict import read_rig_file
+from occfeat.commands.outcome import Outcome
+from occfeat.data.sample import Cameras
+from occfeat.errors import ExportError, SettingsError
+from occfeat.geometry.frames import from_rotation, rotation_about_z
+from occfeat.release.model import BevModel
+from occfeat.release.onnx import INSTALL, OPSET, largest_difference, signature, to_onnx
+from occfeat.release.shipped import load_model
+from occfeat.runs.card import run_folder
+from occfeat.settings.commands import ExportConfig
+
+TOLERANCE = 1e-4
+"""By how much a probability may differ from PyTorch's."""
+
+EGO_FROM_FORWARD_CAMERA = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+"""Camera axes (right, down, forward) in the ego frame of a camera that looks forward."""
+
+
+def export(config: ExportConfig) -> Outcome:
+    """Write an ONNX file and compare it with PyTorch, if onnxruntime is installed.
+
+    Raises:
+        OccFeatError: The run, the rig or the output file cannot be used, or the exported network computes
+            something else; then nothing is written.
+    """
+    if config.out.suffix != ".onnx":
+        raise SettingsError(f"{config.out} does not end in .onnx.", hint="Choose such an --out.")
+    model = load_model(run_folder(config.run))
+    if config.rig is None:
+        images, cameras = _example(config.cameras, model.image_size)
+    else:
+        rig = read_rig_file(config.rig)
+        images, cameras = model.prepare(rig.images, rig.intrinsics, rig.ego_from_camera)
+    inputs = {"images": images[0]}
+    if config.rig is None:
+        inputs |= {"intrinsics": cameras.intrinsics[0], "ego_from_camera": cameras.ego_from_camera[0]}
+    graph = to_onnx(model, inputs, None if config.rig is None else cameras.of_key_frame(0))
+    difference = largest_difference(graph, inputs, model(images, cameras)[0])
+    if difference is not None and not difference <= TOLERANCE:
+        raise ExportError(
+            f"onnxruntime's probabilities differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}.",
+            hint="Nothing was written. Please report it, with the run's model.json.",
+        )
+    content = graph.SerializeToString()
+    write_whole(config.out, lambda temporary: temporary.write_bytes(content))
+    lines = [
+        *(f"input  {line}" for line in signature(graph.graph.input)),
+        *(f"output {line}: {_cells(model)}" for line in signature(graph.graph.output)),
+        f"opset {OPSET}, {len(content) / 1e6:.1f} MB",
+        _verdict(difference),
+        str(config.out),
+    ]
+    return Outcome("\n".join(lines))
+
+
+def _example(count: int, image_size: tuple[int, int]) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
+    """Noise, and cameras evenly around the car, to run a network with calibration as input."""
+    height, width = image_size
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1, count, 3, height, width), generator=random, dtype=torch.uint8)
+    intrinsics = torch.tensor([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
+    turn = rotation_about_z(-2 * torch.pi * torch.arange(count) / count)
+    place = turn @ torch.tensor([1.0, 0, 0]) + torch.tensor([0, 0, 1.5])
+    cameras = Cameras(
+        intrinsics=intrinsics.repeat(1, count, 1, 1),
+        ego_from_camera=from_rotation(turn @ EGO_FROM_FORWARD_CAMERA, place)[None],
+        present=torch.ones(1, count, dtype=torch.bool),
+        image_size=image_size,
+    )
+    return images, cameras
+
+
+def _cells(model: BevModel) -> str:
+    grid = model.grid
+    cell = f"{grid.cell_m[0]:g} x {grid.cell_m[1]:g} m"
+    return f"{', '.join(model.classes)} in cells of {cell} from {grid.lower_m} to {grid.upper_m} m"
+
+
+def _verdict(difference: float | None) -> str:
+    if difference is None:
+        return f"not compared with PyTorch, as onnxruntime is not installed: {INSTALL}"
+    return f"largest difference to PyTorch's probabilities in onnxruntime: {difference:.1e}"

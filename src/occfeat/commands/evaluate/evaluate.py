@@ -1,0 +1,112 @@
+"""`occfeat evaluate`: IoU of a fine-tuned network, pooled over a split, under every protocol."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from occfeat.commands.evaluate.corrupted import CorruptedPlan, begin, draw_examples, evaluate_corrupted
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.data.check.check import quick_check
+from occfeat.data.dataset import ImageEffect, KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.maps.maps import require_maps
+from occfeat.data.subsets import spread
+from occfeat.geometry.grid import build_grid
+from occfeat.release.shipped import ShippedModel, load_model
+from occfeat.report.pictures.predictions import draw_predictions
+from occfeat.robustness.results import RESULTS, is_unfinished, tables
+from occfeat.runs.card import ModelCard, read_card, run_folder
+from occfeat.runs.run import require_empty, require_writable
+from occfeat.segmentation.evaluation import Evaluation, evaluate_segmenter
+from occfeat.segmentation.task import Segmenter
+from occfeat.settings.commands import EvaluateConfig
+from occfeat.training.device import all_alive, build_fabric
+
+
+def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
+    """Evaluate a fine-tuning run and write `results.json` and pictures.
+
+    An evaluation under corruptions that was stopped goes on when it is asked for again.
+
+    Args:
+        config: The settings.
+        student: The user's module, for a run that trained one.
+
+    Raises:
+        OccFeatError: The run, the data or the output folder cannot be used.
+    """
+    run = run_folder(config.run)
+    card = read_card(run)
+    out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
+    require_writable(out)
+    if not (config.corruptions and is_unfinished(out)):
+        require_empty(out, hint="It may hold results of this split already; another --out repeats them.")
+    fabric = build_fabric(config.engine)
+    with all_alive(fabric):
+        return _evaluate(config, card, load_model(run, fabric.device, student), out, fabric)
+
+
+def _evaluate(
+    config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
+) -> RunOutcome:
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
+    require_maps(index, rows, card.classes)
+    plan = CorruptedPlan.make(config, index, card, out)
+    split = _Split(config, card, index, rows, model.segmenter, fabric)
+    evaluation, writes = split.evaluate(), fabric.is_global_zero
+    results = begin(plan, evaluation, out, writes=writes) if plan.effects else None
+    if writes:
+        evaluation.write(out / "results.json")
+        draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
+    counted = (
+        f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
+    )
+    text = f"{counted}\n{table(evaluation.metrics)}\n"
+    if results is None:
+        return _outcome(fabric, text, out / "results.json", evaluation.metrics)
+    if writes:
+        draw_examples(out, plan, split.key_frames, int(rows[0]))
+    results = evaluate_corrupted(plan, results, split.evaluate, out if writes else None)
+    metrics = evaluation.metrics | results.flat()
+    return _outcome(fabric, f"{text}\n{tables(results)}\n", out / RESULTS, metrics)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What is evaluated, with whatever is done to its images."""
+
+    config: EvaluateConfig
+    card: ModelCard
+    index: Index
+    rows: NDArray[np.int64]
+    segmenter: Segmenter
+    fabric: Fabric
+
+    def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames:
+        card = self.card
+        grid = build_grid(card.grid)
+        return KeyFrames(self.index, card.view, grid=grid, augment=None, effect=effect, classes=card.classes)
+
+    def evaluate(self, effect: ImageEffect | None = None) -> Evaluation:
+        return evaluate_segmenter(
+            self.segmenter,
+            self.card.classes,
+            self.key_frames(effect),
+            self.rows,
+            split=self.config.split,
+            batch_size=self.config.batch_size,
+            engine=self.config.engine,
+            fabric=self.fabric,
+        )
+
+
+def _outcome(fabric: Fabric, text: str, file: Path, metrics: dict[str, float]) -> RunOutcome:
+    """What the first process says, and the others do not."""
+    shown = f"{text}{file}" if fabric.is_global_zero else ""
+    return RunOutcome(shown, path=file.parent, metrics=metrics)

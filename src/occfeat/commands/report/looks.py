@@ -1,0 +1,210 @@
+"""What one run of a report makes of key frames: probabilities of classes, or occupancy and features.
+
+Axes: `B` key frames, `K` classes, `X Y` BEV cells, `X Y Z` voxels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample import Batch, Labels, Sample, collate
+from occfeat.errors import RunError
+from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.restore import load_network
+from occfeat.pretraining.targets import occupancy_target
+from occfeat.release.shipped import load_model
+from occfeat.report.page.page import Picture
+from occfeat.report.page.runs import RunFiles
+from occfeat.report.pictures.embedded import cells_uri, numbers_uri, probability_uri, truth_uri
+from occfeat.report.pictures.palette import HEIGHT_COLORS
+from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
+from occfeat.segmentation.metrics import counted_cells, iou_counts, protocols_of
+from occfeat.segmentation.task import labels_of
+from occfeat.settings.commands import PretrainConfig
+
+MOST_VOXELS = 10_000
+"""Voxels of a key frame whose features are shown; of more every second, third …"""
+BASIS_VOXELS = 2_000
+"""Voxels of each key frame from which the colours of features are made."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one run makes of one key frame."""
+
+    sample: Sample
+    channels: tuple[str, ...]
+    """Names of the sample's cameras."""
+    truth: list[Picture]
+    panels: list[Picture]
+    what: Literal["classes", "occupancy"]
+    """What is predicted."""
+    score: float | None
+    """Its IoU, the mean over classes; None if there was nothing to be found and nothing was."""
+
+
+class SegmentationLooks:
+    """Looks of a fine-tuned network.
+
+    Args:
+        run: Finished run with weights.
+        index: The set.
+        device: Where to compute.
+    """
+
+    def __init__(self, run: RunFiles, index: Index, device: torch.device) -> None:
+        if run.card is None:
+            raise RunError(f"{run.path} has not finished.", hint="Leave it out, or let it finish.")
+        self.name, self.model = run.name, load_model(run.path, device)
+        grid, classes = build_grid(run.card.grid), run.card.classes
+        self.key_frames = KeyFrames(index, run.card.view, grid=grid, augment=None, classes=classes)
+        self.device = device
+
+    def score(self, row: int) -> float | None:
+        """Mean IoU over the classes in one key frame."""
+        batch = collate([self.key_frames.sample(row)])
+        return mean_of_known(ious(self._predict(batch), labels_of(batch)).values())
+
+    def looks(self, rows: Sequence[int]) -> list[Look]:
+        """What it makes of some key frames."""
+        return [self._look(self.key_frames.sample(row)) for row in rows]
+
+    def _look(self, sample: Sample) -> Look:
+        batch = collate([sample])
+        probability, labels, grid = self._predict(batch), labels_of(batch), self.model.grid
+        scores, truth, panels = ious(probability, labels), [], []
+        for place, name in enumerate(labels.classes):
+            target, low_visibility = labels.target[0, place], labels.low_visibility[0, place]
+            pale = "; pale: visibility 0-40 %" if low_visibility.any() else ""
+            truth.append(Picture(truth_uri(target, low_visibility, name, grid), f"true {name}{pale}"))
+            iou = f", IoU {scores[name]:.3f}" if name in scores else ""
+            caption = f"{self.name}: probability of {name}{iou}"
+            panels.append(Picture(probability_uri(probability[0, place], target, grid), caption))
+        score, channels = mean_of_known(scores.values()), self.key_frames.channels
+        return Look(sample, channels, truth, panels, "classes", score)
+
+    def _predict(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
+        moved = batch.to(self.device)
+        probability: Tensor = self.model(moved.images, moved.cameras)
+        return probability.cpu()
+
+
+def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, float]:
+    """IoU of each class that occurs or is predicted, without cells of low visibility."""
+    scores = {}
+    for place, name in enumerate(labels.classes):
+        counted = counted_cells(labels, protocols_of(name)[-1])
+        found, every = iou_counts(probability > 0.5, labels.target, counted)[:, place]
+        if every:
+            scores[name] = float(found / every)
+    return scores
+
+
+class PretrainingLooks:
+    """Looks of a pretrained network: occupancy, and features where matter is, or else where it expects some.
+
+    Args:
+        run: Finished run with a checkpoint.
+        settings: Its settings.
+        index: The set.
+        rows: Key frames that will be looked at; without a LiDAR file for each there is no truth.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, run: RunFiles, settings: PretrainConfig, index: Index, rows: Sequence[int], device: torch.device
+    ) -> None:
+        self.name, self.grid, self.device = run.name, build_grid(settings.grid), device
+        self.network = load_network(run.path, settings).to(device)
+        points = all(index.has_lidar_file(row) for row in rows)
+        self.key_frames = KeyFrames(index, settings.view, grid=self.grid, augment=None, points=points)
+
+    @torch.inference_mode()
+    def looks(self, rows: Sequence[int]) -> list[Look]:
+        """What it makes of some key frames; equal colours are equal features in all of them."""
+        samples = [self.key_frames.sample(row) for row in rows]
+        seen = [self._see(collate([sample]).to(self.device)) for sample in samples]
+        pictures = self._feature_pictures(seen)
+        return [self._look(*one) for one in zip(samples, seen, pictures, strict=True)]
+
+    def _see(self, batch: Batch) -> "_Voxels":
+        voxels = self.network.head(self.network.student(batch.images, batch.cameras))
+        probability, predicted, occupied = self.network.occupancy_probability(voxels), None, None
+        if probability is not None:
+            predicted = probability[0] >= 0.5
+        if batch.points_ego is not None and batch.points_key_frame is not None:
+            occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 1, self.grid)[0]
+        shown = predicted if occupied is None else occupied
+        cells = batch.images.new_zeros((0, 4), dtype=torch.int64) if shown is None else shown[None].nonzero()
+        cells = cells[:: max(1, -(-len(cells) // MOST_VOXELS))]
+        features = None
+        if self.network.head.features is not None:
+            features = self.network.head.features_at(voxels, cells).float().cpu()
+        return _Voxels(
+            None if predicted is None else predicted.cpu(),
+            None if occupied is None else occupied.cpu(),
+            cells[:, 1:].cpu(),
+            features,
+        )
+
+    def _look(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Look:
+        score, truth, panels = None, [], []
+        if seen.occupied is not None:
+            truth = [self._heights(seen.occupied, "true occupancy: low is dark, high is light")]
+        if seen.predicted is not None:
+            score = seen.iou()
+            iou = "" if score is None else f", IoU {score:.3f}"
+            panels = [self._heights(seen.predicted, f"{self.name}: occupancy{iou}")]
+        return Look(sample, self.key_frames.channels, truth, [*panels, *features], "occupancy", score)
+
+    def _heights(self, voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
+        values, limits = height_from_above(voxels, self.grid), (self.grid.lower_m[2], self.grid.upper_m[2])
+        return Picture(numbers_uri(values, self.grid.bev, colors=HEIGHT_COLORS, limits=limits), caption)
+
+    def _feature_pictures(self, seen: Sequence["_Voxels"]) -> list[list[Picture]]:
+        """Features of each key frame from above, in one basis for all of them."""
+        features = [one.features for one in seen if one.features is not None]
+        basis = (
+            torch.cat([one[:: max(1, len(one) // BASIS_VOXELS)] for one in features]) if features else None
+        )
+        if basis is None or len(basis) < 3:  # fewer have no three principal components
+            return [[] for _ in seen]
+        _, colors = common_colors(basis, torch.cat(features))
+        paints = torch.split(colors, [len(one) for one in features])
+        shape, caption = self.grid.bev.shape, f"{self.name}: features; equal colours are equal features"
+        return [
+            [Picture(cells_uri(colors_from_above(one.cells, paint, shape), self.grid.bev), caption)]
+            for one, paint in zip(seen, paints, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Voxels:
+    """What a pretrained network predicts for one key frame, on the processor."""
+
+    predicted: Bool[Tensor, "X Y Z"] | None
+    """None if no occupancy was learned."""
+    occupied: Bool[Tensor, "X Y Z"] | None
+    """None if there are no LiDAR files."""
+    cells: Tensor
+    features: Tensor | None
+
+    def iou(self) -> float | None:
+        """Of occupancy; None if it is not known, or nothing is there and nothing was predicted."""
+        if self.occupied is None or self.predicted is None:
+            return None
+        if not (every := int((self.occupied | self.predicted).sum())):
+            return None
+        return int((self.occupied & self.predicted).sum()) / every
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the known values."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

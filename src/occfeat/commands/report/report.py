@@ -1,0 +1,128 @@
+"""`occfeat report`: one page about several runs, that opens from disk and needs nothing else."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from occfeat.commands.outcome import Outcome
+from occfeat.commands.report.frames import frames_of, worst_rows
+from occfeat.commands.report.looks import Look, PretrainingLooks, SegmentationLooks
+from occfeat.data.index.index import Index
+from occfeat.data.subsets import spread
+from occfeat.errors import RunError, SettingsError
+from occfeat.report.page.findings import how_robust, what_it_means
+from occfeat.report.page.groups import group_runs, require_comparable
+from occfeat.report.page.page import Section, Viewer, require_plotly, write_page
+from occfeat.report.page.runs import RunFiles, read_runs
+from occfeat.report.page.sections import how_it_learned, what_came_out, what_was_run
+from occfeat.settings.commands import PretrainConfig, ReportConfig
+from occfeat.settings.sections import DataConfig
+from occfeat.training.device import choose_device
+
+logger = logging.getLogger(__name__)
+
+
+def report(config: ReportConfig) -> Outcome:
+    """Write a page about runs: settings, curves, IoU, key frames, robustness and analysis, as far as known.
+
+    Raises:
+        OccFeatError: A folder is no run, runs cannot be compared, or the page cannot be written.
+    """
+    require_plotly()
+    if config.out.exists():
+        raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
+    if config.out.suffix != ".html":
+        raise SettingsError(f"{config.out} does not end in .html.", hint="Choose such an --out.")
+    runs = read_runs(config.runs)
+    require_comparable(runs)
+    groups = group_runs(runs)
+    sections = [
+        what_was_run(groups),
+        *what_came_out(groups),
+        *_key_frames(config, runs),
+        *how_it_learned(groups),
+        *how_robust(groups),
+        *what_it_means(groups),
+    ]
+    title = f"Report of {', '.join(group.name for group in groups)}"
+    size = write_page(config.out, title, [f"{len(runs)} runs, as their folders hold them."], sections)
+    return Outcome(f"{len(runs)} run(s), {len(sections)} sections, {size / 1e6:.1f} MB\n{config.out}")
+
+
+def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]:
+    """The viewer, or words about why there is none."""
+    if config.key_frames == 0:
+        return []
+    title, notes = "Key frames", [_why_not(run) for run in runs]
+    able = [run for run, note in zip(runs, notes, strict=True) if note is None]
+    words = [note for note in notes if note is not None]
+    index = _open(config, runs)
+    if index is None:
+        words.append("No key frames are shown: the data set is not there. Name its folder with --data.")
+    if not able or index is None:
+        return [Section(title, words, [])]
+    split = config.split or _split_of(able)
+    device = choose_device(config.device)
+    with torch.inference_mode():
+        segmenting = [SegmentationLooks(run, index, device) for run in able if _segments(run)]
+        if config.pick == "worst" and not segmenting:
+            raise SettingsError(
+                "--pick worst needs a fine-tuned run.", hint="Leave it out to spread key frames evenly."
+            )
+        if config.pick == "worst":
+            rows = worst_rows(index.rows(split).tolist(), config.key_frames, segmenting)
+        else:
+            rows = spread(index.rows(split), config.key_frames).tolist()
+        looks: dict[str, list[Look]] = {one.name: one.looks(rows) for one in segmenting}
+        for run in able:
+            if isinstance(run.settings, PretrainConfig):
+                looks[run.name] = PretrainingLooks(run, run.settings, index, rows, device).looks(rows)
+    how = "the worst of" if config.pick == "worst" else "spread evenly over"
+    about = (
+        f"{len(rows)} key frames, {how} {split}. Seen from above, forward is up; the triangle is the car. "
+        "Probabilities run from dark (0) to light (1), with white lines around what is true. Step with the "
+        "arrow keys."
+    )
+    return [Section(title, [about, *words], [Viewer(frames_of(index, rows, looks))])]
+
+
+def _segments(run: RunFiles) -> bool:
+    return run.card is not None and run.card.stage == "segmentation"
+
+
+def _why_not(run: RunFiles) -> str | None:
+    """Why a run has no part in the key frames; None if it has."""
+    if not run.has_weights:
+        return f"{run.name} is not shown in key frames: it has no weights."
+    if run.card is not None and run.card.student.kind == "own":
+        return f"{run.name} is not shown in key frames: its student is a module of the user."
+    if not _segments(run) and not (run.path / "checkpoints" / "last.pt").is_file():
+        return f"{run.name} is not shown in key frames: it has no checkpoint."
+    return None
+
+
+def _open(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
+    """The data set that is named, or that of the first run, if it is there."""
+    settings = next((run.settings for run in runs if run.settings is not None), None)
+    if config.data is not None:
+        source = DataConfig(root=config.data, version=config.version)
+    elif settings is not None and settings.data.is_dir():
+        source = settings.source
+    else:
+        return None
+    index = Index.open(source)
+    known = {run.environment.get("data_fingerprint") for run in runs} - {None}
+    if known - {index.fingerprint}:
+        raise SettingsError(
+            f"{source.root} is not the data set of these runs, or its tables have changed.",
+            hint="Name the right one with --data, or show none with --key-frames 0.",
+        )
+    return index
+
+
+def _split_of(runs: Sequence[RunFiles]) -> str:
+    """Where the first run was evaluated, or else what it learned from."""
+    splits = [getattr(run.settings, "val_split", None) for run in runs]
+    splits += [run.settings.split for run in runs if run.settings is not None]
+    return str(next((split for split in splits if split), "all"))

@@ -1,0 +1,121 @@
+"""What `occfeat view` records of a scene: key frames, voxels coloured by features, and predictions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from torch import Tensor
+
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample import collate
+from occfeat.errors import KeyFrameError, RunError
+from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.pretraining.restore import load_pretraining
+from occfeat.pretraining.targets import occupancy_target
+from occfeat.release.shipped import ShippedModel, load_model
+from occfeat.report.pictures.palette import HEIGHT_COLORS
+from occfeat.report.pictures.topdown import common_colors
+from occfeat.report.recording.rerun import BevLayers, Moment, Voxels
+from occfeat.runs.card import run_folder
+from occfeat.settings.commands import ViewerConfig
+
+Rows = NDArray[np.int64]
+"""Rows of the index."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fine-tuned network and the key frames as it wants them."""
+
+    model: ShippedModel
+    key_frames: KeyFrames
+
+    def layers(self, row: int) -> BevLayers:
+        """What it predicts for a key frame."""
+        batch = collate([self.key_frames.sample(row)])
+        probabilities = self.model(batch.images, batch.cameras)[0]
+        return BevLayers(self.model.classes, probabilities, self.model.grid)
+
+
+def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
+    """Everything that is shown of some key frames, one after the other.
+
+    Raises:
+        OccFeatError: A run or a key frame cannot be used.
+    """
+    predictor = None if config.run is None else _predictor(config.run, index)
+    painted = {} if config.pretraining is None else voxels_by_features(config.pretraining, index, rows)
+    grid = build_grid(config.grid)
+    key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True, classes=config.classes)
+    for row in map(int, rows):
+        sample = key_frames.sample(row)
+        points_ego, labels = sample.points_ego, sample.labels
+        if points_ego is None or labels is None:
+            raise KeyFrameError(f"Key frame {sample.token} has no LiDAR points or no labels.")
+        yield Moment(
+            key_frame=index.key_frame(row),
+            images=sample.images,
+            cameras=sample.cameras,
+            channels=key_frames.channels,
+            points_ego=points_ego,
+            voxels=painted.get(row, voxels_by_height(points_ego, grid)),
+            labels=BevLayers(labels.classes, labels.target.float(), grid.bev),
+            predicted=None if predictor is None else predictor.layers(row),
+        )
+
+
+def occupied_cells(points_ego: Float[Tensor, "P 3"], grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
+    """Voxels that hold a LiDAR return."""
+    key_frame = torch.zeros(len(points_ego), dtype=torch.int64)
+    return occupancy_target(points_ego, key_frame, 1, grid)[0].nonzero()
+
+
+def _predictor(run: Path, index: Index) -> Predictor:
+    model = load_model(run_folder(run))
+    key_frames = KeyFrames(index, model.card.view, grid=build_grid(model.card.grid), augment=None)
+    return Predictor(model, key_frames)
+
+
+def voxels_by_height(points_ego: Float[Tensor, "P 3"], grid: VoxelGrid) -> Voxels:
+    """Occupied voxels, coloured by their height."""
+    centers_ego = grid.centers()[tuple(occupied_cells(points_ego, grid).unbind(1))]
+    share = (centers_ego[:, 2] - grid.lower_m[2]) / (grid.upper_m[2] - grid.lower_m[2])
+    colors = torch.from_numpy(colormaps[HEIGHT_COLORS](share.numpy())[:, :3]).float()
+    return Voxels(centers_ego, grid.cell_m, colors)
+
+
+@torch.inference_mode()
+def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]:
+    """Occupied voxels by key frame, coloured by the features that a pretraining run predicts there.
+
+    All key frames share one PCA basis, so that a colour means the same everywhere.
+
+    Raises:
+        RunError: It is no finished pretraining run, or one that distilled nothing.
+        KeyFrameError: A key frame cannot be read.
+    """
+    network, config = load_pretraining(run_folder(run))
+    if network.head.features is None:
+        raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
+    grid = build_grid(config.grid)
+    key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
+    cells, features = [], []
+    for row in map(int, rows):
+        batch = collate([key_frames.sample(row)])
+        if batch.points_ego is None:
+            raise KeyFrameError(f"Key frame {batch.tokens[0]} has no LiDAR points.")
+        cells.append(occupied_cells(batch.points_ego, grid))
+        voxels = network.head(network.student(batch.images, batch.cameras))
+        features.append(network.head.features_at(voxels, torch.nn.functional.pad(cells[-1], (1, 0))))
+    every = torch.cat(features)
+    colors = torch.split(common_colors(every, every)[0], [len(one) for one in features])
+    return {
+        int(row): Voxels(grid.centers()[tuple(found.unbind(1))], grid.cell_m, shown)
+        for row, found, shown in zip(rows, cells, colors, strict=True)
+    }

@@ -1,0 +1,164 @@
+"""The files that key frames need: which they are, whether they are there, what is in them."""
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int, Int64
+from numpy import ndarray
+
+from occfeat.data.check.findings import Findings
+from occfeat.data.check.listing import Listing
+from occfeat.data.images import check_size, ends_properly, read_image, read_size
+from occfeat.data.index.index import Index
+from occfeat.data.points import check_bytes, read_sweep
+from occfeat.errors import KeyFrameError
+
+BLOCK = 4000
+"""Files that wait to be looked at: each takes 2 kB while it does, and a set has hundreds of thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrameFile:
+    """A file of a key frame."""
+
+    row: int
+    """Key frame."""
+    path: str
+    """Name relative to the data folder."""
+    token: str
+    """Token of its record in `sample_data`."""
+    size: tuple[int, int] | None = None
+    """(height, width) in pixels of an image; None for a LiDAR file."""
+
+    @property
+    def kind(self) -> str:
+        """What it holds."""
+        return "LiDAR file" if self.size is None else "image"
+
+    def describe(self, what: str = "") -> str:
+        """File, token and what is wrong."""
+        return f"{self.path} (sample_data {self.token})" + (f": {what}" if what else "")
+
+
+def image_files(
+    index: Index, rows: Int64[ndarray, " n"], channels: Collection[str]
+) -> Iterator[KeyFrameFile]:
+    """Images of some cameras of some key frames."""
+    lists = index.column("cameras")
+    offsets, entries = lists.offsets.to_numpy(), lists.values
+    count = offsets[rows + 1] - offsets[rows]
+    places = _places(offsets[rows], count)
+    wanted = np.isin(index.channels, list(channels))[entries.field("channel").to_numpy()[places]]
+    names = ("path", "token", "height", "width")
+    columns = [entries.field(name).take(pa.array(places[wanted])).to_pylist() for name in names]
+    for row, path, token, height, width in zip(np.repeat(rows, count)[wanted], *columns, strict=True):
+        yield KeyFrameFile(int(row), path, token, (height, width))
+
+
+def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> Iterator[KeyFrameFile]:
+    """LiDAR files of those key frames that have a record of one: its own, and sweeps before it."""
+    lists = index.column("sweeps")
+    offsets = lists.offsets.to_numpy()
+    rows = rows[with_lidar(index, rows)]
+    end = offsets[rows + 1]
+    begin = np.maximum(end - sweeps, offsets[index.first_of_scene(rows)])
+    rows, places = np.repeat(rows, end - begin), _places(begin, end - begin)
+    columns = [lists.values.field(name).take(pa.array(places)).to_pylist() for name in ("path", "token")]
+    for row, path, token in zip(rows, *columns, strict=True):
+        yield KeyFrameFile(int(row), path, token)
+
+
+def _places(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
+    """The numbers from `first` to `first + count - 1`, for all n, one after the other."""
+    before = count.cumsum() - count
+    places: ndarray = np.repeat(first - before, count) + np.arange(count.sum())
+    return places
+
+
+def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
+    """Which key frames have a LiDAR record."""
+    has_lidar: ndarray = index.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
+    return has_lidar
+
+
+def check_presence(root: Path, files: Iterator[KeyFrameFile], findings: Findings) -> list[KeyFrameFile]:
+    """Note files that are absent, empty, of an impossible size or outside of the data folder.
+
+    Returns:
+        The others.
+    """
+    listing, present = Listing(root), []
+    for file in files:
+        listed = listing.look_up(file.path)
+        if listed.leaves_root:
+            findings.add("file outside the data folder", file.describe(), row=file.row)
+        elif listed.size < 0:
+            findings.add(f"missing {file.kind}", file.describe(), row=file.row)
+        elif fault := _size_fault(file, listed.size):
+            findings.add(f"damaged {file.kind}", file.describe(fault), row=file.row)
+        else:
+            present.append(file)
+    return present
+
+
+def check_content(
+    root: Path, files: list[KeyFrameFile], decoded_rows: Collection[int], findings: Findings
+) -> None:
+    """Look at head and end of every image, and decode all files of some key frames."""
+    from rich.console import Console
+    from rich.progress import track
+
+    real_root, console = root.resolve(), Console(file=sys.stderr)
+
+    def look(file: KeyFrameFile) -> tuple[str, str] | None:
+        return _content_fault(real_root / file.path, file, decode=file.row in decoded_rows)
+
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        blocks = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
+        looked = chain.from_iterable(pool.map(look, block) for block in blocks)
+        hidden = not console.is_terminal
+        for file, fault in zip(
+            track(files, "reading files", console=console, transient=True, disable=hidden),
+            looked,
+            strict=True,
+        ):
+            if fault is not None:
+                findings.add(fault[0], file.describe(fault[1]), row=file.row)
+
+
+def _size_fault(file: KeyFrameFile, size: int) -> str:
+    if file.size is not None:
+        return "the file is empty" if size == 0 else ""
+    try:
+        check_bytes(Path(file.path), size)
+    except KeyFrameError as error:
+        return error.message
+    return ""
+
+
+def _content_fault(path: Path, file: KeyFrameFile, *, decode: bool) -> tuple[str, str] | None:
+    """Kind and description of what is wrong inside a file."""
+    kind = f"damaged {file.kind}"
+    try:
+        if file.size is None:
+            if decode:
+                read_sweep(path)
+            return None
+        size = read_size(path)
+        kind = "image of another size"
+        check_size(path, size, file.size)
+        kind = f"damaged {file.kind}"
+        if decode or not ends_properly(path):
+            read_image(path)
+    except KeyFrameError as error:
+        return kind, error.message
+    except OSError as error:
+        return kind, str(error)
+    return None

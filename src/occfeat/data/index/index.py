@@ -1,0 +1,214 @@
+"""The index: what the tables of a set say, in one memory-mapped file that opens in milliseconds.
+
+It is built on first use and written beside the tables, or in a cache folder if that place is read-only, and
+built again when its layout or the tables have changed. This module imports no torch, so a process that only
+opens an index stays small.
+"""
+
+import logging
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
+from numpy import ndarray
+
+from occfeat.data.index.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
+from occfeat.data.index.index_file import find_version, map_index, open_or_build
+from occfeat.data.nuscenes.splits import ALL, read_splits
+from occfeat.data.paths import is_plain_name, resolve
+from occfeat.data.place import Place
+from occfeat.errors import DatasetError, KeyFrameError, SettingsError
+from occfeat.settings.sections import DataConfig
+
+if TYPE_CHECKING:
+    from occfeat.data.keyframe import Boxes, CameraRecord, KeyFrame, SweepRecord
+
+__all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "Index", "KeyFrame", "SweepRecord"]
+
+_log = logging.getLogger(__name__)
+
+FIRST_TOKENS = 3
+"""Tokens that an error shows as examples."""
+
+
+def __getattr__(name: str) -> Any:
+    """Hand out the values of `keyframe`, which need torch, only when they are asked for."""
+    if name in __all__:
+        from occfeat.data import keyframe
+
+        return getattr(keyframe, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class Index:
+    """Key frames of one set, by row: scenes in the order of the tables, and by time in each scene.
+
+    Nothing is copied into memory but the pages that are read, which all processes share. An index can be
+    pickled: the copy opens the same file.
+    """
+
+    def __init__(self, file: Path, root: Path, version: str) -> None:
+        """Use `open`; this only maps a file that is known to be current."""
+        self.file = file
+        self.root = root
+        self.version = version
+        self._table, self.metadata = map_index(file)
+        self._splits = read_splits(root, version)
+
+    @classmethod
+    def open(cls, data: DataConfig, *, rebuild: bool = False) -> "Index":
+        """Open the index of a data folder, building it first if there is none that is current.
+
+        Args:
+            data: The folder, and the version if it holds several.
+            rebuild: Build it even if there is a current one.
+
+        Raises:
+            DatasetError: The folder or a table is missing or damaged, or nothing can be written.
+            SettingsError: The folder holds several versions and none was chosen.
+        """
+        version = find_version(data.root, data.version)
+        return cls(open_or_build(data.root, version, rebuild=rebuild), data.root, version)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.file, self.root, self.version, self.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content of the tables: the same for every copy of a set."""
+        return self.metadata.fingerprint
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All cameras of the set, front first and then clockwise."""
+        return self.metadata.channels
+
+    def splits(self) -> tuple[str, ...]:
+        """Splits of which this set has at least one key frame."""
+        present = self._present_scenes()
+        return tuple(split for split, scenes in self._splits.items() if not present.keys().isdisjoint(scenes))
+
+    def rows(self, split: str) -> Int64[ndarray, " n"]:
+        """Key frames of a split, scenes in the split's order and then by time; `all` is every key frame.
+
+        Raises:
+            SettingsError: There is no such split, or the set has none of its key frames.
+            DatasetError: There is no key frame at all.
+        """
+        if len(self) == 0:
+            hint = "Give another version, or extract its tables again."
+            raise DatasetError(f"{self.root / self.version} holds no key frames.", hint=hint)
+        if split == ALL:
+            return np.arange(len(self), dtype=np.int64)
+        known = self.splits()
+        if split not in known:
+            raise SettingsError(
+                f"Split {split!r} has no key frames in {self.root / self.version}.",
+                hint=f"Splits with key frames there: {', '.join((*known, ALL))}.",
+            )
+        number = self._present_scenes()
+        present = [number[name] for name in self._splits[split] if name in number]
+        if len(present) < len(self._splits[split]):
+            total = len(self._splits[split])
+            _log.info("Split %s: %d of its %d scenes are in this set.", split, len(present), total)
+        scene = self._scene_numbers()
+        bounds = [np.searchsorted(scene, (one, one + 1)) for one in present]
+        return np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in bounds])
+
+    def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
+        """Names of the scenes of some key frames."""
+        names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
+        return names
+
+    def places(self, rows: Int64[ndarray, " n"]) -> tuple[Place, ...]:
+        """Where some key frames were recorded, each place once."""
+        numbers = np.unique(self._scene_numbers()[rows])
+        return tuple(dict.fromkeys(self.metadata.places[number] for number in numbers))
+
+    def first_of_scene(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """First key frame of the scene of each."""
+        scene = self._scene_numbers()
+        first: ndarray = np.searchsorted(scene, scene[rows])
+        return first
+
+    def token(self, row: SupportsIndex) -> str:
+        """Token of a key frame."""
+        return str(self._table["token"][index(row)])
+
+    def row_of(self, token: str) -> int:
+        """Row of a key frame.
+
+        Raises:
+            DatasetError: There is no such key frame; the hint names some that there are.
+        """
+        row = pc.index(self._table["token"], token).as_py()
+        if row < 0:
+            folder, first = self.root / self.version, self._table["token"][:FIRST_TOKENS].to_pylist()
+            hint = f"The first are {', '.join(first)}; all are in {folder / 'sample.json'}."
+            raise DatasetError(f"There is no key frame {token!r} in {folder}.", hint=hint)
+        return int(row)
+
+    def has_lidar_file(self, row: SupportsIndex) -> bool:
+        """Whether a key frame has a LiDAR record, and its file is there."""
+        sweeps = self.key_frame(row).sweeps
+        try:
+            return bool(sweeps) and resolve(self.root, sweeps[0].path).is_file()
+        except KeyFrameError:
+            return False
+
+    def column(self, name: str) -> pa.Array:
+        """A column of the memory-mapped table, see `arrow.assemble`."""
+        chunks = self._table[name]
+        return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
+
+    def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
+        """(kind, message) of everything that is wrong with a key frame in the tables."""
+        return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]
+
+    def key_frame(self, row: SupportsIndex, *, sweeps: int = 1) -> "KeyFrame":
+        """Everything the tables say about a key frame.
+
+        Args:
+            row: Which one.
+            sweeps: At most this many LiDAR sweeps: the key frame's own and those before it in the scene.
+
+        Raises:
+            KeyFrameError: The tables hold something impossible about it.
+        """
+        row = index(row)
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} key frames")
+        if faults := self.faults_of(row):
+            raise KeyFrameError(
+                f"Key frame {self._table['token'][row]} cannot be used: the tables are wrong about it.",
+                first=[message for _, message in faults[:3]],
+                hint=f"Run `occfeat check` on {self.root} to see all that is wrong.",
+            )
+        if not is_plain_name(self.token(row)):  # said of the tables, too, but an index is a file like others
+            raise KeyFrameError(f"Key frame {self.token(row)!r} of {self.root} cannot name a file.")
+        from occfeat.data.index.reading import read_key_frame
+
+        first = int(self.first_of_scene(np.array([row]))[0])
+        return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
+
+    def _present_scenes(self) -> dict[str, int]:
+        """Numbers of the scenes that have key frames, by name; a table of scenes may list more."""
+        return {self.metadata.scenes[number]: int(number) for number in np.unique(self._scene_numbers())}
+
+    def _scene_numbers(self) -> ndarray:
+        numbers: ndarray = self.column("scene").to_numpy()
+        return numbers
+
+
+def _reopen(file: Path, root: Path, version: str, fingerprint: str) -> Index:
+    opened = Index(file, root, version)
+    if opened.fingerprint != fingerprint:
+        raise DatasetError(f"The index {file} was built anew while it was in use.", hint="Start again.")
+    return opened

@@ -1,0 +1,112 @@
+"""Makes the value `KeyFrame` from one row of the memory-mapped index."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from occfeat.data.index.index_file import Metadata
+from occfeat.data.keyframe import Boxes, CameraRecord, KeyFrame, SweepRecord, transform_from_pose
+from occfeat.geometry.frames import invert, transform_points
+
+
+def read_key_frame(
+    table: pa.Table, metadata: Metadata, row: int, *, first_of_scene: int, sweeps: int
+) -> KeyFrame:
+    """A key frame of the index; `Index.key_frame` says what the arguments mean."""
+    global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
+    ego_from_global = invert(global_from_ego)
+    scene = table["scene"][row].as_py()
+    return KeyFrame(
+        token=table["token"][row].as_py(),
+        scene=metadata.scenes[scene],
+        timestamp_us=table["timestamp_us"][row].as_py(),
+        global_from_ego=global_from_ego,
+        place=metadata.places[scene],
+        cameras=_cameras(table["cameras"].chunk(0), metadata, row, ego_from_global),
+        sweeps=_sweeps(table["sweeps"].chunk(0), row, first_of_scene, sweeps, ego_from_global)
+        if table["has_lidar"][row].as_py()
+        else (),
+        boxes=_boxes(table["boxes"].chunk(0), metadata, row, ego_from_global),
+    )
+
+
+def _cameras(
+    lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]
+) -> tuple[CameraRecord, ...]:
+    entries, begin, end = lists.values, *_bounds(lists, row)
+    intrinsics = _matrix(entries.field("intrinsics"), begin, end).reshape(-1, 3, 3)
+    ego_from_camera = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
+    global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), begin, end))
+    lidar_ego_from_camera = ego_from_global @ global_from_ego @ ego_from_camera
+    channel, token, path, height, width = _values(
+        entries, begin, end, "channel", "token", "path", "height", "width"
+    )
+    return tuple(
+        CameraRecord(
+            channel=metadata.channels[channel[i]],
+            token=token[i],
+            path=path[i],
+            size=(height[i], width[i]),
+            intrinsics=intrinsics[i],
+            lidar_ego_from_camera=lidar_ego_from_camera[i],
+            camera_ego_from_camera=ego_from_camera[i],
+        )
+        for i in range(end - begin)
+    )
+
+
+def _sweeps(
+    lists: pa.ListArray, row: int, first_of_scene: int, count: int, ego_from_global: Float[Tensor, "4 4"]
+) -> tuple[SweepRecord, ...]:
+    _, end = _bounds(lists, row)
+    begin = max(end - count, _bounds(lists, first_of_scene)[0])
+    entries = lists.values
+    ego_from_lidar = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
+    global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), begin, end))
+    ego_from_lidar = ego_from_global @ global_from_ego @ ego_from_lidar
+    token, path, timestamp_us = _values(entries, begin, end, "token", "path", "timestamp_us")
+    return tuple(
+        SweepRecord(token[i], path[i], timestamp_us[i], ego_from_lidar[i])
+        for i in reversed(range(end - begin))
+    )
+
+
+def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]) -> Boxes:
+    entries, begin, end = lists.values, *_bounds(lists, row)
+    global_from_box = transform_from_pose(_matrix(entries.field("pose"), begin, end))
+    ego_from_box = ego_from_global @ global_from_box
+    token, category = _values(entries, begin, end, "token", "category")
+    return Boxes(
+        tokens=tuple(token),
+        category=tuple(metadata.categories[number] for number in category),
+        center_ego=transform_points(ego_from_global, global_from_box[:, :3, 3]),
+        size_m=_matrix(entries.field("size_m"), begin, end),
+        ego_from_box=ego_from_box[:, :3, :3],
+        visibility=_numbers(entries.field("visibility"), begin, end),
+        lidar_points=_numbers(entries.field("lidar_points"), begin, end),
+    )
+
+
+def _bounds(lists: pa.ListArray, row: int) -> tuple[int, int]:
+    """Where the entries of a row begin and end."""
+    return lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
+
+
+def _values(entries: pa.StructArray, begin: int, end: int, *names: str) -> list[list[Any]]:
+    """Plain values of some fields of some entries."""
+    return [entries.field(name).slice(begin, end - begin).to_pylist() for name in names]
+
+
+def _matrix(vectors: pa.FixedSizeListArray, begin: int, end: int) -> Float[Tensor, "n k"]:
+    """Some vectors, copied out of the memory-mapped file."""
+    width = vectors.type.list_size
+    values = vectors.values.slice(begin * width, (end - begin) * width).to_numpy()
+    return torch.from_numpy(values.reshape(-1, width).copy())
+
+
+def _numbers(column: pa.Array, begin: int, end: int) -> Any:
+    return torch.from_numpy(column.slice(begin, end - begin).to_numpy().astype(np.int64))

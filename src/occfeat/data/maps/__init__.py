@@ -1,0 +1,1 @@
+"""Map layers as BEV labels."""

@@ -1,0 +1,1 @@
+"""The nuScenes format: tables, maps, splits and LiDAR files."""

@@ -1,0 +1,250 @@
+"""Joins the tables of a nuScenes set into one Arrow table with a row per key frame.
+
+Of `sample_data` only key-frame images and LiDAR sweeps are kept, and of `ego_pose` what those need, so memory
+is bounded by what the index holds. A record that points at another one that does not exist, or that has an
+impossible value, does not stop the reading: it is noted as a fault of its key frame, which `occfeat check`
+reports and which makes that key frame unreadable.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from occfeat.data.index.arrow import Joined, assemble, fixed_lists
+from occfeat.data.nuscenes.json_tables import Record, integers, texts, vectors
+from occfeat.data.nuscenes.places import read_places
+from occfeat.data.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
+from occfeat.data.nuscenes.tables import Fault, Faults, Tables, dangling, is_pose, require_tables
+from occfeat.data.paths import is_plain_name
+from occfeat.data.place import Place
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Key frames by scene, then by time; records of a scene that does not exist come last."""
+
+    row: dict[str, int]
+    tokens: list[str]
+    timestamp_us: Int64[ndarray, " n"]
+    scene: Int64[ndarray, " n"]
+    scenes: tuple[str, ...]
+
+
+def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
+    """Read and join the tables of a folder.
+
+    Args:
+        folder: Where the `.json` files are.
+        on_bytes: Called with the number of bytes just read.
+
+    Returns:
+        The index as `arrow.assemble` lays it out, hashes of the tables in its metadata.
+
+    Raises:
+        DatasetError: A table is missing, not JSON, or lacks a field.
+    """
+    require_tables(folder)
+    tables, faults = Tables(folder, on_bytes), Faults()
+    rig = read_rig(tables)
+    scenes = tables.records("scene")
+    samples = _read_samples(tables, scenes, faults)
+    places = (*read_places(tables, scenes, faults), Place())
+    shots = _read_shots(tables, rig, samples, faults)
+    shots = _with_poses(shots, tables, rig, faults)
+    boxes, categories = _read_boxes(tables, samples, faults)
+    return assemble(
+        Joined(
+            tokens=samples.tokens,
+            timestamp_us=samples.timestamp_us,
+            scene=samples.scene,
+            scenes=samples.scenes,
+            places=places,
+            rig=rig,
+            shots=shots,
+            boxes=boxes,
+            categories=categories,
+            faults=faults,
+            hashes=tables.hashes,
+        )
+    )
+
+
+def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -> _Samples:
+    path = tables.path("scene")
+    scenes = texts(scene_records, "name", path)
+    number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
+    records, path = tables.records("sample"), tables.path("sample")
+    again = [token for token, count in Counter(texts(records, "token", path)).items() if count > 1]
+    records = list({record["token"]: record for record in records}.values())
+    tokens, scene_tokens = texts(records, "token", path), texts(records, "scene_token", path)
+    scene = np.array([number.get(token, len(scenes)) for token in scene_tokens], dtype=np.int64)
+    timestamp_us = integers(records, "timestamp", path)
+    order = np.lexsort((timestamp_us, scene))
+    row = {tokens[i]: at for at, i in enumerate(order)}
+    for token in tokens:
+        if not is_plain_name(token):
+            faults.add(row[token], Fault("impossible token", f"sample.json: {token!r} cannot name a file"))
+    for token in again:
+        faults.add(row[token], Fault("duplicate record", f"sample.json: record {token} is there twice"))
+    for i in np.flatnonzero(scene == len(scenes)):
+        faults.add(row[tokens[i]], dangling("sample", tokens[i], "scene", scene_tokens[i]))
+    return _Samples(row, [tokens[i] for i in order], timestamp_us[order], scene[order], (*scenes, ""))
+
+
+def _read_shots(tables: Tables, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
+    """Key-frame images, and LiDAR sweeps, those between key frames too, each with its sensor and row."""
+    path, empty = tables.path("sample_data"), _shots_of([], tables.path("sample_data"), rig, samples, faults)
+    parts = [_shots_of(records, path, rig, samples, faults) for records in tables.batches("sample_data")]
+    return pa.concat_tables([empty, *parts])
+
+
+def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
+    sensor_tokens = texts(records, "calibrated_sensor_token", path)
+    sensor = np.array([rig.position.get(token, -1) for token in sensor_tokens], dtype=np.int64)
+    kind, is_key = rig.kind[sensor], integers(records, "is_key_frame", path).astype(bool)
+    used = np.flatnonzero((kind == LIDAR) | (is_key & ((kind == CAMERA) | (kind == UNKNOWN))))
+    records, sensor, is_key = [records[i] for i in used], sensor[used], is_key[used]
+    tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
+    row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
+    bad = (sensor < 0) | (row < 0) | np.isin(sensor, list(rig.faults))
+    for i in np.flatnonzero(bad):
+        if row[i] < 0:
+            fault = dangling("sample_data", tokens[i], "sample", sample_tokens[i])
+        elif sensor[i] < 0:
+            missing = records[i]["calibrated_sensor_token"]
+            fault = dangling("sample_data", tokens[i], "calibrated_sensor", missing)
+        else:
+            fault = rig.faults[int(sensor[i])]
+        faults.add(int(row[i]) if is_key[i] else -1, fault)
+    table = pa.table(
+        {
+            "row": row,
+            "sensor": sensor,
+            "is_key": is_key,
+            "timestamp_us": integers(records, "timestamp", path),
+            "height": _pixels(records, "height"),
+            "width": _pixels(records, "width"),
+            "token": pa.array(tokens, pa.string()),
+            "path": pa.array(texts(records, "filename", path), pa.string()),
+            "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
+        }
+    )
+    # an image stays, so that its file is checked too; its key frame cannot be read anyway
+    is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
+    return table.filter(pa.array(~bad | is_image))
+
+
+def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
+    """Height or width of images; 0 where there is none, as for a LiDAR."""
+    sizes = [record.get(name) for record in records]
+    return np.array([size if type(size) is int and 0 < size < 2**31 else 0 for size in sizes], dtype=np.int64)
+
+
+def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa.Table:
+    """Add the ego pose of each shot; those without a usable one become faults."""
+    wanted: dict[str, int] = {}
+    tokens = shots["ego_pose_token"].to_pylist()
+    number = np.array([wanted.setdefault(token, len(wanted)) for token in tokens], dtype=np.int64)
+    pose, found = _read_poses(tables, wanted)
+    usable = is_pose(pose)[number]
+    row = np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1)
+    for i in np.flatnonzero(~usable):
+        fault = (
+            Fault("impossible pose", f"ego_pose.json: record {tokens[i]} has no usable pose")
+            if found[number[i]]
+            else dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
+        )
+        faults.add(int(row[i]), fault)
+    shots = shots.drop_columns("ego_pose_token").append_column("pose", fixed_lists(pose[number]))
+    is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
+    return shots.filter(pa.array(usable | is_image))
+
+
+def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray, "n 7"], ndarray]:
+    """The wanted ego poses, NaN for those that are missing, and which were found."""
+    path = tables.path("ego_pose")
+    pose, found = np.full((len(wanted), 7), np.nan), np.zeros(len(wanted), dtype=bool)
+    for records in tables.batches("ego_pose"):
+        number = np.array([wanted.get(token, -1) for token in texts(records, "token", path)], dtype=np.int64)
+        used = np.flatnonzero(number >= 0)
+        records, number = [records[i] for i in used], number[used]
+        pose[number, :3] = vectors(records, "translation", path, 3)
+        pose[number, 3:] = vectors(records, "rotation", path, 4)
+        found[number] = True
+    return pose, found
+
+
+def _read_boxes(tables: Tables, samples: _Samples, faults: Faults) -> tuple[pa.Table, tuple[str, ...]]:
+    """Annotations with row and category number, and the category names."""
+    records, path = tables.records("category"), tables.path("category")
+    names = texts(records, "name", path)
+    number = {token: i for i, token in enumerate(texts(records, "token", path))}
+    records, path = tables.records("instance"), tables.path("instance")
+    category_tokens = texts(records, "category_token", path)
+    category_of: dict[str, int] = {}
+    lost: dict[str, Fault] = {}
+    for token, category_token in zip(texts(records, "token", path), category_tokens, strict=True):
+        category_of[token] = number.get(category_token, -1)
+        if category_token not in number:
+            lost[token] = dangling("instance", token, "category", category_token)
+    path = tables.path("sample_annotation")
+    parts = [_boxes_of([], path, samples, category_of, lost, faults)]
+    for records in tables.batches("sample_annotation"):
+        parts.append(_boxes_of(records, path, samples, category_of, lost, faults))
+    return pa.concat_tables(parts), tuple(names)
+
+
+def _boxes_of(
+    records: list[Record],
+    path: Path,
+    samples: _Samples,
+    category_of: dict[str, int],
+    lost: dict[str, Fault],
+    faults: Faults,
+) -> pa.Table:
+    tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
+    instances = texts(records, "instance_token", path)
+    row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
+    category = np.array([category_of.get(token, -1) for token in instances], dtype=np.int64)
+    pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
+    size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
+    seen = [str(record.get("visibility_token", "")) for record in records]
+    real = is_pose(pose) & np.isfinite(size_m).all(axis=1) & (size_m > 0).all(axis=1)
+    known = np.array([token in _VISIBILITY for token in seen], dtype=bool)
+    bad = (row < 0) | (category < 0) | ~real | ~known
+    for i in np.flatnonzero(bad):
+        if row[i] < 0:
+            fault = dangling("sample_annotation", tokens[i], "sample", sample_tokens[i])
+        elif category[i] < 0:
+            missing = dangling("sample_annotation", tokens[i], "instance", instances[i])
+            fault = lost.get(instances[i], missing)
+        elif not real[i]:
+            fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is no box")
+        else:
+            fault = dangling("sample_annotation", tokens[i], "visibility", seen[i])
+        faults.add(int(row[i]), fault)
+    table = pa.table(
+        {
+            "row": row,
+            "token": pa.array(tokens, pa.string()),
+            "category": category.astype(np.int16),
+            "visibility": np.array([_VISIBILITY.get(token, 0) for token in seen], dtype=np.int8),
+            "lidar_points": np.array([_count(r.get("num_lidar_pts")) for r in records], dtype=np.int32),
+            "size_m": fixed_lists(size_m),
+            "pose": fixed_lists(pose),
+        }
+    )
+    return table.filter(pa.array(~bad))
+
+
+_VISIBILITY = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 2**31 else 0

@@ -1,0 +1,170 @@
+"""nuScenes' map expansion, version 1.3: reads the layers that are segmented, as shapes.
+
+Axes: `n` nodes. Places are in the global frame seen from above, in metres.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import shapely
+from jaxtyping import Int64
+from numpy import ndarray
+
+from occfeat.data.maps.masks import AREAS, Expansion
+from occfeat.data.nuscenes.tables import FARTHEST_M
+from occfeat.errors import DatasetError
+
+VERSION = "1.3"
+"""The only version that is read; earlier ones have other layers."""
+
+LINES = ("road_divider", "lane_divider")
+"""Layers of lines, drawn together as the layer `divider` (as in BEVFusion)."""
+
+MAX_BYTES = 1_000_000_000
+"""Files of more bytes are refused; nuScenes' have up to some 60 MB."""
+
+Record = dict[str, Any]
+
+
+@lru_cache(maxsize=16)
+def read_expansion(path: Path) -> Expansion:
+    """Read the layers of a map; kept for the rest of the process.
+
+    Areas that cross themselves are left out, as in the devkit, but for drivable ones, which are repaired.
+    So are shapes of too few nodes to cover anything.
+
+    Raises:
+        DatasetError: The file cannot be read, is not JSON, is of another version, or has a record that
+            lacks a field, names another one that does not exist, or lies nowhere on this planet.
+    """
+    reader = _Reader(path, _parse(path))
+    layers = {name: shapely.STRtree(reader.areas(name)) for name in AREAS}
+    return Expansion({**layers, "divider": shapely.STRtree(reader.lines(LINES))})
+
+
+def _parse(path: Path) -> Record:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DatasetError(f"Map expansion {path} has more than {MAX_BYTES:,} bytes, which is refused.")
+        document = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"Map expansion {path} cannot be read: {error.strerror or error}.") from error
+    except orjson.JSONDecodeError as error:
+        raise _damaged(path, f"is not valid JSON near byte {error.pos:,}: {error.msg}") from error
+    if not isinstance(document, dict):
+        raise _damaged(path, "does not hold named layers")
+    if (version := document.get("version", "1.0")) != VERSION:
+        raise _damaged(path, f"is of version {version}; version {VERSION} is read")
+    return document
+
+
+class _Reader:
+    """Makes shapes of the records of one file."""
+
+    def __init__(self, path: Path, document: Record) -> None:
+        self._path, self._document = path, document
+        nodes = self._records("node")
+        tokens = self._fields(nodes, "node", "token", str)
+        points = [self._fields(nodes, "node", axis, float, int) for axis in ("x", "y")]
+        self._node = dict(zip(tokens, range(len(tokens)), strict=True))
+        self._points = np.array(points, dtype=np.float64).reshape(2, -1).T
+        near = (np.abs(self._points) < FARTHEST_M).all(axis=1)
+        if not near.all():
+            raise _damaged(path, f"has an impossible place: node {tokens[int(np.argmin(near))]}")
+        self._polygon, self._line = self._by_token("polygon"), self._by_token("line")
+
+    def areas(self, layer: str) -> ndarray:
+        """Areas of a layer, in the order of the file."""
+        rings, owners = self._rings(layer)
+        areas: ndarray = np.asarray(
+            shapely.polygons(
+                self._shapes(rings, shapely.linearrings), indices=np.array(owners, dtype=np.int64)
+            )
+        )
+        valid = shapely.is_valid(areas)
+        if layer != "drivable_area":
+            return areas[valid]
+        areas[~valid] = shapely.make_valid(areas[~valid], method="structure", keep_collapsed=False)
+        return areas
+
+    def _rings(self, layer: str) -> tuple[list[list[Any]], list[int]]:
+        """Nodes of the rings of a layer, and the area each belongs to: outlines, each before its holes."""
+        records = self._records(layer)
+        if layer == "drivable_area":
+            tokens = list(chain.from_iterable(self._fields(records, layer, "polygon_tokens", list)))
+        else:
+            tokens = self._fields(records, layer, "polygon_token", str)
+        polygons = self._named(tokens, layer, "polygon", self._polygon)
+        outlines = self._fields(polygons, "polygon", "exterior_node_tokens", list)
+        holes = self._fields(polygons, "polygon", "holes", list)
+        rings, owners, areas = [], [], 0
+        for outline, inner in zip(outlines, holes, strict=True):
+            if len(outline) >= 3:
+                of_area = [outline, *self._fields(inner, "polygon", "node_tokens", list)]
+                closed = [[*ring, ring[0]] for ring in of_area if len(ring) >= 3]
+                rings += closed
+                owners += [areas] * len(closed)
+                areas += 1
+        return rings, owners
+
+    def lines(self, layers: tuple[str, ...]) -> ndarray:
+        """Lines of some layers."""
+        paths: list[list[Any]] = []
+        for layer in layers:
+            tokens = self._fields(self._records(layer), layer, "line_token", str)
+            lines = self._named(tokens, layer, "line", self._line)
+            paths += [path for path in self._fields(lines, "line", "node_tokens", list) if len(path) >= 2]
+        return self._shapes(paths, shapely.linestrings)
+
+    def _shapes(self, paths: list[list[Any]], build: Callable[..., ndarray]) -> ndarray:
+        """A ring or line through the nodes of each path."""
+        lengths = np.fromiter(map(len, paths), dtype=np.int64, count=len(paths))
+        node = self._numbers(list(chain.from_iterable(paths)))
+        return build(self._points[node], indices=np.repeat(np.arange(len(paths)), lengths))
+
+    def _numbers(self, tokens: list[Any]) -> Int64[ndarray, " n"]:
+        """Numbers of nodes."""
+        try:
+            numbers = np.fromiter(map(self._node.get, tokens, repeat(-1)), dtype=np.int64, count=len(tokens))
+        except TypeError as error:
+            raise _damaged(self._path, "names a node by something else than a text") from error
+        if (numbers < 0).any():
+            raise _damaged(self._path, f"names node {tokens[int(np.argmin(numbers))]!r}, which is not in it")
+        return numbers
+
+    def _records(self, layer: str) -> list[Record]:
+        records = self._document.get(layer)
+        if not isinstance(records, list) or not set(map(type, records)) <= {dict}:
+            raise _damaged(self._path, f"has no layer {layer!r}")
+        return records
+
+    def _by_token(self, layer: str) -> dict[str, Record]:
+        records = self._records(layer)
+        return dict(zip(self._fields(records, layer, "token", str), records, strict=True))
+
+    def _named(self, tokens: list[Any], layer: str, target: str, known: dict[str, Record]) -> list[Record]:
+        """Records of `target` that a layer names."""
+        for token in tokens:
+            if not isinstance(token, str) or token not in known:
+                raise _damaged(self._path, f"names {target} {token!r} in {layer}, which is not in it")
+        return [known[token] for token in tokens]
+
+    def _fields(self, records: list[Any], layer: str, field: str, *kinds: type) -> list[Any]:
+        """One field of every record."""
+        try:
+            values = [record[field] for record in records]
+        except (KeyError, TypeError) as error:
+            raise _damaged(self._path, f"has a record of {layer} without {field!r}") from error
+        if not set(map(type, values)) <= set(kinds):
+            raise _damaged(self._path, f"has a record of {layer} whose {field!r} is of another kind")
+        return values
+
+
+def _damaged(path: Path, what: str) -> DatasetError:
+    hint = f"Extract the map expansion of version {VERSION} again; it comes from nuscenes.org."
+    return DatasetError(f"Map expansion {path} {what}.", hint=hint)

@@ -1,0 +1,69 @@
+"""Where each scene was recorded: the location that its log names, and the base map of that log.
+
+The tables `log` and `map` are optional. What they do not say is not known, and nothing but map layers needs
+it.
+"""
+
+import logging
+
+from occfeat.data.nuscenes.json_tables import Record, texts
+from occfeat.data.nuscenes.tables import Faults, Tables, dangling, hash_table
+from occfeat.data.place import Place
+from occfeat.errors import DatasetError
+
+_log = logging.getLogger(__name__)
+
+
+def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[Place, ...]:
+    """The place of each scene.
+
+    A scene that names a log which does not exist is noted as a fault of no key frame, because its key
+    frames can still be used for everything but map layers.
+    """
+    locations = _locations(tables)
+    base_maps = _base_maps(tables)
+    places = []
+    for scene in scenes:
+        log = scene.get("log_token")
+        if not isinstance(log, str) or log not in locations:
+            if locations and log is not None:
+                faults.add(-1, dangling("scene", scene["token"], "log", str(log)))
+            places.append(Place())
+        else:
+            places.append(Place(locations[log], base_maps.get(log)))
+    return tuple(places)
+
+
+def _locations(tables: Tables) -> dict[str, str]:
+    """Location by the token of a log."""
+    records, path = _optional_records(tables, "log", ("token", "location")), tables.path("log")
+    return dict(zip(texts(records, "token", path), texts(records, "location", path), strict=True))
+
+
+def _base_maps(tables: Tables) -> dict[str, str]:
+    """File name of the base map by the token of a log."""
+    return {
+        log: record["filename"]
+        for record in _optional_records(tables, "map", ("filename",))
+        for log in _texts_of(record.get("log_tokens"))
+    }
+
+
+def _texts_of(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> list[Record]:
+    """Records of a table with these texts; none if it is missing or damaged, as `occfeat check` reports."""
+    path = tables.path(name)
+    if not path.is_file():
+        return []
+    try:
+        records = tables.records(name)
+        for field in fields:
+            texts(records, field, path)
+    except DatasetError as error:
+        _log.warning("%s Where scenes were recorded is not known.", error.message)
+        tables.hashes[name] = hash_table(path)
+        return []
+    return records

@@ -1,0 +1,115 @@
+"""The calibrated sensors of a set: which camera or LiDAR, where it sits, its intrinsics."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
+
+from occfeat.data.nuscenes.json_tables import texts, vectors
+from occfeat.data.nuscenes.tables import Fault, Tables, dangling, is_pose
+
+LIDAR_CHANNEL = "LIDAR_TOP"
+"""The LiDAR whose sweeps are used and whose time is the key frame's."""
+
+OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
+"""Kinds of sensor; unknown is one whose records dangle."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Calibrated sensors; `kind` and `camera` have one entry more, for a token that does not exist."""
+
+    position: dict[str, int]
+    """Where each token is in the arrays below."""
+    tokens: list[str]
+    kind: Int64[ndarray, " m"]
+    camera: Int64[ndarray, " m"]
+    """Number of the camera in `channels`; -1 for other sensors."""
+    channels: tuple[str, ...]
+    """Camera names, front first and then clockwise."""
+    pose: Float64[ndarray, "n 7"]
+    """Sensor frame to ego frame: translation in metres, quaternion w, x, y, z."""
+    intrinsics: Float64[ndarray, "n 9"]
+    faults: dict[int, Fault]
+    """Calibrations that cannot be used."""
+
+
+def read_rig(tables: Tables) -> Rig:
+    """Sensors and their calibrations."""
+    sensors = _sensors(tables)
+    records, path = tables.records("calibrated_sensor"), tables.path("calibrated_sensor")
+    tokens, sensor_tokens = texts(records, "token", path), texts(records, "sensor_token", path)
+    pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
+    intrinsics = np.array([_matrix(record.get("camera_intrinsic")) for record in records]).reshape(-1, 9)
+    seen = [sensors.get(token, ("", UNKNOWN)) for token in sensor_tokens]
+    kind = np.array([kind for _, kind in seen] + [UNKNOWN], dtype=np.int64)
+    usable = is_pose(pose)
+    faults = {}
+    for i, (token, sensor_token) in enumerate(zip(tokens, sensor_tokens, strict=True)):
+        if kind[i] == UNKNOWN:
+            faults[i] = dangling("calibrated_sensor", token, "sensor", sensor_token)
+        elif not usable[i]:
+            faults[i] = Fault("impossible pose", f"calibrated_sensor.json: record {token} has no usable pose")
+        elif kind[i] == CAMERA and not _is_pinhole(intrinsics[i]):
+            what = f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are singular"
+            faults[i] = Fault("singular intrinsics", what)
+    cameras = [(name if kind == CAMERA else "") for name, kind in seen]
+    channels = _clockwise(cameras, pose, usable)
+    rank = {name: number for number, name in enumerate(channels)}
+    camera = np.array([rank.get(name, -1) for name in [*cameras, ""]], dtype=np.int64)
+    return Rig({t: i for i, t in enumerate(tokens)}, tokens, kind, camera, channels, pose, intrinsics, faults)
+
+
+def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
+    """Channel and kind of each sensor token."""
+    records, path = tables.records("sensor"), tables.path("sensor")
+    columns = [texts(records, name, path) for name in ("token", "channel", "modality")]
+    return {token: (channel, _kind(channel, kind)) for token, channel, kind in zip(*columns, strict=True)}
+
+
+def _kind(channel: str, modality: str) -> int:
+    if modality == "camera":
+        return CAMERA
+    return LIDAR if channel == LIDAR_CHANNEL else OTHER
+
+
+def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
+    """Nine numbers of a 3x3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(9, np.nan)
+    return matrix.reshape(9) if matrix.shape == (3, 3) else np.full(9, np.nan)
+
+
+def _is_pinhole(intrinsics: Float64[ndarray, " 9"]) -> bool:
+    """The same test as `geometry.camera.is_pinhole`, which needs torch."""
+    matrix = intrinsics.reshape(3, 3)
+    return bool(
+        np.isfinite(matrix).all()
+        and (np.abs(matrix[2] - (0, 0, 1)) < 1e-6).all()
+        and abs(np.linalg.det(matrix[:2, :2])) > 1e-6
+    )
+
+
+def _clockwise(
+    cameras: list[str], pose: Float64[ndarray, "n 7"], usable: Bool[ndarray, " n"]
+) -> tuple[str, ...]:
+    """Camera names ordered by where they look, front first and then clockwise; the unusable last."""
+    axes: dict[str, complex] = {}
+    for name, (w, x, y, z), good in zip(cameras, pose[:, 3:], usable, strict=True):
+        if name:  # the camera looks along its z axis: the third column of its rotation
+            axis = complex(2 * (x * z + w * y), 2 * (y * z - w * x)) if good else 0j
+            axes[name] = axes.get(name, 0j) + axis
+    if not axes:
+        return ()
+    angle = {name: math.atan2(axis.imag, axis.real) for name, axis in axes.items()}
+    front = min(axes, key=lambda name: (axes[name] == 0, round(abs(angle[name]), 3), name))
+
+    def turn(name: str) -> tuple[bool, float, str]:
+        return axes[name] == 0, round((angle[front] - angle[name]) % (2 * math.pi), 6) % 6.283185, name
+
+    return tuple(sorted(axes, key=turn))

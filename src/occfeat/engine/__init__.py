@@ -1,1 +1,0 @@
-"""The training loop, its checkpoints and its run folder."""

@@ -1,1 +1,0 @@
-"""Fine-tuned networks in formats that other programs run."""

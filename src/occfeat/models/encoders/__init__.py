@@ -1,0 +1,1 @@
+"""Image encoders: images to features at stride 8."""

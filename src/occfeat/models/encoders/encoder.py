@@ -1,0 +1,101 @@
+"""The student's image encoder: a network of timm, and a neck that makes features at stride 8 of what it sees.
+
+Axes: `M` images, `H W` image in pixels, `C` channels, `D` channels of the network, `h w` feature cells.
+
+Cell (i, j) of the features stands for the square of `STRIDE_PX` pixels whose upper left corner is at
+(j * STRIDE_PX, i * STRIDE_PX).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from occfeat.models.weights.hub import color_statistics
+
+STRIDE_PX = 8
+"""Pixels of the image along each side of a feature cell."""
+
+NeckMaker = Callable[[int, int], nn.Module]
+"""From the channels that come in and those that go out to what mixes them."""
+
+
+def default_neck(width: int, channels: int) -> nn.Module:
+    """Two convolutions, normalised within each image, which treats it alike in training and in use."""
+    return nn.Sequential(
+        nn.Conv2d(width, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 1),
+    )
+
+
+class ImageEncoder(nn.Module):
+    """What all image encoders share: colours, what is frozen, and the neck.
+
+    Args:
+        name: timm name of the network, which says what colours its weights expect.
+        backbone: The network.
+        width: Channels of what `read` gives.
+        channels: Channels of the features.
+        make_neck: Makes the neck.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, name: str, backbone: Any, width: int, channels: int, make_neck: NeckMaker = default_neck
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.backbone: Any = backbone
+        self._frozen: tuple[nn.Module, ...] = ()
+        self.neck = make_neck(width, channels)
+        self.register_buffer("mean", torch.empty(3))  # saved with the weights they belong to
+        self.register_buffer("std", torch.empty(3))
+        self.set_normalization(*color_statistics(name))
+        self.to(memory_format=torch.channels_last)  # faster on processors; only the rounding differs
+
+    def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """State what the backbone's weights expect: (pixel / 255 - mean) / std per colour."""
+        self.mean.copy_(torch.tensor(mean))
+        self.std.copy_(torch.tensor(std))
+
+    def freeze(self, layers: Iterable[nn.Module]) -> None:
+        """Keep layers as they are from now on, statistics included."""
+        self._frozen = tuple(layers)
+        for layer in self._frozen:
+            layer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        """Switch to training or evaluation; frozen layers stay in evaluation."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
+    def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Features of RGB images; `h` and `w` are those of `feature_size`."""
+        return self.encode_colors(images.to(self.mean.dtype) / 255)
+
+    def encode_colors(self, colors: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Features of RGB images whose values are 0 to 1."""
+        height, width = feature_size((colors.shape[-2], colors.shape[-1]))
+        normal = (colors - self.mean[:, None, None]) / self.std[:, None, None]
+        return self.neck(self.read(normal))[..., :height, :width]
+
+    def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
+        """What the network sees, in cells of stride 8, at least as many as `feature_size` says."""
+        raise NotImplementedError
+
+
+def feature_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in cells of the features of an image of (height, width) pixels."""
+    return math.ceil(image_size[0] / STRIDE_PX), math.ceil(image_size[1] / STRIDE_PX)

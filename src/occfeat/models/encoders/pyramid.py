@@ -1,0 +1,125 @@
+"""Convolutional networks as image encoders: two stages of a timm network, joined at stride 8.
+
+Images whose size is no multiple of 16 are padded at the right and at the bottom, which leaves the cells where
+they are; the last ones then reach over the border of the image.
+
+Axes: `M` images, `H W` image in pixels, `D` channels of the network, `h2 w2` feature cells of the padded
+image.
+"""
+
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from occfeat.errors import SettingsError
+from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck
+from occfeat.models.weights.hub import refuse_unknown
+
+DEEP_STRIDE_PX = 16
+"""Pixels along each side of a cell of the deepest stage that is used (Simple-BEV's choice)."""
+TRIAL_SIZE_PX = (48, 80)
+"""Height and width that a backbone must take: multiples of 16, as images are padded to, but not of 32."""
+
+
+class PyramidEncoder(ImageEncoder):
+    """Image features from the stride 8 and stride 16 stages of a timm network.
+
+    As in Simple-BEV the deeper map is doubled in size and joined to the finer one.
+
+    Args:
+        backbone: timm name of a network with `features_only` and stages at strides 8 and 16.
+        channels: Channels of the features.
+        freeze_stem: Keep the layers up to stride 8 as they are, in training too.
+        freeze_backbone: Keep all layers of the network as they are.
+        make_neck: Makes what mixes the joined maps.
+
+    Raises:
+        SettingsError: timm has no such network, or not as a pyramid of these strides.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        channels: int,
+        *,
+        freeze_stem: bool = False,
+        freeze_backbone: bool = False,
+        make_neck: NeckMaker = default_neck,
+    ) -> None:
+        network = _create_backbone(backbone)
+        super().__init__(backbone, network, sum(network.feature_info.channels()), channels, make_neck)
+        if freeze_backbone:
+            self.freeze((network,))
+        elif freeze_stem:
+            self.freeze(_stem(network))
+
+    def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
+        """Both stages at stride 8."""
+        fine, deep = self.backbone(_pad(normal))
+        doubled = F.interpolate(deep, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat((fine, doubled), dim=1)
+
+
+def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:
+    """Append rows and columns of the mean colour, up to multiples of the deepest stride."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % DEEP_STRIDE_PX, 0, -height % DEEP_STRIDE_PX))
+
+
+def _create_backbone(name: str) -> Any:
+    refuse_unknown(name)
+    stages = _find_stages(name)
+    backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
+    _cut_unused_blocks(backbone)
+    return backbone
+
+
+def _find_stages(name: str) -> tuple[int, int]:
+    """Numbers of the stages at both strides, tried without numbers on an image that is no multiple of 32."""
+    try:
+        with torch.device("meta"):
+            whole: Any = timm.create_model(name, features_only=True)
+            reductions = whole.feature_info.reduction()
+            stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
+            network: Any = timm.create_model(name, features_only=True, out_indices=stages).eval()
+            found = [tuple(one.shape[-2:]) for one in network(torch.zeros(1, 3, *TRIAL_SIZE_PX))]
+    except Exception as error:  # whatever a network says to images that it does not take
+        raise _unsuitable(name) from error
+    if found != [tuple(side // stride for side in TRIAL_SIZE_PX) for stride in (STRIDE_PX, DEEP_STRIDE_PX)]:
+        raise _unsuitable(name)
+    return stages
+
+
+def _unsuitable(name: str) -> SettingsError:
+    return SettingsError(
+        f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
+        hint="Take a convolutional network, such as resnet50, or a plain vision transformer.",
+    )
+
+
+def _stem(backbone: Any) -> tuple[nn.Module, ...]:
+    """The layers up to stride 8, in their order."""
+    last = backbone.feature_info.module_name()[0].replace(".", "_")
+    layers = []
+    for name, child in backbone.named_children():
+        parts = child.named_children() if name == "blocks" else [("", child)]
+        for part, layer in parts:
+            layers.append(layer)
+            if "_".join(filter(None, (name, part))) == last:
+                return tuple(layers)
+    raise SettingsError(
+        "This backbone does not say which of its layers lie up to stride 8.",
+        hint="Set student.freeze_stem to false.",
+    )
+
+
+def _cut_unused_blocks(backbone: Any) -> None:
+    """Drop blocks behind the deepest stage, which timm keeps in networks of the EfficientNet family."""
+    parts = backbone.feature_info.module_name()[-1].split(".")
+    blocks = getattr(backbone, "blocks", None)
+    if len(parts) == 2 and parts[0] == "blocks" and isinstance(blocks, nn.Sequential):
+        backbone.blocks = blocks[: int(parts[1]) + 1]

@@ -1,0 +1,1 @@
+"""Lifting: image features to voxels and BEV cells."""

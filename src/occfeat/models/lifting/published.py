@@ -1,0 +1,114 @@
+"""The lifting of Simple-BEV's published code (arXiv 2206.07959), whose weights expect its very numbers.
+
+It differs from `lifting` in four ways. A voxel counts as seen from half a cell beyond the left and upper
+borders of the image to half a cell before the right and lower ones, at any depth above 0 m. Features are read
+up to one cell too far to the right and to the bottom, because positions are scaled by W / (W - 1) (option).
+Around the border they fade to 0. And each channel is averaged over the cameras whose sample of it is not 0.
+
+Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `V` voxels, `P` those a camera sees, all
+in the order Z, X, Y. Volumes are `B C Z X Y`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.lifting.projection import voxel_pixels
+
+
+@dataclass(frozen=True)
+class CameraSamples:
+    """The voxels that one camera sees, and where it sees them."""
+
+    voxels: Int64[Tensor, " P"]
+    """Number of each voxel."""
+    positions: Float32[Tensor, "P 2"]
+    """(x, y) in the features, from -1 to 1 between the outer borders of the outermost cells."""
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How one rig's image features become a volume."""
+
+    volume_shape: tuple[int, int, int]
+    """Voxels along Z, X and Y."""
+    cameras: tuple[CameraSamples, ...]
+
+
+def build_sampling_plan(
+    cameras: Cameras,
+    feature_size: tuple[int, int],
+    stride_px: int,
+    grid: VoxelGrid,
+    aligned: bool,
+    device: torch.device | None = None,
+) -> SamplingPlan:
+    """The plan of one rig; it depends on the calibration only.
+
+    Args:
+        cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
+        feature_size: (height, width) of the features in cells.
+        stride_px: Pixels per feature cell.
+        grid: Voxels to lift to.
+        aligned: Read features where the voxel is, not where the published code reads them.
+        device: Where features will be. None: where the calibration is.
+    """
+    positions, seen = published_places(cameras, feature_size, stride_px, grid, aligned, device)
+    samples = (
+        CameraSamples(one_seen.nonzero()[:, 0], one[one_seen])
+        for one_seen, one in zip(seen, positions, strict=True)
+    )
+    x, y, z = grid.shape
+    return SamplingPlan((z, x, y), tuple(samples))
+
+
+def published_places(
+    cameras: Cameras,
+    feature_size: tuple[int, int],
+    stride_px: int,
+    grid: VoxelGrid,
+    aligned: bool,
+    device: torch.device | None = None,
+) -> tuple[Float32[Tensor, "N V 2"], Bool[Tensor, "N V"]]:
+    """Where each camera looks for each voxel it sees, as in `CameraSamples`, 0 elsewhere; and which it sees.
+
+    Arguments as for `build_sampling_plan`.
+    """
+    u, v, depth_m = voxel_pixels(cameras, grid, device)
+    cell = torch.stack((u.flatten(1), v.flatten(1)), dim=-1) / stride_px
+    size = cell.new_tensor((feature_size[1], feature_size[0]))
+    inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
+    seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
+    places = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
+    return torch.where(seen[..., None], places, torch.zeros_like(places)), seen
+
+
+def lift_published(
+    features: Float[Tensor, "B N C h w"], plans: Sequence[SamplingPlan]
+) -> Float32[Tensor, "B C Z X Y"]:
+    """Features at voxel centres, in float32 even under autocast; 0 where no camera sees the voxel.
+
+    Args:
+        features: Image features of all cameras.
+        plans: One plan for each key frame of the batch.
+    """
+    return torch.stack([_lift_rig(rig, plan) for rig, plan in zip(features.float(), plans, strict=True)])
+
+
+def _lift_rig(features: Float32[Tensor, "N C h w"], plan: SamplingPlan) -> Float32[Tensor, "C Z X Y"]:
+    voxels = plan.volume_shape[0] * plan.volume_shape[1] * plan.volume_shape[2]
+    total = features.new_zeros(features.shape[1], voxels)
+    count = torch.zeros_like(total)
+    for of_camera, seen in zip(features, plan.cameras, strict=True):
+        sampled = F.grid_sample(of_camera[None], seen.positions[None, :, None], align_corners=False)[
+            0, ..., 0
+        ]
+        total = total.index_add(1, seen.voxels, sampled)
+        count.index_add_(1, seen.voxels, (sampled != 0).float())
+    return (total / count.clamp(min=1)).view(-1, *plan.volume_shape)

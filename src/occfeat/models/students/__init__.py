@@ -1,0 +1,1 @@
+"""Students: images and calibration to BEV features."""

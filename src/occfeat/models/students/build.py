@@ -1,0 +1,157 @@
+"""Build students from their settings and give them the backbone weights asked for."""
+
+import logging
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from occfeat.errors import SettingsError
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.encoders.encoder import ImageEncoder, default_neck
+from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.encoders.vit import VitEncoder, is_transformer
+from occfeat.models.students.bevformer import BevFormer
+from occfeat.models.students.lss import Lss
+from occfeat.models.students.own import OwnStudent
+from occfeat.models.students.published_simplebev import PublishedSimpleBev, published_neck
+from occfeat.models.students.simplebev import SimpleBev
+from occfeat.models.weights import packaged
+from occfeat.models.weights.hub import create_pretrained
+from occfeat.models.weights.loading import load_checked, read_weights_file
+from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
+from occfeat.settings.students import (
+    BevFormerConfig,
+    ImageStudentConfig,
+    LssConfig,
+    OwnStudentConfig,
+    PublishedSimpleBevConfig,
+    SimpleBevConfig,
+    StudentConfig,
+)
+
+logger = logging.getLogger(__name__)
+
+WITHOUT_NETWORK = (
+    "Without network, set backbone_weights to the path of a file of timm weights, or to none to start from "
+    "random weights."
+)
+
+
+Student = SimpleBev | BevFormer | Lss | PublishedSimpleBev | OwnStudent
+"""A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
+
+
+def build_student(
+    config: StudentConfig, grid: VoxelGrid, own: nn.Module | None = None, *, load_backbone: bool = True
+) -> Student:
+    """A student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
+
+    Args:
+        config: Which student, and its settings.
+        grid: The grid its features are for.
+        own: The user's module, for settings that name one.
+        load_backbone: False leaves the backbone random, for weights that are loaded afterwards.
+
+    Raises:
+        SettingsError: The backbone does not exist or cannot be used, or the user's module is missing or
+            has no place.
+        WeightsError: The backbone's weights cannot be had or do not fit.
+    """
+    if isinstance(config, OwnStudentConfig):
+        return OwnStudent(_require_module(own, config.name), grid)
+    if own is not None:
+        raise SettingsError(
+            f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
+            hint="Leave `student` out.",
+        )
+    encoder = _build_encoder(config, load_backbone=load_backbone)
+    match config:
+        case SimpleBevConfig():
+            return SimpleBev(encoder, grid, config.bev_channels)
+        case BevFormerConfig():
+            return BevFormer(encoder, grid, config)
+        case LssConfig():
+            return Lss(encoder, grid, config)
+        case PublishedSimpleBevConfig():
+            return PublishedSimpleBev(encoder, grid, config)
+
+
+def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageEncoder:
+    """The image encoder: a transformer if the backbone is one."""
+    name, channels, freeze = config.backbone, config.image_channels, config.freeze_backbone
+    neck = published_neck if isinstance(config, PublishedSimpleBevConfig) else default_neck
+    encoder: ImageEncoder
+    if is_transformer(name):
+        if config.freeze_stem:
+            hint = "Set freeze_backbone, or lora_rank to learn low-rank updates only."
+            raise SettingsError(f"The vision transformer {name} has no stem to freeze.", hint=hint)
+        blocks = packaged.TEACHER_BLOCK + 1 if config.backbone_weights == "packaged" else None
+        encoder = VitEncoder(name, channels, freeze_backbone=freeze, blocks=blocks, make_neck=neck)
+    else:
+        if config.lora_rank:
+            hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."
+            raise SettingsError(f"Low-rank updates are for vision transformers; {name} is none.", hint=hint)
+        stem = config.freeze_stem
+        encoder = PyramidEncoder(name, channels, freeze_stem=stem, freeze_backbone=freeze, make_neck=neck)
+    if load_backbone:
+        _load_backbone_weights(encoder, config)
+    if isinstance(encoder, VitEncoder) and config.lora_rank:
+        encoder.add_low_rank(config.lora_rank)
+    return encoder
+
+
+def _require_module(own: nn.Module | None, name: str) -> nn.Module:
+    if own is None:
+        raise SettingsError(
+            f"The student is a module of your own, {name}, which settings cannot build.",
+            hint="Use Python, and hand the module over as `student=…`.",
+        )
+    return own
+
+
+def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) -> None:
+    weights = config.backbone_weights
+    if weights == "packaged":
+        _load_packaged(encoder, config.backbone)
+    elif weights == "hub":
+        whole = create_pretrained(config.backbone, WITHOUT_NETWORK)
+        _load_backbone(encoder, config.backbone, whole.state_dict())
+    elif weights != "none":
+        tensors = read_weights_file(Path(weights))
+        if is_meta_format(tensors):
+            tensors = timm_from_meta(tensors, encoder.backbone.state_dict())
+        _load_backbone(encoder, config.backbone, tensors)
+
+
+def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
+    if backbone == packaged.TEACHER_NAME:
+        _load_backbone(encoder, backbone, packaged.packaged_teacher_weights())
+        return
+    if backbone != packaged.STUDENT_BACKBONE:
+        known = f"{packaged.STUDENT_BACKBONE} and {packaged.TEACHER_NAME}"
+        raise SettingsError(
+            f"The packaged weights are for {known}, not for {backbone}.",
+            hint="Set backbone to one of them, or backbone_weights to hub, none or a path.",
+        )
+    _load_backbone(encoder, backbone, packaged.packaged_student_weights())
+    encoder.set_normalization((packaged.STUDENT_MEAN,) * 3, (packaged.STUDENT_STD,) * 3)
+
+
+def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tensor]) -> None:
+    """Load what the backbone kept of its network; only parts of the network it dropped may be left over."""
+    with torch.device("meta"):
+        whole = timm.create_model(backbone).state_dict()
+    kept = {_flat(name): name for name in encoder.backbone.state_dict()}
+    dropped = {_flat(name) for name in whole} - kept.keys()
+    loaded = {kept.get(_flat(name), name): t for name, t in tensors.items() if _flat(name) not in dropped}
+    load_checked(encoder.backbone, loaded, f"backbone {backbone}")
+    left_out = len(tensors) - len(loaded)
+    if left_out:
+        logger.info("backbone %s: left out %d tensors of layers that are not used", backbone, left_out)
+
+
+def _flat(name: str) -> str:
+    """A name that is the same in a whole network and in its `features_only` form (stages.0 and stages_0)."""
+    return name.replace(".", "_")

@@ -1,0 +1,1 @@
+"""Weights: read from files, packages and hubs, and loaded strictly."""

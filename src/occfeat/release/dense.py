@@ -1,0 +1,179 @@
+"""Students without plans and sparse products: what is left are operators that exporters know.
+
+A student is cut in two. `places` computes what depends on the calibration alone, the call computes the rest
+from images and places. For a rig that is known the first part runs once, here, and its result is stored with
+the weights; for one that is not it becomes part of what is exported. Convolutions, samplings and
+interpolations have no more than four axes.
+
+Axes: `N` cameras, `H W` image in pixels, `C` channels, `X Y Z` voxels (x forward, y left, z up).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from occfeat.data.sample import Cameras
+from occfeat.errors import ExportError
+from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
+from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries
+from occfeat.models.lifting.published import published_places
+from occfeat.models.lifting.splatting import frustum
+from occfeat.models.students.bevformer import BevFormer
+from occfeat.models.students.lss import Lss
+from occfeat.models.students.published_simplebev import PublishedSimpleBev
+from occfeat.models.students.simplebev import SimpleBev
+from occfeat.release.dense_lifting import only_seen, place_voxels, read_places
+
+Places = tuple[Tensor, ...]
+"""What a student needs to know of a rig's calibration."""
+
+
+class DenseStudent(nn.Module):
+    """A student for one key frame at a time, which computes what the student computes."""
+
+    def places(self, cameras: Cameras) -> Places:
+        """What depends on the calibration of one key frame alone, in operators that can be exported."""
+        raise NotImplementedError
+
+    def fixed_places(self, cameras: Cameras) -> Places:
+        """The same for a rig that will not change, with everything left out that is never seen."""
+        return self.places(cameras)
+
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+        """BEV features."""
+        raise NotImplementedError
+
+
+class DenseSimpleBev(DenseStudent):
+    """SimpleBEV that samples every voxel in every camera."""
+
+    def __init__(self, student: SimpleBev) -> None:
+        super().__init__()
+        self.student = student
+
+    def places(self, cameras: Cameras) -> Places:
+        """Positions of voxels in the features of each camera, and shares."""
+        return place_voxels(cameras, feature_size(cameras.image_size), STRIDE_PX, self.student.grid)
+
+    def fixed_places(self, cameras: Cameras) -> Places:
+        """The same, cameras that see different voxels put together."""
+        return only_seen(*self.places(cameras))
+
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+        """BEV features."""
+        volume = read_places(self.student.encoder(images), *places)
+        stacked = volume.reshape(1, -1, *self.student.grid.bev.shape)  # channels and heights are one axis
+        return self.student.bev_encoder(self.student.compress(stacked))
+
+
+class DensePublishedSimpleBev(DenseStudent):
+    """The published SimpleBEV that samples every voxel in every camera."""
+
+    def __init__(self, student: PublishedSimpleBev) -> None:
+        super().__init__()
+        self.student = student
+
+    def places(self, cameras: Cameras) -> Places:
+        """Positions of voxels in the features of each camera, and whether it sees them."""
+        size, grid = feature_size(cameras.image_size), self.student.grid
+        positions, seen = published_places(cameras, size, STRIDE_PX, grid, self.student.aligned)
+        return positions[:, None], seen.to(positions.dtype)
+
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+        """BEV features."""
+        features, (positions, seen) = self.student.encoder(images), places
+        total = count = features.new_zeros(())
+        for one, at, sees in zip(features, positions, seen, strict=True):
+            read = F.grid_sample(one[None], at[None], align_corners=False)[0, :, 0] * sees
+            total, count = total + read, count + (read != 0).to(read.dtype)
+        return self._encode(total / count.clamp(min=1))
+
+    def _encode(self, volume: Float[Tensor, "C ZXY"]) -> Float[Tensor, "1 C2 X Y"]:
+        x, y, z = self.student.grid.shape
+        down_and_right = volume.view(-1, z, x, y).flip(1, 3).reshape(1, -1, x, y)
+        return self.student.bev_network(self.student.compress(down_and_right)).flip(3)
+
+
+class DenseBevFormer(DenseStudent):
+    """BEVFormer that computes every query for every camera, or those that a known rig sees."""
+
+    def __init__(self, student: BevFormer) -> None:
+        super().__init__()
+        self.student = student
+
+    def places(self, cameras: Cameras) -> Places:
+        """Every query in every camera."""
+        return self._find(project_queries, cameras)
+
+    def fixed_places(self, cameras: Cameras) -> Places:
+        """Only queries that a camera sees."""
+        return self._find(build_hits, cameras)
+
+    def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Places:
+        student, size = self.student, feature_size(cameras.image_size)
+        hits = find(cameras, size, STRIDE_PX, student.grid, student.heights)
+        return hits.queries, hits.positions, hits.seen, hits.shares
+
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+        """BEV features."""
+        return self.student.attend(images, QueryHits(*(place[None] for place in places)))
+
+
+class DenseLss(DenseStudent):
+    """LSS that makes the outer product of features and depths, point by point, and adds it up."""
+
+    def __init__(self, student: Lss) -> None:
+        super().__init__()
+        self.student = student
+
+    def places(self, cameras: Cameras) -> Places:
+        """Feature cell, depth bin and BEV cell of every point; points outside go to a cell of their own."""
+        grid, bins, size = self.student.grid, self.student.bins, feature_size(cameras.image_size)
+        points_ego, valid = frustum(cameras, size, STRIDE_PX, bins)
+        cell, inside = grid.cell_index(points_ego.flatten(0, 3))
+        kept = inside & valid[..., None].expand(points_ego.shape[:-1]).flatten()
+        column = torch.where(kept, cell[:, 0] * grid.shape[1] + cell[:, 1], grid.shape[0] * grid.shape[1])
+        point = torch.arange(len(column), device=column.device)
+        return point // bins.count, point % bins.count, column
+
+    def fixed_places(self, cameras: Cameras) -> Places:
+        """Only points that lie in the grid."""
+        pixels, depths, column = self.places(cameras)
+        inside = column < self.student.grid.shape[0] * self.student.grid.shape[1]
+        return pixels[inside], depths[inside], column[inside]
+
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+        """BEV features."""
+        pixels, depths, column = places
+        student, shape = self.student, self.student.grid.bev.shape
+        maps = student.encoder(images)
+        likely = student.depth(maps).softmax(1).movedim(1, -1).flatten()
+        by_pixel = maps.movedim(1, -1).flatten(0, 2)
+        weights = likely.index_select(0, pixels * student.bins.count + depths)
+        points = by_pixel.index_select(0, pixels) * weights[:, None]
+        cells = points.new_zeros(shape[0] * shape[1] + 1, points.shape[1]).index_add(0, column, points)
+        return student.encode(cells[:-1].mT.reshape(1, -1, *shape))
+
+
+def densify(student: nn.Module) -> DenseStudent:
+    """The student in operators that can be exported; its weights are shared.
+
+    Raises:
+        ExportError: It is a module of the user's own.
+    """
+    match student:
+        case SimpleBev():
+            return DenseSimpleBev(student)
+        case PublishedSimpleBev():
+            return DensePublishedSimpleBev(student)
+        case BevFormer():
+            return DenseBevFormer(student)
+        case Lss():
+            return DenseLss(student)
+    raise ExportError(
+        "This student is a module of your own, and only its author knows how to export it.",
+        hint="Students that can be exported: simplebev, bevformer, lss, simplebev-published.",
+    )

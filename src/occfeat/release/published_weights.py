@@ -1,0 +1,104 @@
+"""The tensors of Simple-BEV's published checkpoints, by the names and in the axes of our networks.
+
+Their BEV network looks at cells from left to right, ours delivers them from right to left. The student turns
+its features at run time; of the head, which sees turned features, the kernels are turned here, once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from occfeat.errors import WeightsError
+from occfeat.models.weights.loading import load_checked, mismatches
+from occfeat.segmentation.task import Segmenter
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Colours the published network expects, for pixels of 0 to 1."""
+
+PREFIXES = {
+    "student.encoder.backbone.conv1.": "encoder.backbone.0.",
+    "student.encoder.backbone.bn1.": "encoder.backbone.1.",
+    "student.encoder.backbone.layer1.": "encoder.backbone.4.",
+    "student.encoder.backbone.layer2.": "encoder.backbone.5.",
+    "student.encoder.backbone.layer3.": "encoder.layer3.",
+    "student.encoder.neck.6.": "encoder.depth_layer.",
+    "student.encoder.neck.": "encoder.upsampling_layer.conv.",
+    "student.compress.": "bev_compressor.",
+    "student.bev_network.stem.0.": "decoder.first_conv.",
+    "student.bev_network.stem.1.": "decoder.bn1.",
+    "student.bev_network.stage_half.": "decoder.layer1.",
+    "student.bev_network.stage_quarter.": "decoder.layer2.",
+    "student.bev_network.stage_eighth.": "decoder.layer3.",
+    "student.bev_network.up_quarter.project.0.": "decoder.up3_skip.upsample_layer.1.",
+    "student.bev_network.up_half.project.0.": "decoder.up2_skip.upsample_layer.1.",
+    "student.bev_network.up_full.project.0.": "decoder.up1_skip.upsample_layer.1.",
+    "head.block.": "decoder.segmentation_head.",
+    "head.output.": "decoder.segmentation_head.3.",
+}
+"""How the names of our tensors begin, and theirs; the first that fits counts."""
+
+LEFT_OUT = (
+    "ce_weight",
+    "center_weight",
+    "offset_weight",
+    "decoder.feat_head.",
+    "decoder.instance_offset_head.",
+    "decoder.instance_center_head.",
+)
+"""What the published network has beside: loss weights, and heads for other tasks."""
+
+NORMALIZATION = ("student.encoder.mean", "student.encoder.std")
+"""Tensors of ours that the published network keeps in its code."""
+
+TURNED = "head.block.0.weight"
+"""The only kernel behind the student that is larger than one cell."""
+
+
+def load_published(segmenter: Segmenter, tensors: Mapping[str, Tensor], path: Path) -> tuple[int, int]:
+    """Load a published checkpoint into a network of kind `simplebev-published` with its head, or nothing.
+
+    Args:
+        segmenter: The network, with one class.
+        tensors: Tensors of the checkpoint by their published names.
+        path: Where they come from, for messages.
+
+    Returns:
+        The numbers of tensors loaded and left out.
+
+    Raises:
+        WeightsError: They are of another network; the first that differ are named.
+    """
+    ours = segmenter.state_dict()
+    theirs = {name: published_name(name) for name in ours if name not in NORMALIZATION}
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(LEFT_OUT)}
+    problems = mismatches({theirs[name]: ours[name].shape for name in theirs}, kept)
+    if problems:
+        raise _another_network(path, problems, len(theirs), kept)
+    renamed = {name: kept[theirs[name]] for name in theirs}
+    renamed[TURNED] = renamed[TURNED].flip(-1)
+    renamed |= dict(zip(NORMALIZATION, map(torch.tensor, (MEAN, STD)), strict=True))
+    load_checked(segmenter, renamed, f"network of {path}")
+    return len(kept), len(tensors) - len(kept)
+
+
+def published_name(name: str) -> str:
+    """The published name of one of our tensors, such as `head.output.bias`."""
+    ours = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+    return PREFIXES[ours] + name.removeprefix(ours)
+
+
+def _another_network(
+    path: Path, problems: list[str], count: int, tensors: Mapping[str, Tensor]
+) -> WeightsError:
+    hint = "Give a camera-only checkpoint with ResNet-101; the heights of "
+    hint += "the grid must be as many as it was trained with (8)."
+    if any(name.startswith(("student.", "head.")) for name in tensors):
+        hint = "These are weights of this package, which need no conversion: use their run folder."
+    return WeightsError(
+        f"{path} does not hold the network that Simple-BEV published: {len(problems)} tensors differ, of "
+        f"{count}.",
+        first=problems[:6],
+        hint=hint,
+    )

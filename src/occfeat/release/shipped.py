@@ -1,0 +1,190 @@
+"""What a run ships: `weights.safetensors`, and `model.json` that says how to build the network for them.
+
+The class that holds a loaded network publishes the two files, with a README, through huggingface_hub.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelCard as HubCard
+from huggingface_hub import ModelCardData as HubCardData
+from huggingface_hub import ModelHubMixin, snapshot_download
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from occfeat.atomic import write_text_whole, write_whole
+from occfeat.errors import RunError, WeightsError
+from occfeat.geometry.grid import build_grid
+from occfeat.models.students.build import build_student
+from occfeat.models.weights.loading import load_checked, read_weights_file, require_fit
+from occfeat.release.model import BevModel
+from occfeat.release.publication import README, describe
+from occfeat.runs.card import CARD, WEIGHTS, ModelCard, read_card, run_folder
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.task import Segmenter
+
+
+def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str = "") -> None:
+    """Write weights and card into a folder, each whole or not at all.
+
+    Args:
+        folder: A run folder.
+        network: The network; its tensors are named `student.…` and `head.…`.
+        card: How to build it again.
+        only: Prefix of the tensors to write, such as `student.`.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if name.startswith(only)
+    }
+    write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+    write_text_whole(folder / CARD, text)
+
+
+def load_student_weights(student: nn.Module, folder: Path) -> None:
+    """Load the student of a pretraining or fine-tuning run; logs a line such as `loaded 214/214 tensors`.
+
+    Raises:
+        WeightsError: Names or shapes differ.
+    """
+    load_checked(student, _student_tensors(read_weights_file(folder / WEIGHTS)), f"student of {folder}")
+
+
+def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
+    """The weights of a run, of which the student is the one that its card describes.
+
+    Before a student is built it is compared without memory: a damaged card may describe one of any size.
+
+    Raises:
+        RunError: No student can be built of the card.
+        WeightsError: The weights cannot be read, or are those of another student.
+    """
+    tensors = read_weights_file(folder / WEIGHTS)
+    if card.student.kind == "own":
+        return tensors
+    try:
+        with torch.device("meta"):
+            described = build_student(card.student, build_grid(card.grid), load_backbone=False)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        message = f"{folder / CARD} describes no student that can be built: {error}"
+        raise RunError(message, hint="Restore it from a copy.") from error
+    require_fit(described, _student_tensors(tensors), f"student of {folder}")
+    return tensors
+
+
+def _student_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "student."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class ShippedModel(BevModel, ModelHubMixin):
+    """The network that ships, with what is known of it: it can be saved, published and loaded again.
+
+    `save_pretrained(folder)` writes weights, `model.json` and a README made from the run; all commands take
+    such a folder as a run. `push_to_hub(name)` publishes the same files. Both take the licence as
+    `model_card_kwargs={"license": "…"}`. `from_pretrained` loads what they wrote: tensors and
+    JSON, never code.
+
+    Args:
+        segmenter: Student and head.
+        card: How to build them again.
+        folder: Where they come from.
+    """
+
+    def __init__(self, segmenter: Segmenter, card: ModelCard, folder: Path) -> None:
+        super().__init__(segmenter, card.classes, card.view.image_size, build_grid(card.grid).bev)
+        self.card = card
+        self.folder = folder
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_model(save_directory, self.segmenter, self.card)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override] # the mixin's asks the hub for a file we do not have
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        student: nn.Module | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> "ShippedModel":
+        """Load a folder, or download a repository of the hub by its name and load that.
+
+        Args:
+            pretrained_model_name_or_path: The folder, or a name such as `someone/bev`.
+            device: Where the network will be.
+            student: The module that was fine-tuned, if it was one of the user's own.
+            revision: Branch, tag or commit of the repository.
+            token: Token of the hub, if the one that `hf auth login` left is not to be used.
+            cache_dir: Where downloads are kept.
+            force_download: Download what is there already.
+            local_files_only: Use what was downloaded before and no network.
+
+        Raises:
+            OccFeatError: It cannot be had, or not be loaded; see `load_model`.
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return load_model(pretrained_model_name_or_path, device, student)
+        try:
+            folder = snapshot_download(
+                str(pretrained_model_name_or_path),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                allow_patterns=[CARD, WEIGHTS, README],
+            )
+        except Exception as error:  # of a dozen kinds, by what stands between here and the hub
+            what = f"{pretrained_model_name_or_path} is no folder and could not be downloaded: {error}"
+            raise WeightsError(what, hint="Check the name or the path, or the network.") from error
+        return load_model(folder, device, student)
+
+    def generate_model_card(self, *, license: str = "other") -> HubCard:
+        """The README of the published folder.
+
+        Args:
+            license: Identifier of the weights' licence, as the hub knows it.
+        """
+        data = HubCardData(
+            license=license,
+            library_name="occfeat",
+            pipeline_tag="image-segmentation",
+            tags=["birds-eye-view", "autonomous-driving", self.card.student.kind],
+        )
+        return HubCard(f"---\n{data.to_yaml()}\n---\n\n{describe(self.folder, self.card)}")
+
+
+def load_model(
+    folder: Path | str, device: torch.device | str = "cpu", student: nn.Module | None = None
+) -> ShippedModel:
+    """Load a fine-tuned network from its run folder, ready to predict.
+
+    Args:
+        folder: The run folder, or the weights in it.
+        device: Where the network will be.
+        student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
+
+    Raises:
+        RunError: The folder holds no finished model.
+        SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
+        WeightsError: It is a pretraining run, or the weights do not fit.
+    """
+    folder = run_folder(Path(folder))
+    card = read_card(folder)
+    if card.stage != "segmentation":
+        hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
+        raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
+    tensors = require_described(card, folder)
+    built = build_student(card.student, build_grid(card.grid), student, load_backbone=False)
+    head = SegmentationHead(built.channels, len(card.classes), linear=card.linear_head)
+    segmenter = Segmenter(built, head)
+    load_checked(segmenter, tensors, f"model of {folder}")
+    return ShippedModel(segmenter, card, folder).to(device)

@@ -1,0 +1,1 @@
+"""Pages: reports as HTML files that open from disk."""

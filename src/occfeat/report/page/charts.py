@@ -1,0 +1,133 @@
+"""Charts of several runs side by side, as plain values that plotly draws in the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from occfeat.report.page.groups import Spread
+from occfeat.report.page.page import Chart
+from occfeat.report.pictures.palette import SERIES_COLORS
+
+MOST_POINTS = 400
+"""Points of a curve; of a longer one every second, third … row is drawn, and the last."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One figure of one run over its steps."""
+
+    run: str
+    series: int
+    """Number of its group, which decides the colour."""
+    member: int
+    """Number within its group, which decides the dashes."""
+    points: Sequence[tuple[float, float]]
+    """Step and value."""
+
+
+def plain(text: str) -> str:
+    """Text as plotly shows it unchanged: it takes some HTML in text for markup, and TeX between dollars."""
+    return escape(text, quote=False).replace("$", "&#36;")
+
+
+def curves(name: str, runs: Sequence[Curve]) -> Chart:
+    """One figure over the steps, a line for each run."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines" if len(run.points) > 20 else "lines+markers",
+            "name": plain(run.run),
+            "x": [step for step, _ in thinned(run.points)],
+            "y": [value for _, value in thinned(run.points)],
+            "line": {"color": color(run.series), "dash": DASHES[run.member % len(DASHES)], "width": 2},
+        }
+        for run in runs
+    ]
+    layout = {
+        "title": {"text": plain(name)},
+        "xaxis": {"title": {"text": "step"}},
+        "showlegend": len(runs) > 1,
+        "legend": BELOW,
+    }
+    return Chart(traces, layout, f"{name} over the steps of {', '.join(run.run for run in runs)}")
+
+
+def bars(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
+    """Means as bars with their range, a colour for each group.
+
+    Args:
+        figures: By group, by name of the figure.
+        order: All groups, which decides the colours.
+        caption: What one sees.
+    """
+    traces = []
+    for group, spreads in figures.items():
+        values = list(spreads.values())
+        above, below = ([one.most - one.mean for one in values], [one.mean - one.least for one in values])
+        spread: dict[str, Any] = {"type": "data", "color": WHISKERS, "array": above, "arrayminus": below}
+        spread |= {"symmetric": False, "visible": any(one.runs > 1 for one in values)}
+        traces.append(
+            {
+                "type": "bar",
+                "name": plain(group),
+                "x": [plain(name) for name in spreads],
+                "y": [one.mean for one in values],
+                "marker": {"color": color(order.index(group))},
+                "error_y": spread,
+            }
+        )
+    layout = {
+        "barmode": "group",
+        "yaxis": {"title": {"text": "IoU"}, "rangemode": "tozero"},
+        "legend": ABOVE,
+        "showlegend": True,
+    }
+    return Chart(traces, layout, caption)
+
+
+def radar(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
+    """Means as a line around a circle for each group, a spoke for each figure; see `bars`."""
+    traces: list[dict[str, Any]] = []
+    for group, spreads in figures.items():
+        names = [plain(name) for name in spreads]
+        values = [one.mean for one in spreads.values()]
+        traces.append(
+            {
+                "type": "scatterpolar",
+                "mode": "lines+markers",
+                "name": plain(group),
+                "theta": [*names, names[0]],  # closes the line
+                "r": [*values, values[0]],
+                "line": {"color": color(order.index(group)), "width": 2},
+            }
+        )
+    around = {"direction": "clockwise", "rotation": 90}
+    layout = {
+        "polar": {"radialaxis": {"rangemode": "tozero", "angle": 90}, "angularaxis": around},
+        "margin": {"l": 90, "r": 90, "t": 40, "b": 20},
+        "legend": {**BELOW, "y": -0.12},  # nothing stands between
+        "showlegend": True,
+    }
+    return Chart(traces, layout, caption)
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `MOST_POINTS` points and the last one."""
+    stride = -(-len(points) // MOST_POINTS) or 1
+    kept = list(points[::stride])
+    return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def color(number: int) -> str:
+    """Colour of a group."""
+    return SERIES_COLORS[number % len(SERIES_COLORS)]
+
+
+WHISKERS = "#7d8590"
+"""Colour of ranges, seen on light and dark pages."""
+BELOW = {"orientation": "h", "yanchor": "top", "y": -0.3, "x": 0}
+"""Place of a legend under its chart, where a phone has room for it."""
+ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+"""Place of a legend where long names of figures stand under the chart."""

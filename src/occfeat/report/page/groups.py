@@ -1,0 +1,130 @@
+"""Runs that belong together, and figures of them: a group differs in seed or in the draw of labels alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from occfeat.errors import SettingsError
+from occfeat.report.page.runs import RunFiles
+
+BY_CHANCE = ("out", "data", "version", "teacher_cache", "pictures", "label_seed")
+"""Settings that may differ within a group; of data and cache it is known otherwise that they are the same."""
+OF_ENGINE = ("precision",)
+"""What the engine has a say in, beside the seed."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure of runs that differ by chance alone."""
+
+    mean: float
+    least: float
+    most: float
+    runs: int
+    """How many have it."""
+    missing: int = 0
+    """How many of the same group do not."""
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> "Spread":
+        """Mean and range of values of which at least one is known."""
+        known = [value for value in values if value is not None]
+        missing = len(values) - len(known)
+        return cls(sum(known) / len(known), min(known), max(known), len(known), missing)
+
+    def __str__(self) -> str:
+        spread = f" ({self.least:.4f} to {self.most:.4f})" if self.runs > 1 else ""
+        known = f", {self.runs} of {self.runs + self.missing} runs" if self.missing else ""
+        return f"{self.mean:.4f}{spread}{known}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by chance alone."""
+
+    name: str
+    runs: tuple[RunFiles, ...]
+
+
+def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
+    """Groups in the order of their first runs."""
+    by_settings: dict[str, list[RunFiles]] = {}
+    for run in runs:
+        by_settings.setdefault(_what_counts(run), []).append(run)
+    members = list(by_settings.values())
+    names = [_common_name([run.name for run in group]) for group in members]
+    return [
+        Group(name if names.count(name) == 1 else ", ".join(run.name for run in group), tuple(group))
+        for name, group in zip(names, members, strict=True)
+    ]
+
+
+def spreads(group: Group, figures: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
+    """Mean and range of each figure over the runs of a group that have it.
+
+    Args:
+        group: The runs.
+        figures: Figures of each run; {} if it has none.
+    """
+    if len(figures) != len(group.runs):
+        raise ValueError("one set of figures for each run")
+    names = dict.fromkeys(name for one in figures for name in one)
+    values = {name: [one.get(name) for one in figures] for name in names}
+    return {name: Spread.of(some) for name, some in values.items() if any(one is not None for one in some)}
+
+
+def require_comparable(runs: Sequence[RunFiles]) -> None:
+    """Refuse runs on different grids or data sets: their figures say nothing beside each other.
+
+    Raises:
+        SettingsError: Names what differs.
+    """
+    first = runs[0]
+    differing = []
+    for run in runs[1:]:
+        if run.grid != first.grid:
+            differing.append(f"{run.name}: grid {run.grid}, but {first.name}: {first.grid}")
+        ours, theirs = (one.environment.get("data_fingerprint") for one in (run, first))
+        if ours is not None and theirs is not None and ours != theirs:
+            data = [one.settings.data if one.settings else "unknown" for one in (run, first)]
+            differing.append(f"{run.name}: data of {data[0]}, but {first.name}: other data, of {data[1]}")
+    if differing:
+        hint = "Write a report for each grid and data set."
+        raise SettingsError("These runs cannot be compared:", first=differing, hint=hint)
+
+
+def _what_counts(run: RunFiles) -> str:
+    """Everything about a run that is not chance, as text."""
+    if run.settings is None:
+        return str(run.path)
+    return f"{run.command} {_without_chance(run.settings.model_dump(mode='json'))}"
+
+
+def _without_chance(settings: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in settings.items() if name not in BY_CHANCE}
+    kept["engine"] = {name: value for name, value in kept["engine"].items() if name in OF_ENGINE}
+    if kept.get("start") is not None:
+        kept["start"] = _of_start(Path(kept["start"]))
+    return kept
+
+
+def _of_start(path: Path) -> object:
+    """What a run was started from: the settings of that run, or its path if they cannot be read."""
+    file = (path.parent if path.is_file() else path) / "settings.yaml"
+    try:
+        return _without_chance(yaml.safe_load(file.read_text()))
+    except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):
+        return str(path)
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """What the names of a group begin with, without the number at the end."""
+    if len(names) == 1:
+        return names[0]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("0123456789").rstrip("-_. /")
+    return common or f"{names[0]} …"

@@ -1,0 +1,189 @@
+"""Pages to look at: tables, charts, pictures and a viewer of key frames, in HTML that opens from disk.
+
+Every text is escaped, and the page's own policy lets nothing run but the scripts written here and nothing be
+loaded but the pictures in it. Without scripts tables and pictures are still there.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from occfeat.atomic import write_whole
+from occfeat.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on a page."""
+
+    kind: ClassVar[str] = "picture"
+    source: str
+    """A data URI, or a place relative to the page."""
+    caption: str
+    """What one sees in it; also what a screen reader says."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a line of headings; the first cell of a row names it."""
+
+    kind: ClassVar[str] = "table"
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    texts: bool = False
+    """Cells hold text that is broken into lines, not figures."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of plotly, drawn when the page is opened."""
+
+    kind: ClassVar[str] = "chart"
+    data: Sequence[Mapping[str, Any]]
+    """Traces as plain values; text in them is made harmless by `charts.plain`."""
+    layout: Mapping[str, Any]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Text that is folded away until somebody wants to read it."""
+
+    kind: ClassVar[str] = "folded"
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One key frame of a viewer."""
+
+    title: str
+    images: Sequence[Sequence[Picture]]
+    """What the cameras see, in rows from left to right."""
+    panels: Sequence[Picture]
+    """The same seen from above: truth and predictions."""
+    scores: Mapping[str, float]
+    """IoU by whose it is; the first one orders the frames by default."""
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Key frames, one at a time, stepped through by buttons and arrow keys."""
+
+    kind: ClassVar[str] = "viewer"
+    frames: Sequence[Frame]
+
+    @property
+    def orders(self) -> list[dict[str, Any]]:
+        """Ways through the frames: as they come, and the worst first by each score."""
+        names = list(dict.fromkeys(name for frame in self.frames for name in frame.scores))
+        places = range(len(self.frames))
+        orders: list[dict[str, Any]] = [{"title": "in time", "places": list(places)}]
+        for name in names:
+            # Frames without anything to be found have no score, and come last.
+            by_score = sorted(places, key=lambda place: self.frames[place].scores.get(name, 2.0))
+            orders.append({"title": f"worst first: {name}", "places": by_score})
+        return orders
+
+
+Part = Picture | Table | Chart | Folded | Viewer
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a heading."""
+
+    title: str
+    words: Sequence[str]
+    parts: Sequence[Part]
+
+    @property
+    def blocks(self) -> list[tuple[str, list[Part]]]:
+        """Neighbours of one kind together, so that they can be laid out beside each other."""
+        return [(kind, list(parts)) for kind, parts in groupby(self.parts, key=lambda part: part.kind)]
+
+
+def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[Section]) -> int:
+    """Write a page.
+
+    Args:
+        path: HTML file to write.
+        title: Heading of the page.
+        words: Paragraphs under it.
+        sections: Shown below one another, and listed at the top if there are several.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        RunError: The file cannot be written.
+        SettingsError: There are charts, and plotly is not installed.
+    """
+    parts = [part for section in sections for part in section.parts]
+    scripts = _scripts(parts)
+    environment = Environment(
+        loader=PackageLoader("occfeat.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        title=title,
+        words=words,
+        sections=sections,
+        style=Markup(_own("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts, linked=any(_is_linked(part) for part in parts)),
+    )
+    content = text.encode("utf-8", "replace")  # names of files may hold what is no character
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+    return len(content)
+
+
+def require_plotly() -> str:
+    """The script of plotly, which draws the charts.
+
+    Raises:
+        SettingsError: It is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise SettingsError(
+            "A report needs plotly, which is not installed.",
+            hint="Install it with: pip install 'occfeat[report]'",
+        ) from error
+    return str(get_plotlyjs())
+
+
+def _scripts(parts: Sequence[Part]) -> list[str]:
+    """What the parts need, each as the text between its tags."""
+    kinds = {part.kind for part in parts}
+    scripts = [require_plotly()] if "chart" in kinds else []
+    return [*scripts, _own("page.js")] if kinds & {"chart", "viewer"} else []
+
+
+def _own(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str], *, linked: bool) -> str:
+    """What a browser lets the page do: run these very scripts, show pictures, and nothing else."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"
+    pictures = "data: blob: file: 'self'" if linked else "data: blob:"
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src {pictures}"
+
+
+def _is_linked(part: Part) -> bool:
+    return isinstance(part, Picture) and not part.source.startswith("data:")

@@ -1,0 +1,179 @@
+"""What lies in a run folder: settings, environment, curves, results and pictures, as far as there are any."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from occfeat.errors import RunError
+from occfeat.robustness.results import RESULTS, RobustnessResults
+from occfeat.runs.card import CARD, WEIGHTS, ModelCard, read_card, read_environment, run_folder
+from occfeat.runs.metrics_log import read_rows
+from occfeat.runs.run import read_settings
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.sections import GridConfig
+
+KINDS: dict[str, type[FinetuneConfig] | type[PretrainConfig]] = {
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+}
+"""Settings of a run, by its command."""
+Figures = dict[str, float | None]
+
+
+class Results(BaseModel):
+    """Results of a command; what this version does not know is left out."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+class Cost(Results):
+    """`footprint.json` of a run."""
+
+    seconds: dict[str, float] = {}
+    peak_memory_mb: float = 0.0
+
+
+class EvaluationResults(Results):
+    """`results.json` of an evaluation."""
+
+    split: str
+    key_frames: int
+    broken: int
+    threshold: float
+    metrics: Figures
+
+
+class AnalysisResults(Results):
+    """`analysis.json` of `occfeat analyse`."""
+
+    split: str
+    key_frames: int
+    voxels: dict[str, int]
+    probe_auc: dict[str, Figures]
+    clusters: dict[str, Figures]
+    centered: bool = False
+    """Cosines are of features less what they have in common, as pretraining learned them."""
+    cosine_by_class: Figures
+    cosine_by_distance: Figures
+    occupancy_by_distance: dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """One run, as far as it has got."""
+
+    path: Path
+    name: str
+    """What it is called in the report: the name of its folder, with those above where two have the same."""
+    command: str
+    """`pretrain`, `finetune` or `convert`."""
+    settings: FinetuneConfig | PretrainConfig | None
+    """None for weights that were converted."""
+    environment: dict[str, Any]
+    card: ModelCard | None
+    """None until it has finished."""
+    rows: list[dict[str, float | int | None]]
+    """Rows of `metrics.jsonl`."""
+    cost: Cost = field(default_factory=Cost)
+    """Seconds and memory, as far as they were measured."""
+    evaluations: tuple[EvaluationResults, ...] = ()
+    robustness: tuple[RobustnessResults, ...] = ()
+    analyses: tuple[tuple[Path, AnalysisResults], ...] = ()
+    """Folders with pictures, and the figures in them."""
+
+    @property
+    def grid(self) -> GridConfig | None:
+        """Voxels of the run."""
+        return self.card.grid if self.card else self.settings.grid if self.settings else None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can still predict."""
+        return self.card is not None and (self.path / WEIGHTS).is_file()
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of training, over all interruptions."""
+        return self.cost.seconds.get("training")
+
+    @property
+    def started(self) -> str:
+        """When it was started, in the time zone it was written down in."""
+        try:
+            return datetime.fromisoformat(str(self.environment["started"])).strftime("%Y-%m-%d %H:%M %Z")
+        except (KeyError, ValueError):
+            return "-"
+
+
+def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
+    """Read what there is of each run.
+
+    Raises:
+        RunError: A folder is no run or named twice, or a file in it is damaged.
+    """
+    folders = [run_folder(path) for path in paths]
+    known = [folder.resolve() for folder in folders]
+    if twice := [str(path) for number, path in enumerate(known) if path in known[:number]]:
+        raise RunError("These runs are named twice:", first=twice, hint="Name each run once.")
+    return [_read(folder, name) for folder, name in zip(folders, names_of(known), strict=True)]
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Names of folders: as many of their last parts as tell them apart."""
+    most = max(len(folder.parts) for folder in folders)
+    for count in range(1, most + 1):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _read(folder: Path, name: str) -> RunFiles:
+    card = read_card(folder) if (folder / CARD).is_file() else None
+    if card is not None and not (folder / "environment.json").is_file():
+        command, environment, settings = "convert", {}, None
+    else:
+        environment = read_environment(folder)
+        command = str(environment.get("command"))
+        if command not in KINDS:
+            raise RunError(f"{folder} is a run of `{command}`.", hint=f"Give runs of {' or '.join(KINDS)}.")
+        settings = read_settings(folder, KINDS[command])
+    corrupted = (_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}")))
+    analyses = (
+        (file.parent, _parsed(file, AnalysisResults)) for file in sorted(folder.glob("*/analysis.json"))
+    )
+    footprint, metrics = folder / "footprint.json", folder / "metrics.jsonl"
+    return RunFiles(
+        path=folder,
+        name=name,
+        command=command,
+        settings=settings,
+        environment=environment,
+        card=card,
+        rows=read_rows(metrics) if metrics.is_file() else [],
+        cost=_parsed(footprint, Cost) if footprint.is_file() else Cost(),
+        evaluations=tuple(
+            _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
+        ),
+        robustness=tuple(one for one in corrupted if one.corrupted),  # else stopped before the first
+        analyses=tuple(analyses),
+    )
+
+
+def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
+    try:
+        content = json.loads(file.read_text(), parse_constant=lambda _: None)  # NaN is not known either
+        return kind.model_validate(content)
+    except (OSError, ValueError, ValidationError) as error:
+        first = re.sub(r"\n.*", "", str(error))
+        hint = "Make it anew, or restore it from a copy."
+        raise RunError(f"{file} is damaged or of another version: {first}", hint=hint) from error

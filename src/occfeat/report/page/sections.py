@@ -1,0 +1,173 @@
+"""The main sections of a report: what was run, how it learned, what came out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from occfeat.report.page.charts import Curve, bars, curves
+from occfeat.report.page.groups import Group, Spread, spreads
+from occfeat.report.page.page import Folded, Part, Section, Table
+from occfeat.report.page.runs import Figures, RunFiles
+from occfeat.runs.run import settings_text
+
+SPREAD = (
+    "Runs that differ in seed or draw of labels alone form a group: mean, in brackets the least and the most."
+)
+
+
+def what_was_run(groups: Sequence[Group]) -> Section:
+    """A row for each run with what tells it from others, what all have in common, and all settings."""
+    facts = {run.name: _facts(run, group.name) for group in groups for run in group.runs}
+    rows = list(facts.values())
+    shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)}
+    own = [name for name in rows[0] if name not in shared]
+    parts: list[Part] = []
+    if own:
+        each = [[run, *(row[name] for name in own)] for run, row in facts.items()]
+        parts.append(Table(["run", *own], each, "What tells the runs from each other.", texts=True))
+    if shared:
+        caption = "The run." if len(rows) == 1 else "What all runs have in common."
+        parts.append(Table(["", ""], [[name, value] for name, value in shared.items()], caption, texts=True))
+    for group in groups:
+        for run in group.runs:
+            if run.settings is not None:
+                parts.append(Folded(f"All settings of {run.name}", settings_text(run.settings)))
+    return Section("What was run", [], parts)
+
+
+def _facts(run: RunFiles, group: str) -> dict[str, str]:
+    """What is known of a run, in the words of a person."""
+    student = run.card.student if run.card else run.settings.student if run.settings else None
+    backbone = getattr(student, "backbone", getattr(student, "name", ""))
+    named = f"{getattr(student, 'kind', '-')} {backbone}".strip()
+    environment, settings = run.environment, run.settings
+    labels = "-"
+    if settings is not None and "label_fraction" in type(settings).model_fields:
+        labels = f"{getattr(settings, 'label_fraction', 1):.4g}, draw {getattr(settings, 'label_seed', 0)}"
+    memory_mb = run.cost.peak_memory_mb
+    versions = environment.get("versions", {})
+    return {
+        "group": group,
+        "command": run.command + ("" if run.card else ", not finished"),
+        "started": run.started,
+        "student": named,
+        "started from": _start_of(run),
+        "images": "-" if settings is None else " x ".join(map(str, settings.view.image_size)),
+        "grid": _grid_of(run),
+        "data": "-" if settings is None else str(settings.data),
+        "learned from": "-" if settings is None else settings.split,
+        "labels": labels,
+        "epochs": "-" if settings is None else str(settings.optim.epochs),
+        "seed": "-" if settings is None else str(settings.engine.seed),
+        "time of training": _duration(run.seconds),
+        "memory at the most": "-" if not memory_mb else f"{memory_mb / 1000:.1f} GB (processor)",
+        "hardware": ", ".join(
+            filter(None, [environment.get("gpu"), f"{environment.get('cores', '?')} cores"])
+        ),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, length_s in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _start_of(run: RunFiles) -> str:
+    start = getattr(run.settings, "start", None)
+    return "-" if start is None else f"{start.parent.name}/{start.name}"
+
+
+def _grid_of(run: RunFiles) -> str:
+    if run.grid is None:
+        return "-"
+    lower, upper, cell = run.grid.lower_m, run.grid.upper_m, run.grid.cell_m
+    return f"from {lower} to {upper} m in voxels of {cell} m"
+
+
+def how_it_learned(groups: Sequence[Group]) -> Iterator[Section]:
+    """Curves of each command, and a table of where they end."""
+    for command, title in (("pretrain", "Pretraining"), ("finetune", "Fine-tuning")):
+        members = [
+            (series, member, run)
+            for series, group in enumerate(groups)
+            for member, run in enumerate(group.runs)
+            if run.command == command and run.rows
+        ]
+        names = dict.fromkeys(
+            name for _, _, run in members for row in run.rows for name in row if _is_learned(name)
+        )
+        parts: list[Part] = [
+            curves(name, [_curve(run, series, member, name) for series, member, run in members])
+            for name in names
+        ]
+        if parts:
+            last = [[run.name, *(shown(run.rows[-1].get(name)) for name in names)] for _, _, run in members]
+            table = Table(["run", *names], last, "The last row of each curve.")
+            yield Section(f"{title}, step by step", [], [*parts, table])
+
+
+def _is_learned(name: str) -> bool:
+    return name not in ("step", "learning_rate") and not name.startswith("time/")
+
+
+def _curve(run: RunFiles, series: int, member: int, name: str) -> Curve:
+    points = [
+        (float(step), float(value))
+        for row in run.rows
+        if (step := row.get("step")) is not None and (value := row.get(name)) is not None
+    ]
+    return Curve(run.name, series, member, points)
+
+
+def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
+    """IoU of each split as bars and tables."""
+    order = [group.name for group in groups]
+    splits = dict.fromkeys(one.split for group in groups for run in group.runs for one in run.evaluations)
+    for split in splits:
+        found = {group.name: spreads(group, _evaluated(group, split)) for group in groups}
+        found = {name: figures for name, figures in found.items() if figures}
+        counted = [
+            one for group in groups for run in group.runs for one in run.evaluations if one.split == split
+        ]
+        caption = f"IoU on {split}. {SPREAD}"
+        names = list(dict.fromkeys(name for figures in found.values() for name in figures))
+        singles = [
+            [run.name, *(shown(figures.get(name)) for name in names)]
+            for group in groups
+            for run, figures in zip(group.runs, _evaluated(group, split), strict=True)
+            if figures
+        ]
+        numbers = sorted({f"{one.key_frames} key frames, {one.broken} broken" for one in counted})
+        threshold = ", ".join(sorted({f"{one.threshold:g}" for one in counted}))
+        words = [f"{' or '.join(numbers)}; a cell counts as predicted from a probability of {threshold}."]
+        parts: list[Part] = [
+            bars(found, order, f"IoU on {split}; whiskers reach from the least to the most of a group"),
+            spread_table(found, names, caption),
+        ]
+        if len(singles) > len(found):
+            parts.append(Table(["run", *names], singles, f"IoU on {split}, each run by itself."))
+        yield Section(f"IoU on {split}", words, parts)
+
+
+def _evaluated(group: Group, split: str) -> list[Figures]:
+    found = [[one.metrics for one in run.evaluations if one.split == split] for run in group.runs]
+    return [metrics[0] if metrics else {} for metrics in found]
+
+
+def spread_table(figures: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:
+    """A row for each group."""
+    known = [name for name in names if any(name in row for row in figures.values())]
+    rows = [
+        [group, str(max(one.runs for one in row.values())), *(str(row.get(name, "-")) for name in known)]
+        for group, row in figures.items()
+        if row
+    ]
+    return Table(["group", "runs", *known], rows, caption)
+
+
+def shown(value: float | None) -> str:
+    """A figure as it is written in tables."""
+    return "-" if value is None or value != value else f"{value:.4f}"

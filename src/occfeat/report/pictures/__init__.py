@@ -1,0 +1,1 @@
+"""Pictures: every array as an image that a person can read."""

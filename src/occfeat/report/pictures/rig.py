@@ -1,0 +1,122 @@
+"""The images of a rig side by side, as one stands in the car, with points and boxes drawn on them.
+
+Axes: `N` cameras, `P` points, `n` boxes, `e` edges.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import SubFigure
+from torch import Tensor
+
+from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import NEAREST_DEPTH_M, project, visible_in
+from occfeat.geometry.frames import invert, transform_points
+from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
+
+EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
+"""Pairs of corners of a box: bottom ring, top ring, uprights. The first edge is the lower front one."""
+
+
+def natural_rows(cameras: Cameras) -> list[list[int]]:
+    """Cameras as they are laid out: those looking ahead above, those looking back below.
+
+    Each row runs from the car's left to its right, so that front left is upper left and back left lower left.
+    """
+    axis_ego = cameras.ego_from_camera[:, :3, 2]
+    azimuth_deg = torch.rad2deg(torch.atan2(axis_ego[:, 1], axis_ego[:, 0])).tolist()  # left is positive
+    ahead = [camera for camera, angle in enumerate(azimuth_deg) if abs(angle) <= 90.5]
+    behind = [camera for camera in range(len(azimuth_deg)) if camera not in ahead]
+    ahead.sort(key=lambda camera: -azimuth_deg[camera])
+    behind.sort(key=lambda camera: azimuth_deg[camera] % 360)
+    return [row for row in (ahead, behind) if row]
+
+
+def show_images(
+    figure: SubFigure, images: UInt8[Tensor, "N 3 H W"], cameras: Cameras, channels: Sequence[str]
+) -> dict[int, Axes]:
+    """Draw the images in their natural rows; returns the axes of each camera, in pixels."""
+    rows = natural_rows(cameras)
+    grid = figure.add_gridspec(len(rows), math.lcm(*map(len, rows)))
+    height, width = cameras.image_size
+    panels = {}
+    for number, row in enumerate(rows):
+        span = grid.ncols // len(row)
+        for place, camera in enumerate(row):
+            axes = figure.add_subplot(grid[number, place * span : (place + 1) * span])
+            # The extent puts the centre of the first pixel at (0.5, 0.5).
+            axes.imshow(images[camera].permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
+            absent = "" if cameras.present[camera] else " (missing)"
+            axes.set(xlim=(0, width), ylim=(height, 0))
+            axes.set_title(channels[camera] + absent, fontsize=9)
+            axes.set_axis_off()
+            panels[camera] = axes
+    return panels
+
+
+def draw_points(
+    axes: Axes,
+    points_ego: Float[Tensor, "P 3"],
+    cameras: Cameras,
+    camera: int,
+    farthest_m: float,
+) -> None:
+    """Draw the LiDAR points a camera sees, coloured by distance from the car, the nearest on top."""
+    points_camera = transform_points(invert(cameras.ego_from_camera[camera]), points_ego)
+    pixels, depth_m = project(cameras.intrinsics[camera], points_camera)
+    seen = visible_in(cameras.image_size, pixels, depth_m)
+    distance_m = points_ego[:, :2].norm(dim=1)
+    order = distance_m[seen].argsort(descending=True)
+    u, v = pixels[seen][order].unbind(-1)
+    axes.scatter(
+        u.numpy(),
+        v.numpy(),
+        c=distance_m[seen][order].numpy(),
+        s=1.5,
+        linewidths=0,
+        cmap=DISTANCE_COLORS,
+        vmin=0,
+        vmax=farthest_m,
+    )
+
+
+def draw_boxes(
+    axes: Axes,
+    corners_ego: Float[Tensor, "n 8 3"],
+    categories: Sequence[str],
+    cameras: Cameras,
+    camera: int,
+) -> None:
+    """Draw the boxes in front of a camera as wireframes; the lower front edge is thicker."""
+    camera_from_ego = invert(cameras.ego_from_camera[camera])
+    corners_camera = transform_points(camera_from_ego, corners_ego.flatten(0, 1)).reshape(-1, 8, 3)
+    lines, colors, widths = [], [], []
+    for corners, category in zip(corners_camera, categories, strict=True):
+        ends_camera, in_front = clip_to_front(corners[torch.tensor(EDGES)])
+        ends_px, _ = project(cameras.intrinsics[camera], ends_camera.flatten(0, 1))
+        for edge in in_front.nonzero()[:, 0].tolist():
+            lines.append(ends_px.reshape(-1, 2, 2)[edge].numpy())
+            colors.append(color_of(category))
+            widths.append(2.0 if edge == 0 else 0.9)
+    axes.add_collection(LineCollection(lines, colors=colors, linewidths=widths))
+
+
+def clip_to_front(
+    ends_camera: Float[Tensor, "e 2 3"],
+) -> tuple[Float[Tensor, "e 2 3"], Bool[Tensor, " e"]]:
+    """Cut line segments off at the nearest visible depth; also says which of them are left at all."""
+    depth_m = ends_camera[..., 2]
+    behind = depth_m < NEAREST_DEPTH_M
+    other, other_depth_m = ends_camera.flip(1), depth_m.flip(1)
+    crosses = behind & ~behind.flip(1)
+    share = (NEAREST_DEPTH_M - depth_m) / torch.where(
+        crosses, other_depth_m - depth_m, torch.ones_like(depth_m)
+    )
+    clipped = torch.where(
+        crosses[..., None], ends_camera + share[..., None] * (other - ends_camera), ends_camera
+    )
+    return clipped, ~behind.all(dim=1)

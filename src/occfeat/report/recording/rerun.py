@@ -1,0 +1,200 @@
+"""A recording for the viewer of rerun: a scene over time, with all that is known and predicted of it.
+
+Entities: `world` is the ego frame of the first key frame, `world/ego` the car, and below it everything else.
+
+Axes: `N` cameras, `P` points, `K` voxels or cells, `C` classes, `X Y` BEV cells.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from torch import Tensor
+
+from occfeat.data.keyframe import Boxes, KeyFrame
+from occfeat.data.sample import Cameras
+from occfeat.errors import RunError
+from occfeat.geometry.frames import invert
+from occfeat.geometry.grid import BevGrid
+from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
+from occfeat.report.recording.layout import layout
+
+BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
+"""Corners of a box in an order that draws all its edges in one go."""
+FARTHEST_M = 60.0
+"""Distance at which the colours of LiDAR returns end."""
+SHOWN_FROM = 0.3
+"""Probability below which a cell is left out."""
+THIN = -1.0
+"""Radius of returns and of the edges of boxes: rerun takes a negative one in points of the screen."""
+FRUSTUM_M = 2.0
+"""How far before a camera its image hangs."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Occupied voxels."""
+
+    centers_ego: Float[Tensor, "K 3"]
+    size_m: tuple[float, float, float]
+    colors: Float[Tensor, "K 3"]
+    """Red, green and blue, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class BevLayers:
+    """One value per class and cell, 0 to 1: labels or predicted probabilities."""
+
+    classes: tuple[str, ...]
+    values: Float[Tensor, "C X Y"]
+    grid: BevGrid
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is shown of one key frame."""
+
+    key_frame: KeyFrame
+    images: UInt8[Tensor, "N 3 H W"]
+    cameras: Cameras
+    channels: tuple[str, ...]
+    points_ego: Float[Tensor, "P 3"] | None
+    voxels: Voxels | None
+    labels: BevLayers
+    predicted: BevLayers | None
+
+
+def require_rerun() -> None:
+    """Refuse to begin without the package.
+
+    Raises:
+        RunError: It is not installed.
+    """
+    if find_spec("rerun") is None:
+        raise RunError(
+            "Recordings need the package rerun-sdk, which is not installed.",
+            hint="pip install 'occfeat[viz]', or choose an --out that ends in .png.",
+        )
+
+
+def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
+    """Write a recording, without a viewer and without a display.
+
+    Args:
+        path: The `.rrd` file.
+        moments: Key frames in their order.
+        name: Shown by the viewer.
+
+    Returns:
+        The number of key frames.
+    """
+    import rerun
+
+    stream = rerun.RecordingStream("occfeat", recording_id=name)
+    stream.save(path)
+    stream.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    first_from_global, count = None, 0
+    for moment in moments:
+        if first_from_global is None:
+            first_from_global = invert(moment.key_frame.global_from_ego)
+            predicted = moment.predicted is not None
+            stream.send_blueprint(layout(moment.cameras, moment.channels, predicted=predicted))
+        stream.set_time("key_frame", sequence=count)
+        stream.set_time("time", timestamp=1e-6 * moment.key_frame.timestamp_us)
+        _log_moment(stream, moment, first_from_global @ moment.key_frame.global_from_ego)
+        count += 1
+    stream.flush()
+    stream.disconnect()
+    return count
+
+
+def _log_moment(stream: Any, moment: Moment, world_from_ego: Float[Tensor, "4 4"]) -> None:
+    stream.log("world/ego", _transform(world_from_ego))
+    _log_cameras(stream, moment)
+    if moment.points_ego is not None:
+        _log_points(stream, moment.points_ego)
+    if moment.voxels is not None:
+        _log_voxels(stream, moment.voxels)
+    _log_boxes(stream, moment.key_frame.boxes)
+    _log_layers(stream, "labels", moment.labels, height_m=0.0)
+    if moment.predicted is not None:
+        _log_layers(stream, "predicted", moment.predicted, height_m=0.2)
+
+
+def _transform(parent_from_child: Float[Tensor, "4 4"]) -> Any:
+    import rerun
+
+    matrix = parent_from_child.double().numpy()
+    return rerun.Transform3D(translation=matrix[:3, 3], mat3x3=matrix[:3, :3])
+
+
+def _log_cameras(stream: Any, moment: Moment) -> None:
+    """Frusta with their images; a camera that the key frame lacks is cleared."""
+    import rerun
+
+    height, width = moment.cameras.image_size
+    for camera, channel in enumerate(moment.channels):
+        entity = f"world/ego/cameras/{channel}"
+        if not moment.cameras.present[camera]:
+            stream.log(entity, rerun.Clear(recursive=True))
+            continue
+        stream.log(entity, _transform(moment.cameras.ego_from_camera[camera]))
+        matrix, size = moment.cameras.intrinsics[camera].double().numpy(), (width, height)
+        stream.log(
+            entity,
+            rerun.Pinhole(image_from_camera=matrix, resolution=size, image_plane_distance=FRUSTUM_M),
+        )
+        pixels = moment.images[camera].permute(1, 2, 0).contiguous().numpy()
+        stream.log(f"{entity}/image", rerun.Image(pixels).compress(jpeg_quality=85))
+
+
+def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
+    import rerun
+
+    share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
+    colors = (255 * colormaps[DISTANCE_COLORS](share)[:, :3]).astype(np.uint8)
+    stream.log("world/ego/lidar", rerun.Points3D(points_ego.numpy(), colors=colors, radii=THIN))
+
+
+def _log_voxels(stream: Any, voxels: Voxels) -> None:
+    import rerun
+
+    half = np.tile(np.array(voxels.size_m) / 2, (len(voxels.centers_ego), 1))
+    colors = (255 * voxels.colors).byte().numpy()
+    boxes = rerun.Boxes3D(
+        centers=voxels.centers_ego.numpy(), half_sizes=half, colors=colors, fill_mode="solid"
+    )
+    stream.log("world/ego/voxels", boxes)
+
+
+def _log_boxes(stream: Any, boxes: Boxes) -> None:
+    import rerun
+
+    colors = [to_rgb(color_of(category)) for category in boxes.category]
+    strips = boxes.corners_ego()[:, list(BOX_PATH)].float().numpy()
+    stream.log(
+        "world/ego/boxes",
+        rerun.LineStrips3D(list(strips), colors=colors, radii=THIN, labels=boxes.category, show_labels=False),
+    )
+
+
+def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> None:
+    """Cells as squares of the class's colour, the fainter the smaller the value."""
+    import rerun
+
+    centers = layers.grid.centers()
+    for class_name, values in zip(layers.classes, layers.values, strict=True):
+        shown = values >= SHOWN_FROM
+        flat = torch.nn.functional.pad(centers[shown], (0, 1), value=height_m)
+        rgb = torch.tensor(to_rgb(color_of(class_name))).expand(len(flat), 3)
+        colors = (255 * torch.cat((rgb, values[shown][:, None]), dim=1)).byte().numpy()
+        half = np.tile((*(np.array(layers.grid.cell_m) / 2), 0.02), (len(flat), 1))
+        boxes = rerun.Boxes3D(centers=flat.numpy(), half_sizes=half, colors=colors, fill_mode="solid")
+        stream.log(f"world/ego/{name}/{class_name}", boxes)

@@ -1,0 +1,95 @@
+"""Checkpoints: tensors and plain values only, written whole or not at all.
+
+`checkpoints/last.pt` holds everything a killed run needs to go on exactly as if it had not been killed, but
+the state of a GPU's random numbers, which no student of this package draws.
+"""
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from occfeat.atomic import write_whole
+from occfeat.errors import RunError
+from occfeat.models.weights.loading import read_torch_file
+
+Count = Annotated[int, Field(ge=0)]
+CHECKPOINT_VERSION = 3
+"""Raised whenever the content of a checkpoint changes."""
+
+DAMAGED = "Start a new run in another folder, or restore the file from a copy."
+"""What to do about a checkpoint that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a training run after `step` optimiser steps."""
+
+    __pydantic_config__: ClassVar = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    step: Count
+    """Optimiser steps done."""
+    network: dict[str, Any]
+    """State of the network that learns."""
+    optimizer: dict[str, Any]
+    """State of the optimiser."""
+    random_state: torch.Tensor
+    """State of torch's random numbers."""
+    pending: dict[str, tuple[float, float]]
+    """Figures of the steps since the last line of metrics, as (numerator, denominator)."""
+    metrics_bytes: Count
+    """Size of `metrics.jsonl`; what was written later is cut off on resuming."""
+    broken: list[list[str]]
+    """Tokens of the broken key frames skipped so far, in each process."""
+    skipped: Count
+    """Steps without effect so far, because a loss or gradient was not finite."""
+    version: int = CHECKPOINT_VERSION
+
+
+_FORMAT = TypeAdapter(Checkpoint)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint at `path`; the old one stays until the new one is safely on disk.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    write_whole(path, lambda temporary: _save(state, temporary))
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # how torch says that the disk is full
+        raise OSError(str(error)) from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without ever unpickling code.
+
+    Raises:
+        RunError: It is missing, damaged or of another version.
+    """
+    if not path.is_file():
+        raise RunError(f"There is no checkpoint {path} to go on from.", hint="Start the run anew.")
+    try:
+        state = read_torch_file(path)
+    except pickle.UnpicklingError as error:
+        what = "it holds more than tensors and plain values, which is not loaded, for that could run any code"
+        raise RunError(f"{path} cannot be read as a checkpoint: {what}.", hint=DAMAGED) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
+    if isinstance(state, dict) and state.get("version") != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{path} is a checkpoint of version {state.get('version')}, not {CHECKPOINT_VERSION}.",
+            hint="Go on with the version of occfeat that wrote it, or start anew.",
+        )
+    try:
+        return _FORMAT.validate_python(state)
+    except ValidationError as error:
+        raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error

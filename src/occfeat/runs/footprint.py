@@ -1,0 +1,87 @@
+"""What a program costs: seconds of each of its stages, and the memory of it and its helpers at the most."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from occfeat.atomic import write_text_whole
+from occfeat.errors import RunError
+
+INTERVAL_S = 5.0
+"""Time between two looks at the memory; a look stops allocations for some 20 ms per gigabyte."""
+
+
+class Footprint:
+    """Measures while it is open; what was measured before an interruption is in the file and counts too.
+
+    Memory is that of this process and all it started, looked at every five seconds. Pages that processes
+    share count once on Linux; elsewhere they count in each of them, which makes the sum an upper bound.
+
+    Args:
+        file: JSON file with `seconds` by stage and `peak_memory_mb`.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.seconds: dict[str, float] = {}
+        self.peak_memory_mb = 0.0
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="footprint", daemon=True)
+        if file.is_file():
+            self._read()
+
+    def __enter__(self) -> "Footprint":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._watcher.join()
+        self._write()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to that of a stage, whatever ends it."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
+            self._write()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        closed = False
+        while not closed:  # the last look is at the end, so that a short stage has one too
+            closed = self._closed.wait(INTERVAL_S)
+            self.peak_memory_mb = max(self.peak_memory_mb, round(_memory_mb(this)))
+
+    def _read(self) -> None:
+        try:
+            content = json.loads(self._file.read_text())
+            self.seconds = {str(name): float(value) for name, value in content["seconds"].items()}
+            self.peak_memory_mb = float(content["peak_memory_mb"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{self._file} is damaged.", hint="Delete it, and only times are lost.") from error
+
+    def _write(self) -> None:
+        content = {"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}
+        write_text_whole(self._file, json.dumps(content, indent=2) + "\n")
+
+
+def _memory_mb(process: psutil.Process) -> float:
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_full_info().pss if psutil.LINUX else one.memory_info().rss
+        except psutil.Error:  # it has just ended
+            continue
+    return total / 1e6

@@ -1,0 +1,315 @@
+"""Settings of each command, made of the sections in `occfeat.settings.sections`.
+
+This module imports no torch, so that `--help` answers at once. The first line of a docstring is what the
+command line says about the command, the docstring of a field is its help text.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from occfeat.settings.sections import (
+    AugmentConfig,
+    CorruptionChoice,
+    DataConfig,
+    EngineConfig,
+    GridConfig,
+    HeadConfig,
+    OptimConfig,
+    PretrainLossConfig,
+    QueryConfig,
+    TeacherConfig,
+    ViewConfig,
+)
+from occfeat.settings.strict import InputPath, Positive, Strict
+from occfeat.settings.students import SimpleBevConfig, StudentConfig
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+ClassName = Literal[
+    "vehicle",
+    "pedestrian",
+    "drivable_area",
+    "ped_crossing",
+    "walkway",
+    "stop_line",
+    "carpark_area",
+    "divider",
+]
+
+
+def _all_different(classes: tuple[ClassName, ...]) -> tuple[ClassName, ...]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("a class is named twice")
+    return classes
+
+
+Classes = Annotated[tuple[ClassName, ...], Field(min_length=1), AfterValidator(_all_different)]
+
+
+class UsesData(Strict):
+    """Settings of a command that reads a data set."""
+
+    data: InputPath
+    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    version: str | None = None
+    """Name of the folder with the tables, such as `v1.0-mini`. None: the only one there is."""
+
+    @property
+    def source(self) -> DataConfig:
+        """The data set these settings name."""
+        return DataConfig(root=self.data, version=self.version)
+
+
+class CheckConfig(UsesData):
+    """Report everything that is wrong with a data folder, all at once."""
+
+    split: str = "all"
+    """Key frames to check: a split of the set, or `all`."""
+    decode: bool = False
+    """Read and decode every image and LiDAR file too, which takes longer."""
+
+
+class IndexConfig(UsesData):
+    """Build the index of a data folder (done on first use anyway) and say what it holds."""
+
+    rebuild: bool = False
+    """Build it even if there is a current one."""
+
+
+class CacheConfig(UsesData):
+    """Compute once what the teacher sees in every key frame, so that pretraining only reads it."""
+
+    out: Path
+    """Folder of the cache; must be new, empty or an unfinished cache of the same settings."""
+    split: str = "train"
+    """Key frames the teacher sees; `all` takes every one."""
+    cameras: tuple[str, ...] = ()
+    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    teacher: TeacherConfig = TeacherConfig()
+    dtype: Literal["int8", "fp16"] = "int8"
+    """How features are stored: eight bits per value and a scale per patch, or sixteen bits."""
+    batch_size: Positive = 4
+    """Key frames at once."""
+    shard_size: Positive = 64
+    """Key frames per file; what an interruption loses at most."""
+    engine: EngineConfig = EngineConfig()
+
+
+class PretrainConfig(UsesData):
+    """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
+
+    out: Path
+    """Folder of this run; must be new or empty."""
+    split: str = "train"
+    """Key frames to learn from; `all` takes every one."""
+    view: ViewConfig = ViewConfig()
+    grid: GridConfig = GridConfig()
+    augment: AugmentConfig = AugmentConfig()
+    student: StudentConfig = SimpleBevConfig()
+    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
+    teacher: TeacherConfig = TeacherConfig()
+    teacher_cache: InputPath | None = None
+    """Folder made by `occfeat cache` with the same teacher. None: the teacher sees every image anew."""
+    head: HeadConfig = HeadConfig()
+    loss: PretrainLossConfig = PretrainLossConfig()
+    queries: QueryConfig = QueryConfig()
+    optim: OptimConfig = OptimConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class FinetuneConfig(UsesData):
+    """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
+
+    out: Path
+    """Folder of this run; must be new or empty."""
+    start: InputPath | None = None
+    """Pretraining run to start from. None: start from the backbone's own weights."""
+    split: str = "train"
+    """Labelled key frames."""
+    val_split: str | None = "val"
+    """Key frames to evaluate on at the end. None: do not evaluate."""
+    label_fraction: Fraction = 1.0
+    """Share of the labelled key frames that is used."""
+    label_draw: Literal["scene", "key-frame"] = "scene"
+    """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
+    label_seed: Annotated[int, Field(ge=0)] = 0
+    """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
+    classes: Classes = ("vehicle",)
+    """What to segment, objects and map layers alike, each class on its own."""
+    ignore_low_visibility: bool = True
+    """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
+    positive_weight: Annotated[float, Field(gt=0)] = 2.13
+    """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
+    freeze: bool = False
+    """Train the head only: a linear probe of the BEV features."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Key frames whose prediction is drawn at the end."""
+    view: ViewConfig = ViewConfig()
+    grid: GridConfig = GridConfig()
+    augment: AugmentConfig = AugmentConfig()
+    student: StudentConfig = SimpleBevConfig()
+    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
+    optim: OptimConfig = OptimConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class EvaluateConfig(UsesData):
+    """Evaluate a fine-tuned network: IoU pooled over the split, under every protocol."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path | None = None
+    """Folder for the results. None: `evaluation-SPLIT` in the run's folder, with corruptions
+    `robustness-SPLIT`."""
+    split: str = "val"
+    """Key frames to evaluate on."""
+    corruptions: tuple[CorruptionChoice, ...] = ()
+    """Evaluate again under these corruptions of nuScenes-C, each at three severities; `all` for all eight."""
+    corrupted_data: InputPath | None = None
+    """Folder of the released nuScenes-C. None: images are corrupted on the fly, seeded by `engine.seed`."""
+    baseline: InputPath | None = None
+    """Run, or folder of its results, that corruption errors are relative to: evaluated in the same way."""
+    batch_size: Positive = 4
+    """Key frames at once."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Key frames whose prediction is drawn, spread evenly over the split."""
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluateConfig":
+        given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
+        if not self.corruptions and any(value is not None for value in given.values()):
+            name = next(name for name, value in given.items() if value is not None)
+            raise ValueError(f"{name} is for corruptions, and there are none: add `--corruptions all`")
+        return self
+
+
+class PredictConfig(Strict):
+    """Predict the BEV of your own images, or of key frames of a data set."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path
+    """Folder for the probabilities (`.npy`) and pictures; must be new or empty."""
+    rig: Path | None = None
+    """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
+    data: Path | None = None
+    """Data set to take key frames from, instead of `rig`."""
+    version: str | None = None
+    """Name of the folder with the tables. None: the only one there is."""
+    tokens: tuple[str, ...] = ()
+    """Key frames of the data set. Empty: the first ten."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
+class AnalyseConfig(UsesData):
+    """Analyse what the features of a pretraining run mean: classes, clusters, distance, look-alikes."""
+
+    run: Path
+    """Pretraining run, with its checkpoint."""
+    out: Path | None = None
+    """Folder for figures and pictures. None: `analysis-SPLIT` in the run's folder."""
+    split: str = "val"
+    """Key frames to analyse."""
+    key_frames: Annotated[int, Field(ge=2)] = 20
+    """At most so many of them, spread evenly; a probe learns from one half and is tested on the other."""
+    voxels: Positive = 1000
+    """At most so many voxels of each, drawn at random."""
+    clusters: Positive = 10
+    """Clusters of k-means."""
+    voxel_ego: tuple[float, float, float] | None = None
+    """Place (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
+    compared with. None: the nearest one of a car."""
+    teacher_cache: InputPath | None = None
+    """Cache of the split with the teacher of the run. None: the teacher sees every image anew."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
+class ReportConfig(Strict):
+    """Write one page about several runs: settings, curves, IoU, key frames, robustness, analysis."""
+
+    runs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Pretraining and fine-tuning runs, on the same data and grid."""
+    out: Path
+    """File to write, such as `report.html`; it holds everything, and opens from disk."""
+    data: InputPath | None = None
+    """Folder of the data set of the runs. None: where it was when they were started."""
+    version: str | None = None
+    """Name of the folder with the tables, if `data` is given. None: the only one there is."""
+    split: str | None = None
+    """Key frames to show. None: those the first run was evaluated on."""
+    key_frames: Annotated[int, Field(ge=0)] = 12
+    """At most so many of them; 0 shows none, and reads no data."""
+    pick: Literal["spread", "worst"] = "spread"
+    """Spread them evenly over the split, or show the worst by mean IoU, which takes an evaluation."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+
+class ConvertConfig(Strict):
+    """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
+
+    checkpoint: Path
+    """The published file, such as `model-000025000.pth`; no code in it is run."""
+    out: Path
+    """Folder of the run; must be new or empty."""
+    sampling: Literal["published", "aligned"] = "published"
+    """Where image features are read: `published` as the authors' code does and the weights expect, or
+    `aligned`, where the voxel really is (for fine-tuning)."""
+    view: ViewConfig = ViewConfig(image_size=(448, 800))
+    grid: GridConfig = GridConfig(lower_m=(-48.3, -50.0, -4.5), upper_m=(51.7, 50.0, 5.5))
+    """Voxels in the ego frame. Default: around the place of nuScenes' front camera, as in training."""
+
+
+class ExportConfig(Strict):
+    """Export a fine-tuned network, student and head, for programs without PyTorch."""
+
+    run: Path
+    """Fine-tuning run."""
+    out: Path
+    """File to write, such as `model.onnx`."""
+    to: Literal["onnx"] = "onnx"
+    """The format."""
+    rig: Path | None = None
+    """JSON file of your cameras, as for `predict`: its calibration is stored in the file, which then takes
+    images alone and is quicker. None: calibration is an input, so that any rig works."""
+    cameras: Positive = 6
+    """Number of cameras, if calibration is an input."""
+
+
+class ViewerConfig(UsesData):
+    """Draw a key frame: LiDAR and boxes on the images, BEV labels beside them; or record its whole scene."""
+
+    out: Path
+    """File to write: a picture (`.png`), or a recording of the scene for rerun's viewer (`.rrd`)."""
+    token: str | None = None
+    """Key frame; of a recording, any of its scene. None: the first one."""
+    run: Path | None = None
+    """Fine-tuning run whose predictions are recorded too."""
+    pretraining: Path | None = None
+    """Pretraining run by whose predicted features the occupied voxels of a recording are coloured. None: by
+    height."""
+    classes: Classes = ("vehicle", "pedestrian")
+    """What to draw in BEV, later ones on top."""
+    calibration: bool = False
+    """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""
+    view: ViewConfig = ViewConfig(image_size=(450, 800))
+    grid: GridConfig = GridConfig()
+
+
+class DemoConfig(Strict):
+    """Run the whole method on a street world it builds: no data set, no download, no GPU; ten minutes."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the demo; if it was interrupted, the same command goes on."""
+    quick: bool = False
+    """Everything in miniature, in a minute: shows that it runs, not what it gains."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the world, the weights and the labels."""
+
+
+class DoctorConfig(Strict):
+    """Say what this installation can do: versions, devices, memory, optional parts."""

@@ -1,0 +1,221 @@
+"""Sections of settings, as frozen values that are checked when they are made.
+
+This module imports no torch, so that `--help` answers at once. Every setting carries its documentation as a
+docstring, which is also its help text on the command line. Sizes are (height, width) in pixels.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from occfeat.settings.strict import Few, ImageSize, InputPath, NotNegative, Positive, Strict, WeightsSource
+
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+CorruptionName = Literal[
+    "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
+]
+"""nuScenes-C's corruptions of images."""
+CorruptionChoice = Literal["all", CorruptionName]
+Severity = Literal["easy", "mid", "hard"]
+
+
+class ViewConfig(Strict):
+    """What is read of a key frame."""
+
+    cameras: tuple[str, ...] = ()
+    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    image_size: ImageSize = (224, 400)
+    """Height and width of the student's images."""
+    sweeps: Positive = 1
+    """LiDAR sweeps joined into one cloud: the key frame's and those before it. The paper uses 1."""
+    compensate_ego_motion: bool = True
+    """Count the ego motion between the camera's and the LiDAR's time stamps into `ego_from_camera`."""
+    ego_radius_m: NotNegative = 1.0
+    """LiDAR returns nearer than this to the sensor, seen from above, are the car itself."""
+    decode_at_half: bool = True
+    """Decode JPEGs at half scale if all that sees them is at most half as large: twice as fast, and a third
+    of a grey level away on average."""
+
+
+class GridConfig(Strict):
+    """The voxels around the car, in the ego frame (x forward, y left, z up). Defaults: Simple-BEV's."""
+
+    lower_m: tuple[float, float, float] = (-50.0, -50.0, -4.5)
+    """Smallest x, y and z."""
+    upper_m: tuple[float, float, float] = (50.0, 50.0, 5.5)
+    """Largest x, y and z."""
+    cell_m: tuple[float, float, float] = (0.5, 0.5, 1.25)
+    """Size of a voxel along x, y and z."""
+
+
+class AugmentConfig(Strict):
+    """Random changes of training samples; calibration, points and labels follow. Default: none."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the zoom of each image before it is cropped to size; below 1 pads with black."""
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Largest shift of the crop, as a share of the image size; at most half of it."""
+    image_rotation_deg: NotNegative = 0.0
+    """Largest rotation of each image, either way."""
+    image_flip: bool = False
+    """Mirror images left to right with probability 1/2, each on its own."""
+    brightness: NotNegative = 0.0
+    """Largest relative change of brightness."""
+    contrast: NotNegative = 0.0
+    """Largest relative change of contrast."""
+    saturation: NotNegative = 0.0
+    """Largest relative change of saturation."""
+    bev_rotation_deg: NotNegative = 0.0
+    """Largest rotation of the ego frame about z, either way."""
+    bev_flip: bool = False
+    """Mirror the ego frame along x and along y, each with probability 1/2."""
+    corruptions: tuple[CorruptionChoice, ...] = ()
+    """Corruptions of nuScenes-C, of which a key frame suffers one at any severity; `all` for all eight."""
+    corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the key frames that are corrupted, if there are `corruptions`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentConfig":
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two numbers above 0, the smaller one first, not {self.scale}")
+        return self
+
+
+class TeacherConfig(Strict):
+    """The frozen image foundation model whose features the student learns to predict."""
+
+    name: str = "vit_small_patch14_dinov2.lvd142m"
+    """timm name of a vision transformer, or `packaged` for the DINOv2-derived ViT-S/14 of `make demo`."""
+    weights: WeightsSource = "hub"
+    """`hub`, or the path of a local file in timm's or Meta's format."""
+    image_size: ImageSize = (224, 392)
+    """Height and width the teacher sees; whole multiples of its patch."""
+    block: int | None = None
+    """Block whose tokens are used, counted from 0. None: the last one (packaged teacher: block 10)."""
+    normalize: bool = True
+    """Apply the network's final LayerNorm to the tokens."""
+
+
+class HeadConfig(Strict):
+    """The pretraining head, which is thrown away afterwards (paper section 3)."""
+
+    channels: Positive = 32
+    """Channels per voxel after unsplatting (this project's choice)."""
+    blocks: Few = 1
+    """3-D convolution blocks."""
+    feature_channels: Positive | None = None
+    """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
+    option). None: occupancy and features are read from the same channels, as in the paper."""
+
+
+class QueryConfig(Strict):
+    """Query points near LiDAR returns, whose occupancy Img-ALSO predicts."""
+
+    returns: Positive = 2048
+    """Returns that are drawn per key frame and step; each gives three queries (this project's choice)."""
+    distance_m: Annotated[float, Field(gt=0)] = 0.1
+    """Largest distance of a query behind its return, and before it (ALSO's)."""
+
+
+class PretrainLossConfig(Strict):
+    """Weights of the losses; the total is the weighted sum. Defaults: the paper's."""
+
+    occupancy: NotNegative = 1.0
+    """Weight of the binary cross-entropy. 0: distillation only."""
+    unknown: Literal["empty", "ignore"] = "empty"
+    """Voxels that no LiDAR ray crosses and that hold no return: `empty` as in the paper, or left out of the
+    occupancy loss and its IoU (`ignore`, this project's option)."""
+    features: NotNegative = 0.01
+    """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
+    center_features: bool = False
+    """Take the mean over the training set off every feature target first (this project's option)."""
+    queries: NotNegative = 0.0
+    """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
+    depth: NotNegative = 0.0
+    """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PretrainLossConfig":
+        if self.occupancy == self.features == self.queries == 0:
+            raise ValueError("all weights are 0: there is nothing to learn")
+        if self.unknown == "ignore" and self.occupancy == 0:
+            raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
+        return self
+
+
+class OptimConfig(Strict):
+    """AdamW with a one-cycle schedule (Simple-BEV's defaults)."""
+
+    epochs: Positive = 50
+    """Passes over the training key frames."""
+    batch_size: Positive = 16
+    """Key frames per optimiser step, over all devices."""
+    micro_batch_size: Positive | None = None
+    """Key frames in memory at once on each device; gradients accumulate. None: the device's share of the
+    batch. Losses are means over what a micro-batch holds, and a step takes the mean of these."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Highest learning rate of the cycle."""
+    student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of the student, as a share of that of the head. Below 1, fine-tuning changes less of what
+    the student has learned before, while its new head is learned as fast."""
+    weight_decay: NotNegative = 1e-7
+    """Decoupled weight decay."""
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: NotNegative = 5.0
+    """Largest gradient norm; 0 does not clip."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "OptimConfig":
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.micro_batch_size}")
+        return self
+
+
+class EngineConfig(Strict):
+    """How a run is executed.
+
+    What is learned depends on `seed`, `precision` and what is skipped; and a little on the number of devices,
+    as the loss of each is the mean over what it holds.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, order and augmentation."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+    devices: Positive = 1
+    """Processes on each machine, one per device."""
+    nodes: Positive = 1
+    """Machines; torchrun or SLURM starts the same command on all of them."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """`auto`: bf16-mixed on GPUs that have it, else float32."""
+    recompute: bool = False
+    """Compute activations of the blocks that grow with the grid anew in the backward pass instead of keeping
+    them: less memory above all for BEVFormer, more time, the same result."""
+    workers: Annotated[int, Field(ge=0)] = 4
+    """Processes that load data, at most one per core; 0 loads in the training process."""
+    deterministic: bool = False
+    """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
+    log_every: Positive = 10
+    """Optimiser steps per line of `metrics.jsonl`."""
+    loggers: tuple[LoggerName, ...] | None = None
+    """Where these figures go as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
+    folder and send nothing, unless WANDB_MODE is `online` or MLFLOW_TRACKING_URI names a server. None:
+    TensorBoard, if it is installed."""
+    checkpoint_minutes: NotNegative = 10.0
+    """Time between checkpoints; 0 saves one after every step."""
+    max_broken: Annotated[int, Field(ge=0)] = 0
+    """Broken key frames that each process may skip before the run stops."""
+    max_skipped: Annotated[int, Field(ge=0)] = 0
+    """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
+    max_dead_workers: Annotated[int, Field(ge=0)] = 3
+    """Loading processes that may die, for lack of memory say, before a run stops; others take over."""
+
+
+class DataConfig(Strict):
+    """A data set on disk."""
+
+    root: InputPath
+    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    version: str | None = None
+    """Name of the folder with the tables. None: the only one there is."""

@@ -1,0 +1,241 @@
+"""The teacher cache: what the frozen teacher sees in each key frame, computed once and read from disk.
+
+A cache is a folder with `cache.json`, which says what it was made from, and shards: safetensors files that
+are mapped into memory. Shard i holds the key frames of a split from i * shard_size on, less the broken ones:
+`rows` (n), `values` (n N h w F) and `scales` (n N h w). A token is `values * scale`, with integers of eight
+bits or floats of sixteen. This layout is this project's choice.
+
+Axes: `n` key frames of a shard, `N` cameras, `h w` patches, `F` teacher channels.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy import ndarray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from occfeat.data.sample import FeatureMaps
+from occfeat.errors import CacheError, KeyFrameError
+from occfeat.settings.sections import TeacherConfig
+from occfeat.settings.strict import Positive, Strict
+
+CARD = "cache.json"
+"""Name of the description in a cache folder."""
+INT8_LARGEST = 127
+
+
+class CacheCard(Strict):
+    """What a cache was made from and how it is laid out."""
+
+    format: Literal[1] = 1
+    """Version of the layout."""
+    teacher: TeacherConfig
+    """Settings of the teacher."""
+    weights_sha256: str
+    """Hash of the teacher's tensors."""
+    channels: Positive
+    """Width of the teacher."""
+    patches: tuple[Positive, Positive]
+    """Rows and columns of patches of an image."""
+    cameras: tuple[str, ...]
+    """Cameras, in order."""
+    data_fingerprint: str
+    """Hash of the tables of the data set."""
+    split: str
+    """Key frames that are cached."""
+    key_frames: Positive
+    """How many there are, broken ones included."""
+    dtype: Literal["int8", "fp16"] = "int8"
+    """How values are stored."""
+    shard_size: Positive = 64
+    """Key frames per file."""
+
+    @property
+    def shards(self) -> int:
+        """Number of files."""
+        return -(-self.key_frames // self.shard_size)
+
+    @property
+    def key_frame_bytes(self) -> int:
+        """Size of one key frame on disk."""
+        tokens = len(self.cameras) * self.patches[0] * self.patches[1]
+        return tokens * (self.channels * (1 if self.dtype == "int8" else 2) + 4)
+
+    def differences(self, other: "CacheCard") -> list[str]:
+        """One line per field in which the cache of this card differs from what a run wants."""
+        ours, theirs = self.model_dump(), other.model_dump()
+        return [
+            f"{name}: the cache has {ours[name]}, this run {theirs[name]}"
+            for name in ours
+            if ours[name] != theirs[name]
+        ]
+
+
+class TeacherCache:
+    """A finished cache, open for reading. It can be pickled: the copy reads the same files.
+
+    Args:
+        path: Folder of the cache.
+
+    Raises:
+        CacheError: It is not finished, or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.card = read_cache_card(path)
+        if first := list(islice(missing_shards(path, self.card), 3)):
+            count = max(self.card.shards - sum(1 for _ in path.glob("shard-*.safetensors")), len(first))
+            raise CacheError(
+                f"The teacher cache {path} is not finished: {count} of {self.card.shards} files lack.",
+                first=[shard_file(path, number).name for number in first],
+                hint="Run the `occfeat cache` command that began it again; it goes on where it was.",
+            )
+        files = [shard_file(path, number) for number in range(self.card.shards)]
+        rows = [read_shard_rows(file, self.card) for file in files]
+        shard = np.repeat(np.arange(len(files)), [len(part) for part in rows])
+        place = np.concatenate([np.arange(len(part)) for part in rows])
+        joined = np.concatenate(rows)
+        order = np.argsort(joined, kind="stable")
+        self._rows, self._shard, self._place = joined[order], shard[order], place[order]
+
+    def require(
+        self,
+        rows: Int64[ndarray, " n"],
+        *,
+        teacher: TeacherConfig,
+        cameras: tuple[str, ...],
+        fingerprint: str,
+        allowed: int,
+    ) -> None:
+        """Refuse a cache that was made for something else than a run.
+
+        Args:
+            rows: Key frames of the run.
+            teacher: Settings of its teacher.
+            cameras: Its cameras, in order.
+            fingerprint: Of its data set.
+            allowed: Key frames that may be missing because they were broken.
+
+        Raises:
+            CacheError: Lists all that differs.
+        """
+        wanted = {"teacher": teacher, "cameras": cameras, "data_fingerprint": fingerprint}
+        hint = "Make another with `occfeat cache`, or give the settings it was made with."
+        if differences := self.card.differences(self.card.model_copy(update=wanted)):
+            raise CacheError(
+                f"The teacher cache {self.path} was made for something else:", first=differences, hint=hint
+            )
+        missing = int((~np.isin(rows, self._rows)).sum())
+        if missing > allowed:
+            raise CacheError(
+                f"The teacher cache {self.path} (split {self.card.split}) lacks {missing} of the {len(rows)} "
+                "key frames of this run.",
+                hint=hint,
+            )
+
+    def read(self, row: int) -> FeatureMaps:
+        """What the teacher saw in the cameras of one key frame (`N h w F`).
+
+        Raises:
+            KeyFrameError: The key frame is not in the cache, or its shard cannot be read.
+        """
+        found = int(np.searchsorted(self._rows, row))
+        if found == len(self._rows) or self._rows[found] != row:
+            raise KeyFrameError(f"The teacher cache {self.path} does not hold this key frame.")
+        file, place = shard_file(self.path, int(self._shard[found])), int(self._place[found])
+        try:
+            with safe_open(file, framework="pt") as shard:
+                maps = FeatureMaps(shard.get_slice("values")[place], shard.get_slice("scales")[place])
+        except (OSError, SafetensorError) as error:
+            raise KeyFrameError(f"The shard {file} of the teacher cache cannot be read: {error}") from error
+        if not maps.scales.isfinite().all():
+            raise KeyFrameError(f"The shard {file} of the teacher cache holds scales that are not finite.")
+        return maps
+
+
+def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) -> FeatureMaps:
+    """Teacher features as a cache stores them: each token divided by its largest value.
+
+    Raises:
+        CacheError: They are not finite.
+    """
+    tokens = maps.movedim(-3, -1).float()
+    largest = tokens.abs().amax(dim=-1)
+    if not largest.isfinite().all():
+        raise CacheError(
+            "The teacher's features are not finite.",
+            hint="Its weights are damaged, or its numbers too large for `--engine.precision`.",
+        )
+    if dtype == "fp16":
+        return FeatureMaps((tokens / _above_zero(largest)).half(), largest)
+    scales = largest / INT8_LARGEST
+    return FeatureMaps((tokens / _above_zero(scales)).round().to(torch.int8), scales)
+
+
+def _above_zero(scales: Float[Tensor, "*B h w"]) -> Float[Tensor, "*B h w 1"]:
+    return scales.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
+
+
+def shard_file(path: Path, number: int) -> Path:
+    """Path of a shard."""
+    return path / f"shard-{number:05d}.safetensors"
+
+
+def missing_shards(path: Path, card: CacheCard) -> Iterator[int]:
+    """Numbers of the files that are not there yet; a damaged card can ask for more than a list could hold."""
+    return (number for number in range(card.shards) if not shard_file(path, number).is_file())
+
+
+def read_cache_card(path: Path) -> CacheCard:
+    """The description in a cache folder.
+
+    Raises:
+        CacheError: There is none, or it is damaged.
+    """
+    file = path / CARD
+    if not file.is_file():
+        raise CacheError(
+            f"{path} is no teacher cache: {CARD} is missing.", hint="Make one with `occfeat cache`."
+        )
+    try:
+        return CacheCard.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        hint = "Make the cache anew with `occfeat cache`."
+        raise CacheError(f"{file} is damaged or of another version: {error}", hint=hint) from error
+
+
+def read_shard_rows(file: Path, card: CacheCard) -> Int64[ndarray, " n"]:
+    """Key frames of a shard.
+
+    Raises:
+        CacheError: The file is damaged or has another layout than the card says.
+    """
+    hint = f"Delete {file} and run the `occfeat cache` command that made it again."
+    try:
+        with safe_open(file, framework="numpy") as shard:
+            found = {name: shard.get_slice(name) for name in ("rows", "values", "scales")}
+            layout = {name: (part.get_dtype(), part.get_shape()) for name, part in found.items()}
+            rows: ndarray = shard.get_tensor("rows")
+    except (OSError, SafetensorError) as error:
+        raise CacheError(f"The shard {file} cannot be read: {error}", hint=hint) from error
+    tokens = [len(rows) if rows.ndim == 1 else 0, len(card.cameras), *card.patches]
+    wanted = {
+        "rows": ("I64", tokens[:1]),
+        "values": ({"int8": "I8", "fp16": "F16"}[card.dtype], [*tokens, card.channels]),
+        "scales": ("F32", tokens),
+    }
+    if layout != wanted:
+        raise CacheError(f"The shard {file} holds {_said(layout)}, not {_said(wanted)}.", hint=hint)
+    return rows
+
+
+def _said(layout: dict[str, tuple[str, list[int]]]) -> str:
+    return ", ".join(f"{name} {kind} {shape}" for name, (kind, shape) in layout.items())

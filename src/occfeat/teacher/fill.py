@@ -1,0 +1,162 @@
+"""Fills a teacher cache: shard by shard, each written whole or not at all, so that it can be interrupted."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from torch import nn
+
+from occfeat.atomic import write_whole
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.sample import FeatureMaps
+from occfeat.errors import CacheError, Interrupted
+from occfeat.settings.sections import EngineConfig
+from occfeat.teacher.cache import CacheCard, encode, read_shard_rows, shard_file
+from occfeat.teacher.network import Teacher
+from occfeat.training.device import autocast
+from occfeat.training.interrupt import StopRequest
+from occfeat.training.loading import in_order, load_batches, require_few_broken
+
+DONE = object()
+"""Comes after the last batch of a process."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What all processes together added to a cache."""
+
+    key_frames: int
+    """Key frames that were seen by the teacher now."""
+    cosine: float
+    """Mean cosine similarity of stored and exact features; not a number if nothing was added."""
+
+
+@dataclass(frozen=True)
+class CacheJob:
+    """What is cached, and how."""
+
+    card: CacheCard
+    teacher: Teacher
+    key_frames: KeyFrames
+    rows: NDArray[np.int64]
+    """Key frames of the split."""
+    batch_size: int
+    engine: EngineConfig
+
+    def rows_of(self, shard: int) -> NDArray[np.int64]:
+        """Key frames of a shard."""
+        start = shard * self.card.shard_size
+        return self.rows[start : start + self.card.shard_size]
+
+
+def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
+    """Write the shards that are missing; several processes share them.
+
+    Raises:
+        Interrupted: After Ctrl-C or SIGTERM; finished shards stay.
+        CacheError: A shard is damaged, or the teacher's features are not finite.
+        TrainingError: More key frames are broken than `engine.max_broken`.
+    """
+    job.teacher.to(fabric.device)
+    writer = _Writer(path, job, fabric)
+    numbers = []
+    for number in range(fabric.global_rank, job.card.shards, fabric.world_size):
+        if shard_file(path, number).is_file():
+            read_shard_rows(shard_file(path, number), job.card)  # raises if it is damaged
+        else:
+            numbers.append(number)
+    work = chain.from_iterable(map(writer.write, numbers))
+    with _progress() as progress, StopRequest() as stop:
+        bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
+        working = True
+        while working:  # as long as any process has a batch left, so that all hear of a wish to stop
+            busy = next(work, DONE) is not DONE
+            progress.update(bar, completed=writer.seen)
+            working, stopping = _anywhere(fabric, busy, stop.signal is not None)
+            if stopping:
+                reason = stop.signal.name if stop.signal else "Another process stopped"
+                raise Interrupted(_how_to_go_on(path, reason))
+    mine = torch.tensor((writer.seen, writer.similarity), device=fabric.device)
+    seen, similarity = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
+    return Filled(round(seen), similarity / seen if seen else float("nan"))
+
+
+def _anywhere(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Whether any process wants something, wish by wish."""
+    mine = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
+    return [bool(count) for count in torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum"))]
+
+
+class _Writer:
+    """Writes shards and keeps count."""
+
+    def __init__(self, path: Path, job: CacheJob, fabric: Fabric) -> None:
+        self.path, self.job, self.fabric = path, job, fabric
+        self.seen = 0
+        self.similarity = 0.0
+        self.broken: list[str] = []
+
+    def write(self, number: int) -> Iterator[None]:
+        """Write one shard, stopping after every batch."""
+        rows, maps = list[int](), list[FeatureMaps]()
+        for batch_rows, stored in self._see(self.job.rows_of(number)):
+            rows += batch_rows
+            maps.append(stored)
+            yield
+        if not rows:
+            hint = "Run `occfeat check` on the data folder."
+            raise CacheError(f"All key frames of shard {number} are broken.", hint=hint)
+        tensors = {
+            "rows": torch.tensor(rows, dtype=torch.int64),
+            "values": torch.cat([one.values for one in maps]),
+            "scales": torch.cat([one.scales for one in maps]),
+        }
+        write_whole(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
+
+    @torch.inference_mode()
+    def _see(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], FeatureMaps]]:
+        """Rows and stored features of one batch after the other."""
+        job, device = self.job, self.fabric.device
+        row_of = {job.key_frames.index.token(row): int(row) for row in rows}
+        batches = in_order(rows, job.batch_size)
+        for loaded in load_batches(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
+            self.broken += [key_frame.message for key_frame in loaded.broken]
+            require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
+            if loaded.batch is None or loaded.batch.teacher_images is None:
+                continue
+            images = loaded.batch.teacher_images.to(device, non_blocking=True)
+            with autocast(device, job.engine.precision):
+                exact = job.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            stored = encode(exact, job.card.dtype)
+            cosine = F.cosine_similarity(stored.decode(), exact, dim=-3).mean()
+            self.similarity += float(cosine) * len(images)
+            self.seen += len(images)
+            yield [row_of[token] for token in loaded.batch.tokens], stored.to("cpu")
+
+
+def sha256_of(network: nn.Module) -> str:
+    """Hash of all tensors of a network, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def _how_to_go_on(path: Path, reason: str) -> str:
+    return f"{reason}: the finished files in {path} stay. Go on with the same `occfeat cache` command."

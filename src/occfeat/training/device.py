@@ -1,0 +1,86 @@
+"""Where and how precisely to compute."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from occfeat.errors import RunError, SettingsError
+from occfeat.settings.sections import EngineConfig
+from occfeat.training.allocator import keep_freed_memory
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto` into the best device there is.
+
+    Raises:
+        SettingsError: The device is not there.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        hint = "Set the device to auto; `occfeat doctor` lists what there is."
+        raise SettingsError(f"This machine has no usable {name} device.", hint=hint)
+    return torch.device(name)
+
+
+def build_fabric(engine: EngineConfig) -> Fabric:
+    """Devices and processes of a run, launched.
+
+    Fabric's own precision stays float32 on purpose: its mixed precision would round the calibration, which
+    travels with the images, to bfloat16. `autocast` below rounds inside the networks only.
+
+    Raises:
+        SettingsError: The device is not there, or torchrun or SLURM started another number of processes.
+    """
+    accelerator = choose_device(engine.device).type
+    keep_freed_memory()
+    if engine.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    devices, nodes = engine.devices, engine.nodes
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision="32-true")
+        fabric.launch()
+    except (ValueError, MisconfigurationException) as error:
+        hint = "Start `engine.devices` processes on each of `engine.nodes` machines."
+        raise SettingsError(f"{devices} device(s) on {nodes} machine(s): {error}", hint=hint) from error
+    if not fabric.is_global_zero:
+        logging.getLogger("occfeat").setLevel(logging.WARNING)  # say things once
+    return fabric
+
+
+@contextmanager
+def all_alive(fabric: Fabric) -> Iterator[None]:
+    """Say plainly when another process of the run has died, which shows as an error of the network.
+
+    Raises:
+        RunError: One has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        of_network = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if fabric.world_size == 1 or not of_network:
+            raise
+        hint = "See what it printed, then go on with the run."
+        raise RunError(f"Another process of the run has ended: {error}", hint=hint) from error
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which the networks compute: bfloat16 where asked for, or where `auto` finds it fast."""
+    if precision == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if fast else "32-true"
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

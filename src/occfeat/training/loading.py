@@ -1,0 +1,170 @@
+"""Data loaders: the same key frames in the same order, whatever the number of workers."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils import signal_handling
+
+from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
+from occfeat.data.sample import Sample
+from occfeat.errors import TrainingError
+from occfeat.settings.sections import EngineConfig
+
+logger = logging.getLogger(__name__)
+
+SLOW_LOADING = 0.2
+"""Share of the time spent waiting for data above which a run says so."""
+
+_CUT_OFF = (ConnectionError, EOFError)
+"""What receiving a batch raises when its process dies while it sends."""
+
+
+def load_batches(
+    key_frames: Dataset[Sample | BrokenKeyFrame],
+    batches: Iterable[list[Draw]],
+    engine: EngineConfig,
+    *,
+    pin: bool,
+) -> Iterator[Loaded]:
+    """Load batches of key frames in `engine.workers` processes, but at most one per core.
+
+    When a loading process dies, all are started anew from the first batch that was not delivered. What a
+    batch holds depends on its draws alone, so nothing else changes.
+
+    Args:
+        key_frames: The data set.
+        batches: The draws of each batch, in order; the same each time they are asked for.
+        engine: How many workers, and how many of them may die.
+        pin: Deliver page-locked memory, for copies to a GPU.
+
+    Raises:
+        TrainingError: From the iterator, when more loading processes died than `engine.max_dead_workers`.
+    """
+    delivered = died = 0
+    while True:
+        loader = _loader(key_frames, _Rest(batches, delivered), engine, pin=pin)
+        others = set(multiprocessing.active_children())
+        with _deaths_told_by_the_loader():
+            iterator = iter(loader)
+        workers = set(multiprocessing.active_children()) - others
+        try:
+            for loaded in iterator:
+                delivered += 1
+                yield loaded
+            return
+        except (RuntimeError, *_CUT_OFF) as error:
+            if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
+                raise
+            died += 1
+            _require_few_dead(died, engine.max_dead_workers, error)
+        finally:  # they heed no signal to end, and may wait for what a dead one held
+            for worker in workers:
+                worker.kill()
+
+
+class _Rest(Sampler[list[Draw]]):
+    """Batches from a place on."""
+
+    def __init__(self, batches: Iterable[list[Draw]], start: int) -> None:
+        self.batches, self.start = batches, start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return islice(self.batches, self.start, None)
+
+
+@contextmanager
+def _deaths_told_by_the_loader() -> Iterator[None]:
+    """Undo what torch does when it starts loading processes, so that their death is told by the loader alone.
+
+    Torch's signal handler, installed here or by a loader before, would raise an error at any moment, in the
+    middle of an optimiser's step, too. Without it loaders find out by looking, somewhat later.
+    """
+    if not hasattr(signal, "SIGCHLD"):  # on Windows no signal tells of a death
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        torchs = getattr(before, "__module__", None) == signal_handling.__name__
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs else before)
+
+
+def _loader(
+    key_frames: Dataset[Sample | BrokenKeyFrame], batches: _Rest, engine: EngineConfig, *, pin: bool
+) -> DataLoader[Loaded]:
+    return DataLoader(  # collation turns samples into what the loader gives
+        key_frames,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        num_workers=min(engine.workers, _cores()),
+        collate_fn=collate_key_frames,
+        pin_memory=pin,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator(),  # leaves the random numbers of the training untouched
+    )
+
+
+def _require_few_dead(died: int, allowed: int, error: Exception) -> None:
+    """Say that a loading process died, and stop when it is one too many."""
+    hint = "Memory is the usual reason: lower `--engine.workers`, or raise `--engine.max-dead-workers`."
+    if died > allowed:
+        message = f"{died} loading process(es) died, {allowed} allowed: {error}"
+        raise TrainingError(message, hint=hint) from error
+    logger.warning("A loading process died (%d so far, %d allowed); started again. %s", died, allowed, hint)
+
+
+def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
+    """Batches that take each key frame once, for evaluation."""
+    return [
+        [Draw(row=int(row), epoch=0) for row in rows[start : start + batch_size]]
+        for start in range(0, len(rows), batch_size)
+    ]
+
+
+def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> None:
+    """Stop when more key frames are broken than a user allows.
+
+    Args:
+        messages: What is wrong with the latest ones.
+        count: How many there are so far.
+        allowed: The setting `engine.max_broken`.
+
+    Raises:
+        TrainingError: There are more.
+    """
+    if count > allowed:
+        hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
+        raise TrainingError(f"{count} broken key frame(s), {allowed} allowed.", first=messages[:3], hint=hint)
+
+
+def slow_loading(share: float, workers: int) -> str:
+    """What to do about training that waits for data."""
+    cores = _cores()
+    text = f"{share:.0%} of the time is spent waiting for data. "
+    if workers < cores:
+        return text + f"Raise --engine.workers: it is {workers}, and this process may use {cores} cores."
+    return text + (
+        "All cores load already: put the data on a faster disk, cache what the teacher sees "
+        "(`occfeat cache`), or store images nearer to the student's size."
+    )
+
+
+def _cores() -> int:
+    """Cores this process may use, which a job scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ignore_interrupts(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal, and a job scheduler's SIGTERM every process of the job:
+    # the training process decides what happens.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

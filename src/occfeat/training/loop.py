@@ -1,0 +1,304 @@
+"""The training loop, in plain sight.
+
+One step: load, make the targets, forward and backward for each micro-batch, clip, step. After any step the
+run can be killed and continued with the same result to the last bit.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from occfeat.data.dataset import BrokenKeyFrame, Loaded
+from occfeat.data.sample import Batch, Sample
+from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
+from occfeat.models.recompute import recompute_activations
+from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.runs.footprint import Footprint
+from occfeat.runs.metrics_log import MetricsLog, TrainingProgress
+from occfeat.runs.run import Run
+from occfeat.settings.sections import EngineConfig, OptimConfig
+from occfeat.training.attempt import Attempt
+from occfeat.training.device import autocast
+from occfeat.training.gathering import gather_texts
+from occfeat.training.interrupt import StopRequest
+from occfeat.training.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
+from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
+from occfeat.training.order import TrainingOrder, steps_for
+from occfeat.training.step import Step
+from occfeat.training.window import Window
+
+logger = logging.getLogger(__name__)
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Target]):
+    """What is trained, on what, and how."""
+
+    network: nn.Module
+    """Called as `network(batch, target)`; gives a `Step`."""
+    make_target: Callable[[Batch], Target]
+    """Target of a batch, made without gradients."""
+    key_frames: Dataset[Sample | BrokenKeyFrame]
+    """Indexed by `Draw`."""
+    rows: NDArray[np.int64]
+    """Key frames to train on."""
+    optim: OptimConfig
+    engine: EngineConfig
+
+
+def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
+    """Train the network of a job in place and measure what that costs; see `Trainer`."""
+    trainer = Trainer(job, run, fabric, resume=resume)
+    if not run.writes:
+        trainer.train()
+        return
+    with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
+        trainer.train()
+
+
+class Trainer(Generic[Target]):
+    """Runs a job from its first step, or from the last checkpoint of the run.
+
+    Args:
+        job: What is trained.
+        run: The open run folder; receives metrics and checkpoints.
+        fabric: Devices and processes.
+        resume: Go on from the checkpoint in the run folder, if there is one.
+
+    Raises:
+        Interrupted: From `train`, after Ctrl-C or SIGTERM, with everything saved.
+        TrainingError: From `train`, when a loss or gradient is not finite, memory runs out, or more key
+            frames are broken than allowed.
+    """
+
+    def __init__(self, job: Job[Target], run: Run, fabric: Fabric, *, resume: bool) -> None:
+        self.job, self.run, self.fabric = job, run, fabric
+        self.micro_batch_size = micro_batch_size(job.optim, fabric.world_size)
+        self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
+        if job.engine.recompute:
+            recompute_activations(job.network)
+        self._adam = build_optimizer(job.network, job.optim)
+        self.network, self.optimizer = fabric.setup(job.network, self._adam)
+        saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
+        self.step = saved.step if saved else 0
+        mine = slice(fabric.global_rank, fabric.global_rank + 1)  # of this process, if it was there
+        self.broken = set[str]().union(*saved.broken[mine] if saved else ())
+        self.skipped = saved.skipped if saved else 0
+        self.window = Window(saved.pending if saved and run.writes else None)
+        self._line = ""
+        self._rows, self._warned = 0, False
+        if saved:
+            self._restore(saved)
+        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
+        self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
+
+    def train(self) -> None:
+        """Take all steps that are left, then save."""
+        progress = TrainingProgress(self.steps, self.step, self.run.command)
+        with closing(self.metrics), closing(progress), StopRequest() as stop:
+            self.network.train()
+            self._take_steps(self._batches(), progress, stop)
+            self._share_buffers()
+            self._save()
+
+    def _take_steps(self, batches: Iterator[Loaded], progress: TrainingProgress, stop: StopRequest) -> None:
+        """Step by step, with a checkpoint from time to time and when a signal asks to stop."""
+        saved_at = time.monotonic()
+        while self.step < self.steps:
+            self._take_step(batches)
+            progress.advance(self.step, self._log())
+            stopping = self._anywhere(stop.signal is not None)
+            due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
+            if stopping or self._anywhere(due):
+                self._save()
+                saved_at = time.monotonic()
+            if stopping:
+                raise Interrupted(self._how_to_go_on(stop.signal))
+
+    def _take_step(self, batches: Iterator[Loaded]) -> None:
+        """One optimiser step: as many micro-batches as make up a batch."""
+        optim = self.job.optim
+        micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
+        set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
+        attempt, buffers = Attempt(), self._copy_buffers()
+        for number in range(1, micro_batches + 1):
+            with self.window.spent_on("loading"):
+                batch = self._whole(next(batches))
+            if batch is not None:
+                self._learn(batch, attempt, 1 / micro_batches, last=number == micro_batches)
+        with self.window.spent_on("learning"):
+            norm = attempt.gradient_norm(self.job.network)
+            if self._anywhere(bool(attempt.trouble)):
+                self._skip(attempt, buffers)
+            else:
+                self._change(attempt, norm)
+            self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _learn(self, batch: Batch, attempt: Attempt, share: float, *, last: bool) -> None:
+        """Forward and backward of one micro-batch."""
+        batch = batch.to(self.fabric.device, non_blocking=True)
+        precision = self.job.engine.precision
+        try:
+            with self.window.spent_on("teaching"), autocast(self.fabric.device, precision):
+                target = self.job.make_target(batch)
+            with (
+                self.window.spent_on("learning"),
+                self.fabric.no_backward_sync(self.network, enabled=not last),
+            ):
+                with autocast(self.fabric.device, precision):
+                    step: Step = self.network(batch, target)
+                attempt.add(step, batch.tokens)
+                self.fabric.backward(step.loss * share)
+        except torch.OutOfMemoryError as error:
+            hint = "Halve `--optim.micro-batch-size`; the batch size stays the same."
+            raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
+
+    def _change(self, attempt: Attempt, norm: Tensor) -> None:
+        """Change the network by the gradients, their norm limited."""
+        if self.job.optim.clip_norm:
+            parameters = self.job.network.parameters()
+            nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
+        self.optimizer.step()
+        for figures in attempt.figures:
+            self.window.add(figures)
+
+    def _skip(self, attempt: Attempt, buffers: list[Tensor]) -> None:
+        """Leave a step out in all processes, because something in one of them is not finite."""
+        self.skipped += 1
+        attempt.require_few(self.step, self.skipped, self.job.engine.max_skipped)
+        for buffer, before in zip(self.job.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+    def _copy_buffers(self) -> list[Tensor]:
+        """Running statistics as they are before a step that may be left out."""
+        if not self.job.engine.max_skipped:
+            return []
+        return [buffer.clone() for buffer in self.job.network.buffers()]
+
+    def _whole(self, loaded: Loaded) -> Batch | None:
+        """The batch without its broken key frames, which are counted."""
+        for key_frame in loaded.broken:
+            logger.warning("skipped: %s", key_frame.message)
+        self.broken |= {key_frame.token for key_frame in loaded.broken}
+        messages = [key_frame.message for key_frame in loaded.broken]
+        require_few_broken(messages, len(self.broken), self.job.engine.max_broken)
+        if loaded.batch is None and self.fabric.world_size > 1:
+            hint = "Repair them, or train in one process, which can skip a whole batch."
+            raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
+        return loaded.batch
+
+    def _log(self) -> str:
+        """Write a row of metrics if one is due; gives a short line about the last one."""
+        if self.step % self.job.engine.log_every and self.step != self.steps:
+            return self._line
+        figures = self.window.figures(self.fabric)
+        figures |= {name: count for name, count in self._counts().items() if count}
+        figures["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
+        self.metrics.write(self.step, figures)
+        self.window = Window()
+        shown = {name: value for name, value in figures.items() if not name.startswith("time/")}
+        self._line = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        self._line += f"  loading {figures['time/loading']:.0%} of the time"
+        self._warn_of_slow_loading(figures["time/loading"])
+        return self._line
+
+    def _counts(self) -> dict[str, int]:
+        """What went wrong so far and was put up with."""
+        return {"broken_key_frames": len(self.broken), "skipped_steps": self.skipped}
+
+    def _warn_of_slow_loading(self, share: float) -> None:
+        """Say once what to do about it; the first rows also hold the start of the loading processes."""
+        if share > SLOW_LOADING and self._rows > 1 and not self._warned:
+            logger.warning(slow_loading(share, self.job.engine.workers))
+            self._warned = True
+        self._rows += 1
+
+    def _batches(self) -> Iterator[Loaded]:
+        order = TrainingOrder(
+            self.job.rows,
+            seed=self.job.engine.seed,
+            batch_size=self.job.optim.batch_size,
+            micro_batch_size=self.micro_batch_size,
+            steps=self.steps,
+            first_step=self.step,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+        pin = self.fabric.device.type == "cuda"
+        return load_batches(self.job.key_frames, order, self.job.engine, pin=pin)
+
+    def _save(self) -> None:
+        pending, broken = self.window.pending(self.fabric), gather_texts(self.broken, self.fabric)
+        if self.run.writes:
+            checkpoint = Checkpoint(
+                step=self.step,
+                network=self.job.network.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                random_state=torch.get_rng_state(),
+                pending=pending,
+                metrics_bytes=self.metrics.sync(),
+                broken=broken,
+                skipped=self.skipped,
+            )
+            save_checkpoint(self.run.checkpoint_file, checkpoint)
+        self.fabric.barrier()
+
+    def _restore(self, saved: Checkpoint) -> None:
+        try:
+            self.job.network.load_state_dict(saved.network)
+            restore_optimizer(self._adam, saved.optimizer)
+            torch.set_rng_state(saved.random_state)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            message = f"{self.run.checkpoint_file} does not belong to this network: {error}"
+            raise RunError(message, hint=DAMAGED) from error
+        logger.info("going on after step %d of %d", self.step, self.steps)
+
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's running statistics, which each saw its own batches for."""
+        if self.fabric.world_size > 1:
+            for buffer in self.job.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def _anywhere(self, wish: bool) -> bool:
+        """Whether any process wants something: all of them must save and stop after the same step."""
+        if self.fabric.world_size == 1:
+            return wish
+        wishes = self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum")
+        return bool(wishes)
+
+    def _how_to_go_on(self, reason: signal.Signals | None) -> str:
+        why = reason.name if reason else "Another process stopped"
+        return (
+            f"{why}: saved after step {self.step} of {self.steps}. "
+            f"Go on with: occfeat {self.run.command} --resume {self.run.path}"
+        )
+
+
+def micro_batch_size(optim: OptimConfig, world_size: int) -> int:
+    """Key frames that each device has in memory at once.
+
+    Raises:
+        SettingsError: A batch cannot be split so.
+    """
+    share, rest = divmod(optim.batch_size, world_size)
+    size = optim.micro_batch_size or share
+    if rest or share % size:
+        raise SettingsError(
+            f"A batch of {optim.batch_size} cannot be split evenly over {world_size} device(s) "
+            f"in micro-batches of {size}.",
+            hint="Choose `--optim.batch-size` as a multiple of devices times `--optim.micro-batch-size`.",
+        )
+    return size

@@ -1,0 +1,52 @@
+"""What is pooled between two lines of metrics: figures of the steps, and where the time went."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+
+from occfeat.training.step import Ratio
+
+STAGES = ("loading", "teaching", "learning")
+"""Waiting for data; making targets; forward, backward and the optimiser's step."""
+
+
+class Window:
+    """Pools figures over steps; starts empty, or from what a checkpoint had pending."""
+
+    def __init__(self, pending: dict[str, tuple[float, float]] | None = None) -> None:
+        self._sums = dict(pending or {})
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def spent_on(self, stage: str) -> Iterator[None]:
+        """Count the time of a block towards a stage."""
+        started = time.perf_counter()
+        yield
+        self._seconds[stage] += time.perf_counter() - started
+
+    def add(self, figures: dict[str, Ratio]) -> None:
+        """Pool the figures of one forward pass."""
+        for name, ratio in figures.items():
+            numerator, denominator = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = (
+                numerator + float(ratio.numerator),
+                denominator + float(ratio.denominator),
+            )
+
+    def pending(self, fabric: Fabric) -> dict[str, tuple[float, float]]:
+        """Sums so far over all processes, as plain numbers for a checkpoint."""
+        if fabric.world_size == 1 or not self._sums:
+            return dict(self._sums)
+        sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=fabric.device)
+        pooled = torch.as_tensor(fabric.all_reduce(sums, reduce_op="sum")).tolist()
+        return {name: (row[0], row[1]) for name, row in zip(self._sums, pooled, strict=True)}
+
+    def figures(self, fabric: Fabric) -> dict[str, float]:
+        """Figures pooled over all processes, and the share of time of each stage in this one."""
+        total = sum(self._seconds.values()) or 1.0
+        shares = {f"time/{stage}": seconds / total for stage, seconds in self._seconds.items()}
+        pooled = self.pending(fabric).items()
+        return {name: over / under if under else float("nan") for name, (over, under) in pooled} | shares

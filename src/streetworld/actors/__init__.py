@@ -1,0 +1,1 @@
+"""Actors: who moves in a scene, and how."""

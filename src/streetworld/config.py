@@ -1,0 +1,39 @@
+"""Settings of a street world. Imports no torch, so that `--help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from occfeat.settings.strict import ImageSize, Positive, Strict
+from pydantic import Field
+
+
+class WorldConfig(Strict):
+    """Build a procedural street world in nuScenes format: towns, traffic, cameras, LiDAR, labels and maps."""
+
+    out: Path
+    """Folder of the world; must be new, empty or an unfinished build of the same world."""
+    scenes: Positive = 40
+    """Scenes in all splits together."""
+    key_frames: Positive = 4
+    """Key frames per scene, half a second apart."""
+    val_scenes: Annotated[int, Field(ge=0)] | None = None
+    """Scenes of the split `val`, in a town of its own. None: a fifth, at least one of three."""
+    test_scenes: Annotated[int, Field(ge=0)] | None = None
+    """Scenes of the split `test`, in another town of its own. None: a fifth, at least one of three."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The same seed and settings give the same world."""
+    town_size: Annotated[int, Field(ge=3, le=20)] = 8
+    """Junctions along each side of a town; 8 makes a town of a kilometre. Small ones are planned fast; to
+    draw the map of one of 20 takes 2.5 GB of memory."""
+    rig: str = "nuscenes"
+    """Cameras and LiDAR: `nuscenes` (6 cameras), `wide5`, `truck8`, or the path of a .json file."""
+    image_size: ImageSize = (224, 400)
+    """Height and width of the images, `224 400` or `224x400`; some rigs have cameras with a share of it."""
+    lights: tuple[Literal["noon", "low_sun", "overcast", "dusk", "night", "wet", "fog"], ...] = ()
+    """Kinds of light and weather to choose from. Empty: all of them."""
+    sweeps: Annotated[int, Field(ge=0, le=9)] = 0
+    """LiDAR sweeps between key frames that are kept as well, 50 ms apart, the last ones first."""
+    truth: bool = False
+    """Write depth, class and object of every pixel too, into `truth`."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 starts one per core. The world does not depend on it."""

@@ -1,0 +1,1 @@
+"""Layout: the ground of a scene, and what stands where on it."""

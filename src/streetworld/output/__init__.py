@@ -1,0 +1,1 @@
+"""Output: scenes, tables and maps as files."""

@@ -1,0 +1,78 @@
+"""Helper processes that build scenes, and how all of them stop together."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+
+from occfeat.errors import RunError
+from streetworld.town.lots import TownPlan, TownRequest, share_plans
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does. Only the main thread can ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+@contextmanager
+def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[ProcessPoolExecutor]:
+    """Processes that know the plans of towns, and end at once when this one fails, is stopped or is gone.
+
+    Raises:
+        RunError: One of them was killed.
+    """
+    theirs, ours = SPAWN.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, SPAWN, initializer=_begin_helper, initargs=(plans, theirs))
+    with theirs, ours, pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            hint = "If memory is short, choose fewer `workers`. The same command goes on."
+            raise RunError("A helper process was killed.", hint=hint) from error
+        except BaseException:
+            ours.close()  # before the pool waits for its processes
+            raise
+
+
+def _begin_helper(plans: dict[TownRequest, TownPlan], parent: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent passes it on
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    share_plans(plans)
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as soon as the other end of a pipe is closed, if only by the death of its owner."""
+    with suppress(EOFError, OSError):
+        parent.recv_bytes()
+    os._exit(1)
+
+
+def require_helpers() -> None:
+    """Make sure that helper processes can start: a pool would wait for ever for one that ends at once.
+
+    Each helper imports the script that asked for it. A script that works while it is imported asks again.
+
+    Raises:
+        RunError: They cannot.
+    """
+    helper = SPAWN.Process(target=int)
+    helper.start()
+    helper.join()
+    if helper.exitcode:
+        hint = 'In a script, do this below `if __name__ == "__main__":`.'
+        raise RunError("No helper processes could be started.", hint=hint)

@@ -1,0 +1,1 @@
+"""Rendering: rays, light and surfaces; cameras, LiDAR and visibility."""

@@ -1,0 +1,1 @@
+"""Things: the meshes of vehicles, people, buildings and clutter, and what they are made of."""

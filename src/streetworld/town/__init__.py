@@ -1,0 +1,1 @@
+"""Towns: roads, junctions, lanes, and the lots between them."""

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfeat.errors import ExportError
+from occfeat.models.students.own import OwnStudent
+from occfeat.release.dense import densify
+from tests.models.rigs import random_cameras
+from tests.models.test_simplebev import images_for
+from tests.models.test_students import KINDS
+from tests.release.models import IMAGE_SIZE, small_model
+from tests.rigs import GRID
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_dense__computes_what_the_student_computes(kind: str, seed: int, tmp_path: Path) -> None:
+    student = small_model(tmp_path, kind).segmenter.student
+    cameras = random_cameras(seed, batch=1, cameras=4, image_size=IMAGE_SIZE)
+    images, rig, dense = images_for(cameras), cameras.of_key_frame(0), densify(student)
+    with torch.no_grad():
+        expected = student(images, cameras)
+        assert expected.std() > 0.1
+        for places in (dense.places(rig), dense.fixed_places(rig)):
+            assert torch.allclose(dense(images[0], *places), expected, atol=2e-5)
+
+
+def test_fixed_places__leave_out_what_is_never_seen(tmp_path: Path) -> None:
+    rig = random_cameras(0, batch=1, cameras=4, image_size=IMAGE_SIZE).of_key_frame(0)
+    for kind in ("simplebev", "bevformer", "lss"):
+        dense = densify(small_model(tmp_path, kind).segmenter.student)
+        assert dense.fixed_places(rig)[0].numel() < 0.7 * dense.places(rig)[0].numel()
+
+
+def test_densify__refuses_modules_of_the_user() -> None:
+    module = torch.nn.Identity()
+    module.channels = 8
+    with pytest.raises(ExportError, match="simplebev, bevformer, lss, simplebev-published"):
+        densify(OwnStudent(module, GRID))

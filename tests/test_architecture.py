@@ -1,0 +1,84 @@
+"""The order of the packages: imports point down, and no two packages import each other."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+# Each may import from those before it.
+ORDER = (
+    "occfeat.errors",
+    "occfeat.atomic",
+    "occfeat.settings",
+    "occfeat.geometry",
+    "occfeat.data",
+    "occfeat.models",
+    "occfeat.runs",
+    "occfeat.training",
+    "occfeat.teacher",
+    "occfeat.segmentation",
+    "occfeat.robustness",
+    "occfeat.release",
+    "occfeat.pretraining",
+    "occfeat.analysis",
+    "occfeat.report",
+    "streetworld",
+    "occfeat.commands",
+    "occfeat.api_world",
+    "occfeat.api",
+    "occfeat.cli",
+    "occfeat.__main__",
+    "occfeat",
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SRC.rglob("*.py"))}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Modules of this project that a file imports, also inside functions and for types alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            full = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else node.module for name in full)
+
+
+IMPORTS = {name: set(imported_modules(path)) - {name} for name, path in MODULES.items()}
+
+
+def place_of(name: str) -> int:
+    """Number of the longest entry of the order that a module belongs to."""
+    fitting = [
+        entry for entry in ORDER if name == entry or (name.startswith(f"{entry}.") and entry != "occfeat")
+    ]
+    assert fitting, f"{name} has no place in ORDER"
+    return ORDER.index(max(fitting, key=len))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports__point_down(name: str) -> None:
+    assert {one for one in IMPORTS[name] if place_of(one) > place_of(name)} == set()
+
+
+@pytest.mark.parametrize("package", sorted({name.rpartition(".")[0] for name in MODULES if "." in name}))
+def test_packages__do_not_import_each_other(package: str) -> None:
+    depth = package.count(".") + 1
+    inside = {name: name.split(".")[depth] for name in MODULES if name.startswith(f"{package}.")}
+    graph: dict[str, set[str]] = {}
+    for name, child in inside.items():
+        others = {inside[one] for one in IMPORTS[name] if one in inside}
+        graph.setdefault(child, set()).update(others - {child})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"{package}: {' <- '.join(error.args[1])}")

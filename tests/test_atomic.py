@@ -1,0 +1,79 @@
+"""Files that are there whole or not at all."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from occfeat.atomic import LOCK, lock_folder, put_in_place, write_text_whole, write_whole
+from occfeat.errors import RunError
+
+
+def test_write_whole__replaces_an_older_file(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        write_text_whole(tmp_path / "folder" / "file.txt", text)
+    assert (tmp_path / "folder" / "file.txt").read_text() == "new"
+    assert len(list((tmp_path / "folder").iterdir())) == 1
+
+
+def test_write_whole__a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text_whole(tmp_path / "file.txt", "old")
+
+    def full_disk(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match=r"file\.txt could not be written"):
+        write_whole(tmp_path / "file.txt", full_disk)
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("CUDA out of memory")])
+def test_write_whole__what_is_no_error_of_writing_stays_what_it_is(
+    tmp_path: Path, failure: BaseException
+) -> None:
+    def stopped(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise failure
+
+    with pytest.raises(type(failure)):
+        write_whole(tmp_path / "file.txt", stopped)
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_whole__a_file_where_its_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("a file")
+    with pytest.raises(RunError, match="could not be written"):
+        write_text_whole(tmp_path / "folder" / "file.txt", "text")
+
+
+def test_lock_folder__that_cannot_be_locked_is_said(tmp_path: Path) -> None:
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(RunError, match="cannot be written: Is a directory"), lock_folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TimeoutError()])
+def test_lock_folder__errors_of_what_is_done_meanwhile_stay_what_they_are(
+    tmp_path: Path, error: OSError
+) -> None:
+    with pytest.raises(type(error)) as caught, lock_folder(tmp_path):
+        raise error
+    assert caught.value is error
+    with lock_folder(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
+def test_put_in_place__others_can_read_what_only_its_owner_could(tmp_path: Path) -> None:
+    handle, name = tempfile.mkstemp(dir=tmp_path)
+    os.close(handle)
+    before = os.umask(0o022)
+    try:
+        put_in_place(Path(name), tmp_path / "file")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644

@@ -1,0 +1,40 @@
+"""Freed memory stays with the process, where the C library can do that."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from occfeat.training import allocator
+
+PAGES_OF = """
+import resource, sys, torch
+from occfeat.settings.sections import EngineConfig
+from occfeat.training.device import build_fabric
+if sys.argv[1] == "run":
+    build_fabric(EngineConfig(device="cpu"))
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+before = faults()
+for _ in range(10):
+    torch.ones(2**24)  # 64 MB, beyond what glibc keeps by itself
+print(faults() - before)
+"""
+
+
+def page_faults(way: str) -> int:
+    command = [sys.executable, "-c", PAGES_OF, way]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can keep freed memory")
+def test_keep_freed_memory__a_run_does_not_fault_in_the_same_pages_again() -> None:
+    assert allocator.keep_freed_memory()
+    assert page_faults("run") * 10 < page_faults("plain")
+
+
+def test_keep_freed_memory__is_left_alone_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not allocator.keep_freed_memory()

@@ -1,0 +1,254 @@
+"""The loop: resuming is exact, broken key frames are counted, what is not finite is named."""
+
+import json
+import re
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from occfeat.data.dataset import BrokenKeyFrame, Draw
+from occfeat.data.sample import Batch, Sample
+from occfeat.errors import Interrupted, SettingsError, TrainingError
+from occfeat.runs.checkpoint import load_checkpoint
+from occfeat.runs.run import Run
+from occfeat.settings.sections import EngineConfig, OptimConfig
+from occfeat.training.loop import Job, Trainer
+from occfeat.training.step import Step, mean_of
+from tests.rigs import ring_of_cameras
+
+CHANGES_WITH_TIME = ("time/",)
+
+
+class Numbers(Dataset[Sample | BrokenKeyFrame]):
+    """Key frame r shows the number r + epoch / 10 in every pixel; those in `broken` cannot be read."""
+
+    def __init__(self, broken: tuple[int, ...] = (), poison: int | None = None) -> None:
+        self.broken, self.poison = broken, poison
+
+    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        if draw.row in self.broken:
+            return BrokenKeyFrame(f"frame{draw.row}", f"frame{draw.row}: cannot be read")
+        rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
+        level = 255 if draw.row == self.poison else draw.row * 10 + draw.epoch
+        return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), level, dtype=torch.uint8), rig)
+
+
+class Learner(nn.Module):
+    """Learns the level of the images through batch norm and dropout, which draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, batch: Batch, target: Tensor) -> Step:
+        pixels = batch.images.float().mean((1, 3, 4)) / 255
+        loss = (self.net(pixels)[:, 0] - target).square().mean()
+        if (batch.images == 255).any():
+            loss = loss * float("nan")
+        return Step(loss, {"loss": mean_of(loss)})
+
+
+def _target(batch: Batch) -> Tensor:
+    return batch.images.float().mean((1, 2, 3, 4)) / 100
+
+
+def _job(data: Numbers | None = None, **engine: object) -> Job[Tensor]:
+    torch.manual_seed(5)
+    settings = {"seed": 1, "workers": 0, "log_every": 3, "checkpoint_minutes": 1000} | engine
+    optim = OptimConfig(epochs=4, batch_size=4, micro_batch_size=2, learning_rate=0.01)
+    config = EngineConfig.model_validate(settings)
+    return Job(Learner(), _target, data or Numbers(), np.arange(7), optim, config)
+
+
+def _train(path: Path, job: Job[Tensor], *, resume: bool = False, stop_after: int | None = None) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    with Run.start(path, "pretrain", job.engine, fabric, "f", resume=resume) as run:
+        trainer = Trainer(job, run, fabric, resume=resume)
+        if stop_after is not None:
+            original = trainer._take_step
+
+            def take_step(batches: object) -> None:
+                original(batches)  # type: ignore[arg-type]
+                if trainer.step == stop_after:
+                    signal.raise_signal(signal.SIGTERM)
+
+            trainer._take_step = take_step  # type: ignore[method-assign,assignment]
+        trainer.train()
+
+
+def _learned_rows(path: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in row.items() if not name.startswith(CHANGES_WITH_TIME)} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
+def test_stop_and_resume__ends_bit_for_bit_like_an_uninterrupted_run(tmp_path: Path, stop_after: int) -> None:
+    whole = _job()
+    _train(tmp_path / "whole", whole)
+    stopped = _job()
+    with pytest.raises(Interrupted, match=f"saved after step {stop_after} of 7.*--resume"):
+        _train(tmp_path / "parts", stopped, stop_after=stop_after)
+    resumed = _job()
+    torch.manual_seed(999)  # a new process starts with other random numbers
+    _train(tmp_path / "parts", resumed, resume=True)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
+    assert [row["step"] for row in _learned_rows(tmp_path / "parts")] == [3, 6, 7]
+
+
+def test_resume__rows_written_after_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
+    _train(tmp_path / "run", _job())
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    before = metrics.read_bytes()
+    metrics.write_bytes(before + b'{"step": 8, "lo')  # killed while writing a row
+    _train(tmp_path / "run", _job(), resume=True)
+    assert metrics.read_bytes() == before
+
+
+def test_accumulation__equals_one_large_batch(tmp_path: Path) -> None:
+    results = []
+    for micro_batch_size in (4, 1):
+        job = _job()
+        job.network.net = nn.Linear(3, 1)  # without batch norm, which depends on the cut
+        torch.manual_seed(0)
+        nn.init.normal_(job.network.net.weight)
+        optim = job.optim.model_copy(update={"micro_batch_size": micro_batch_size})
+        _train(tmp_path / str(micro_batch_size), replace(job, optim=optim))
+        results.append(job.network.net.weight.detach().clone())
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def test_workers__do_not_change_the_result(tmp_path: Path) -> None:
+    states = []
+    for workers in (0, 2):
+        job = _job(workers=workers)
+        _train(tmp_path / str(workers), job)
+        states.append(job.network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_broken_key_frames__stop_the_run_by_default(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"frame3: cannot be read") as caught:
+        _train(tmp_path / "run", _job(Numbers(broken=(3,))))
+    assert "--engine.max-broken" in str(caught.value)
+
+
+def test_broken_key_frames__are_skipped_up_to_the_limit(tmp_path: Path) -> None:
+    job = _forgiving(broken=(3, 5))  # each of them once in each of four epochs
+    _train(tmp_path / "run", job)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").broken == [["frame3", "frame5"]]
+    assert _learned_rows(tmp_path / "run")[-1]["broken_key_frames"] == 2
+    with pytest.raises(TrainingError, match=r"2 broken key frame\(s\), 1 allowed"):
+        _train(tmp_path / "less", replace(job, engine=job.engine.model_copy(update={"max_broken": 1})))
+
+
+def _forgiving(broken: tuple[int, ...]) -> Job[Tensor]:
+    """A job that may skip as many key frames as are broken."""
+    job = _job(Numbers(broken=broken), max_broken=len(broken), log_every=1)
+    job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
+    return job
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6])
+def test_broken_key_frames__are_counted_once_after_resuming_too(tmp_path: Path, stop_after: int) -> None:
+    _train(tmp_path / "whole", _forgiving(broken=(3, 5)))
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "parts", _forgiving(broken=(3, 5)), stop_after=stop_after)
+    _train(tmp_path / "parts", _forgiving(broken=(3, 5)), resume=True)
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
+    saved = [load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "parts")]
+    assert saved[0].broken == saved[1].broken
+
+
+class SlowNumbers(Numbers):
+    """Numbers from a slow disk."""
+
+    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        time.sleep(0.03)
+        return super().__getitem__(draw)
+
+
+def test_slow_loading__is_said_once_with_what_to_do(tmp_path: Path) -> None:
+    _train(tmp_path / "slow", _job(SlowNumbers(), log_every=1))
+    log = (tmp_path / "slow" / "log.txt").read_text()
+    assert log.count("WARNING") == 1
+    assert re.search(r"WARNING \d\d% of the time is spent waiting for data. Raise --engine.workers", log)
+
+
+def test_loss_that_is_not_finite__names_figure_and_key_frames(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"not finite \(loss\)") as caught:
+        _train(tmp_path / "run", _job(Numbers(poison=2)))
+    assert "frame2" in str(caught.value)
+
+
+def test_gradient_that_is_not_finite__names_the_tensor(tmp_path: Path) -> None:
+    job = _job()
+    job.network.net[3].weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match=r"gradient of net\.3\.weight is not finite"):
+        _train(tmp_path / "run", job)
+
+
+def test_gradients_that_are_finite_but_too_large_together__are_said(tmp_path: Path) -> None:
+    job = _job()
+    for layer in (0, 3):
+        job.network.net[layer].weight.register_hook(lambda gradient: torch.full_like(gradient, 1e38))
+    with pytest.raises(TrainingError, match="norm of the gradients is not finite"):
+        _train(tmp_path / "run", job)
+
+
+def test_batch_size__that_cannot_be_split_is_refused(tmp_path: Path) -> None:
+    job = _job()
+    run = Run.create(tmp_path / "run", "pretrain", job.engine, fingerprint="f")
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optim = job.optim.model_copy(update={"batch_size": 5, "micro_batch_size": 2})
+    with run, pytest.raises(SettingsError, match="cannot be split"):
+        Trainer(replace(job, optim=optim), run, fabric, resume=False)
+
+
+def test_step_that_is_not_finite__is_left_out_up_to_the_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = _job(Numbers(poison=2), max_skipped=4, log_every=1)  # once in each of four epochs
+    _train(tmp_path / "run", job)
+    skipped = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").skipped
+    assert caplog.text.count("is not finite (loss) at step") == skipped > 1
+    assert "frame2" in caplog.text
+    rows = _learned_rows(tmp_path / "run")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert rows[-1]["skipped_steps"] == skipped
+    assert sum("loss" not in row for row in rows) == skipped
+    assert all(tensor.isfinite().all() for tensor in job.network.state_dict().values())
+    fewer = job.engine.model_copy(update={"max_skipped": skipped - 1})
+    with pytest.raises(TrainingError, match=r"not finite \(loss\)"):
+        _train(tmp_path / "less", replace(job, engine=fewer))
+
+
+def test_step_that_is_left_out__changes_nothing(tmp_path: Path) -> None:
+    job = replace(_job(Numbers(poison=2), max_skipped=9), rows=np.array([2]))
+    before = {name: tensor.clone() for name, tensor in job.network.state_dict().items()}
+    _train(tmp_path / "run", job)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").skipped == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in job.network.state_dict().items())
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_steps_that_are_left_out__are_the_same_after_resuming(tmp_path: Path, stop_after: int) -> None:
+    whole, resumed = _job(Numbers(poison=2), max_skipped=4), _job(Numbers(poison=2), max_skipped=4)
+    _train(tmp_path / "whole", whole)
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "parts", _job(Numbers(poison=2), max_skipped=4), stop_after=stop_after)
+    _train(tmp_path / "parts", resumed, resume=True)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
