@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from occfeat.data.corruptions import corruptions
+from occfeat.data.corruptions.corruptions import NAMES, Corruption, random_numbers
+from occfeat.data.corruptions.weather import fog_heights, snow_flakes
 from occfeat.data.keyframe import CameraRecord
-from occfeat.robustness import corruptions
-from occfeat.robustness.corruptions import NAMES, Corruption, random_numbers
-from occfeat.robustness.weather import fog_heights, snow_flakes
 from occfeat.settings.sections import CorruptionName
 
 MID, REPEATS = 1, 7

@@ -6,11 +6,11 @@ Run by every build of the documentation. By hand: `python docs/list_settings.py 
 import sys
 from pathlib import Path
 
-from occfeat.settings.strict import Strict
 from pydantic.fields import FieldInfo
 
 from occfeat.cli import COMMANDS
 from occfeat.settings.recipes import OBJECTIVES, RECIPES
+from occfeat.settings.strict import Strict
 from occfeat.settings.students import STUDENTS, ImageStudentConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jobs
 from filelock import FileLock
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.data.maps.maps import LAYERS
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
@@ -163,7 +163,7 @@ def restore(plan: Plan, ledger: Path) -> None:
         for tuning in plan.tunings():
             file = plan.results(tuning)
             if tuning in rows and not file.is_file():
-                write_text_whole(file, json.dumps({"metrics": rows[tuning]}))
+                write_text_atomic(file, json.dumps({"metrics": rows[tuning]}))
 
 
 def lacking(known: Collection[Tuning]) -> list[Tuning]:

@@ -37,7 +37,7 @@ from first_three_plan import (
 )
 from spread import with_interval
 
-from occfeat.atomic import write_text_whole, write_whole
+from occfeat.atomic import write_atomic, write_text_atomic
 
 HERE = Path(__file__).resolve().parent
 SHOWN = "gentle"
@@ -107,7 +107,7 @@ def put(file: Path, text: str, mark: str) -> None:
     Raises:
         ValueError: The file lacks the marks.
     """
-    write_text_whole(file, replaced(file, text, mark))
+    write_text_atomic(file, replaced(file, text, mark))
 
 
 def write(figures: Figures, drawn: Path) -> None:
@@ -120,10 +120,10 @@ def write(figures: Figures, drawn: Path) -> None:
         LEDGER: rows(figures),
     }
     for file, text in texts.items():
-        write_text_whole(file, text)
+        write_text_atomic(file, text)
     for name in PICTURES:
         kept = HERE.parent / "docs" / "pictures" / name
-        write_whole(kept, partial(shutil.copyfile, drawn / name))
+        write_atomic(kept, partial(shutil.copyfile, drawn / name))
 
 
 def refusal(split: str, found: Collection[Tuning]) -> str | None:

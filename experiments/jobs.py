@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import occfeat
-from occfeat.robustness.results import TABLES
+from occfeat.segmentation.robustness.results import TABLES
 
 
 def work(one_round: Callable[[], bool]) -> None:

@@ -20,7 +20,7 @@ from numpy import ndarray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from occfeat.atomic import write_text_whole, write_whole
+from occfeat.atomic import write_atomic, write_text_atomic
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
@@ -53,7 +53,7 @@ def write_oracle_cache(street: Path, out: Path, split: str = "train") -> CacheCa
     for number in range(card.shards):
         mine = rows[number * card.shard_size : (number + 1) * card.shard_size]
         _write_shard(shard_file(out, number), index, mine)
-    write_text_whole(out / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+    write_text_atomic(out / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
     return card
 
 
@@ -64,7 +64,7 @@ def _write_shard(file: Path, index: Index, rows: Int64[ndarray, " n"]) -> None:
         "values": maps.values.contiguous(),
         "scales": maps.scales.contiguous(),
     }
-    write_whole(file, lambda temporary: save_file(tensors, temporary))
+    write_atomic(file, lambda temporary: save_file(tensors, temporary))
 
 
 def _seen(index: Index, key_frame: KeyFrame) -> Float[Tensor, "N F h w"]:

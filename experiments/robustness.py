@@ -13,7 +13,7 @@ from pathlib import Path
 import jobs
 from first_three_plan import ARMS, LABELS, Plan, Tuning
 
-from occfeat.robustness.results import RESULTS, RobustnessResults
+from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
 
 SHARE = next(iter(LABELS))
 COMPARED = ("none", "occupancy", "branch")

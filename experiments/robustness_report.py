@@ -19,10 +19,10 @@ from first_three_report import put
 from robustness import parser, plan_of, read, tunings
 from spread import with_interval
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.report.pictures.robustness import Radar, draw_radar
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
-from occfeat.robustness.results import RobustnessResults
+from occfeat.segmentation.robustness.results import RobustnessResults
 
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "robustness.jsonl"
@@ -140,7 +140,7 @@ def main() -> None:
     draw(found, plan.arms, plan.runs / "robustness.png")
     if given.write:
         put(HERE / "LOG.md", text, "robustness")
-        write_text_whole(LEDGER, ledger(found))
+        write_text_atomic(LEDGER, ledger(found))
         draw(found, plan.arms, HERE.parent / "docs" / "pictures" / "robustness.png")
 
 

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.atomic import LOCK, lock_folder, put_in_place, write_text_whole, write_whole
+from occfeat.atomic import LOCK, lock_folder, put_in_place, write_atomic, write_text_atomic
 from occfeat.errors import RunError
 
 
 def test_write_whole__replaces_an_older_file(tmp_path: Path) -> None:
     for text in ("old", "new"):
-        write_text_whole(tmp_path / "folder" / "file.txt", text)
+        write_text_atomic(tmp_path / "folder" / "file.txt", text)
     assert (tmp_path / "folder" / "file.txt").read_text() == "new"
     assert len(list((tmp_path / "folder").iterdir())) == 1
 
 
 def test_write_whole__a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    write_text_whole(tmp_path / "file.txt", "old")
+    write_text_atomic(tmp_path / "file.txt", "old")
 
     def full_disk(temporary: Path) -> None:
         temporary.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(RunError, match=r"file\.txt could not be written"):
-        write_whole(tmp_path / "file.txt", full_disk)
+        write_atomic(tmp_path / "file.txt", full_disk)
     assert (tmp_path / "file.txt").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
 
@@ -40,14 +40,14 @@ def test_write_whole__what_is_no_error_of_writing_stays_what_it_is(
         raise failure
 
     with pytest.raises(type(failure)):
-        write_whole(tmp_path / "file.txt", stopped)
+        write_atomic(tmp_path / "file.txt", stopped)
     assert not list(tmp_path.iterdir())
 
 
 def test_write_whole__a_file_where_its_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(RunError, match="could not be written"):
-        write_text_whole(tmp_path / "folder" / "file.txt", "text")
+        write_text_atomic(tmp_path / "folder" / "file.txt", "text")
 
 
 def test_lock_folder__that_cannot_be_locked_is_said(tmp_path: Path) -> None:

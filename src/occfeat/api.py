@@ -139,7 +139,7 @@ def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
     Returns:
         `path` of `analysis.json` and the pictures, and the main figures as `metrics`.
     """
-    from occfeat.commands import analyse as command
+    from occfeat.commands.evaluate import analyse as command
 
     return command.analyse(build(settings_of.AnalyseConfig, {"run": run, **settings}))
 
@@ -201,21 +201,21 @@ def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.Run
 
 def check(data: PathLike, **settings: Any) -> outcome.Outcome:
     """Report everything that is wrong with a data folder; see `CheckConfig`."""
-    from occfeat.commands import check as command
+    from occfeat.commands.dataset import check as command
 
     return command.check(build(settings_of.CheckConfig, {"data": data, **settings}))
 
 
 def index(data: PathLike, **settings: Any) -> outcome.Outcome:
     """Build the index of a data folder and say what it holds; see `IndexConfig`."""
-    from occfeat.commands import index as command
+    from occfeat.commands.dataset import index as command
 
     return command.index(build(settings_of.IndexConfig, {"data": data, **settings}))
 
 
 def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
     """Draw one key frame as a picture; see `ViewerConfig`."""
-    from occfeat.commands.view import view as command
+    from occfeat.commands.dataset import view as command
 
     return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from occfeat.errors import RunError
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, force it to disk, and only then give it its name.
 
     Raises:
@@ -33,9 +33,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file in the same way; see `write_whole`."""
-    write_whole(path, lambda temporary: temporary.write_text(text))
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file in the same way; see `write_atomic`."""
+    write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
 LOCK = ".lock"

@@ -59,18 +59,18 @@ class Command:
 
 
 COMMANDS = {
-    "check": Command(commands.CheckConfig, "check", positional="data"),
-    "index": Command(commands.IndexConfig, "index", positional="data"),
+    "check": Command(commands.CheckConfig, "dataset.check", positional="data"),
+    "index": Command(commands.IndexConfig, "dataset.index", positional="data"),
     "cache": Command(commands.CacheConfig, "cache", recipes=True),
     "pretrain": Command(commands.PretrainConfig, "pretrain", recipes=True, resumes=True),
     "finetune": Command(commands.FinetuneConfig, "finetune", recipes=True, resumes=True),
     "evaluate": Command(commands.EvaluateConfig, "evaluate.evaluate", starts_empty=True, positional="run"),
     "predict": Command(commands.PredictConfig, "deploy.predict", starts_empty=True, positional="run"),
-    "analyse": Command(commands.AnalyseConfig, "analyse", starts_empty=True, positional="run"),
+    "analyse": Command(commands.AnalyseConfig, "evaluate.analyse", starts_empty=True, positional="run"),
     "export": Command(commands.ExportConfig, "deploy.export", positional="run"),
     "report": Command(commands.ReportConfig, "report.report", positional="runs"),
     "convert": Command(commands.ConvertConfig, "deploy.convert", starts_empty=True, positional="checkpoint"),
-    "view": Command(commands.ViewerConfig, "view.view", recipes=True, positional="data"),
+    "view": Command(commands.ViewerConfig, "dataset.view", recipes=True, positional="data"),
     "world": Command(WorldConfig, "world"),
     "demo": Command(commands.DemoConfig, "demo.demo"),
     "doctor": Command(commands.DoctorConfig, "doctor"),

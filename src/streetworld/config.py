@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from occfeat.settings.strict import ImageSize, Positive, Strict
 from pydantic import Field
+
+from occfeat.settings.strict import ImageSize, Positive, Strict
 
 
 class WorldConfig(Strict):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from occfeat.analysis.collect import BEV, STUDENT, TEACHER, Seen, center, collect
 from occfeat.data.sample import Cameras, Sample
+from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen, center, collect
 from tests.rigs import ring_of_cameras
 
 

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.analysis.naming import NAMES, inside_boxes, name_voxels
 from occfeat.data.keyframe import Boxes
 from occfeat.geometry.frames import rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.pretraining.analysis.naming import NAMES, inside_boxes, name_voxels
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (8.0, 8.0, 3.0), (1.0, 1.0, 1.0))
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from occfeat.analysis import scores
 from occfeat.errors import SettingsError
+from occfeat.pretraining.analysis import scores
 
 pytest.importorskip("sklearn", reason="comes with the extra `analysis`")
 NAMES = ("car", "road", "never")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from occfeat.cli import main
-from occfeat.commands.view.recording import voxels_by_features, voxels_by_height
+from occfeat.commands.dataset.recording import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.geometry.grid import build_grid

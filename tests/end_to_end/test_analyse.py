@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.analysis.naming import NAMES
 from occfeat.cli import main
+from occfeat.pretraining.analysis.naming import NAMES
 from tests.small_runs import Flags
 
 pytest.importorskip("sklearn", reason="comes with the extra `analysis`")

@@ -91,14 +91,14 @@ def test_cache__goes_on_where_it_was(words: Words, copied: Path, capsys: pytest.
 def test_cache__stopped_by_a_signal_keeps_what_is_finished(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, write = tmp_path / "cache", caching.write_whole
+    path, write = tmp_path / "cache", caching.write_atomic
 
     def write_and_stop(file: Path, writer: Callable[[Path], object]) -> None:
         write(file, writer)
         if file.name == "shard-00000.safetensors":
             os.kill(os.getpid(), 15)
 
-    monkeypatch.setattr(caching, "write_whole", write_and_stop)
+    monkeypatch.setattr(caching, "write_atomic", write_and_stop)
     assert main(words(path)) == 130
     assert "same `occfeat cache` command" in capsys.readouterr().err
     assert [file.name for file in path.glob("*.safetensors")] == ["shard-00000.safetensors"]

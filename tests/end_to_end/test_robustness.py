@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 import occfeat
 from occfeat.cli import main
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.data.index.index import Index
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.settings.sections import DataConfig
 from tests.end_to_end.forks import run_ranks
 from tests.robustness.released_folder import write_released

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
-from occfeat.robustness.results import RESULTS, RobustnessResults
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
+from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
 from tests.experiments.scripts import load
 
 jobs = load("jobs")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from occfeat.robustness import corruptions
-from occfeat.robustness.blur import motion_blur
-from occfeat.robustness.corruptions import random_numbers
-from occfeat.robustness.light import brighten
-from occfeat.robustness.weather import fog, fog_heights, snow, snow_flakes
+from occfeat.data.corruptions import corruptions
+from occfeat.data.corruptions.blur import motion_blur
+from occfeat.data.corruptions.corruptions import random_numbers
+from occfeat.data.corruptions.light import brighten
+from occfeat.data.corruptions.weather import fog, fog_heights, snow, snow_flakes
 from tests.robustness.scene import made_up_image
 
 pytestmark = pytest.mark.parity

@@ -12,7 +12,7 @@ from occfeat.report.page.page import Chart, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Cost, EvaluationResults, RunFiles
 from occfeat.report.page.sections import how_it_learned, what_came_out, what_was_run
 from occfeat.report.pictures.figures import save_figure
-from occfeat.robustness.results import RobustnessResults
+from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import FinetuneConfig
 
 FIGURE = "vehicle_iou/all"

@@ -4,11 +4,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from occfeat.data.corruptions.augment import OccasionalCorruption, training_effect
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
-from occfeat.robustness.augment import OccasionalCorruption, training_effect
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.nuscenes_folder import CHANNELS
 from tests.robustness.test_corruptions import GRID

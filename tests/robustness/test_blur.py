@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.robustness.blur import motion_blur, streak, streak_kernel
-from occfeat.robustness.corruptions import BLUR_RADIUS_SIGMA
+from occfeat.data.corruptions.blur import motion_blur, streak, streak_kernel
+from occfeat.data.corruptions.corruptions import BLUR_RADIUS_SIGMA
 from tests.robustness.scene import made_up_image
 
 IMAGE = made_up_image(60, 100)

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from occfeat.data import dataset
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES, Corruption, chosen, random_numbers
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
@@ -14,7 +15,6 @@ from occfeat.data.keyframe import CameraRecord
 from occfeat.data.sample import Sample
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.robustness.corruptions import NAMES, SEVERITIES, Corruption, chosen, random_numbers
 from occfeat.settings.sections import CorruptionName, DataConfig, Severity, ViewConfig
 from tests.nuscenes_folder import CHANNELS, build_nuscenes_folder
 from tests.robustness.scene import made_up_image

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from occfeat.robustness.blur import motion_blur
-from occfeat.robustness.corruptions import (
+from occfeat.data.corruptions.blur import motion_blur
+from occfeat.data.corruptions.corruptions import (
     BLUR_RADIUS_SIGMA,
     BRIGHTNESS,
     FOG_AMOUNT_DECAY,
@@ -17,8 +17,8 @@ from occfeat.robustness.corruptions import (
     SNOW_MIX,
     random_numbers,
 )
-from occfeat.robustness.light import brighten
-from occfeat.robustness.weather import fog_heights, snow, snow_flakes
+from occfeat.data.corruptions.light import brighten
+from occfeat.data.corruptions.weather import fog_heights, snow, snow_flakes
 from tests.robustness.scene import made_up_image
 
 SIZE = (216, 384)

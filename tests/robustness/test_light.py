@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from occfeat.robustness.corruptions import BRIGHTNESS, DARK_BRIGHTEST_PHOTONS_NOISE, random_numbers
-from occfeat.robustness.light import brighten, darken, posterize
+from occfeat.data.corruptions.corruptions import BRIGHTNESS, DARK_BRIGHTEST_PHOTONS_NOISE, random_numbers
+from occfeat.data.corruptions.light import brighten, darken, posterize
 from tests.robustness.scene import made_up_image
 
 IMAGE = made_up_image(60, 100)

@@ -5,11 +5,11 @@ import torch
 
 from occfeat.data import dataset
 from occfeat.data.check.files import image_files
+from occfeat.data.corruptions.released import open_released, place_of
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
 from occfeat.errors import DatasetError
-from occfeat.robustness.released import open_released, place_of
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.robustness.released_folder import write_released
 from tests.robustness.test_corruptions import GRID

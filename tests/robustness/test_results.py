@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from occfeat.data.corruptions.corruptions import SEVERITIES
 from occfeat.errors import RunError, SettingsError
-from occfeat.robustness.corruptions import SEVERITIES
-from occfeat.robustness.results import (
+from occfeat.segmentation.robustness.results import (
     RESULTS,
     RobustnessResults,
     known_figures,

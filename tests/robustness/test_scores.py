@@ -1,7 +1,7 @@
 import pytest
 
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
-from occfeat.robustness.scores import KINDS, Corrupted, mean, score, score_all
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
+from occfeat.segmentation.robustness.scores import KINDS, Corrupted, mean, score, score_all
 
 FIGURE = "vehicle_iou/visible"
 

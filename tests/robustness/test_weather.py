@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from occfeat.robustness.corruptions import FOG_AMOUNT_DECAY, SNOW_FLAKES, SNOW_MIX, random_numbers
-from occfeat.robustness.weather import fog, fog_heights, snow, snow_flakes
+from occfeat.data.corruptions.corruptions import FOG_AMOUNT_DECAY, SNOW_FLAKES, SNOW_MIX, random_numbers
+from occfeat.data.corruptions.weather import fog, fog_heights, snow, snow_flakes
 from tests.robustness.scene import made_up_image
 
 IMAGE = made_up_image(90, 160)

@@ -6,7 +6,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from occfeat.atomic import lock_folder, write_text_whole
+from occfeat.atomic import lock_folder, write_text_atomic
 from occfeat.commands.outcome import Outcome
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
@@ -94,7 +94,7 @@ def _begin(path: Path, card: CacheCard) -> None:
     if wanted > free:
         hint = "Free some, choose another --out, a smaller teacher image or `--dtype int8`."
         raise CacheError(f"{_human(wanted)} are needed in {path}, {_human(free)} are free.", hint=hint)
-    write_text_whole(path / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+    write_text_atomic(path / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
 
 
 def _size(card: CacheCard) -> str:

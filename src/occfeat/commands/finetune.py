@@ -8,9 +8,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check.check import quick_check
+from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.maps.maps import require_maps
@@ -21,7 +22,6 @@ from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
 from occfeat.report.pictures.figures import draw_curves
 from occfeat.report.pictures.predictions import draw_predictions
-from occfeat.robustness.augment import training_effect
 from occfeat.runs.card import ModelCard, read_card, run_folder
 from occfeat.runs.loggers import require_loggers
 from occfeat.runs.metrics_log import last_row, read_rows
@@ -84,7 +84,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run,
     ):
         if run.writes:
-            write_text_whole(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
+            write_text_atomic(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
         fit(job, run, fabric, resume=resume)
         if run.writes:
             write_model(run.path, network.segmenter, _card(config))

@@ -13,6 +13,7 @@ from torch import nn
 
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check.check import quick_check
+from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
@@ -26,7 +27,6 @@ from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
 from occfeat.release.shipped import write_model
 from occfeat.report.pictures.figures import draw_curves, draw_occupancy
-from occfeat.robustness.augment import training_effect
 from occfeat.runs.card import ModelCard
 from occfeat.runs.loggers import require_loggers
 from occfeat.runs.metrics_log import last_row, read_rows

@@ -7,7 +7,7 @@ one axis in a `Batch`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
@@ -85,6 +85,7 @@ class FeatureMaps(_Tensors):
         return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
 
 
+@runtime_checkable
 class StoredFeatures(Protocol):
     """Where a data set finds what the teacher saw, such as a teacher cache."""
 

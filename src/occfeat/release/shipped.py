@@ -13,7 +13,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from occfeat.atomic import write_text_whole, write_whole
+from occfeat.atomic import write_atomic, write_text_atomic
 from occfeat.errors import RunError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -39,9 +39,9 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
         for name, tensor in network.state_dict().items()
         if name.startswith(only)
     }
-    write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+    write_atomic(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
     text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
-    write_text_whole(folder / CARD, text)
+    write_text_atomic(folder / CARD, text)
 
 
 def load_student_weights(student: nn.Module, folder: Path) -> None:

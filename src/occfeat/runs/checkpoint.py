@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from occfeat.atomic import write_whole
+from occfeat.atomic import write_atomic
 from occfeat.errors import RunError
 from occfeat.models.weights.loading import read_torch_file
 
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         RunError: It cannot be written.
     """
     state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    write_whole(path, lambda temporary: _save(state, temporary))
+    write_atomic(path, lambda temporary: _save(state, temporary))
 
 
 def _save(state: dict[str, Any], path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.errors import RunError
 
 INTERVAL_S = 5.0
@@ -74,7 +74,7 @@ class Footprint:
 
     def _write(self) -> None:
         content = {"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}
-        write_text_whole(self._file, json.dumps(content, indent=2) + "\n")
+        write_text_atomic(self._file, json.dumps(content, indent=2) + "\n")
 
 
 def _memory_mb(process: psutil.Process) -> float:

@@ -16,7 +16,7 @@ import yaml
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
-from occfeat.atomic import LOCK, lock_folder, write_text_whole
+from occfeat.atomic import LOCK, lock_folder, write_text_atomic
 from occfeat.errors import RunError
 from occfeat.runs.card import CARD, ENVIRONMENT, command_of, read_environment
 from occfeat.runs.environment import describe_environment
@@ -80,9 +80,9 @@ class Run:
             held.enter_context(lock_folder(path))
             require_free(path, command)  # another process may have been faster
             environment = json.dumps(describe_environment(command, fingerprint), indent=2) + "\n"
-            write_text_whole(path / ENVIRONMENT, environment)
+            write_text_atomic(path / ENVIRONMENT, environment)
             text = settings_text(config)
-            write_text_whole(path / "settings.yaml", text)  # last: from now on it can be resumed
+            write_text_atomic(path / "settings.yaml", text)  # last: from now on it can be resumed
             return cls(path, command, held.pop_all())
 
     @classmethod

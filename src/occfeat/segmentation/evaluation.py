@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.data.dataset import KeyFrames
 from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
@@ -41,7 +41,7 @@ class Evaluation:
         """Write the figures as JSON; a figure that is not a number becomes null."""
         finite = {name: value if value == value else None for name, value in self.metrics.items()}
         text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
-        write_text_whole(file, text)
+        write_text_atomic(file, text)
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from torch import nn
 
-from occfeat.atomic import write_whole
+from occfeat.atomic import write_atomic
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.sample import FeatureMaps
 from occfeat.errors import CacheError, Interrupted
@@ -121,7 +121,7 @@ class _Writer:
             "values": torch.cat([one.values for one in maps]),
             "scales": torch.cat([one.scales for one in maps]),
         }
-        write_whole(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
+        write_atomic(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
 
     @torch.inference_mode()
     def _see(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], FeatureMaps]]:

@@ -14,7 +14,7 @@ import orjson
 from jaxtyping import UInt8
 from PIL import Image
 
-from occfeat.atomic import write_whole
+from occfeat.atomic import write_atomic
 from streetworld.output.rows import Row, calibration_token, link, quaternion, token
 from streetworld.rendering.labels import Label, View
 from streetworld.rendering.lidar import Sweep
@@ -37,7 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         RunError: It cannot be written, for lack of space or rights.
     """
-    write_whole(path, lambda temporary: temporary.write_bytes(content))
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def jpeg(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from occfeat.atomic import lock_folder, write_text_whole
+from occfeat.atomic import lock_folder, write_text_atomic
 from occfeat.commands.cache import cache
-from occfeat.commands.check import check
+from occfeat.commands.dataset.check import check
+from occfeat.commands.dataset.view import view
 from occfeat.commands.demo.page import TITLES, write_demo_page
 from occfeat.commands.demo.sizes import FULL, QUICK, STUDENT_RATES
 from occfeat.commands.finetune import finetune
@@ -23,7 +24,6 @@ from occfeat.commands.layers import base_layer
 from occfeat.commands.outcome import Outcome
 from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
-from occfeat.commands.view.view import view
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
 from occfeat.runs.footprint import Footprint
@@ -177,7 +177,7 @@ def _claim(config: DemoConfig) -> None:
             raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
         return
     require_empty(config.out, hint="Choose another --out.")
-    write_text_whole(file, own)
+    write_text_atomic(file, own)
 
 
 def _figures(file: Path) -> dict[str, float]:
@@ -198,7 +198,7 @@ def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint
         "seconds": footprint.seconds,
         "peak_memory_mb": footprint.peak_memory_mb,
     }
-    write_text_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text_atomic(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     names = sorted(arms["none"])
     lines = [f"{'':28}" + "".join(f"{name:>22}" for name in names)]
     for arm, title in TITLES.items():

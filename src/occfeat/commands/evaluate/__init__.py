@@ -1,1 +1,1 @@
-"""The command `evaluate`."""
+"""Commands that measure what a run has learned: `evaluate` and `analyse`."""

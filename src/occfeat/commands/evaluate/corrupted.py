@@ -7,15 +7,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.data.check.files import image_files
+from occfeat.data.corruptions.corruptions import SEVERITIES, Corruption, chosen
+from occfeat.data.corruptions.released import open_released
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
 from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, draw_radar
-from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen
-from occfeat.robustness.released import open_released
-from occfeat.robustness.results import (
+from occfeat.runs.card import ModelCard
+from occfeat.segmentation.evaluation import Evaluation
+from occfeat.segmentation.metrics import figure_names
+from occfeat.segmentation.robustness.results import (
     RESULTS,
     TABLES,
     RobustnessResults,
@@ -26,10 +29,7 @@ from occfeat.robustness.results import (
     require_comparable,
     tables,
 )
-from occfeat.robustness.scores import Figure, Figures
-from occfeat.runs.card import ModelCard
-from occfeat.segmentation.evaluation import Evaluation
-from occfeat.segmentation.metrics import figure_names
+from occfeat.segmentation.robustness.scores import Figure, Figures
 from occfeat.settings.commands import EvaluateConfig
 from occfeat.settings.sections import CorruptionName, Severity
 
@@ -169,12 +169,12 @@ def evaluate_corrupted(
             _write(out, results)
     if out is not None:
         _draw_radars(out, results, plan.baseline)
-        write_text_whole(out / TABLES, tables(results))
+        write_text_atomic(out / TABLES, tables(results))
     return results
 
 
 def _write(out: Path, results: RobustnessResults) -> None:
-    write_text_whole(out / RESULTS, results.model_dump_json(indent=2) + "\n")
+    write_text_atomic(out / RESULTS, results.model_dump_json(indent=2) + "\n")
 
 
 def draw_examples(

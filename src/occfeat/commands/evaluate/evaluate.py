@@ -18,10 +18,10 @@ from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.predictions import draw_predictions
-from occfeat.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.runs.card import ModelCard, read_card, run_folder
 from occfeat.runs.run import require_empty, require_writable
 from occfeat.segmentation.evaluation import Evaluation, evaluate_segmenter
+from occfeat.segmentation.robustness.results import RESULTS, is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import EvaluateConfig
 from occfeat.training.device import all_alive, build_fabric

@@ -8,7 +8,7 @@ from occfeat.report.page.page import Part, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Figures, RunFiles
 from occfeat.report.page.sections import SPREAD, shown
 from occfeat.report.pictures.embedded import figure_uri
-from occfeat.robustness.results import RobustnessResults
+from occfeat.segmentation.robustness.results import RobustnessResults
 
 SPOKES = 3
 """Fewer corruptions than this make no radar."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from occfeat.atomic import write_whole
+from occfeat.atomic import write_atomic
 from occfeat.errors import SettingsError
 
 
@@ -146,7 +146,7 @@ def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[
         policy=_policy(scripts, linked=any(_is_linked(part) for part in parts)),
     )
     content = text.encode("utf-8", "replace")  # names of files may hold what is no character
-    write_whole(path, lambda temporary: temporary.write_bytes(content))
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
     return len(content)
 
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from occfeat.errors import RunError
-from occfeat.robustness.results import RESULTS, RobustnessResults
 from occfeat.runs.card import CARD, WEIGHTS, ModelCard, read_card, read_environment, run_folder
 from occfeat.runs.metrics_log import read_rows
 from occfeat.runs.run import read_settings
+from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import GridConfig
 

@@ -15,10 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from occfeat.analysis.collect import BEV, STUDENT, TEACHER, Seen
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen
 from occfeat.report.pictures import bev, rig
 from occfeat.report.pictures.figures import PANEL_IN, save_figure
 from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR

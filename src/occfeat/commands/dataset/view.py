@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from occfeat.atomic import write_whole
+from occfeat.atomic import write_atomic
+from occfeat.commands.dataset.recording import record
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.view.recording import record
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.errors import RunError, SettingsError
@@ -67,5 +67,5 @@ def _record(config: ViewerConfig, index: Index, row: int) -> Outcome:
     name = str(index.scene_of(np.array([row]))[0])
     rows = every[scenes == name]
     moments = record(config, index, rows)
-    write_whole(config.out, lambda temporary: write_recording(temporary, moments, name))
+    write_atomic(config.out, lambda temporary: write_recording(temporary, moments, name))
     return Outcome(f"{len(rows)} key frames of {name}; look at it with `rerun {config.out}`\n{config.out}")

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from occfeat.analysis.naming import LAYERS, name_voxels
-from occfeat.analysis.scores import overlap_by_distance
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.keyframe import KeyFrame
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.sample import Sample, collate
 from occfeat.errors import SettingsError
+from occfeat.pretraining.analysis.naming import LAYERS, name_voxels
+from occfeat.pretraining.analysis.scores import overlap_by_distance
 from occfeat.pretraining.targets import seen_cells
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 

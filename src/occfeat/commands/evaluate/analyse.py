@@ -12,17 +12,7 @@ from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.analysis.collect import BEV, EDGES_M, STUDENT, TEACHER, Collected, Seen, center, collect, see
-from occfeat.analysis.naming import NAMES
-from occfeat.analysis.scores import (
-    clusters,
-    mean_by_class,
-    mean_by_distance,
-    probe,
-    require_sklearn,
-    similarity,
-)
-from occfeat.atomic import write_text_whole
+from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.pretrain import key_frames_of, open_cache
 from occfeat.data.check.check import quick_check
@@ -31,6 +21,26 @@ from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.analysis.collect import (
+    BEV,
+    EDGES_M,
+    STUDENT,
+    TEACHER,
+    Collected,
+    Seen,
+    center,
+    collect,
+    see,
+)
+from occfeat.pretraining.analysis.naming import NAMES
+from occfeat.pretraining.analysis.scores import (
+    clusters,
+    mean_by_class,
+    mean_by_distance,
+    probe,
+    require_sklearn,
+    similarity,
+)
 from occfeat.pretraining.losses import cosine
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
@@ -72,7 +82,7 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     subject = _prepare(config, run)
     voxels, example = _look(subject, config)
     results = _results(voxels, config, subject.centered)
-    write_text_whole(out / "analysis.json", json.dumps(results, indent=2) + "\n")
+    write_text_atomic(out / "analysis.json", json.dumps(results, indent=2) + "\n")
     _draw(out, results, example, subject.key_frames, config)
     metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.errors import RunError, SettingsError
-from occfeat.robustness.corruptions import NAMES, SEVERITIES
-from occfeat.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
 from occfeat.runs.card import CARD, read_card
+from occfeat.segmentation.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
 from occfeat.settings.sections import CorruptionName
 from occfeat.settings.strict import Strict
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from occfeat.robustness.blur import streak
+from occfeat.data.corruptions.blur import streak
 
 _ROUGHNESS = 100.0
 """Root of the amplitude that the fog's largest billows have before everything is scaled to 0...1."""

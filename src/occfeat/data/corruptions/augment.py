@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from jaxtyping import UInt8
 from torch import Tensor
 
+from occfeat.data.corruptions.corruptions import SEVERITIES, Corruption, chosen, random_numbers
 from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
-from occfeat.robustness.corruptions import SEVERITIES, Corruption, chosen, random_numbers
 from occfeat.settings.sections import AugmentConfig, CorruptionName
 
 

@@ -15,13 +15,13 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from occfeat.data.corruptions.blur import motion_blur
+from occfeat.data.corruptions.light import brighten, darken, posterize
+from occfeat.data.corruptions.sensors import crashed_cameras, frame_is_lost
+from occfeat.data.corruptions.weather import fog, fog_heights, snow, snow_flakes
 from occfeat.data.dataset import ImageReader
 from occfeat.data.keyframe import CameraRecord
 from occfeat.errors import KeyFrameError
-from occfeat.robustness.blur import motion_blur
-from occfeat.robustness.light import brighten, darken, posterize
-from occfeat.robustness.sensors import crashed_cameras, frame_is_lost
-from occfeat.robustness.weather import fog, fog_heights, snow, snow_flakes
 from occfeat.settings.sections import CorruptionChoice, CorruptionName, Severity
 
 NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)

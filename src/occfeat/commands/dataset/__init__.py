@@ -1,0 +1,1 @@
+"""Commands about data sets: `check`, `index` and `view`."""

@@ -1,0 +1,1 @@
+"""Corruptions of images, as nuScenes-C defines them."""

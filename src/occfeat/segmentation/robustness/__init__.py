@@ -1,0 +1,1 @@
+"""Robustness: what corruptions of the images cost."""
