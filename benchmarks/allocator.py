@@ -43,8 +43,7 @@ def batch_of(name: str) -> Batch:
         cameras=replace(whole.cameras.of_key_frame(0), image_size=(height, width)),
         teacher_cameras=teacher_cameras.of_key_frame(0),
         teacher_maps=FeatureMaps(maps.values[0], maps.scales[0]),
-        points_ego=whole.points_ego,
-        origins_ego=whole.origins_ego,
+        points=whole.points,
     )
     return collate([sample] * KEY_FRAMES[NAMES.index(name)])
 

@@ -25,7 +25,7 @@ from lifting import surround_rig
 from matplotlib.figure import Figure
 from measuring import in_fresh_process, peak_mb, record
 
-from occfeat.data.sample import Batch, Cameras, FeatureMaps
+from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import build_student
@@ -77,9 +77,7 @@ def batch_of(step: Step) -> Batch:
         teacher_maps=FeatureMaps(
             torch.randint(-127, 128, (*shape, WIDTH), dtype=torch.int8), torch.rand(shape)
         ),
-        points_ego=points,
-        origins_ego=torch.zeros(total, 3),
-        points_key_frame=torch.arange(step.batch).repeat_interleave(RETURNS),
+        points=Points(points, torch.zeros(total, 3), torch.arange(step.batch).repeat_interleave(RETURNS)),
     )
 
 

@@ -58,9 +58,8 @@ class PlainStep(nn.Module):
         return self.student.bev_encoder(self.student.compress(volume.flatten(1, 2)))
 
     def _occupied(self, batch: Batch) -> Bool[Tensor, "B X Y Z"]:
-        assert batch.points_ego is not None
-        assert batch.points_key_frame is not None
-        return occupancy_target(batch.points_ego, batch.points_key_frame, len(batch), self.student.grid)
+        assert batch.points is not None
+        return occupancy_target(batch.points, len(batch), self.student.grid)
 
     @torch.no_grad()
     def _targets(self, batch: Batch) -> tuple[Float[Tensor, "B X Y Z F"], Bool[Tensor, "B X Y Z"]]:

@@ -22,7 +22,7 @@ from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from occfeat.data.sample import Batch, Cameras
+from occfeat.data.sample import Batch, Cameras, Points
 from occfeat.models.students.build import build_student
 from occfeat.models.students.simplebev import SimpleBev
 from occfeat.pretraining.head import PretrainingHead
@@ -52,9 +52,7 @@ def sample_batch() -> Batch:
         cameras=rig,
         teacher_images=noise[..., : TEACHER_SIZE[1]].contiguous(),
         teacher_cameras=Cameras(rig.intrinsics, rig.ego_from_camera, rig.present, TEACHER_SIZE),
-        points_ego=points,
-        origins_ego=torch.tensor((0.9, 0.0, 1.8)).expand(POINTS, 3),
-        points_key_frame=torch.zeros(POINTS, dtype=torch.int64),
+        points=Points.of_one_key_frame(points, torch.tensor((0.9, 0.0, 1.8)).expand(POINTS, 3)),
     )
 
 

@@ -11,8 +11,8 @@ import time
 
 import torch
 from measuring import arguments, record
-from torch import Tensor
 
+from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining import visibility
 from occfeat.pretraining.targets import occupancy_target
@@ -21,8 +21,8 @@ GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 RETURNS, HEIGHT_M = 35_000, 1.8
 
 
-def sweep() -> tuple[Tensor, Tensor]:
-    """Returns and where their rays began, the same every time."""
+def sweep() -> Points:
+    """Return a made-up sweep, the same every time."""
     torch.manual_seed(0)
     azimuth, elevation = torch.rand(RETURNS) * 2 * torch.pi, torch.deg2rad(torch.rand(RETURNS) * 40 - 30)
     ground_m = HEIGHT_M / torch.sin(-elevation).clamp(min=1e-3)
@@ -30,21 +30,20 @@ def sweep() -> tuple[Tensor, Tensor]:
     level = elevation.cos()
     direction = torch.stack((azimuth.cos() * level, azimuth.sin() * level, elevation.sin()), dim=1)
     origins = torch.tensor([0.0, 0, HEIGHT_M]).expand(RETURNS, 3)
-    return origins + range_m[:, None] * direction, origins
+    return Points.of_one_key_frame(origins + range_m[:, None] * direction, origins)
 
 
 def main(repeats: int) -> None:
     torch.set_num_threads(1)
-    points, origins = sweep()
-    key_frame = torch.zeros(RETURNS).long()
-    occupied = occupancy_target(points, key_frame, 1, GRID)
+    points = sweep()
+    occupied = occupancy_target(points, 1, GRID)
     rows = []
     for step in (0.05, 0.25, 0.5):  # the setting of the package last
         visibility.STEP_CELLS = step
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
-            known = visibility.known_voxels(occupied, points, origins, key_frame, GRID)
+            known = visibility.known_voxels(occupied, points, GRID)
             times.append(1000 * (time.perf_counter() - start))
         rows.append((step, int(known.sum()), min(times), statistics.median(times)))
         slowest = max(times)

@@ -2,7 +2,7 @@
 
 import torch
 
-from occfeat.data.sample import Batch, Cameras, Labels
+from occfeat.data.sample import Batch, Cameras, Labels, Points
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 
@@ -53,9 +53,11 @@ def batch_of(
         cameras=rig,
         teacher_images=None if teacher_size is None else _noise(random, key_frames, cameras, teacher_size),
         teacher_cameras=None if teacher_size is None else ring_of_cameras(cameras, teacher_size, key_frames),
-        points_ego=points,
-        origins_ego=torch.tensor([0.3, -0.2, 1.6]).expand_as(points),
-        points_key_frame=torch.arange(key_frames).repeat_interleave(400),
+        points=Points(
+            points_ego=points,
+            origins_ego=torch.tensor([0.3, -0.2, 1.6]).expand_as(points),
+            key_frame=torch.arange(key_frames).repeat_interleave(400),
+        ),
         labels=Labels(("vehicle",), target, hidden),
     )
 

@@ -11,6 +11,7 @@ from occfeat.cli import main
 from occfeat.commands.dataset.recording import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Points
 from occfeat.geometry.grid import build_grid
 from occfeat.report.recording.layout import layout
 from occfeat.runs.card import read_card
@@ -113,7 +114,7 @@ def test_voxels__one_basis_for_the_whole_scene(folder: Path, pretrained: Path) -
 def test_voxels_by_height__are_those_that_hold_a_point(pretrained: Path) -> None:
     grid = build_grid(read_card(pretrained).grid)
     points_ego = torch.tensor([[0.2, 0.3, -0.5], [0.4, 0.1, -0.9], [5.5, 2.5, 2.5], [99.0, 0.0, 0.0]])
-    voxels = voxels_by_height(points_ego, grid)
+    voxels = voxels_by_height(Points.of_one_key_frame(points_ego, torch.zeros_like(points_ego)), grid)
     assert voxels.centers_ego.tolist() == [[0.5, 0.5, -0.5], [5.5, 2.5, 2.5]]
     assert not torch.equal(voxels.colors[0], voxels.colors[1])
 

@@ -56,13 +56,13 @@ def test_getitem(index: Index) -> None:
     assert sample.labels is not None
     assert sample.labels.target.shape == (2, 200, 200)
     assert sample.labels.target[0].sum() > 100
-    assert sample.points_ego is not None
-    assert len(sample.points_ego) == 2320
+    assert sample.points is not None
+    assert len(sample.points) == 2320
 
 
 def test_getitem__parts_nobody_asked_for(index: Index) -> None:
     sample = read(KeyFrames(index, VIEW, grid=GRID, augment=None))
-    assert sample.teacher_images is sample.teacher_cameras is sample.points_ego is sample.labels is None
+    assert sample.teacher_images is sample.teacher_cameras is sample.points is sample.labels is None
 
 
 @pytest.mark.parametrize(("half", "decoded"), [(True, (45, 80)), (False, (90, 160))])
@@ -179,9 +179,10 @@ def test_getitem__rays_begin_at_the_sensor_whatever_is_done_to_the_ego_frame(ind
     for epoch in range(3):
         sample = read(data, 0, epoch)
         sensor = index.key_frame(0).sweeps[0].ego_from_lidar[:3, 3] @ data_change(data, epoch)[:3, :3].T
-        assert sample.points_ego is not None
-        assert sample.origins_ego is not None
-        torch.testing.assert_close(sample.origins_ego, sensor.float().expand_as(sample.points_ego))
+        assert sample.points is not None
+        torch.testing.assert_close(
+            sample.points.origins_ego, sensor.float().expand_as(sample.points.points_ego)
+        )
 
 
 def test_getitem__bev_change_moves_points_and_labels_together(index: Index) -> None:
@@ -189,11 +190,11 @@ def test_getitem__bev_change_moves_points_and_labels_together(index: Index) -> N
     for epoch in range(4):
         sample = read(key_frames(index, augment=EVERYTHING), 1, epoch)
         boxes = index.key_frame(1).boxes
-        assert sample.points_ego is not None
+        assert sample.points is not None
         assert sample.labels is not None
         first = 2000
         for i, category in enumerate(boxes.category):
-            points = sample.points_ego[first + 40 * i : first + 40 * (i + 1)]
+            points = sample.points.points_ego[first + 40 * i : first + 40 * (i + 1)]
             cell, inside = GRID.cell_index(points)
             if category.startswith("vehicle."):
                 assert sample.labels.target[0][cell[inside, 0], cell[inside, 1]].float().mean() > 0.8
@@ -264,7 +265,9 @@ def test_data_loader__workers_give_the_same(index: Index, workers: int) -> None:
         assert here.batch is not None
         assert loaded.batch.tokens == here.batch.tokens
         assert torch.equal(loaded.batch.images, here.batch.images)
-        torch.testing.assert_close(loaded.batch.points_ego, here.batch.points_ego)
+        assert loaded.batch.points is not None
+        assert here.batch.points is not None
+        torch.testing.assert_close(loaded.batch.points.points_ego, here.batch.points.points_ego)
 
 
 def test_memory_does_not_grow(index: Index) -> None:
@@ -287,9 +290,10 @@ def test_memory_does_not_grow(index: Index) -> None:
 def test_real_key_frame__lidar_lands_on_vehicles_of_the_label(nuscenes_root: Path) -> None:
     index = Index.open(DataConfig(root=nuscenes_root))
     sample = read(KeyFrames(index, ViewConfig(), grid=GRID, augment=None, points=True, classes=("vehicle",)))
-    assert sample.points_ego is not None
+    assert sample.points is not None
     assert sample.labels is not None
-    high = sample.points_ego[(sample.points_ego[:, 2] > 0.4) & (sample.points_ego[:, 2] < 1.6)]
+    height_m = sample.points.points_ego[:, 2]
+    high = sample.points.points_ego[(height_m > 0.4) & (height_m < 1.6)]
     cell, inside = GRID.cell_index(high)
     hit = torch.zeros(200, 200, dtype=torch.bool)
     hit[cell[inside, 0], cell[inside, 1]] = True

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from occfeat.data.index.index import Index
-from occfeat.data.points import MAX_BYTES, check_bytes, read_returns, read_sweep
+from occfeat.data.points import MAX_BYTES, check_bytes, read_points, read_sweep
 from occfeat.errors import KeyFrameError
 from tests.data.test_index import matrix
 from tests.nuscenes_folder import read_records
@@ -66,7 +66,7 @@ def test_read_sweep__any_bytes(path: Path, content: bytes) -> None:
     assert sweep.isfinite().all()
 
 
-def test_read_returns__equals_a_plain_way(folder: Path, index: Index) -> None:
+def test_read_points__equals_a_plain_way(folder: Path, index: Index) -> None:
     """Two sweeps, each moved by its own pose, without what lies within a metre of the sensor."""
     key_frame = index.key_frame(1, sweeps=2)
     poses = {record["token"]: record for record in read_records(folder, "ego_pose")}
@@ -86,16 +86,16 @@ def test_read_returns__equals_a_plain_way(folder: Path, index: Index) -> None:
         expected.append(values[:, :3])
         sensor = (np.linalg.inv(key_frame.global_from_ego.numpy()) @ moved)[:3, 3]
         origins.append(np.broadcast_to(sensor, values[:, :3].shape))
-    returns = read_returns(folder, key_frame.sweeps, 1.0)
-    assert returns.points_ego.dtype == returns.origins_ego.dtype == torch.float32
-    np.testing.assert_allclose(returns.points_ego, np.concatenate(expected), atol=1e-4)
-    np.testing.assert_allclose(returns.origins_ego, np.concatenate(origins), atol=1e-4)
-    assert not torch.equal(returns.origins_ego[0], returns.origins_ego[-1])  # the car has moved
+    points = read_points(folder, key_frame.sweeps, 1.0)
+    assert points.points_ego.dtype == points.origins_ego.dtype == torch.float32
+    np.testing.assert_allclose(points.points_ego, np.concatenate(expected), atol=1e-4)
+    np.testing.assert_allclose(points.origins_ego, np.concatenate(origins), atol=1e-4)
+    assert not torch.equal(points.origins_ego[0], points.origins_ego[-1])  # the car has moved
 
 
-def test_read_returns__lie_on_the_ground_and_in_boxes(folder: Path, index: Index) -> None:
+def test_read_points__lie_on_the_ground_and_in_boxes(folder: Path, index: Index) -> None:
     key_frame = index.key_frame(4)
-    points = read_returns(folder, key_frame.sweeps, 1.0).points_ego.double()
+    points = read_points(folder, key_frame.sweeps, 1.0).points_ego.double()
     ground = points[:2000]
     assert ground[:, 2].abs().max() < 1e-3
     boxes = key_frame.boxes
@@ -104,11 +104,13 @@ def test_read_returns__lie_on_the_ground_and_in_boxes(folder: Path, index: Index
         assert (offset.abs() <= boxes.size_m[i] / 2 + 1e-3).all()
 
 
-def test_read_returns__radius(folder: Path, index: Index) -> None:
+def test_read_points__radius(folder: Path, index: Index) -> None:
     sweeps = index.key_frame(0).sweeps
-    everything, others = (read_returns(folder, sweeps, radius_m).points_ego for radius_m in (0.0, 1.0))
+    everything, others = (read_points(folder, sweeps, radius_m).points_ego for radius_m in (0.0, 1.0))
     assert len(everything) - len(others) == 50
-    assert all(part.shape == (0, 3) for part in read_returns(folder, (), 1.0))
+    nothing = read_points(folder, (), 1.0)
+    assert nothing.points_ego.shape == nothing.origins_ego.shape == (0, 3)
+    assert nothing.key_frame.shape == (0,)
 
 
 @pytest.mark.data
@@ -117,7 +119,7 @@ def test_real_sweep__ground_lies_at_zero(nuscenes_root: Path) -> None:
     from occfeat.settings.sections import DataConfig
 
     index = Index.open(DataConfig(root=nuscenes_root))
-    points = read_returns(index.root, index.key_frame(0).sweeps, 1.0).points_ego
+    points = read_points(index.root, index.key_frame(0).sweeps, 1.0).points_ego
     near = points[points[:, :2].norm(dim=1) < 12]
     assert 20_000 < len(points) < 40_000
     assert near[:, 2].median().abs() < 0.15

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from occfeat.data.sample import Batch, Cameras, Labels, Sample, collate
+from occfeat.data.sample import Batch, Cameras, Labels, Points, Sample, collate
 
 
 def make_cameras(cameras: int = 2, size: tuple[int, int] = (4, 6)) -> Cameras:
@@ -16,6 +16,13 @@ def make_cameras(cameras: int = 2, size: tuple[int, int] = (4, 6)) -> Cameras:
     )
 
 
+def make_points(number: int, count: int) -> Points:
+    """Points at a number, whose rays began half a metre beside."""
+    return Points.of_one_key_frame(
+        torch.full((count, 3), float(number)), torch.full((count, 3), number + 0.5)
+    )
+
+
 def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = False) -> Sample:
     """A sample whose tensors hold its own number."""
     return Sample(
@@ -24,8 +31,7 @@ def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = F
         cameras=make_cameras(),
         teacher_images=torch.full((2, 3, 14, 28), number, dtype=torch.uint8) if teacher else None,
         teacher_cameras=make_cameras(size=(14, 28)) if teacher else None,
-        points_ego=None if points is None else torch.full((points, 3), float(number)),
-        origins_ego=None if points is None else torch.full((points, 3), number + 0.5),
+        points=None if points is None else make_points(number, points),
         labels=Labels(
             classes=("vehicle", "pedestrian"),
             target=torch.full((2, 5, 7), bool(number)),
@@ -34,7 +40,7 @@ def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = F
     )
 
 
-def tensors(value: Sample | Batch) -> list[Tensor]:
+def tensors(value: Sample | Batch | Points) -> list[Tensor]:
     """Every tensor of a value, those of its parts included."""
     found: list[Tensor] = []
     for field in fields(value):
@@ -65,28 +71,31 @@ def test_collate__stacks_everything() -> None:
 
 def test_collate__points_know_their_key_frame() -> None:
     batch = collate([make_sample(0, points=3), make_sample(1, points=0), make_sample(2, points=2)])
-    assert batch.points_ego is not None
-    assert batch.points_key_frame is not None
-    assert batch.points_key_frame.tolist() == [0, 0, 0, 2, 2]
-    assert torch.equal(batch.points_ego[:, 0], batch.points_key_frame.float())
-    assert batch.origins_ego is not None
-    assert torch.equal(batch.origins_ego, batch.points_ego + 0.5)
+    points = batch.points
+    assert points is not None
+    assert len(points) == 5
+    assert points.key_frame.tolist() == [0, 0, 0, 2, 2]
+    assert torch.equal(points.points_ego[:, 0], points.key_frame.float())
+    assert torch.equal(points.origins_ego, points.points_ego + 0.5)
+    third = points.of_key_frame(2)
+    assert all(
+        torch.equal(found, wanted)
+        for found, wanted in zip(tensors(third), tensors(make_points(2, 2)), strict=True)
+    )
 
 
 def test_collate__only_empty_clouds() -> None:
     batch = collate([make_sample(0, points=0), make_sample(1, points=0)])
-    assert batch.points_ego is not None
-    assert batch.points_ego.shape == (0, 3)
-    assert batch.points_key_frame is not None
-    assert batch.points_key_frame.shape == (0,)
+    assert batch.points is not None
+    assert batch.points.points_ego.shape == (0, 3)
+    assert batch.points.key_frame.shape == (0,)
 
 
 def test_collate__what_a_stage_does_not_need_is_none() -> None:
     batch = collate([replace(make_sample(), labels=None)])
     assert batch.teacher_images is None
     assert batch.teacher_cameras is None
-    assert batch.points_ego is batch.origins_ego is None
-    assert batch.points_key_frame is None
+    assert batch.points is None
     assert batch.labels is None
 
 

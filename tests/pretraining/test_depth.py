@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.pyramid import PyramidEncoder
@@ -40,16 +40,19 @@ def test_depth_target__as_by_loops() -> None:
     batch = batch_of(key_frames=2, cameras=3)
     cameras = batch.cameras
     cameras.present[1, 2] = False
-    points, key_frame = batch.points_ego[::4], batch.points_key_frame[::4]
-    found = depth_target(points, key_frame, cameras, BINS)
-    assert torch.equal(found, target_by_loops(points, key_frame, cameras))
+    assert batch.points is not None
+    every, origins = batch.points.points_ego, batch.points.origins_ego
+    points = Points(every[::4], origins[::4], batch.points.key_frame[::4])
+    found = depth_target(points, cameras, BINS)
+    assert torch.equal(found, target_by_loops(points.points_ego, points.key_frame, cameras))
     assert (found != UNKNOWN).sum() > 20
     assert (found[1, 2] == UNKNOWN).all()
 
 
 def test_depth_target__without_points() -> None:
     batch = batch_of()
-    target = depth_target(batch.points_ego[:0], batch.points_key_frame[:0], batch.cameras, BINS)
+    nothing = Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3))
+    target = depth_target(nothing, batch.cameras, BINS)
     assert (target == UNKNOWN).all()
     logits = torch.randn(2, 4, 8, 4, 8, requires_grad=True)
     loss = depth_loss(logits, target)

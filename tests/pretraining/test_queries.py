@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from occfeat.data.sample import Batch
+from occfeat.data.sample import Batch, Points
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.queries import (
     Queries,
@@ -66,9 +66,7 @@ def test_query_points__lie_on_the_ray_where_they_should(
 
 def test_query_target__a_third_is_occupied_and_each_belongs_to_a_return_of_its_key_frame() -> None:
     batch = batch_of()
-    assert batch.points_ego is not None
-    assert batch.origins_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     target = _target(batch).queries
     assert target is not None
     count = len(target.occupied)
@@ -78,37 +76,32 @@ def test_query_target__a_third_is_occupied_and_each_belongs_to_a_return_of_its_k
     assert GRID.cell_index(positions)[1].all()
     for key_frame in (0, 1):
         mine = (target.queries.key_frame == key_frame) & target.occupied
-        points = batch.points_ego[batch.points_key_frame == key_frame]
+        points = batch.points.of_key_frame(key_frame).points_ego
         gap = torch.cdist(positions[mine], points)
         nearest_m, nearest = gap.min(dim=1)
         assert nearest_m.max() <= 0.1 + 1e-4
-        ray = points[nearest] - batch.origins_ego[0]
+        ray = points[nearest] - batch.points.origins_ego[0]
         assert ((positions[mine] - points[nearest]) * ray).sum(1).min() >= -1e-4  # behind
         assert len(nearest.unique()) > 70
 
 
 def test_query_target__same_numbers_whatever_the_micro_batches() -> None:
     batch = batch_of()
-    assert batch.points_ego is not None
-    assert batch.origins_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     torch.manual_seed(3)
-    whole = query_target(batch.points_ego, batch.origins_ego, batch.points_key_frame, 2, GRID, CONFIG)
+    whole = query_target(batch.points, 2, GRID, CONFIG)
     torch.manual_seed(3)
     for number in (0, 1):
-        mine = batch.points_key_frame == number
-        part = query_target(
-            batch.points_ego[mine], batch.origins_ego[mine], torch.zeros(400).long(), 1, GRID, CONFIG
-        )
+        part = query_target(batch.points.of_key_frame(number), 1, GRID, CONFIG)
         in_whole = whole.queries.key_frame == number
         assert torch.equal(whole.queries.position_cells[in_whole], part.queries.position_cells)
         assert torch.equal(whole.occupied[in_whole], part.occupied)
 
 
 def test_query_target__without_returns_costs_the_same_random_numbers() -> None:
-    nothing = torch.zeros(0, 3)
+    nothing = Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3))
     torch.manual_seed(0)
-    target = query_target(nothing, nothing, torch.zeros(0).long(), 2, GRID, CONFIG)
+    target = query_target(nothing, 2, GRID, CONFIG)
     after = torch.rand(1)
     assert target.occupied.shape == (0,)
     _target(batch_of())
@@ -173,12 +166,7 @@ def test_interpolate__gradients_are_those_of_grid_sample_and_repeat_on_several_t
 
 def test_step__without_returns_is_zero_and_has_gradients() -> None:
     network, batch = _network(), batch_of(key_frames=1)
-    nothing = replace(
-        batch,
-        points_ego=torch.zeros(0, 3),
-        origins_ego=torch.zeros(0, 3),
-        points_key_frame=torch.zeros(0).long(),
-    )
+    nothing = replace(batch, points=Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3)))
     step = network(nothing, _target(nothing))
     step.loss.backward()
     assert step.loss.item() == 0
@@ -208,8 +196,8 @@ def _network() -> PretrainingNetwork:
 def _wall() -> Batch:
     """Returns on a wall at x = 5.3 m, seen from the middle."""
     batch = batch_of(key_frames=1)
-    assert batch.points_ego is not None
-    batch.points_ego[:, 0] = 5.3
+    assert batch.points is not None
+    batch.points.points_ego[:, 0] = 5.3
     return batch
 
 

@@ -12,29 +12,28 @@ from tests.rigs import GRID, batch_of, ring_of_cameras
 
 def test_occupancy_target__equals_a_loop_over_points() -> None:
     batch = batch_of(key_frames=2)
-    assert batch.points_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     expected = torch.zeros(2, *GRID.shape, dtype=torch.bool)
-    for point, key_frame in zip(batch.points_ego.tolist(), batch.points_key_frame.tolist(), strict=True):
+    points = batch.points
+    for point, key_frame in zip(points.points_ego.tolist(), points.key_frame.tolist(), strict=True):
         cell = [
             int((value - low) // size)
             for value, low, size in zip(point, GRID.lower_m, GRID.cell_m, strict=True)
         ]
         if all(0 <= index < count for index, count in zip(cell, GRID.shape, strict=True)):
             expected[(key_frame, *cell)] = True
-    occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 2, GRID)
+    occupied = occupancy_target(batch.points, 2, GRID)
     assert torch.equal(occupied, expected)
     assert 50 < occupied.sum() < occupied.numel()
 
 
 def test_feature_target__equals_sampling_each_voxel_in_each_camera() -> None:
     batch = batch_of(key_frames=2, cameras=5, teacher_size=(28, 56))
-    assert batch.points_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     assert batch.teacher_cameras is not None
     cameras = batch.teacher_cameras
     cameras.present[1, 2] = False
-    occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 2, GRID)
+    occupied = occupancy_target(batch.points, 2, GRID)
     maps = torch.randn(10, 6, 2, 4)
     target = feature_target(occupied, maps, cameras, GRID)
     centers = GRID.centers()
@@ -75,11 +74,10 @@ def test_feature_target__a_map_of_pixel_positions_gives_back_the_projection() ->
 
 def test_seen_cells__are_those_with_a_feature_target() -> None:
     batch = batch_of(key_frames=2, cameras=2, teacher_size=(28, 56))
-    assert batch.points_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     assert batch.teacher_cameras is not None
     batch.teacher_cameras.present[1, 0] = False
-    occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 2, GRID)
+    occupied = occupancy_target(batch.points, 2, GRID)
     target = feature_target(occupied, torch.randn(4, 6, 2, 4), batch.teacher_cameras, GRID)
     seen = seen_cells(occupied, batch.teacher_cameras, GRID)
     assert torch.equal(seen, target.cells)
@@ -96,10 +94,9 @@ def test_feature_target__without_points_is_empty() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_feature_target__autocast_does_not_move_pixels(dtype: torch.dtype) -> None:
     batch = batch_of(teacher_size=(28, 56))
-    assert batch.points_ego is not None
-    assert batch.points_key_frame is not None
+    assert batch.points is not None
     assert batch.teacher_cameras is not None
-    occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 2, GRID)
+    occupied = occupancy_target(batch.points, 2, GRID)
     maps = torch.randn(8, 6, 2, 4)
     plain = feature_target(occupied, maps, batch.teacher_cameras, GRID)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):

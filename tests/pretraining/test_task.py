@@ -176,4 +176,4 @@ def test_step__gradient_steps_lower_the_loss() -> None:
 
 def test_target_maker__refuses_batches_without_points() -> None:
     with pytest.raises(ValueError, match="LiDAR points"):
-        TargetMaker(GRID, None)(replace(batch_of(), points_ego=None))
+        TargetMaker(GRID, None)(replace(batch_of(), points=None))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.losses import occupancy_loss
 from occfeat.pretraining.targets import occupancy_target
@@ -23,7 +24,7 @@ Cell = tuple[int, int, int]
 def _known(points: torch.Tensor, origins: torch.Tensor) -> set[Cell]:
     """Voxels that rays cross, without those that are known for a return alone."""
     nothing = torch.zeros(1, *GRID.shape, dtype=torch.bool)
-    found = known_voxels(nothing, points, origins, torch.zeros(len(points)).long(), GRID)
+    found = known_voxels(nothing, Points.of_one_key_frame(points, origins), GRID)
     return {(x, y, z) for _, x, y, z in found.nonzero().tolist()}
 
 
@@ -103,10 +104,10 @@ def test_known_voxels__rays_along_the_axes() -> None:
 
 def test_known_voxels__before_a_wall_is_known_and_behind_it_is_not() -> None:
     y, z = torch.meshgrid(torch.arange(-7.95, 8, 0.1), torch.arange(-1.95, 3, 0.1), indexing="ij")
-    points = torch.stack((torch.full_like(y, 4.2), y, z), dim=-1).view(-1, 3)
-    key_frame = torch.zeros(len(points)).long()
-    occupied = occupancy_target(points, key_frame, 2, GRID)
-    known = known_voxels(occupied, points, torch.tensor([-9.0, 0, 0.5]).expand_as(points), key_frame, GRID)
+    wall_ego = torch.stack((torch.full_like(y, 4.2), y, z), dim=-1).view(-1, 3)
+    points = Points.of_one_key_frame(wall_ego, torch.tensor([-9.0, 0, 0.5]).expand_as(wall_ego))
+    occupied = occupancy_target(points, 2, GRID)
+    known = known_voxels(occupied, points, GRID)
     wall = 28  # 4.0 to 4.5 m
     assert occupied[0, wall].all()
     assert known[0, wall].all()
@@ -118,8 +119,8 @@ def test_known_voxels__before_a_wall_is_known_and_behind_it_is_not() -> None:
 
 def test_known_voxels__without_returns_is_what_is_occupied() -> None:
     occupied = torch.rand(2, *GRID.shape) < 0.1
-    nothing = torch.zeros(0, 3)
-    assert torch.equal(known_voxels(occupied, nothing, nothing, torch.zeros(0).long(), GRID), occupied)
+    nothing = Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3))
+    assert torch.equal(known_voxels(occupied, nothing, GRID), occupied)
 
 
 def test_occupancy_loss__is_the_mean_over_known_voxels() -> None:

@@ -26,10 +26,9 @@ from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
-from occfeat.data.points import Returns, read_returns
-from occfeat.data.sample import Batch, Cameras, Labels, Sample, StoredFeatures, collate
+from occfeat.data.points import read_points
+from occfeat.data.sample import Batch, Cameras, Labels, Points, Sample, StoredFeatures, collate
 from occfeat.errors import KeyFrameError, SettingsError
-from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, ViewConfig
 
@@ -159,7 +158,6 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         if self.teacher_size is not None:
             teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
             teacher_images = _images(files, plain, self.teacher_size) if stored is None else None
-        returns = self._returns(key_frame, change) if self.points else None
         return Sample(
             token=key_frame.token,
             images=images,
@@ -167,8 +165,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             teacher_images=teacher_images,
             teacher_cameras=teacher_cameras,
             teacher_maps=None if stored is None else stored.read(draw.row),
-            points_ego=None if returns is None else returns.points_ego,
-            origins_ego=None if returns is None else returns.origins_ego,
+            points=self._points(key_frame, change) if self.points else None,
             labels=self._labels(key_frame, change) if self.classes else None,
         )
 
@@ -219,11 +216,12 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             return record.lidar_ego_from_camera
         return record.camera_ego_from_camera
 
-    def _returns(self, key_frame: KeyFrame, change: Change) -> Returns:
+    def _points(self, key_frame: KeyFrame, change: Change) -> Points:
+        """Read the LiDAR of a key frame, in the augmented ego frame."""
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        returns = read_returns(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
-        return Returns(*(transform_points(change.new_ego_from_ego.float(), part) for part in returns))
+        points = read_points(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
+        return points.transform(change.new_ego_from_ego.float())
 
 
 def _images(

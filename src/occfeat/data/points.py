@@ -5,7 +5,6 @@ Axes: `P` returns.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from occfeat.data.keyframe import SweepRecord
 from occfeat.data.paths import resolve
+from occfeat.data.sample import Points
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.frames import transform_points
 
@@ -22,14 +22,6 @@ BYTES_PER_RETURN = 20
 
 MAX_BYTES = 100_000_000
 """A file of more bytes is refused; a sweep of nuScenes has about 700 000."""
-
-
-class Returns(NamedTuple):
-    """LiDAR returns and where their rays began, in the key frame's ego frame, in metres."""
-
-    points_ego: Float32[Tensor, "P 3"]
-    origins_ego: Float32[Tensor, "P 3"]
-    """Position of the sensor at the time of each return's sweep."""
 
 
 def read_sweep(path: Path) -> Float32[Tensor, "P 5"]:
@@ -63,8 +55,8 @@ def check_bytes(path: Path, size: int) -> None:
         )
 
 
-def read_returns(root: Path, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0) -> Returns:
-    """Returns of one or more sweeps, joined.
+def read_points(root: Path, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0) -> Points:
+    """Read one or more sweeps of a key frame and join their returns, in its ego frame.
 
     Args:
         root: The data folder.
@@ -81,4 +73,4 @@ def read_returns(root: Path, sweeps: Sequence[SweepRecord], ego_radius_m: float 
         others = points_lidar[:, :2].norm(dim=1) >= ego_radius_m
         points_ego.append(transform_points(sweep.ego_from_lidar, points_lidar[others]).float())
         origins_ego.append(sweep.ego_from_lidar[:3, 3].float().expand_as(points_ego[-1]))
-    return Returns(torch.cat(points_ego), torch.cat(origins_ego))
+    return Points.of_one_key_frame(torch.cat(points_ego), torch.cat(origins_ego))

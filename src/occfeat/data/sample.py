@@ -1,4 +1,4 @@
-"""The one contract between data and models: `Cameras`, `Labels`, `Sample` and `Batch`.
+"""The one contract between data and models: `Cameras`, `Points`, `Labels`, `Sample` and `Batch`.
 
 Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image or its
 patches, `F` teacher channels, `P` LiDAR points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and
@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
+
+from occfeat.geometry.frames import transform_points
 
 # Not typing.Self, which the run-time shape checks of the tests cannot read.
 T = TypeVar("T", bound="_Tensors")
@@ -57,6 +59,40 @@ class Cameras(_Tensors):
         return Cameras(
             self.intrinsics[index], self.ego_from_camera[index], self.present[index], self.image_size
         )
+
+
+@dataclass(frozen=True)
+class Points(_Tensors):
+    """LiDAR returns of one key frame or of a batch, in the (possibly augmented) ego frame, in metres."""
+
+    points_ego: Float[Tensor, "P 3"]
+    """Position of each return."""
+    origins_ego: Float[Tensor, "P 3"]
+    """Where the ray of each return began: the position of the sensor at the time of its sweep."""
+    key_frame: Int64[Tensor, " P"]
+    """Position in the batch of the key frame that each return belongs to; 0 in a sample."""
+
+    @staticmethod
+    def of_one_key_frame(points_ego: Float[Tensor, "P 3"], origins_ego: Float[Tensor, "P 3"]) -> "Points":
+        """Return points that all belong to key frame 0."""
+        key_frame = torch.zeros(len(points_ego), dtype=torch.int64, device=points_ego.device)
+        return Points(points_ego, origins_ego, key_frame)
+
+    def of_key_frame(self, index: int) -> "Points":
+        """Return the points of one key frame of a batch, as in its sample."""
+        mine = self.key_frame == index
+        return Points.of_one_key_frame(self.points_ego[mine], self.origins_ego[mine])
+
+    def transform(self, new_ego_from_ego: Float[Tensor, "4 4"]) -> "Points":
+        """Return the same points in another ego frame."""
+        return replace(
+            self,
+            points_ego=transform_points(new_ego_from_ego, self.points_ego),
+            origins_ego=transform_points(new_ego_from_ego, self.origins_ego),
+        )
+
+    def __len__(self) -> int:
+        return len(self.points_ego)
 
 
 @dataclass(frozen=True)
@@ -107,10 +143,7 @@ class Sample(_Tensors):
     """Calibration of the images the teacher sees or saw."""
     teacher_maps: FeatureMaps | None = None
     """What the teacher saw, from a cache."""
-    points_ego: Float[Tensor, "P 3"] | None = None
-    """LiDAR returns in the (possibly augmented) ego frame, in metres."""
-    origins_ego: Float[Tensor, "P 3"] | None = None
-    """Where the ray of each return began: the sensor at the time of its sweep, in the same frame."""
+    points: Points | None = None
     labels: Labels | None = None
 
 
@@ -124,12 +157,8 @@ class Batch(_Tensors):
     teacher_images: UInt8[Tensor, "B N 3 h w"] | None = None
     teacher_cameras: Cameras | None = None
     teacher_maps: FeatureMaps | None = None
-    points_ego: Float[Tensor, "P 3"] | None = None
-    """LiDAR returns of all key frames, one after the other, in metres."""
-    origins_ego: Float[Tensor, "P 3"] | None = None
-    """Where the ray of each return began."""
-    points_key_frame: Int64[Tensor, " P"] | None = None
-    """Which key frame of the batch each point belongs to."""
+    points: Points | None = None
+    """LiDAR returns of all key frames, one key frame after the other."""
     labels: Labels | None = None
 
     def __len__(self) -> int:
@@ -139,8 +168,7 @@ class Batch(_Tensors):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack key frames that were read with the same settings."""
     first = samples[0]
-    clouds = [sample.points_ego for sample in samples if sample.points_ego is not None]
-    origins = [sample.origins_ego for sample in samples if sample.origins_ego is not None]
+    clouds = [sample.points for sample in samples if sample.points is not None]
     if clouds and len(clouds) < len(samples):
         raise ValueError("some samples have LiDAR points and others have none: read them alike")
     return Batch(
@@ -162,11 +190,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             if first.teacher_maps is None
             else _stack_maps([s.teacher_maps for s in samples if s.teacher_maps is not None])
         ),
-        points_ego=torch.cat(clouds) if clouds else None,
-        origins_ego=torch.cat(origins) if origins else None,
-        points_key_frame=(
-            torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])) if clouds else None
-        ),
+        points=_join_points(clouds) if clouds else None,
         labels=(
             None
             if first.labels is None
@@ -181,6 +205,15 @@ def _stack_cameras(cameras: Sequence[Cameras]) -> Cameras:
         ego_from_camera=torch.stack([rig.ego_from_camera for rig in cameras]),
         present=torch.stack([rig.present for rig in cameras]),
         image_size=cameras[0].image_size,
+    )
+
+
+def _join_points(clouds: Sequence[Points]) -> Points:
+    """Return the points of several samples, each with the position of its key frame."""
+    return Points(
+        points_ego=torch.cat([cloud.points_ego for cloud in clouds]),
+        origins_ego=torch.cat([cloud.origins_ego for cloud in clouds]),
+        key_frame=torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])),
     )
 
 

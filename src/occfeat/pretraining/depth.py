@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
@@ -18,30 +18,24 @@ UNKNOWN = -1
 """The target of a feature cell without a point."""
 
 
-def depth_target(
-    points_ego: Float[Tensor, "P 3"],
-    points_key_frame: Int64[Tensor, " P"],
-    cameras: Cameras,
-    bins: DepthBins,
-) -> Int64[Tensor, "B N h w"]:
+def depth_target(points: Points, cameras: Cameras, bins: DepthBins) -> Int64[Tensor, "B N h w"]:
     """Depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
 
     A point whose depth lies in no bin counts for nothing. One that falls onto the black border of an image
     that augmentation made smaller or shifted counts like any other.
 
     Args:
-        points_ego: LiDAR points of all key frames.
-        points_key_frame: Key frame of each point.
+        points: LiDAR returns of all key frames.
         cameras: Calibration of the student's images, in the same ego frame as the points.
         bins: The student's depth bins.
     """
     height, width = feature_size(cameras.image_size)
     key_frames, count = cameras.present.shape
     # One more than the last bin stands for an empty cell, so that the smallest bin is the nearest point.
-    nearest = torch.full((key_frames * count * height * width,), bins.count, device=points_ego.device)
+    nearest = torch.full((key_frames * count * height * width,), bins.count, device=points.points_ego.device)
     for key_frame in range(key_frames):
-        points = points_ego[points_key_frame == key_frame]
-        cell, depth_bin = _hits(points, cameras.of_key_frame(key_frame), bins)
+        points_ego = points.of_key_frame(key_frame).points_ego
+        cell, depth_bin = _hits(points_ego, cameras.of_key_frame(key_frame), bins)
         cell = cell + key_frame * count * height * width
         nearest.scatter_reduce_(0, cell, depth_bin, "amin")
     known = nearest < bins.count

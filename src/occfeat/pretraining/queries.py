@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import QueryConfig
 
@@ -34,35 +35,28 @@ class QueryTarget:
     occupied: Bool[Tensor, " Q"]
 
 
-def query_target(
-    points_ego: Float[Tensor, "P 3"],
-    origins_ego: Float[Tensor, "P 3"],
-    points_key_frame: Int64[Tensor, " P"],
-    key_frames: int,
-    grid: VoxelGrid,
-    config: QueryConfig,
-) -> QueryTarget:
+def query_target(points: Points, key_frames: int, grid: VoxelGrid, config: QueryConfig) -> QueryTarget:
     """Draw returns inside the grid, with replacement, and three queries on the ray of each.
 
     Random numbers come from torch's global generator of the processor, always as many per key frame, so that
     they do not depend on device or micro-batches. Queries outside the grid are dropped.
     """
-    _, inside = grid.cell_index(points_ego)
-    points, numbers, occupied = [], [], []
+    _, inside = grid.cell_index(points.points_ego)
+    positions, numbers, occupied = [], [], []
     for key_frame in range(key_frames):
-        draw = torch.rand(4, config.returns).to(points_ego.device)
-        candidates = ((points_key_frame == key_frame) & inside).nonzero()[:, 0]
+        draw = torch.rand(4, config.returns).to(inside.device)
+        candidates = ((points.key_frame == key_frame) & inside).nonzero()[:, 0]
         # Rounding may carry the product up to the count itself.
         number = (draw[0] * len(candidates)).long().clamp(max=len(candidates) - 1)
         chosen = candidates[number] if len(candidates) else candidates
         along = draw[1:, : len(chosen)]
         behind, before, between = query_points(
-            points_ego[chosen], origins_ego[chosen], along, config.distance_m
+            points.points_ego[chosen], points.origins_ego[chosen], along, config.distance_m
         )
-        points += [behind, before, between]
+        positions += [behind, before, between]
         occupied += [torch.ones_like(chosen), torch.zeros_like(chosen), torch.zeros_like(chosen)]
         numbers += [torch.full_like(chosen, key_frame)] * 3
-    return _inside_only(torch.cat(points), torch.cat(numbers), torch.cat(occupied).bool(), grid)
+    return _inside_only(torch.cat(positions), torch.cat(numbers), torch.cat(occupied).bool(), grid)
 
 
 def query_points(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
@@ -28,16 +28,11 @@ class FeatureTarget:
     """Mean of the teacher's features over the cameras that see the centre of the voxel."""
 
 
-def occupancy_target(
-    points_ego: Float[Tensor, "P 3"],
-    points_key_frame: Int64[Tensor, " P"],
-    key_frames: int,
-    grid: VoxelGrid,
-) -> Bool[Tensor, "B X Y Z"]:
+def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
     """A voxel is occupied if it holds at least one LiDAR point; all others count as empty."""
-    cell, inside = grid.cell_index(points_ego)
-    occupied = torch.zeros(key_frames, *grid.shape, dtype=torch.bool, device=points_ego.device)
-    occupied[(points_key_frame[inside], *cell[inside].unbind(1))] = True
+    cell, inside = grid.cell_index(points.points_ego)
+    occupied = torch.zeros(key_frames, *grid.shape, dtype=torch.bool, device=inside.device)
+    occupied[(points.key_frame[inside], *cell[inside].unbind(1))] = True
     return occupied
 
 

@@ -55,14 +55,14 @@ class TargetMaker:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> PretrainingTarget:
         """Targets of one batch that carries points and, with a teacher, teacher images."""
-        if batch.points_ego is None or batch.origins_ego is None or batch.points_key_frame is None:
+        points = batch.points
+        if points is None:
             raise ValueError("pretraining needs batches with LiDAR points")
-        points_ego, _, key_frame = rays = batch.points_ego, batch.origins_ego, batch.points_key_frame
-        occupied = occupancy_target(points_ego, key_frame, len(batch), self.grid)
+        occupied = occupancy_target(points, len(batch), self.grid)
         bins = self.depth_bins
-        depth = None if bins is None else depth_target(points_ego, key_frame, batch.cameras, bins)
-        known = known_voxels(occupied, *rays, self.grid) if self.unknown else None
-        queries = query_target(*rays, len(batch), self.grid, self.queries) if self.queries else None
+        depth = None if bins is None else depth_target(points, batch.cameras, bins)
+        known = known_voxels(occupied, points, self.grid) if self.unknown else None
+        queries = query_target(points, len(batch), self.grid, self.queries) if self.queries else None
         return PretrainingTarget(occupied, self._features(batch, occupied), known, queries, depth)
 
     def _features(self, batch: Batch, occupied: Bool[Tensor, "B X Y Z"]) -> FeatureTarget | None:

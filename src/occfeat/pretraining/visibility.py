@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
 
 STEP_CELLS = 0.5
@@ -18,9 +19,7 @@ BLOCK_RAYS = 512
 
 def known_voxels(
     occupied: Bool[Tensor, "B X Y Z"],
-    points_ego: Float[Tensor, "P 3"],
-    origins_ego: Float[Tensor, "P 3"],
-    points_key_frame: Int64[Tensor, " P"],
+    points: Points,
     grid: VoxelGrid,
 ) -> Bool[Tensor, "B X Y Z"]:
     """Voxels that hold a return or that a ray from the sensor to a return crosses; the others are unknown.
@@ -30,14 +29,12 @@ def known_voxels(
 
     Args:
         occupied: The occupancy target.
-        points_ego: Returns of all key frames, inside the grid or not.
-        origins_ego: Where the ray of each return began.
-        points_key_frame: Key frame of each return.
+        points: LiDAR returns of all key frames, inside the grid or not.
         grid: The voxels.
     """
-    with torch.autocast(points_ego.device.type, enabled=False):  # positions need all their digits
-        start, ray, inside = _clip(points_ego, origins_ego, grid)
-        start, ray, key_frame = start[inside], ray[inside], points_key_frame[inside]
+    with torch.autocast(occupied.device.type, enabled=False):  # positions need all their digits
+        start, ray, inside = _clip(points, grid)
+        start, ray, key_frame = start[inside], ray[inside], points.key_frame[inside]
         samples = (ray.abs().amax(dim=1) / STEP_CELLS).ceil().clamp(min=1)
         samples, order = samples.sort()  # rays of a block have about as many samples
         start, ray, key_frame = start[order], ray[order], key_frame[order]
@@ -51,9 +48,10 @@ def known_voxels(
 
 
 def _clip(
-    points_ego: Float[Tensor, "P 3"], origins_ego: Float[Tensor, "P 3"], grid: VoxelGrid
+    points: Points, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"], Bool[Tensor, " P"]]:
     """The part of each ray inside the grid, as start and way in cells, and whether there is one."""
+    points_ego, origins_ego = points.points_ego, points.origins_ego
     lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
     start, ray = (origins_ego - lower_m) / cell_m, (points_ego - origins_ego) / cell_m
     # Along an axis on which it does not move, a ray is inside for good or never; 0 / 0 would say neither.

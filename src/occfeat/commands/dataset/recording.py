@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import collate
+from occfeat.data.sample import Points, collate
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.restore import load_pretraining
@@ -55,25 +55,24 @@ def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True, classes=config.classes)
     for row in map(int, rows):
         sample = key_frames.sample(row)
-        points_ego, labels = sample.points_ego, sample.labels
-        if points_ego is None or labels is None:
+        points, labels = sample.points, sample.labels
+        if points is None or labels is None:
             raise KeyFrameError(f"Key frame {sample.token} has no LiDAR points or no labels.")
         yield Moment(
             key_frame=index.key_frame(row),
             images=sample.images,
             cameras=sample.cameras,
             channels=key_frames.channels,
-            points_ego=points_ego,
-            voxels=painted.get(row, voxels_by_height(points_ego, grid)),
+            points_ego=points.points_ego,
+            voxels=painted.get(row, voxels_by_height(points, grid)),
             labels=BevLayers(labels.classes, labels.target.float(), grid.bev),
             predicted=None if predictor is None else predictor.layers(row),
         )
 
 
-def occupied_cells(points_ego: Float[Tensor, "P 3"], grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
-    """Voxels that hold a LiDAR return."""
-    key_frame = torch.zeros(len(points_ego), dtype=torch.int64)
-    return occupancy_target(points_ego, key_frame, 1, grid)[0].nonzero()
+def occupied_cells(points: Points, grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
+    """Return the voxels that hold a LiDAR return of a key frame."""
+    return occupancy_target(points, 1, grid)[0].nonzero()
 
 
 def _predictor(run: Path, index: Index) -> Predictor:
@@ -82,9 +81,9 @@ def _predictor(run: Path, index: Index) -> Predictor:
     return Predictor(model, key_frames)
 
 
-def voxels_by_height(points_ego: Float[Tensor, "P 3"], grid: VoxelGrid) -> Voxels:
+def voxels_by_height(points: Points, grid: VoxelGrid) -> Voxels:
     """Occupied voxels, coloured by their height."""
-    centers_ego = grid.centers()[tuple(occupied_cells(points_ego, grid).unbind(1))]
+    centers_ego = grid.centers()[tuple(occupied_cells(points, grid).unbind(1))]
     share = (centers_ego[:, 2] - grid.lower_m[2]) / (grid.upper_m[2] - grid.lower_m[2])
     colors = torch.from_numpy(colormaps[HEIGHT_COLORS](share.numpy())[:, :3]).float()
     return Voxels(centers_ego, grid.cell_m, colors)
@@ -108,9 +107,9 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
     cells, features = [], []
     for row in map(int, rows):
         batch = collate([key_frames.sample(row)])
-        if batch.points_ego is None:
+        if batch.points is None:
             raise KeyFrameError(f"Key frame {batch.tokens[0]} has no LiDAR points.")
-        cells.append(occupied_cells(batch.points_ego, grid))
+        cells.append(occupied_cells(batch.points, grid))
         voxels = network.head(network.student(batch.images, batch.cameras))
         features.append(network.head.features_at(voxels, torch.nn.functional.pad(cells[-1], (1, 0))))
     every = torch.cat(features)

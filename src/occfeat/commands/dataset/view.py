@@ -49,7 +49,7 @@ def view(config: ViewerConfig) -> Outcome:
         sample.images,
         sample.cameras,
         key_frames.channels,
-        sample.points_ego,
+        None if sample.points is None else sample.points.points_ego,
         corners_ego if config.calibration else corners_ego[:0],
         key_frame.boxes.category if config.calibration else (),
         labels_of(sample),

@@ -138,8 +138,8 @@ class PretrainingLooks:
         probability, predicted, occupied = self.network.occupancy_probability(voxels), None, None
         if probability is not None:
             predicted = probability[0] >= 0.5
-        if batch.points_ego is not None and batch.points_key_frame is not None:
-            occupied = occupancy_target(batch.points_ego, batch.points_key_frame, 1, self.grid)[0]
+        if batch.points is not None:
+            occupied = occupancy_target(batch.points, 1, self.grid)[0]
         shown = predicted if occupied is None else occupied
         cells = batch.images.new_zeros((0, 4), dtype=torch.int64) if shown is None else shown[None].nonzero()
         cells = cells[:: max(1, -(-len(cells) // MOST_VOXELS))]

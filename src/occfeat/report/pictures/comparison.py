@@ -55,8 +55,8 @@ def _show_images(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
     panels = rig.show_images(figure, row.sample.images, row.sample.cameras, row.channels)
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     for camera, axes in panels.items():
-        if row.sample.points_ego is not None and row.sample.cameras.present[camera]:
-            rig.draw_points(axes, row.sample.points_ego, row.sample.cameras, camera, farthest_m)
+        if row.sample.points is not None and row.sample.cameras.present[camera]:
+            rig.draw_points(axes, row.sample.points.points_ego, row.sample.cameras, camera, farthest_m)
 
 
 def _show_bev(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
