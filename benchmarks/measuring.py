@@ -1,8 +1,8 @@
-"""How the benchmarks measure: ways in turn, memory in fresh processes, figures beside their targets.
+"""How the benchmarks measure: ways in turn, memory in fresh processes, measurements beside their targets.
 
     python benchmarks/measuring.py
 
-prints the figures of the benchmarks that ran last, which lie in `benchmarks/latest.json`.
+prints the measurements of the benchmarks that ran last, which lie in `benchmarks/latest.json`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ LATEST = Path(__file__).with_name("latest.json")
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """What was measured, and what it should be."""
 
     name: str
@@ -86,30 +86,30 @@ def record(
     at_most: float | None = None,
     spread: tuple[float, float] | None = None,
 ) -> None:
-    """Put a figure into `latest.json`, in place of the last one of its name."""
+    """Put a measurement into `latest.json`, in place of the last one of its name."""
     target = at_most if at_least is None else at_least
     met = None if target is None else value >= target if at_most is None else value <= target
-    figures = [figure for figure in read_figures() if figure.name != name]
-    figures.append(Figure(name, value, target, met, spread))
-    LATEST.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+    measurements = [measurement for measurement in read_measurements() if measurement.name != name]
+    measurements.append(Measurement(name, value, target, met, spread))
+    LATEST.write_text(json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n")
 
 
-def read_figures() -> list[Figure]:
-    """The figures of the benchmarks that ran last."""
+def read_measurements() -> list[Measurement]:
+    """The measurements of the benchmarks that ran last."""
     if not LATEST.is_file():
         return []
     rows = json.loads(LATEST.read_text())
-    return [Figure(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in rows]
+    return [Measurement(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in rows]
 
 
-def table(figures: list[Figure]) -> str:
-    """The figures for a reader."""
+def table(measurements: list[Measurement]) -> str:
+    """The measurements for a reader."""
     said = {None: "", True: "met", False: "MISSED"}
-    lines = [f"{'figure':<58}{'value':>9}{'spread':>16}{'target':>9}"]
-    for figure in figures:
-        spread = "" if figure.spread is None else f"{figure.spread[0]:.3g} to {figure.spread[1]:.3g}"
-        target = "" if figure.target is None else f"{figure.target:g}"
-        line = f"{figure.name:<58}{figure.value:>9.3g}{spread:>16}{target:>9}  {said[figure.met]}"
+    lines = [f"{'measurement':<58}{'value':>9}{'spread':>16}{'target':>9}"]
+    for one in measurements:
+        spread = "" if one.spread is None else f"{one.spread[0]:.3g} to {one.spread[1]:.3g}"
+        target = "" if one.target is None else f"{one.target:g}"
+        line = f"{one.name:<58}{one.value:>9.3g}{spread:>16}{target:>9}  {said[one.met]}"
         lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -126,4 +126,4 @@ def arguments(description: str | None, repeats: int, ways: tuple[str, ...] = ())
 
 
 if __name__ == "__main__":
-    print(table(read_figures()))
+    print(table(read_measurements()))

@@ -4,7 +4,7 @@
       [--from-ledger]
 
 What has a result in RUNS is skipped, everything else is trained. With --from-ledger (split test), what has a
-row in `first_three.jsonl` is skipped, too, and its figures are put into RUNS, without networks: for going on
+row in `first_three.jsonl` is skipped, too, and its metrics are put into RUNS, without networks: for going on
 where another machine stopped. The committed rows are all of the work, so nothing is left of it then. Several
 processes can share the work: each takes what no other is at. STREET needs `teacher-cache` and `oracle-cache`
 beside it, as `first_three.sh` makes them.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from first_three_figures import METRICS, TITLES, Figures, independent
 from first_three_plan import ARMS, LABELS
+from first_three_results import METRICS, TITLES, Results, independent
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spread import half_width
@@ -23,23 +23,23 @@ BESIDE = 0.03
 """How far arms stand beside each other at one share, of the way to the next."""
 
 
-def draw_draws(figures: Figures, path: Path) -> None:
+def draw_draws(results: Results, path: Path) -> None:
     """Every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
     figure.suptitle(
         f"{share} of the labels, a town never seen: every fine-tuning, mean and 95 % interval over draws"
     )
-    parts = figure.subfigures(len(figures.modes), squeeze=False)[:, 0]
-    for part, mode in zip(parts, figures.modes, strict=True):
+    parts = figure.subfigures(len(results.modes), squeeze=False)[:, 0]
+    for part, mode in zip(parts, results.modes, strict=True):
         part.suptitle(TITLES[mode], fontsize=11)
         for axes, metric in zip(part.subplots(1, 2, sharey=True), DRAWN, strict=True):
-            _draw_panel(axes, figures, mode, share, metric)
+            _draw_panel(axes, results, mode, share, metric)
     figure.savefig(path, dpi=110)
 
 
-def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str) -> None:
-    values = {arm: figures.of(arm, mode, share, metric) for arm in reversed(ARMS)}
+def _draw_panel(axes: Axes, results: Results, mode: str, share: str, metric: str) -> None:
+    values = {arm: results.of(arm, mode, share, metric) for arm in reversed(ARMS)}
     shown = {arm: found for arm, found in values.items() if found}
     for place, (arm, found) in enumerate(shown.items()):
         color = COLORS[arm]
@@ -52,15 +52,15 @@ def _draw_panel(axes: Axes, figures: Figures, mode: str, share: str, metric: str
     axes.grid(axis="x", alpha=0.3)
 
 
-def draw_shares(figures: Figures, path: Path) -> None:
+def draw_shares(results: Results, path: Path) -> None:
     """What more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle("A town never seen: means over draws and pretraining seeds")
-    panels = figure.subplots(len(DRAWN), len(figures.modes), squeeze=False, sharex=True, sharey="row")
+    panels = figure.subplots(len(DRAWN), len(results.modes), squeeze=False, sharex=True, sharey="row")
     for line, metric in zip(panels, DRAWN, strict=True):
         line[0].set_ylabel(f"{METRICS[metric]} IoU in %")
-        for axes, mode in zip(line, figures.modes, strict=True):
-            _draw_lines(axes, figures, mode, metric)
+        for axes, mode in zip(line, results.modes, strict=True):
+            _draw_lines(axes, results, mode, metric)
             axes.set_title(TITLES[mode], fontsize=8)
         _cut(line)
     for axes in panels[-1]:
@@ -69,9 +69,9 @@ def draw_shares(figures: Figures, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _draw_lines(axes: Axes, figures: Figures, mode: str, metric: str) -> None:
+def _draw_lines(axes: Axes, results: Results, mode: str, metric: str) -> None:
     for number, arm in enumerate(ARMS):
-        found = [list(figures.of(arm, mode, share, metric).values()) for share in LABELS]
+        found = [list(results.of(arm, mode, share, metric).values()) for share in LABELS]
         if all(found):
             means = [float(np.mean(one)) for one in found]
             beside = BESIDE * (number - (len(ARMS) - 1) / 2)

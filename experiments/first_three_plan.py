@@ -141,12 +141,12 @@ class Plan:
         return self.runs / f"pretrained-{arm}-{seed}"
 
     def results(self, tuning: Tuning) -> Path:
-        """Figures of a fine-tuning."""
+        """Metrics of a fine-tuning."""
         return jobs.results_file(self.runs / tuning.name, self.split)
 
 
 Rows = dict[Tuning, dict[str, float]]
-"""Figures of fine-tunings, IoUs from 0 to 1."""
+"""Metrics of fine-tunings, IoUs from 0 to 1."""
 
 
 def read_ledger(file: Path) -> Rows:
@@ -183,7 +183,7 @@ def parser(about: str | None, split: str) -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     made.add_argument("--shares", nargs="+", default=list(LABELS), choices=list(LABELS))
     made.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
-    told = "train nothing that has a row in first_three.jsonl: its figures count as results of RUNS"
+    told = "train nothing that has a row in first_three.jsonl: its metrics count as results of RUNS"
     made.add_argument("--from-ledger", action="store_true", help=told)
     return made
 
@@ -192,6 +192,6 @@ def read_arguments(made: argparse.ArgumentParser) -> tuple[argparse.Namespace, P
     """The command line, and the plan it asks for."""
     given = made.parse_args()
     if given.from_ledger and given.split != REPORTED:
-        made.error(f"--from-ledger needs --split {REPORTED}: first_three.jsonl has figures of no other")
+        made.error(f"--from-ledger needs --split {REPORTED}: first_three.jsonl has metrics of no other")
     chosen = (tuple(given.arms), tuple(given.seeds), tuple(given.shares), tuple(given.modes))
     return given, Plan(given.street, given.runs, given.split, *chosen)

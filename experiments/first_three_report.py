@@ -8,7 +8,7 @@ share and draw; then all rows go into that file, the tables between the marks in
 one into README.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms, shares
 and modes. With --check nothing is done but to refuse what cannot be done.
 
-Figures are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
+Metrics are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
 pretraining seeds; differences are paired: same labelled key frames, same seed.
 """
 
@@ -19,7 +19,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from first_three_figures import BASE, METRICS, TITLES, Figures, independent
 from first_three_pictures import draw_draws, draw_shares
 from first_three_plan import (
     ARMS,
@@ -35,6 +34,7 @@ from first_three_plan import (
     read_ledger,
     restore,
 )
+from first_three_results import BASE, METRICS, TITLES, Results, independent
 from spread import with_interval
 
 from occfeat.atomic import write_atomic, write_text_atomic
@@ -47,7 +47,7 @@ GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, 
 """Paired differences of the tables: over which arm, in what."""
 
 
-def table(figures: Figures, mode: str, share: str) -> str:
+def table(results: Results, mode: str, share: str) -> str:
     """One table of a share of the labels: means, and gains; arms without a result are left out."""
     titles = [f"{METRICS[name]}, over {ARMS[base].title}" for base, name in GAINS]
     head = [*METRICS.values(), *titles]
@@ -56,9 +56,9 @@ def table(figures: Figures, mode: str, share: str) -> str:
         "|---" * (len(head) + 1) + "|",
     ]
     for arm in ARMS:
-        found = [independent(figures.of(arm, mode, share, metric)) for metric in METRICS]
+        found = [independent(results.of(arm, mode, share, metric)) for metric in METRICS]
         gains = [
-            [] if arm == base else independent(figures.differences(arm, base, mode, share, name))
+            [] if arm == base else independent(results.differences(arm, base, mode, share, name))
             for base, name in GAINS
         ]
         cells = [with_interval(one) for one in found] + [with_interval(one, sign=True) for one in gains]
@@ -67,26 +67,26 @@ def table(figures: Figures, mode: str, share: str) -> str:
     return "\n".join(lines)
 
 
-def all_tables(figures: Figures) -> dict[tuple[str, str], str]:
+def all_tables(results: Results) -> dict[tuple[str, str], str]:
     """A table for every mode and share that have a result."""
-    known = {(tuning.mode, tuning.share) for tuning in figures.found}
+    known = {(tuning.mode, tuning.share) for tuning in results.found}
     cells = [(mode, share) for share in LABELS for mode in MODES if (mode, share) in known]
-    return {(mode, share): table(figures, mode, share) for mode, share in cells}
+    return {(mode, share): table(results, mode, share) for mode, share in cells}
 
 
-def rows(figures: Figures) -> str:
+def rows(results: Results) -> str:
     """The result of every fine-tuning as a line of JSON, IoUs from 0 to 1."""
     return "".join(
         json.dumps({**asdict(tuning), **{name: round(metrics[name], 5) for name in METRICS}}) + "\n"
-        for tuning, metrics in figures.found.items()
+        for tuning, metrics in results.found.items()
     )
 
 
-def draw_pictures(figures: Figures, folder: Path) -> None:
+def draw_pictures(results: Results, folder: Path) -> None:
     """Both pictures, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
-        draw(figures, folder / name)
+        draw(results, folder / name)
 
 
 def replaced(file: Path, text: str, mark: str) -> str:
@@ -110,14 +110,14 @@ def put(file: Path, text: str, mark: str) -> None:
     write_text_atomic(file, replaced(file, text, mark))
 
 
-def write(figures: Figures, drawn: Path) -> None:
+def write(results: Results, drawn: Path) -> None:
     """Put tables, rows and the pictures of a folder where they are kept: nothing before all of it is made."""
-    tables = all_tables(figures)
+    tables = all_tables(results)
     log, readme = HERE / "LOG.md", HERE.parent / "README.md"
     texts = {
         log: replaced(log, "\n\n".join(tables.values()), "first_three"),
         readme: replaced(readme, tables[SHOWN, next(iter(LABELS))], "first_three"),
-        LEDGER: rows(figures),
+        LEDGER: rows(results),
     }
     for file, text in texts.items():
         write_text_atomic(file, text)
@@ -129,7 +129,7 @@ def write(figures: Figures, drawn: Path) -> None:
 def refusal(split: str, found: Collection[Tuning]) -> str | None:
     """Why --write must not be done with these results and the ledger's; None if it may be."""
     if split != REPORTED:
-        return f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
+        return f"--write needs --split {REPORTED}: metrics of another would replace those that are reported"
     missing = lacking({*read_ledger(LEDGER), *found})
     if missing:
         return (
@@ -139,12 +139,12 @@ def refusal(split: str, found: Collection[Tuning]) -> str | None:
     return None
 
 
-def show(plan: Plan, figures: Figures) -> None:
+def show(plan: Plan, results: Results) -> None:
     """Print the tables and draw the pictures beside the runs."""
-    if not figures.found:
+    if not results.found:
         raise SystemExit(f"No results of the split {plan.split} in {plan.runs}: run first_three.py first.")
-    print("\n\n".join(all_tables(figures).values()))
-    draw_pictures(figures, plan.runs)
+    print("\n\n".join(all_tables(results).values()))
+    draw_pictures(results, plan.runs)
 
 
 def main() -> None:
@@ -159,14 +159,14 @@ def main() -> None:
         return
     if given.from_ledger:
         restore(plan, LEDGER)
-    figures = Figures(plan)
-    if given.write and (why := refusal(plan.split, figures.found)):
+    results = Results(plan)
+    if given.write and (why := refusal(plan.split, results.found)):
         made.error(why)
     if given.write:
-        figures.found = {**read_ledger(LEDGER), **figures.found}
-    show(plan, figures)
+        results.found = {**read_ledger(LEDGER), **results.found}
+    show(plan, results)
     if given.write:
-        write(figures, plan.runs)
+        write(results, plan.runs)
 
 
 if __name__ == "__main__":

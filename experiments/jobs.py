@@ -25,7 +25,7 @@ def is_pretrained(run: Path) -> bool:
 
 
 def results_file(run: Path, split: str) -> Path:
-    """Figures of a fine-tuning run."""
+    """Metrics of a fine-tuning run."""
     return run / f"evaluation-{split}" / "results.json"
 
 

@@ -3,7 +3,7 @@
     python experiments/robustness.py STREET RUNS [--split test] [--arms …] [--seeds 0] [--draws 0 1 2 3 4]
 
 After `first_three.sh RUNS`, whose networks with 1 % of the labels it evaluates under all corruptions of
-nuScenes-C. They must have been trained in RUNS: what `--from-ledger` took over has figures, but no weights.
+nuScenes-C. They must have been trained in RUNS: what `--from-ledger` took over has metrics, but no weights.
 What has a result is skipped; several processes can share the work. `robustness_report.py` sums it up.
 """
 
@@ -27,12 +27,12 @@ def tunings(plan: Plan, draws: list[int]) -> list[Tuning]:
 
 
 def folder(plan: Plan, tuning: Tuning) -> Path:
-    """Where the figures of a network under corruptions are."""
+    """Where the metrics of a network under corruptions are."""
     return plan.runs / tuning.name / f"robustness-{plan.split}"
 
 
 def read(plan: Plan, tuning: Tuning) -> RobustnessResults | None:
-    """Figures of a network under corruptions, if it has been evaluated."""
+    """Metrics of a network under corruptions, if it has been evaluated."""
     if not jobs.is_evaluated(folder(plan, tuning)):
         return None
     return RobustnessResults.model_validate_json((folder(plan, tuning) / RESULTS).read_bytes())

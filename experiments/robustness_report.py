@@ -4,7 +4,7 @@
 
 Prints the table; with --write (split test only), also puts it between the marks in experiments/LOG.md, the
 picture into docs/pictures, and a row for every network into experiments/robustness.jsonl: refused where a
-network that is asked for, or has a row, has no result in RUNS. Figures are per cent, IoU means over the three
+network that is asked for, or has a row, has no result in RUNS. Metrics are per cent, IoU means over the three
 severities. Intervals are Student's t of 95 % over the draws; differences are paired.
 """
 
@@ -26,7 +26,7 @@ from occfeat.segmentation.robustness.results import RobustnessResults
 
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "robustness.jsonl"
-FIGURE = "vehicle_iou/visible"
+METRIC = "vehicle_iou/visible"
 BASE = "none"
 """Corruption errors and gains are relative to it."""
 Found = dict[Tuning, RobustnessResults]
@@ -42,12 +42,12 @@ def collect(plan: Plan, draws: list[int]) -> Found:
 
 def rows() -> dict[str, Value]:
     """What each row of the table shows."""
-    shown: dict[str, Value] = {"clean images": lambda one: one.clean[FIGURE]}
+    shown: dict[str, Value] = {"clean images": lambda one: one.clean[METRIC]}
     for name in NAMES:
-        shown[name] = lambda one, name=name: one.scores[FIGURE].by_corruption[name].iou
-    shown["all corruptions"] = lambda one: one.scores[FIGURE].mean.iou
-    shown["mRR"] = lambda one: one.scores[FIGURE].mean.resilience_rate
-    shown["mCE"] = lambda one: one.scores[FIGURE].mean.corruption_error
+        shown[name] = lambda one, name=name: one.scores[METRIC].by_corruption[name].iou
+    shown["all corruptions"] = lambda one: one.scores[METRIC].mean.iou
+    shown["mRR"] = lambda one: one.scores[METRIC].mean.resilience_rate
+    shown["mCE"] = lambda one: one.scores[METRIC].mean.corruption_error
     return shown
 
 
@@ -55,7 +55,7 @@ def table(found: Found, arms: tuple[str, ...]) -> str:
     """A row for every corruption and score, a column for every arm, and for its paired gain over the base."""
     gaining = [arm for arm in arms if arm != BASE]
     head = [ARMS[arm].title for arm in arms] + [f"gain of {ARMS[arm].title}" for arm in gaining]
-    lines = [f"| {FIGURE} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    lines = [f"| {METRIC} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for title, value in rows().items():
         cells = [with_interval(_of(found, arm, value)) for arm in arms]
         gains = [with_interval(_gains(found, arm, value), sign=True) for arm in gaining]
@@ -84,18 +84,18 @@ def ledger(found: Found) -> str:
     lines = []
     for one, results in found.items():
         under = {
-            name: [round(results.corrupted[name][severity][FIGURE] or 0, 5) for severity in SEVERITIES]
+            name: [round(results.corrupted[name][severity][METRIC] or 0, 5) for severity in SEVERITIES]
             for name in NAMES
         }
-        clean = round(results.clean[FIGURE] or 0, 5)
-        lines.append(json.dumps({**asdict(one), "figure": FIGURE, "clean": clean, **under}) + "\n")
+        clean = round(results.clean[METRIC] or 0, 5)
+        lines.append(json.dumps({**asdict(one), "figure": METRIC, "clean": clean, **under}) + "\n")
     return "".join(lines)
 
 
 def refusal(plan: Plan, draws: list[int], found: Found) -> str | None:
     """Why --write must not be done with these results; None if it may be."""
     if plan.split != REPORTED:
-        return f"--write needs --split {REPORTED}: figures of another would replace those that are reported"
+        return f"--write needs --split {REPORTED}: metrics of another would replace those that are reported"
     known = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.is_file() else []
     reported = {Tuning(**{field.name: row[field.name] for field in fields(Tuning)}) for row in known}
     lost = ({*tunings(plan, draws)} | reported) - found.keys()
@@ -110,17 +110,17 @@ def draw(found: Found, arms: tuple[str, ...], path: Path) -> None:
     networks = []
     for arm in arms:
         results = [one for tuning, one in found.items() if tuning.arm == arm]
-        clean = np.mean([one.clean[FIGURE] for one in results])
+        clean = np.mean([one.clean[METRIC] for one in results])
         corrupted = [
             [
-                float(np.mean([one.corrupted[name][severity][FIGURE] for one in results]))
+                float(np.mean([one.corrupted[name][severity][METRIC] for one in results]))
                 for severity in SEVERITIES
             ]
             for name in NAMES
         ]
         networks.append(Radar(ARMS[arm].title, float(clean), corrupted))
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw_radar(path, networks, NAMES, title=f"{FIGURE}, a town never seen, 1% of the labels")
+    draw_radar(path, networks, NAMES, title=f"{METRIC}, a town never seen, 1% of the labels")
 
 
 def main() -> None:

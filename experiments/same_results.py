@@ -5,7 +5,7 @@
     python experiments/same_results.py --compare before.json after.json
 
 It builds a tiny street world, trains tiny networks in all ways that compute something of their own, and
-writes down every figure in full, and hashes of files and weights. It knows the package only by what
+writes down every metric with all digits, and hashes of files and weights. It knows the package only by what
 `import occfeat` offers and by the files that a run leaves, so modules may move. Results are the same to the
 last bit only on one machine, with the same versions of libraries. It takes some minutes, and 1.6 GB of disk.
 """
@@ -208,7 +208,7 @@ def merge(below: Settings, above: Settings) -> Settings:
 
 
 def read_run(run: Path) -> Settings:
-    """Read the figures of a run but times; hash what ships by name, and the whole network without names."""
+    """Read the metrics of a run but times; hash what ships by name, and the whole network without names."""
     import torch
     from safetensors.torch import load_file
 

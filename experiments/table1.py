@@ -84,7 +84,7 @@ class Plan:
         return self.runs / f"{tuning.recipe}-{tuning.objective}-{tuning.seed}"
 
     def results(self, tuning: Tuning) -> Path:
-        """Figures of a fine-tuning."""
+        """Metrics of a fine-tuning."""
         return jobs.results_file(self.runs / tuning.name, self.split)
 
 
@@ -130,11 +130,11 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
     )
     if done:
         found = [plan.results(one).is_file() for one in plan.tunings()]
-        print(f"{sum(found)}/{len(found)} {tuning.name}: {figure(plan, tuning):.1f} %", flush=True)
+        print(f"{sum(found)}/{len(found)} {tuning.name}: {metric(plan, tuning):.1f} %", flush=True)
     return done
 
 
-def figure(plan: Plan, tuning: Tuning) -> float:
+def metric(plan: Plan, tuning: Tuning) -> float:
     """IoU of a finished fine-tuning in per cent."""
     metrics: dict[str, Any] = json.loads(plan.results(tuning).read_text())["metrics"]
     return 100 * float(metrics[METRICS[tuning.task]])

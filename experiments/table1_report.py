@@ -2,13 +2,13 @@
 
     python experiments/table1_report.py DATA RUNS …
 
-Figures are IoU in per cent: mean and 95 % interval (Student's t) over pretraining seeds and draws of labels;
+Metrics are IoU in per cent: mean and 95 % interval (Student's t) over pretraining seeds and draws of labels;
 beside them what the paper reports at 1 % of the labels, read off its charts (± 0.2). The paper does not say
-which encoder its map figures belong to; they stand at EfficientNet-B0.
+which encoder its map metrics belong to; they stand at EfficientNet-B0.
 """
 
 from spread import with_interval
-from table1 import METRICS, OBJECTIVES, Plan, figure, read_plan
+from table1 import METRICS, OBJECTIVES, Plan, metric, read_plan
 
 PUBLISHED = {
     ("paper-simplebev-b0", "vehicle"): {"none": 13.8, "occupancy": 22.9, "occfeat": 24.6},
@@ -28,17 +28,17 @@ def table(plan: Plan, task: str) -> str:
     ]
     for recipe in plan.recipes:
         for objective in plan.objectives:
-            cells = [with_interval(figures(plan, recipe, objective, task, share)) for share in plan.epochs]
+            cells = [with_interval(metrics(plan, recipe, objective, task, share)) for share in plan.epochs]
             published = PUBLISHED.get((recipe, task), {}).get(objective, "-")
             lines.append(f"| {recipe} | {OBJECTIVES[objective]} | " + " | ".join(cells) + f" | {published} |")
     return "\n".join(lines)
 
 
-def figures(plan: Plan, recipe: str, objective: str, task: str, fraction: float) -> list[float]:
+def metrics(plan: Plan, recipe: str, objective: str, task: str, fraction: float) -> list[float]:
     """Per cent of every seed and draw that is finished."""
     wanted = (recipe, objective, task, fraction)
     return [
-        figure(plan, one)
+        metric(plan, one)
         for one in plan.tunings()
         if (one.recipe, one.objective, one.task, one.fraction) == wanted and plan.results(one).is_file()
     ]

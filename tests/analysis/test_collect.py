@@ -9,7 +9,7 @@ from tests.rigs import ring_of_cameras
 
 
 def seen(voxels: int, overlap: dict[str, tuple[int, int, int]]) -> Seen:
-    """A key frame in which every figure of a voxel is its number, or a multiple."""
+    """A key frame in which every value of a voxel is its number, or a multiple."""
     number, rig = torch.arange(voxels), ring_of_cameras(2, (4, 8))
     cameras = Cameras(rig.intrinsics[0], rig.ego_from_camera[0], rig.present[0], rig.image_size)
     features = {TEACHER: (2, 3.0), STUDENT: (2, 1.0), BEV: (5, 7.0)}

@@ -1,4 +1,4 @@
-"""Figures about features, on features whose answer is known."""
+"""Metrics about features, on features whose answer is known."""
 
 import sys
 
@@ -29,7 +29,7 @@ def test_probe__tells_apart_what_is_apart_and_nothing_else() -> None:
     assert 0.3 < blind["mean"] < 0.7
 
 
-def test_probe__of_one_class_alone_has_no_figure() -> None:
+def test_probe__of_one_class_alone_has_no_value() -> None:
     features, labels = told_apart(0.05)
     same = torch.zeros_like(labels)
     assert scores.probe(features, same, features, labels, NAMES) == {}

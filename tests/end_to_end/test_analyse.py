@@ -33,7 +33,7 @@ def analyse(pretrained: Path, folder: Path, *more: str) -> int:
     return main(["analyse", str(pretrained), "--data", str(folder), "--split", "mini_val", *more])
 
 
-def test_analyse__writes_figures_and_pictures(pretrained: Path, folder: Path, tmp_path: Path) -> None:
+def test_analyse__writes_metrics_and_pictures(pretrained: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "analysis"
     more = ("--out", str(out), "--clusters", "3", "--voxel-ego", "5", "0", "0")
     assert analyse(pretrained, folder, *more) == 0
@@ -51,7 +51,7 @@ def test_analyse__writes_figures_and_pictures(pretrained: Path, folder: Path, tm
         assert (out / f"{name}.png").stat().st_size > 5000
 
 
-def test_analyse__twice_gives_the_same_figures(pretrained: Path, folder: Path, tmp_path: Path) -> None:
+def test_analyse__twice_gives_the_same_metrics(pretrained: Path, folder: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert analyse(pretrained, folder, "--out", str(tmp_path / name), "--clusters", "3") == 0
     one, two = ((tmp_path / name / "analysis.json").read_text() for name in ("one", "two"))

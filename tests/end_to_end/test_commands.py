@@ -44,8 +44,8 @@ def test_pretrain__leaves_a_complete_run_folder(pretrained: Path) -> None:
     assert wanted | {"weights.safetensors", "model.json", "pictures"} <= names
     rows = [json.loads(line) for line in (pretrained / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
-    figures = {"loss", "loss/occupancy", "loss/features", "occupancy_iou", "occupancy_recall", "cosine"}
-    assert figures | {"time/loading", "time/teaching", "time/learning"} <= set(rows[-1])
+    metrics = {"loss", "loss/occupancy", "loss/features", "occupancy_iou", "occupancy_recall", "cosine"}
+    assert metrics | {"time/loading", "time/teaching", "time/learning"} <= set(rows[-1])
     assert sum(rows[-1][f"time/{stage}"] for stage in ("loading", "teaching", "learning")) == pytest.approx(1)
 
 
@@ -171,7 +171,7 @@ def test_finetune__writes_tokens_results_and_pictures(finetuned: Path) -> None:
     assert len(list((finetuned / "pictures").glob("*_vehicle.png"))) == 3
 
 
-def test_evaluate__repeats_the_figures_of_the_fine_tuning(
+def test_evaluate__repeats_the_metrics_of_the_fine_tuning(
     finetuned: Path, folder: Path, tmp_path: Path
 ) -> None:
     words = ["evaluate", str(finetuned), "--data", str(folder), "--split", "mini_val"]

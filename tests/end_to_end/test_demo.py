@@ -37,11 +37,11 @@ def test_demo__writes_a_summary(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert set(summary) == {"arms", "seconds", "peak_memory_mb"}
     assert set(summary["arms"]) == {"none", "occfeat"}
-    for arm, figures in summary["arms"].items():
+    for arm, metrics in summary["arms"].items():
         files = [finished / f"{arm}-{draw}" / "evaluation-test" / "results.json" for draw in (0, 1)]
         draws = [json.loads(file.read_text())["metrics"] for file in files]
-        assert set(figures) == {"vehicle_iou/visible", "vehicle_iou/all"}
-        for name, value in figures.items():
+        assert set(metrics) == {"vehicle_iou/visible", "vehicle_iou/all"}
+        for name, value in metrics.items():
             assert value == pytest.approx((draws[0][name] + draws[1][name]) / 2)
     assert list(summary["seconds"]) == STAGES
     assert all(seconds >= 0 for seconds in summary["seconds"].values())
@@ -72,8 +72,8 @@ def test_demo__ends_with_a_page_of_pictures(finished: Path) -> None:
     for name in pictures:
         with Image.open(finished / name) as picture:
             assert min(picture.size) > 300
-    figure = json.loads((finished / "summary.json").read_text())["arms"]["occfeat"]["vehicle_iou/visible"]
-    assert f"<td>{figure:.3f}</td>" in text
+    metric = json.loads((finished / "summary.json").read_text())["arms"]["occfeat"]["vehicle_iou/visible"]
+    assert f"<td>{metric:.3f}</td>" in text
 
 
 def test_demo__goes_on_where_it_was(

@@ -35,7 +35,7 @@ def tuned(flags: Flags, folder: Path, mapped: Path, tmp_path_factory: pytest.Tem
     return run
 
 
-def test_finetune__names_every_layer_in_figures_and_results(tuned: Path) -> None:
+def test_finetune__names_every_layer_in_metrics_and_results(tuned: Path) -> None:
     last = json.loads((tuned / "metrics.jsonl").read_text().splitlines()[-1])
     assert {name for name in last if "_iou/" in name} == NAMES
     results = json.loads((tuned / "evaluation-mini_val" / "results.json").read_text())
@@ -50,7 +50,7 @@ def test_finetune__draws_every_layer(tuned: Path) -> None:
         assert len(list((tuned / "pictures").glob(f"*[0-9]_{name}.png"))) == 1
 
 
-def test_evaluate__repeats_the_figures_of_the_fine_tuning(tuned: Path, mapped: Path, tmp_path: Path) -> None:
+def test_evaluate__repeats_the_metrics_of_the_fine_tuning(tuned: Path, mapped: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(tuned), "--data", str(mapped), "--split", "mini_val", "--engine.workers", "0"]
     assert main([*words, "--out", str(tmp_path / "results")]) == 0
     ours = json.loads((tmp_path / "results" / "results.json").read_text())

@@ -1,4 +1,4 @@
-"""Two processes share a run: one folder, one set of figures, the same network in both."""
+"""Two processes share a run: one folder, one set of metrics, the same network in both."""
 
 import json
 import shutil

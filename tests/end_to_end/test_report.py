@@ -18,7 +18,7 @@ from tests.small_runs import Flags
 pytest.importorskip("plotly", reason="comes with the extra `report`")
 HOSTILE_SCENE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
 HOSTILE_RUN = "<img src=x onerror=window.hacked=1><b>&amp;$x^2$ %{y}"
-FIGURE = "vehicle_iou/visible"
+METRIC = "vehicle_iou/visible"
 
 
 class Tables(HTMLParser):
@@ -74,11 +74,11 @@ def _write_robustness(run: Path, rate: float) -> None:
     severities, names = ("easy", "mid", "hard"), ("Fog", "Snow", "LowLight")
     score = {"iou": 0.2 * rate, "resilience_rate": rate, "corruption_error": None}
     scores = {"by_corruption": dict.fromkeys(names, score), "by_kind": {"weather": score}, "mean": score}
-    corrupted = {name: {one: {FIGURE: 0.2 * rate} for one in severities} for name in names}
+    corrupted = {name: {one: {METRIC: 0.2 * rate} for one in severities} for name in names}
     known = {"format": 1, "split": "all", "key_frames": 6, "data_fingerprint": "f", "images": "generated"}
-    known |= {"seed": 0, "baseline": None, "clean": {FIGURE: 0.2}, "corrupted": corrupted}
+    known |= {"seed": 0, "baseline": None, "clean": {METRIC: 0.2}, "corrupted": corrupted}
     (run / "robustness-all").mkdir()
-    (run / "robustness-all" / "robustness.json").write_text(json.dumps({**known, "scores": {FIGURE: scores}}))
+    (run / "robustness-all" / "robustness.json").write_text(json.dumps({**known, "scores": {METRIC: scores}}))
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +98,11 @@ def results(run: Path) -> dict[str, Any]:
     return found["metrics"]
 
 
-def test_tables__hold_the_figures_of_the_runs(page: Path, runs: list[Path]) -> None:
+def test_tables__hold_the_metrics_of_the_runs(page: Path, runs: list[Path]) -> None:
     for run in runs[1:]:
-        figures = [f"{value:.4f}" for value in results(run).values()]
-        assert [run.name, *figures] in Tables(page.read_text()).rows
-    both = [results(run)[FIGURE] for run in runs[1:3]]
+        metrics = [f"{value:.4f}" for value in results(run).values()]
+        assert [run.name, *metrics] in Tables(page.read_text()).rows
+    both = [results(run)[METRIC] for run in runs[1:3]]
     spread = f"{sum(both) / 2:.4f} ({min(both):.4f} to {max(both):.4f})"
     assert [row for row in row_of(page, "tuned", 4) if spread in row and row[1] == "2"]
 
@@ -169,7 +169,7 @@ def test_run__without_weights_is_left_out_of_the_pictures(runs: list[Path], tmp_
     text = (tmp_path / "page.html").read_text()
     assert "bare is not shown in key frames: it has no weights." in text
     assert "<article" not in text
-    assert f"<td>{results(bare)[FIGURE]:.4f}</td>" in text
+    assert f"<td>{results(bare)[METRIC]:.4f}</td>" in text
 
 
 def test_run__of_some_cameras_names_those(flags: Flags, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_browser__without_scripts_tables_and_pictures_are_there(opened: Any, run
     try:
         opened.refresh()
         text = opened.find_element("tag name", "body").text
-        assert f"{results(runs[1])[FIGURE]:.4f}" in text
+        assert f"{results(runs[1])[METRIC]:.4f}" in text
         shown = [one for one in opened.find_elements("css selector", ".frame") if one.is_displayed()]
         assert len(shown) == 4
         assert not opened.find_element("css selector", ".controls").is_displayed()

@@ -19,7 +19,7 @@ from tests.end_to_end.forks import run_ranks
 from tests.robustness.released_folder import write_released
 from tests.small_runs import Flags
 
-FIGURE = "vehicle_iou/all"
+METRIC = "vehicle_iou/all"
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +70,16 @@ def test_all__every_corruption_at_every_severity(evaluated: Path) -> None:
     assert list(found["corrupted"]) == list(NAMES)
     clean = json.loads((evaluated / "results.json").read_text())["metrics"]
     assert found["clean"] == clean
-    assert clean[FIGURE] > 0.05
-    ious = [found["corrupted"][name][severity][FIGURE] for name in NAMES for severity in SEVERITIES]
+    assert clean[METRIC] > 0.05
+    ious = [found["corrupted"][name][severity][METRIC] for name in NAMES for severity in SEVERITIES]
     assert all(0 <= iou <= 1 for iou in ious)
     assert len(set(ious)) > 8
-    scores = found["scores"][FIGURE]
+    scores = found["scores"][METRIC]
     for name in NAMES:
-        three = [found["corrupted"][name][severity][FIGURE] for severity in SEVERITIES]
+        three = [found["corrupted"][name][severity][METRIC] for severity in SEVERITIES]
         assert scores["by_corruption"][name]["iou"] == pytest.approx(sum(three) / 3)
         assert scores["by_corruption"][name]["resilience_rate"] == pytest.approx(
-            sum(three) / 3 / clean[FIGURE]
+            sum(three) / 3 / clean[METRIC]
         )
     assert scores["mean"]["corruption_error"] is None
 
@@ -105,20 +105,20 @@ def test_workers__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Pa
 def test_processes__do_not_change_a_digit(evaluated: Path, tuned: Path, folder: Path, tmp_path: Path) -> None:
     words = command(tuned, folder, tmp_path / "out", "--corruptions", "Snow", "FrameLost")
     printed = run_ranks([*words, "--engine.devices", "2"], tmp_path)
-    assert printed.count("| Snow ") == 2  # a table for each of two figures, from one process
+    assert printed.count("| Snow ") == 2  # a table for each of two metrics, from one process
     for name, severities in read(tmp_path / "out")["corrupted"].items():
         assert severities == read(evaluated)["corrupted"][name]
 
 
 @pytest.fixture
 def stopped(evaluated: Path, tmp_path: Path) -> Path:
-    """What an evaluation leaves that is stopped while it snows; the finished figures are marked."""
+    """What an evaluation leaves that is stopped while it snows; the finished metrics are marked."""
     out = tmp_path / "stopped"
     shutil.copytree(evaluated, out)
     (out / "robustness.md").unlink()
     found = read(out)
     del found["corrupted"]["Snow"]
-    found["corrupted"]["Fog"]["easy"][FIGURE] = 0.125
+    found["corrupted"]["Fog"]["easy"][METRIC] = 0.125
     (out / "robustness.json").write_text(json.dumps(found))
     return out
 
@@ -128,11 +128,11 @@ def test_stopped__goes_on_after_the_last_corruption(
 ) -> None:
     assert main(command(tuned, folder, stopped, "--corruptions", "all")) == 0
     found, whole = read(stopped), read(evaluated)
-    assert found["corrupted"]["Fog"]["easy"][FIGURE] == 0.125
-    whole["corrupted"]["Fog"]["easy"][FIGURE] = 0.125
+    assert found["corrupted"]["Fog"]["easy"][METRIC] == 0.125
+    whole["corrupted"]["Fog"]["easy"][METRIC] = 0.125
     assert found["corrupted"] == whole["corrupted"]
-    fog = found["scores"][FIGURE]["by_corruption"]["Fog"]["iou"]
-    assert fog == pytest.approx(sum(whole["corrupted"]["Fog"][one][FIGURE] for one in SEVERITIES) / 3)
+    fog = found["scores"][METRIC]["by_corruption"]["Fog"]["iou"]
+    assert fog == pytest.approx(sum(whole["corrupted"]["Fog"][one][METRIC] for one in SEVERITIES) / 3)
     assert "already evaluated under CameraCrash, FrameLost" in capsys.readouterr().err
     assert "| Snow" in (stopped / "robustness.md").read_text()
     assert main(command(tuned, folder, stopped, "--corruptions", "all")) == 2
@@ -143,7 +143,7 @@ def test_stopped__results_of_another_network_are_kept(
     stopped: Path, tuned: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = read(stopped)
-    found["clean"][FIGURE] += 0.01
+    found["clean"][METRIC] += 0.01
     (stopped / "robustness.json").write_text(json.dumps(found))
     assert main(command(tuned, folder, stopped, "--corruptions", "all", "--engine.seed", "7")) == 2
     said = capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_baseline__itself_has_an_error_of_one(
     words = ["--corruptions", "Fog", "MotionBlur", "ColorQuant", "--baseline", str(evaluated)]
     words += ["--pictures", "0"]
     assert main(command(tuned, folder, tmp_path / "out", *words)) == 0
-    scores = read(tmp_path / "out")["scores"][FIGURE]
+    scores = read(tmp_path / "out")["scores"][METRIC]
     assert scores["mean"]["corruption_error"] == pytest.approx(1)
     assert set(scores["by_kind"]) == {"weather", "blur", "quantisation"}
     said = capsys.readouterr().out
@@ -194,9 +194,9 @@ def test_released__images_take_the_place_of_the_clean_ones(tuned: Path, folder: 
     assert found["images"] == "released"
     easy, mid, hard = (found["corrupted"]["Fog"][severity] for severity in SEVERITIES)
     assert easy == mid == hard
-    assert easy[FIGURE] != found["clean"][FIGURE]
-    assert result.metrics[f"{FIGURE}/Fog"] == pytest.approx(easy[FIGURE])
-    assert f"{FIGURE}/mRR" in result.metrics
+    assert easy[METRIC] != found["clean"][METRIC]
+    assert result.metrics[f"{METRIC}/Fog"] == pytest.approx(easy[METRIC])
+    assert f"{METRIC}/mRR" in result.metrics
 
 
 def test_training__with_corruptions_is_repeatable_and_another(flags: Flags, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The first three experiments: what is run, what is skipped, and how figures are summed up."""
+"""The first three experiments: what is run, what is skipped, and how metrics are summed up."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.experiments.scripts import load
 load("jobs")
 spread = load("spread")
 plans = load("first_three_plan")
-load("first_three_figures")
+load("first_three_results")
 pictures = load("first_three_pictures")
 report = load("first_three_report")
 
@@ -58,15 +58,15 @@ def test_plan__pretrains_only_what_a_missing_result_needs(tmp_path: Path) -> Non
     assert needed == [("both", 1)]
 
 
-def test_figures__differences_are_paired(tmp_path: Path) -> None:
+def test_results__differences_are_paired(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    figures = report.Figures(plan)
-    gains = figures.differences("both", "occupancy", "full", "1%", "mean_iou/map")
+    results = report.Results(plan)
+    gains = results.differences("both", "occupancy", "full", "1%", "mean_iou/map")
     assert list(gains.values()) == pytest.approx([5.0] * 10)
-    row = next(line for line in report.table(figures, "full", "1%").splitlines() if "both, λ 0.01" in line)
+    row = next(line for line in report.table(results, "full", "1%").splitlines() if "both, λ 0.01" in line)
     assert "+5.0 ± 0.0" in row
-    whole = report.table(figures, "frozen", "100%")
+    whole = report.table(results, "frozen", "100%")
     assert "20.0 / 21.0" in whole  # two seeds: no interval
 
 
@@ -74,14 +74,14 @@ def test_independent__the_same_draw_under_two_seeds_counts_once(tmp_path: Path) 
     """Copies of a draw tell nothing new: the interval is that of the five draws, not of ten values."""
     plan = plan_of(tmp_path)
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    figures = report.Figures(plan)
-    values = report.independent(figures.of("none", "full", "1%", "mean_iou/map"))
+    results = report.Results(plan)
+    values = report.independent(results.of("none", "full", "1%", "mean_iou/map"))
     assert values == pytest.approx([10.5 + 2 * draw**2 for draw in range(5)])
     row = next(
-        line for line in report.table(figures, "full", "1%").splitlines() if line.startswith("| no BEV")
+        line for line in report.table(results, "full", "1%").splitlines() if line.startswith("| no BEV")
     )
     assert f"22.5 ± {spread.half_width(values):.1f}" in row
-    single = report.independent(figures.of("none", "full", "100%", "mean_iou/map"))
+    single = report.independent(results.of("none", "full", "100%", "mean_iou/map"))
     assert single == pytest.approx([10, 11])  # of one draw, what each seed gave
 
 
@@ -90,19 +90,19 @@ def test_gentle__without_pretraining_is_full(tmp_path: Path) -> None:
     assert {t.mode for t in plan.tunings() if t.arm == "none"} == {"full"}
     assert {t.mode for t in plan.tunings() if t.arm == "both"} == {"full", "gentle"}
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    figures = report.Figures(plan)
-    gains = figures.differences("both", "none", "gentle", "1%", "mean_iou/map")
+    results = report.Results(plan)
+    gains = results.differences("both", "none", "gentle", "1%", "mean_iou/map")
     assert list(gains.values()) == pytest.approx([15.0] * 5)
-    assert "no BEV pretraining | " in report.table(figures, "gentle", "1%")
-    assert report.rows(figures).count("gentle") == 2 * 5
-    pictures.draw_draws(figures, tmp_path / "picture.png")
+    assert "no BEV pretraining | " in report.table(results, "gentle", "1%")
+    assert report.rows(results).count("gentle") == 2 * 5
+    pictures.draw_draws(results, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
 def test_rows__hold_every_result(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, arms=("none",), seeds=(1,))
     write_results(plan, {"none": 0.1})
-    found = [json.loads(line) for line in report.rows(report.Figures(plan)).splitlines()]
+    found = [json.loads(line) for line in report.rows(report.Results(plan)).splitlines()]
     assert len(found) == len(plan.tunings())
     last = {"arm": "none", "seed": 1, "mode": "frozen", "share": "100%", "draw": 0}
     assert found[-1] == {**last, **dict.fromkeys(report.METRICS, pytest.approx(0.11))}
@@ -112,24 +112,24 @@ def test_restore__results_of_another_machine_are_not_computed_again(tmp_path: Pa
     there, here = plan_of(tmp_path / "there", arms=("none", "both")), plan_of(tmp_path / "here")
     write_results(there, {"none": 0.1, "both": 0.25})
     ledger = tmp_path / "ledger.jsonl"
-    ledger.write_text(report.rows(report.Figures(there)))
+    ledger.write_text(report.rows(report.Results(there)))
     own = here.results(here.tunings()[0])
     own.parent.mkdir(parents=True)
     own.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, 0.9)}))
     plans.restore(here, ledger)
     assert not here.needs_pretraining("both", 0)
     assert here.needs_pretraining("occupancy", 0)
-    found, expected = report.Figures(here).found, report.Figures(there).found
+    found, expected = report.Results(here).found, report.Results(there).found
     assert found.keys() == expected.keys()
     assert found.pop(here.tunings()[0])["mean_iou/map"] == 0.9
-    assert all(figures == pytest.approx(expected[tuning]) for tuning, figures in found.items())
+    assert all(results == pytest.approx(expected[tuning]) for tuning, results in found.items())
     plans.restore(here, tmp_path / "none.jsonl")  # nothing to restore
 
 
 def test_draw__writes_pictures(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, shares=("1%", "10%", "100%"))
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    report.draw_pictures(report.Figures(plan), tmp_path / "pictures")
+    report.draw_pictures(report.Results(plan), tmp_path / "pictures")
     sizes = {file.name: file.stat().st_size for file in (tmp_path / "pictures").iterdir()}
     assert set(sizes) == {"first_three.png", "first_three_shares.png"}
     assert min(sizes.values()) > 10_000
@@ -138,12 +138,12 @@ def test_draw__writes_pictures(tmp_path: Path) -> None:
 def test_draw_shares__shows_the_arms_that_have_all_shares(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, shares=("1%", "10%", "100%"), modes=("full",))
     write_results(plan, {"none": 0.1, "occupancy": 0.2, "both": 0.25})
-    figures = report.Figures(plan)
-    figures.found = {
-        one: found for one, found in figures.found.items() if (one.arm, one.share) != ("both", "10%")
+    results = report.Results(plan)
+    results.found = {
+        one: found for one, found in results.found.items() if (one.arm, one.share) != ("both", "10%")
     }
     axes = Figure().subplots()
-    pictures._draw_lines(axes, figures, "full", "mean_iou/map")
+    pictures._draw_lines(axes, results, "full", "mean_iou/map")
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert lines == {
         "no BEV pretraining": pytest.approx([22.5, 10.5, 10.5]),

@@ -14,7 +14,7 @@ from tests.experiments.scripts import FOLDER, load
 load("jobs")
 load("spread")
 plans = load("first_three_plan")
-load("first_three_figures")
+load("first_three_results")
 load("first_three_pictures")
 report = load("first_three_report")
 
@@ -35,10 +35,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here.parent
 
 
-def write_result(runs: Path, tuning: object, figure: float) -> None:
+def write_result(runs: Path, tuning: object, value: float) -> None:
     file = runs / tuning.name / "evaluation-test" / "results.json"  # type: ignore[attr-defined]
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, figure)}))
+    file.write_text(json.dumps({"metrics": dict.fromkeys(report.METRICS, value)}))
 
 
 def contents(tree: Path) -> dict[str, bytes]:

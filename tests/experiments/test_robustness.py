@@ -1,4 +1,4 @@
-"""What corruptions cost with and without pretraining: who is evaluated, and how figures are summed up."""
+"""What corruptions cost with and without pretraining: who is evaluated, and how metrics are summed up."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from tests.experiments.scripts import load
 jobs = load("jobs")
 load("spread")
 plans = load("first_three_plan")
-load("first_three_figures")
+load("first_three_results")
 load("first_three_pictures")
 load("first_three_report")
 robustness = load("robustness")
@@ -34,12 +34,12 @@ def plan_of(runs: Path) -> object:
 def results_of(clean: float) -> RobustnessResults:
     """Each severity takes a quarter of what the one before left, whatever the corruption."""
     under = {
-        severity: {report.FIGURE: clean * 0.75**power} for power, severity in enumerate(SEVERITIES, start=1)
+        severity: {report.METRIC: clean * 0.75**power} for power, severity in enumerate(SEVERITIES, start=1)
     }
     corrupted = dict.fromkeys(NAMES, under)
     made = RobustnessResults(
         split="test", key_frames=4, data_fingerprint="street", images="generated", seed=0,
-        clean={report.FIGURE: clean}, corrupted=corrupted, scores={},
+        clean={report.METRIC: clean}, corrupted=corrupted, scores={},
     )  # fmt: skip
     return made.scored(None)
 
@@ -81,7 +81,7 @@ def test_one_round__evaluates_what_has_no_result(tmp_path: Path, monkeypatch: py
         assert not robustness.one_round(plan, chosen)
 
 
-def test_main__figures_of_a_ledger_are_no_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main__metrics_of_a_ledger_are_no_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path)
     plans.restore(plan, plans.LEDGER)
     assert len(list(tmp_path.glob("*/evaluation-test/results.json"))) == 3 * 5
@@ -117,7 +117,7 @@ def test_collect__without_a_base_there_is_no_error(tmp_path: Path) -> None:
             (robustness.folder(plan, tuning) / "robustness.md").unlink()
     found = report.collect(plan, DRAWS)
     assert {one.arm for one in found} == {"occupancy", "branch"}
-    assert all(one.scores[report.FIGURE].mean.corruption_error is None for one in found.values())
+    assert all(one.scores[report.METRIC].mean.corruption_error is None for one in found.values())
 
 
 def test_ledger__holds_every_severity(tmp_path: Path) -> None:

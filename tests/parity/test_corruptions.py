@@ -49,7 +49,7 @@ def assert_same(ours: NDArray[np.uint8], expected: NDArray[np.generic], rarely: 
 
 
 def assert_alike(ours: NDArray[np.floating], expected: NDArray[np.floating]) -> None:
-    """Means of figures (one row per draw) differ by less than 4.5 standard errors."""
+    """Means of statistics (one row per draw) differ by less than 4.5 standard errors."""
     error = np.sqrt(ours.var(axis=0) / len(ours) + expected.var(axis=0) / len(expected))
     assert (np.abs(ours.mean(axis=0) - expected.mean(axis=0)) < 4.5 * error + 1e-6).all(), (
         ours.mean(axis=0),
@@ -57,7 +57,7 @@ def assert_alike(ours: NDArray[np.floating], expected: NDArray[np.floating]) -> 
     )
 
 
-def figures(field: NDArray[np.floating]) -> list[float]:
+def statistics(field: NDArray[np.floating]) -> list[float]:
     """What tells random fields apart: level, spread, quantiles, and roughness at several distances."""
     spread = field.var() or 1.0
     rough = [float(((field[step:] - field[:-step]) ** 2).mean() / spread) for step in (1, 3, 10, 30, 100)] + [
@@ -94,7 +94,7 @@ def test_fog__of_the_same_heights(image: NDArray[np.uint8], theirs: Arrays, leve
 def test_fog_heights__are_distributed_alike(theirs: Arrays, level: int) -> None:
     decay, expected = corruptions.FOG_AMOUNT_DECAY[level][1], theirs[f"maps/{level}"].astype(np.float32)
     ours = [fog_heights(256, decay, random_numbers("fog", level, draw)) for draw in range(len(expected))]
-    assert_alike(np.array([figures(one) for one in ours]), np.array([figures(one) for one in expected]))
+    assert_alike(np.array([statistics(one) for one in ours]), np.array([statistics(one) for one in expected]))
 
 
 @levels
@@ -119,6 +119,6 @@ def test_snow__is_distributed_alike(theirs: Arrays, level: int) -> None:
         flakes = snow_flakes(SIZE, *corruptions.SNOW_FLAKES[level], random_numbers("snow", level, draw))
         ours.append(snow(black, flakes, mix)[..., 0])
     assert_alike(
-        np.array([figures(one.astype(float)) for one in ours]),
-        np.array([figures(one.astype(float)) for one in expected]),
+        np.array([statistics(one.astype(float)) for one in ours]),
+        np.array([statistics(one.astype(float)) for one in expected]),
     )

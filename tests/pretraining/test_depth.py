@@ -77,7 +77,7 @@ def test_pretraining__learns_depth() -> None:
     batch = batch_of()
     target = TargetMaker(GRID, None, depth_bins=student.bins)(batch)
     step = network(batch, target)
-    occupancy, depth = (step.figures[f"loss/{name}"].value() for name in ("occupancy", "depth"))
+    occupancy, depth = (step.metrics[f"loss/{name}"].value() for name in ("occupancy", "depth"))
     assert step.loss.item() == pytest.approx(occupancy + 0.5 * depth, rel=1e-5)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(25):
@@ -85,4 +85,4 @@ def test_pretraining__learns_depth() -> None:
         loss = network(batch, target)
         loss.loss.backward()
         optimizer.step()
-    assert loss.figures["loss/depth"].value() < 0.7 * depth
+    assert loss.metrics["loss/depth"].value() < 0.7 * depth

@@ -209,9 +209,9 @@ def test_step__learns_where_a_wall_is() -> None:
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()
-    assert set(step.figures) == {"loss", "loss/queries", "query_iou"}
+    assert set(step.metrics) == {"loss", "loss/queries", "query_iou"}
     held_out = network(batch, _target(batch, config, seed=1000))
-    assert held_out.figures["query_iou"].value() > 0.8
+    assert held_out.metrics["query_iou"].value() > 0.8
     assert network.head.occupancy.weight.grad is None
 
 

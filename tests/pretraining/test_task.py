@@ -126,11 +126,11 @@ def test_feature_loss__without_voxels_is_zero_and_differentiable() -> None:
 def test_step__total_is_the_weighted_sum() -> None:
     network = PretrainingNetwork(PlainStudent(2), _head(), PretrainLossConfig(occupancy=2.0, features=0.5))
     step = network(batch_of(), _target())
-    figures = {name: ratio.value() for name, ratio in step.figures.items()}
-    expected = 2 * figures["loss/occupancy"] + 0.5 * figures["loss/features"]
+    metrics = {name: ratio.value() for name, ratio in step.metrics.items()}
+    expected = 2 * metrics["loss/occupancy"] + 0.5 * metrics["loss/features"]
     assert step.loss.item() == pytest.approx(expected, rel=1e-6)
-    assert figures["loss/features"] == pytest.approx(-figures["cosine"], abs=1e-6)
-    assert 0 <= figures["occupancy_iou"] <= figures["occupancy_recall"] <= 1
+    assert metrics["loss/features"] == pytest.approx(-metrics["cosine"], abs=1e-6)
+    assert 0 <= metrics["occupancy_iou"] <= metrics["occupancy_recall"] <= 1
 
 
 def test_step__without_teacher_learns_occupancy_alone() -> None:
@@ -138,13 +138,13 @@ def test_step__without_teacher_learns_occupancy_alone() -> None:
     target = TargetMaker(GRID, None)(batch_of())
     assert target.features is None
     step = network(batch_of(), target)
-    assert set(step.figures) == {"loss", "loss/occupancy", "occupancy_iou", "occupancy_recall"}
+    assert set(step.metrics) == {"loss", "loss/occupancy", "occupancy_iou", "occupancy_recall"}
 
 
 def test_step__distillation_only_leaves_occupancy_out() -> None:
     network = PretrainingNetwork(PlainStudent(2), _head(), PretrainLossConfig(occupancy=0))
     step = network(batch_of(), _target())
-    assert set(step.figures) == {"loss", "loss/features", "cosine"}
+    assert set(step.metrics) == {"loss", "loss/features", "cosine"}
     step.loss.backward()
     assert network.head.occupancy.weight.grad is None
 

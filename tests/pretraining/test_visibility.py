@@ -144,15 +144,15 @@ def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None
     logits = network.head.occupancy_logits(network.head(network.student(batch.images, batch.cameras)))
     predicted, occupied = logits[target.known] > 0, target.occupied[target.known]
     expected = float((predicted & occupied).sum() / (predicted | occupied).sum())
-    assert set(step.figures) == {
+    assert set(step.metrics) == {
         "loss",
         "loss/occupancy",
         "known_occupancy_iou",
         "occupancy_recall",
         "known_share",
     }
-    assert step.figures["known_occupancy_iou"].value() == pytest.approx(expected)
-    assert 0.3 < step.figures["known_share"].value() < 1
+    assert step.metrics["known_occupancy_iou"].value() == pytest.approx(expected)
+    assert 0.3 < step.metrics["known_share"].value() < 1
     gradient = torch.autograd.grad(step.loss, network.student.bev)[0]
     assert gradient.isfinite().all()
     (by_logit,) = torch.autograd.grad(occupancy_loss(logits, target.occupied, target.known), logits)

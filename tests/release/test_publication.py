@@ -94,11 +94,11 @@ def test_readme__of_a_folder_without_record(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", "simplebev")
     text = str(occfeat.load_model(folder).generate_model_card())
     assert "Licence" in text
-    assert "Figures" not in text
+    assert "Metrics" not in text
     assert "How it was trained" not in text
 
 
-def test_readme__damaged_figures(run: Path) -> None:
+def test_readme__damaged_metrics(run: Path) -> None:
     (run / "evaluation-val" / "results.json").write_text("[]")
     with pytest.raises(RunError, match=r"results\.json"):
         occfeat.load_model(run).generate_model_card()

@@ -10,9 +10,9 @@ from occfeat.report.pictures.analysis import BAR_COLORS, draw_bars
 
 
 def test_draw_bars__every_group_has_a_colour_of_its_own(tmp_path: Path) -> None:
-    figures = {"near": 0.9, "far": 0.8}
+    metrics = {"near": 0.9, "far": 0.8}
     draw_bars(
-        tmp_path / "bars.png", {"iou": figures, "recall": figures, "precision": figures}, title="", label=""
+        tmp_path / "bars.png", {"iou": metrics, "recall": metrics, "precision": metrics}, title="", label=""
     )
     pixels = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB")).reshape(-1, 3).astype(int)
     for color in BAR_COLORS:

@@ -3,7 +3,7 @@ import pytest
 from occfeat.report.page.charts import MOST_POINTS, Curve, bars, curves, plain, radar, thinned
 from occfeat.report.page.groups import Spread
 
-FIGURES = {"none": {"a": Spread.of([0.1, 0.3]), "b": Spread.of([0.5])}, "ours": {"a": Spread.of([0.4])}}
+METRICS = {"none": {"a": Spread.of([0.1, 0.3]), "b": Spread.of([0.5])}, "ours": {"a": Spread.of([0.4])}}
 ORDER = ["other", "none", "ours"]
 
 
@@ -12,7 +12,7 @@ def test_plain__is_no_markup_for_plotly() -> None:
 
 
 def test_bars__are_means_with_their_range() -> None:
-    chart = bars(FIGURES, ORDER, "caption")
+    chart = bars(METRICS, ORDER, "caption")
     none, ours = chart.data
     assert none["y"] == pytest.approx([0.2, 0.5])
     assert none["error_y"]["array"] == pytest.approx([0.1, 0])
@@ -25,7 +25,7 @@ def test_colours__of_a_group_are_the_same_in_all_charts() -> None:
     spokes = {"ours": {name: Spread.of([0.4]) for name in "abc"}}
     curve = curves("loss", [Curve("ours-0", ORDER.index("ours"), 0, [(1.0, 2.0)])])
     colors = {
-        bars(FIGURES, ORDER, "").data[1]["marker"]["color"],
+        bars(METRICS, ORDER, "").data[1]["marker"]["color"],
         radar(spokes, ORDER, "").data[0]["line"]["color"],
         curve.data[0]["line"]["color"],
     }
@@ -52,7 +52,7 @@ def test_charts__are_what_plotly_understands() -> None:
     graph_objects = pytest.importorskip("plotly.graph_objects", reason="comes with the extra `report`")
     spokes = {"none": {name: Spread.of([0.1]) for name in "abc"}}
     for chart in (
-        bars(FIGURES, ORDER, ""),
+        bars(METRICS, ORDER, ""),
         radar(spokes, ORDER, ""),
         curves("loss", [Curve("a", 0, 1, [(1.0, 2.0), (2.0, 1.0)])]),
     ):

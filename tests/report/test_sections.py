@@ -15,7 +15,7 @@ from occfeat.report.pictures.figures import save_figure
 from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import FinetuneConfig
 
-FIGURE = "vehicle_iou/all"
+METRIC = "vehicle_iou/all"
 
 
 def run_of(name: str, seed: int = 0, freeze: bool = False, **found: Any) -> RunFiles:
@@ -27,7 +27,7 @@ def run_of(name: str, seed: int = 0, freeze: bool = False, **found: Any) -> RunF
 
 def evaluated(split: str, iou: float | None, key_frames: int = 5) -> EvaluationResults:
     return EvaluationResults(
-        split=split, key_frames=key_frames, broken=0, threshold=0.5, metrics={FIGURE: iou}
+        split=split, key_frames=key_frames, broken=0, threshold=0.5, metrics={METRIC: iou}
     )
 
 
@@ -41,10 +41,10 @@ def robust(names: tuple[str, ...], rate: float, **changed: Any) -> RobustnessRes
         "images": "generated",
         "seed": 0,
         "baseline": None,
-        "clean": {FIGURE: 0.5},
-        "corrupted": {name: {"easy": {FIGURE: rate / 2}} for name in names},
+        "clean": {METRIC: 0.5},
+        "corrupted": {name: {"easy": {METRIC: rate / 2}} for name in names},
         "scores": {
-            FIGURE: {"by_corruption": dict.fromkeys(names, score), "by_kind": {"blur": score}, "mean": score}
+            METRIC: {"by_corruption": dict.fromkeys(names, score), "by_kind": {"blur": score}, "mean": score}
         },
     }
     return RobustnessResults.model_validate(content | changed)
@@ -104,7 +104,7 @@ def test_how_robust__what_was_evaluated_otherwise_stands_apart() -> None:
     assert tables(third)[0].headings == ["", "b"]
 
 
-def test_what_it_means__figures_and_the_pictures_that_are_there(tmp_path: Path) -> None:
+def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 2))
     save_figure(figure, tmp_path / "probe.png")
     results = AnalysisResults(

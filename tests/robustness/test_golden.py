@@ -1,4 +1,4 @@
-"""Figures of imagecorruptions 1.1.2, the program of ImageNet-C's corruptions, for one image.
+"""Numbers of imagecorruptions 1.1.2, the program of ImageNet-C's corruptions, for one image.
 
 They were computed by that program in an environment of its own; `tests/parity/test_corruptions.py` compares
 more, where it is there.
@@ -45,21 +45,21 @@ def test_motion_blur(level: int, edges: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "figures"),
+    ("level", "expected"),
     list(enumerate(((0.1606, 0.002973, 0.0889), (0.1815, 0.005406, 0.1124), (0.1847, 0.008206, 0.1210)))),
 )
-def test_fog_heights(level: int, figures: tuple[float, float, float]) -> None:
+def test_fog_heights(level: int, expected: tuple[float, float, float]) -> None:
     """Spread, and differences of neighbours and over 32 pixels: theirs are means of 1500 maps."""
     maps = [fog_heights(256, FOG_AMOUNT_DECAY[level][1], random_numbers(level, draw)) for draw in range(200)]
     ours = np.mean([(one.std(), step(one), step(one, 32)) for one in maps], axis=0)
-    np.testing.assert_allclose(ours, figures, rtol=0.05)
+    np.testing.assert_allclose(ours, expected, rtol=0.05)
 
 
 @pytest.mark.parametrize(
-    ("level", "figures"),
+    ("level", "expected"),
     list(enumerate(((32.29, 17.78, 6.19), (57.99, 26.88, 15.96), (58.40, 32.60, 10.99)))),
 )
-def test_snow(level: int, figures: tuple[float, float, float]) -> None:
+def test_snow(level: int, expected: tuple[float, float, float]) -> None:
     """Mean, spread and differences of neighbours in a row, on black: theirs are means of 100 images."""
     black = np.zeros((*SIZE, 3), dtype=np.uint8)
     images = []
@@ -67,4 +67,4 @@ def test_snow(level: int, figures: tuple[float, float, float]) -> None:
         flakes = snow_flakes(SIZE, *SNOW_FLAKES[level], random_numbers(level, draw))
         images.append(snow(black, flakes, SNOW_MIX[level])[..., 0])
     ours = np.mean([(one.mean(), one.std(), step(one)) for one in images], axis=0)
-    np.testing.assert_allclose(ours, figures, rtol=0.04)
+    np.testing.assert_allclose(ours, expected, rtol=0.04)

@@ -9,24 +9,24 @@ from occfeat.errors import RunError, SettingsError
 from occfeat.segmentation.robustness.results import (
     RESULTS,
     RobustnessResults,
-    known_figures,
+    known_metrics,
     read_baseline,
     require_comparable,
     tables,
 )
 
-FIGURE = "vehicle_iou/visible"
+METRIC = "vehicle_iou/visible"
 
 
 def results(**changes: Any) -> RobustnessResults:
-    severities = dict(zip(SEVERITIES, ({FIGURE: 0.3}, {FIGURE: 0.2}, {FIGURE: 0.1}), strict=True))
+    severities = dict(zip(SEVERITIES, ({METRIC: 0.3}, {METRIC: 0.2}, {METRIC: 0.1}), strict=True))
     values = {
         "split": "val",
         "key_frames": 3,
         "data_fingerprint": "abc",
         "images": "generated",
         "seed": 0,
-        "clean": {FIGURE: 0.4},
+        "clean": {METRIC: 0.4},
         "corrupted": {"Fog": severities, "Snow": severities},
         "scores": {},
         **changes,
@@ -34,8 +34,8 @@ def results(**changes: Any) -> RobustnessResults:
     return RobustnessResults.model_validate(values)
 
 
-def test_known_figures() -> None:
-    assert known_figures({"a": 0.5, "b": float("nan")}) == {"a": 0.5, "b": None}
+def test_known_metrics() -> None:
+    assert known_metrics({"a": 0.5, "b": float("nan")}) == {"a": 0.5, "b": None}
 
 
 def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_read_baseline__damaged(tmp_path: Path, content: str) -> None:
         ({"images": "released"}, "images: the baseline has released, this run generated"),
         ({"seed": 1}, "seed: the baseline has 1, this run 0"),
         ({"clean": {"walkway_iou/map": 0.1}}, "has no vehicle_iou/visible"),
-        ({"corrupted": {"Snow": {"easy": {FIGURE: 0.1}}}}, "not evaluated under Fog, Snow"),
+        ({"corrupted": {"Snow": {"easy": {METRIC: 0.1}}}}, "not evaluated under Fog, Snow"),
     ],
 )
 def test_require_comparable(changes: dict[str, Any], said: str) -> None:
@@ -100,14 +100,14 @@ def test_require_comparable__released_images_know_no_seed() -> None:
 def test_flat__names_what_is_known() -> None:
     flat = results().scored(None).flat()
     assert flat == {
-        f"{FIGURE}/Fog": pytest.approx(0.2),
-        f"{FIGURE}/Snow": pytest.approx(0.2),
-        f"{FIGURE}/mRR": pytest.approx(0.5),
+        f"{METRIC}/Fog": pytest.approx(0.2),
+        f"{METRIC}/Snow": pytest.approx(0.2),
+        f"{METRIC}/mRR": pytest.approx(0.5),
     }
-    assert results().scored(results()).flat()[f"{FIGURE}/mCE"] == pytest.approx(1)
+    assert results().scored(results()).flat()[f"{METRIC}/mCE"] == pytest.approx(1)
 
 
-def test_tables__are_markdown_with_every_figure() -> None:
+def test_tables__are_markdown_with_every_metric() -> None:
     text = tables(results(baseline="runs/none").scored(results()))
     assert "0.4000 on clean images. CE against runs/none." in text
     rows = [line.split("|") for line in text.splitlines() if line.startswith("|")]

@@ -3,12 +3,12 @@ import pytest
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.segmentation.robustness.scores import KINDS, Corrupted, mean, score, score_all
 
-FIGURE = "vehicle_iou/visible"
+METRIC = "vehicle_iou/visible"
 
 
-def figures(**corruptions: tuple[float | None, float | None, float | None]) -> Corrupted:
+def metrics(**corruptions: tuple[float | None, float | None, float | None]) -> Corrupted:
     return {  # type: ignore[misc]  # names are given as keywords
-        name: {severity: {FIGURE: iou} for severity, iou in zip(SEVERITIES, ious, strict=True)}
+        name: {severity: {METRIC: iou} for severity, iou in zip(SEVERITIES, ious, strict=True)}
         for name, ious in corruptions.items()
     }
 
@@ -40,11 +40,11 @@ def test_score__what_is_not_known() -> None:
 
 
 def test_score_all__means_over_corruptions_and_kinds() -> None:
-    corrupted = figures(Fog=(0.4, 0.3, 0.2), Snow=(0.2, 0.1, 0.0), MotionBlur=(0.5, 0.5, 0.5))
-    baseline = figures(
+    corrupted = metrics(Fog=(0.4, 0.3, 0.2), Snow=(0.2, 0.1, 0.0), MotionBlur=(0.5, 0.5, 0.5))
+    baseline = metrics(
         Fog=(0.1, 0.1, 0.1), Snow=(0.1, 0.1, 0.1), MotionBlur=(0.0, 0.0, 0.0), LowLight=(0, 0, 0)
     )
-    scores = score_all({FIGURE: 0.5}, corrupted, baseline)[FIGURE]
+    scores = score_all({METRIC: 0.5}, corrupted, baseline)[METRIC]
     assert scores.by_corruption["Fog"].resilience_rate == pytest.approx(0.6)
     assert scores.by_corruption["Snow"].corruption_error == pytest.approx(1.0)
     assert set(scores.by_kind) == {"weather", "blur"}
@@ -55,9 +55,9 @@ def test_score_all__means_over_corruptions_and_kinds() -> None:
     assert scores.mean.corruption_error == pytest.approx((0.7 / 0.9 + 1.0 + 0.5) / 3)
 
 
-def test_score_all__order_of_corruptions_and_other_figures_do_not_matter() -> None:
-    corrupted = figures(Snow=(0.2, 0.1, 0.0), Fog=(0.4, None, 0.2))
-    scores = score_all({FIGURE: 0.5}, corrupted)[FIGURE]
+def test_score_all__order_of_corruptions_and_other_metrics_do_not_matter() -> None:
+    corrupted = metrics(Snow=(0.2, 0.1, 0.0), Fog=(0.4, None, 0.2))
+    scores = score_all({METRIC: 0.5}, corrupted)[METRIC]
     assert scores.by_corruption["Fog"].iou is None
     assert scores.mean.iou is None
     assert scores.by_kind["weather"].resilience_rate is None

@@ -7,7 +7,7 @@ from torch import nn
 from occfeat.data.sample import Cameras, Labels
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import BevIou, figure_names
+from occfeat.segmentation.metrics import BevIou, metric_names
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from tests.rigs import GRID, batch_of
 
@@ -66,10 +66,10 @@ def test_bev_iou__is_pooled_not_averaged_over_batches() -> None:
     for key_frame in range(2):
         part = slice(key_frame, key_frame + 1)
         iou.update(predicted[part], _labels(target[part], torch.zeros_like(target[part])))
-    figures = iou.compute()
-    assert figures["vehicle_iou/all"] == pytest.approx(8 / 12)  # the mean of batches would be 0.5
-    assert figures["vehicle_iou/visible"] == pytest.approx(8 / 12)
-    assert figures["pedestrian_iou/all"] != figures["pedestrian_iou/all"]  # never there: not a number
+    metrics = iou.compute()
+    assert metrics["vehicle_iou/all"] == pytest.approx(8 / 12)  # the mean of batches would be 0.5
+    assert metrics["vehicle_iou/visible"] == pytest.approx(8 / 12)
+    assert metrics["pedestrian_iou/all"] != metrics["pedestrian_iou/all"]  # never there: not a number
 
 
 def test_bev_iou__visible_protocol_ignores_hidden_cells_on_both_sides() -> None:
@@ -93,7 +93,7 @@ def test_bev_iou__equals_sets_of_cells() -> None:
     predicted, target, hidden = (torch.rand(3, 2, 6, 7, generator=random) < 0.4 for _ in range(3))
     iou = BevIou(("vehicle", "pedestrian"))
     iou.update(predicted, _labels(target, hidden))
-    assert figure_names(iou.classes) == list(iou.compute())
+    assert metric_names(iou.classes) == list(iou.compute())
     for column, name in enumerate(iou.classes):
         cells = {
             kind: {tuple(cell) for cell in mask[:, column].nonzero().tolist()}
@@ -116,14 +116,14 @@ def test_bev_iou__map_layers_are_reported_once_and_on_average() -> None:
     predicted[0, 2, 1] = True
     iou = BevIou(classes)
     iou.update(predicted, Labels(classes, target, torch.zeros_like(target)))
-    figures = iou.compute()
+    metrics = iou.compute()
     names = {"walkway_iou/map", "divider_iou/map", "stop_line_iou/map", "mean_iou/map"}
-    assert set(figures) == names | {"vehicle_iou/all", "vehicle_iou/visible"}
-    assert figure_names(classes) == list(figures)
-    assert (figures["walkway_iou/map"], figures["divider_iou/map"]) == (0.5, 0.5)
-    assert figures["stop_line_iou/map"] != figures["stop_line_iou/map"]
-    assert figures["mean_iou/map"] == 0.5
-    assert figures["vehicle_iou/all"] == 0
+    assert set(metrics) == names | {"vehicle_iou/all", "vehicle_iou/visible"}
+    assert metric_names(classes) == list(metrics)
+    assert (metrics["walkway_iou/map"], metrics["divider_iou/map"]) == (0.5, 0.5)
+    assert metrics["stop_line_iou/map"] != metrics["stop_line_iou/map"]
+    assert metrics["mean_iou/map"] == 0.5
+    assert metrics["vehicle_iou/all"] == 0
 
 
 def test_bev_iou__mean_of_nothing_is_not_a_number() -> None:
@@ -168,8 +168,8 @@ def test_finetuning_step__objects_and_map_layers_weigh_the_same() -> None:
         for part in (slice(0, 1), slice(1, 3))
     )
     assert step.loss.item() == pytest.approx((vehicle + layers) / 2, rel=1e-5)
-    assert step.figures["loss/objects"].value() == pytest.approx(vehicle, rel=1e-5)
-    assert step.figures["loss/map"].value() == pytest.approx(layers, rel=1e-5)
+    assert step.metrics["loss/objects"].value() == pytest.approx(vehicle, rel=1e-5)
+    assert step.metrics["loss/map"].value() == pytest.approx(layers, rel=1e-5)
 
 
 def test_finetuning_step__reports_both_protocols() -> None:
@@ -179,7 +179,7 @@ def test_finetuning_step__reports_both_protocols() -> None:
         Segmenter(MeanStudent(), SegmentationHead(4, 1)), positive_weight=2.13, ignore_low_visibility=False
     )
     step = network(batch, batch.labels)
-    assert set(step.figures) == {"loss", "vehicle_iou/all", "vehicle_iou/visible"}
+    assert set(step.metrics) == {"loss", "vehicle_iou/all", "vehicle_iou/visible"}
     assert torch.isfinite(step.loss)
     layer = Labels(("walkway",), batch.labels.target, torch.zeros_like(batch.labels.target))
-    assert set(network(batch, layer).figures) == {"loss", "walkway_iou/map"}
+    assert set(network(batch, layer).metrics) == {"loss", "walkway_iou/map"}

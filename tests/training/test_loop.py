@@ -186,7 +186,7 @@ def test_slow_loading__is_said_once_with_what_to_do(tmp_path: Path) -> None:
     assert re.search(r"WARNING \d\d% of the time is spent waiting for data. Raise --engine.workers", log)
 
 
-def test_loss_that_is_not_finite__names_figure_and_key_frames(tmp_path: Path) -> None:
+def test_loss_that_is_not_finite__names_metric_and_key_frames(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finite \(loss\)") as caught:
         _train(tmp_path / "run", _job(Numbers(poison=2)))
     assert "frame2" in str(caught.value)

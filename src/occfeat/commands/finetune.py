@@ -118,7 +118,7 @@ def _evaluate(
     val_rows: NDArray[np.int64],
     fabric: Fabric,
 ) -> dict[str, float]:
-    """Figures of the validation split."""
+    """Metrics of the validation split."""
     evaluation = evaluate_segmenter(
         segmenter,
         config.classes,

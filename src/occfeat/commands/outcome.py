@@ -19,7 +19,7 @@ class RunOutcome(Outcome):
     path: Path = Path()
     """The run folder, usable as `start` of a fine-tuning or as `run` of an evaluation."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Figures of the end of the run, such as `vehicle_iou/visible` (0 to 1)."""
+    """Metrics of the end of the run, such as `vehicle_iou/visible` (0 to 1)."""
 
     @property
     def weights(self) -> Path:
@@ -28,6 +28,6 @@ class RunOutcome(Outcome):
 
 
 def table(metrics: dict[str, float]) -> str:
-    """Figures below one another, aligned."""
+    """Metrics below one another, aligned."""
     width = max((len(name) for name in metrics), default=0)
     return "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in metrics.items())

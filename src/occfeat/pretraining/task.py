@@ -92,7 +92,7 @@ class _Term:
     name: str
     weight: float
     loss: Float[Tensor, ""]
-    figures: dict[str, Ratio] = field(default_factory=dict)
+    metrics: dict[str, Ratio] = field(default_factory=dict)
 
 
 class PretrainingNetwork(nn.Module):
@@ -116,7 +116,7 @@ class PretrainingNetwork(nn.Module):
             head.blocks.requires_grad_(False)
 
     def forward(self, batch: Batch, target: PretrainingTarget) -> Step:
-        """The weighted sum of the losses that have a target, and the figures to log."""
+        """The weighted sum of the losses that have a target, and the metrics to log."""
         bev, depth = self._see(batch, target)
         voxels = self.head(bev)
         terms = (
@@ -126,12 +126,12 @@ class PretrainingNetwork(nn.Module):
             self._features(voxels, target),
         )
         loss = batch.images.new_zeros((), dtype=torch.float32)
-        figures: dict[str, Ratio] = {}
+        metrics: dict[str, Ratio] = {}
         for term in terms:
             if term is not None:
                 loss = loss + term.weight * term.loss
-                figures |= {f"loss/{term.name}": mean_of(term.loss), **term.figures}
-        return Step(loss, {"loss": mean_of(loss), **figures})
+                metrics |= {f"loss/{term.name}": mean_of(term.loss), **term.metrics}
+        return Step(loss, {"loss": mean_of(loss), **metrics})
 
     def _see(self, batch: Batch, target: PretrainingTarget) -> tuple[Float[Tensor, "B C X Y"], _Term | None]:
         """BEV features; and the loss of the depths they were lifted with, if depth is supervised."""
@@ -147,7 +147,7 @@ class PretrainingNetwork(nn.Module):
             return None
         logits = self.head.occupancy_logits(voxels)
         loss = occupancy_loss(logits, target.occupied, target.known)
-        return _Term("occupancy", self.weights.occupancy, loss, _occupancy_figures(logits, target))
+        return _Term("occupancy", self.weights.occupancy, loss, _occupancy_metrics(logits, target))
 
     def _queries(self, voxels: Voxels, target: PretrainingTarget) -> _Term | None:
         """Is there matter at each query point (Img-ALSO)?"""
@@ -178,7 +178,7 @@ class PretrainingNetwork(nn.Module):
         return self.head.query_logits(voxels, centers).sigmoid().view_as(voxels.shared[:, 0])
 
 
-def _occupancy_figures(logits: Float[Tensor, "B X Y Z"], target: PretrainingTarget) -> dict[str, Ratio]:
+def _occupancy_metrics(logits: Float[Tensor, "B X Y Z"], target: PretrainingTarget) -> dict[str, Ratio]:
     """IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
     occupied, known = target.occupied, target.known
     hit, union = _overlap(logits if known is None else logits.masked_fill(~known, -1.0), occupied)

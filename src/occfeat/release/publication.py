@@ -30,7 +30,7 @@ def describe(folder: Path, card: ModelCard) -> str:
     saved = folder / README
     if saved.is_file() and not (folder / SETTINGS).is_file():
         return _without_header(saved.read_text(encoding="utf-8"))
-    parts = [_network(card), _figures(folder), _training(folder), f"## Licence\n\n{LICENCE}"]
+    parts = [_network(card), _metrics(folder), _training(folder), f"## Licence\n\n{LICENCE}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -60,13 +60,13 @@ Images are RGB, `uint8`, of any size, and are resized to {height} x {width}. The
 to {upper} m in the ego frame (x forward, y left, z up), in cells of {cell} m."""
 
 
-def _figures(folder: Path) -> str:
+def _metrics(folder: Path) -> str:
     """A table of every evaluation in the folder."""
     rows = [row for file in sorted(folder.glob("evaluation-*/results.json")) for row in _rows(file)]
     if not rows:
         return ""
-    head = ["| split | key frames | figure | IoU |", "|---|---|---|---|"]
-    return "\n".join(["## Figures", "", "Pooled over the split, threshold 0.5.", "", *head, *rows])
+    head = ["| split | key frames | metric | IoU |", "|---|---|---|---|"]
+    return "\n".join(["## Metrics", "", "Pooled over the split, threshold 0.5.", "", *head, *rows])
 
 
 def _rows(file: Path) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _rows(file: Path) -> Iterator[str]:
         split, key_frames, metrics = results["split"], results["key_frames"], dict(results["metrics"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "Evaluate again, or remove the file."
-        raise RunError(f"{file} does not hold the figures of an evaluation: {error}", hint=hint) from error
+        raise RunError(f"{file} does not hold the metrics of an evaluation: {error}", hint=hint) from error
     for name, value in metrics.items():
         yield f"| {split} | {key_frames} | `{name}` | {'none' if value is None else f'{value:.4f}'} |"
 

@@ -39,7 +39,7 @@ class Checkpoint:
     random_state: torch.Tensor
     """State of torch's random numbers."""
     pending: dict[str, tuple[float, float]]
-    """Figures of the steps since the last line of metrics, as (numerator, denominator)."""
+    """Metrics of the steps since the last row of the metrics file, as (numerator, denominator)."""
     metrics_bytes: Count
     """Size of `metrics.jsonl`; what was written later is cut off on resuming."""
     broken: list[list[str]]

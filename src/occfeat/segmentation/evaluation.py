@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one split."""
+    """Metrics of one split."""
 
     split: str
     key_frames: int
@@ -38,7 +38,7 @@ class Evaluation:
     """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`."""
 
     def write(self, file: Path) -> None:
-        """Write the figures as JSON; a figure that is not a number becomes null."""
+        """Write the metrics as JSON; a metric that is not a number becomes null."""
         finite = {name: value if value == value else None for name, value in self.metrics.items()}
         text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
         write_text_atomic(file, text)
@@ -58,7 +58,7 @@ def evaluate_segmenter(
 ) -> Evaluation:
     """IoU of a segmenter over key frames, which must carry labels of the same classes.
 
-    Several processes share the key frames and add up their counts: the figures do not depend on how many.
+    Several processes share the key frames and add up their counts: the metrics do not depend on how many.
 
     Raises:
         TrainingError: More key frames are broken than `engine.max_broken`.

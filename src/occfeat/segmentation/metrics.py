@@ -25,8 +25,8 @@ def protocols_of(name: str) -> tuple[str, ...]:
     return ("map",) if name in LAYERS else ("all", "visible")
 
 
-def figure_names(classes: tuple[str, ...]) -> list[str]:
-    """Names of the figures of some classes, as `BevIou` computes them."""
+def metric_names(classes: tuple[str, ...]) -> list[str]:
+    """Names of the metrics of some classes, as `BevIou` computes them."""
     names = [f"{name}_iou/{protocol}" for name in classes for protocol in protocols_of(name)]
     return [*names, "mean_iou/map"] if layers_of(classes) else names
 
@@ -74,12 +74,12 @@ class BevIou(Metric):
         """
         both, either = self.counts.cpu().double().unbind(1)  # not every device has 64 bits
         iou = both / either
-        figures = {
+        metrics = {
             f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])
             for column, name in enumerate(self.classes)
             for protocol in protocols_of(name)
         }
         if layers := layers_of(self.classes):
-            of_layers = torch.tensor([figures[f"{name}_iou/map"] for name in layers])
-            figures["mean_iou/map"] = float(of_layers.nanmean())
-        return figures
+            of_layers = torch.tensor([metrics[f"{name}_iou/map"] for name in layers])
+            metrics["mean_iou/map"] = float(of_layers.nanmean())
+        return metrics

@@ -91,12 +91,12 @@ class FinetuningNetwork(nn.Module):
             for task, columns in tasks_of(target.classes).items()
         }
         loss = torch.stack(list(losses.values())).mean()
-        figures = {"loss": mean_of(loss)}
+        metrics = {"loss": mean_of(loss)}
         if len(losses) > 1:
-            figures |= {f"loss/{task}": mean_of(value) for task, value in losses.items()}
+            metrics |= {f"loss/{task}": mean_of(value) for task, value in losses.items()}
         for protocol in PROTOCOLS:
             counts = iou_counts(logits.detach() > 0, target.target, counted_cells(target, protocol))
             for column, name in enumerate(target.classes):
                 if protocol in protocols_of(name):
-                    figures[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
-        return Step(loss, figures)
+                    metrics[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
+        return Step(loss, metrics)

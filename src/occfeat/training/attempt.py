@@ -20,20 +20,20 @@ class Attempt:
 
     tokens: list[str] = field(default_factory=list)
     """Key frames it saw; once a loss is not finite, those that gave it."""
-    figures: list[dict[str, Ratio]] = field(default_factory=list)
-    """Figures of its micro-batches."""
+    metrics: list[dict[str, Ratio]] = field(default_factory=list)
+    """Metrics of its micro-batches."""
     trouble: str = ""
     """What is not finite; empty if all is well."""
 
     def add(self, step: Step, tokens: Sequence[str]) -> None:
         """Note what a forward pass gave, before its gradients are computed."""
-        self.figures.append(step.figures)
+        self.metrics.append(step.metrics)
         if self.trouble:
             return
         if torch.isfinite(step.loss):
             self.tokens += tokens
             return
-        names = [name for name, ratio in step.figures.items() if not torch.isfinite(ratio.numerator)]
+        names = [name for name, ratio in step.metrics.items() if not torch.isfinite(ratio.numerator)]
         self.tokens = list(tokens)
         self.trouble = f"The loss is not finite ({', '.join(names) or 'loss'})"
 

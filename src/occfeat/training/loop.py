@@ -172,8 +172,8 @@ class Trainer(Generic[Target]):
             parameters = self.job.network.parameters()
             nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
         self.optimizer.step()
-        for figures in attempt.figures:
-            self.window.add(figures)
+        for metrics in attempt.metrics:
+            self.window.add(metrics)
 
     def _skip(self, attempt: Attempt, buffers: list[Tensor]) -> None:
         """Leave a step out in all processes, because something in one of them is not finite."""
@@ -204,15 +204,15 @@ class Trainer(Generic[Target]):
         """Write a row of metrics if one is due; gives a short line about the last one."""
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
-        figures = self.window.figures(self.fabric)
-        figures |= {name: count for name, count in self._counts().items() if count}
-        figures["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
-        self.metrics.write(self.step, figures)
+        metrics = self.window.metrics(self.fabric)
+        metrics |= {name: count for name, count in self._counts().items() if count}
+        metrics["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
+        self.metrics.write(self.step, metrics)
         self.window = Window()
-        shown = {name: value for name, value in figures.items() if not name.startswith("time/")}
+        shown = {name: value for name, value in metrics.items() if not name.startswith("time/")}
         self._line = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
-        self._line += f"  loading {figures['time/loading']:.0%} of the time"
-        self._warn_of_slow_loading(figures["time/loading"])
+        self._line += f"  loading {metrics['time/loading']:.0%} of the time"
+        self._warn_of_slow_loading(metrics["time/loading"])
         return self._line
 
     def _counts(self) -> dict[str, int]:

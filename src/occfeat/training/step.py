@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Ratio(NamedTuple):
-    """A figure that is pooled over steps by adding up numerators and denominators.
+    """A metric that is pooled over steps by adding up numerators and denominators.
 
-    An IoU is (intersection, union), a mean cosine (sum of cosines, number of them). Pooled this way a figure
+    An IoU is (intersection, union), a mean cosine (sum of cosines, number of them). Pooled this way a metric
     does not depend on how key frames were cut into batches; see `mean_of` for those that do.
     """
 
@@ -18,7 +18,7 @@ class Ratio(NamedTuple):
     denominator: Float[Tensor, ""]
 
     def value(self) -> float:
-        """The figure itself; NaN if there was nothing to count."""
+        """The metric itself; NaN if there was nothing to count."""
         numerator, denominator = float(self.numerator), float(self.denominator)
         return numerator / denominator if denominator else float("nan")
 
@@ -28,16 +28,16 @@ class Step(NamedTuple):
 
     loss: Float[Tensor, ""]
     """The scalar that is minimised."""
-    figures: dict[str, Ratio]
-    """Figures to log, detached, by name; `loss` need not be among them."""
+    metrics: dict[str, Ratio]
+    """Metrics to log, detached, by name; `loss` need not be among them."""
 
 
 def mean_of(value: Float[Tensor, ""]) -> Ratio:
-    """A figure that is averaged over micro-batches, each counting once whatever it holds, as losses are."""
+    """A metric that is averaged over micro-batches, each counting once whatever it holds, as losses are."""
     value = value.detach().float()
     return Ratio(value, torch.ones_like(value))
 
 
 def ratio_of(numerator: Tensor, denominator: Tensor) -> Ratio:
-    """A figure from two counts or sums."""
+    """A metric from two counts or sums."""
     return Ratio(numerator.detach().float(), denominator.detach().float())

@@ -1,4 +1,4 @@
-"""What is pooled between two lines of metrics: figures of the steps, and where the time went."""
+"""Metrics pooled between two rows of the metrics file, and where the time went."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ STAGES = ("loading", "teaching", "learning")
 
 
 class Window:
-    """Pools figures over steps; starts empty, or from what a checkpoint had pending."""
+    """Pools metrics over steps; starts empty, or from what a checkpoint had pending."""
 
     def __init__(self, pending: dict[str, tuple[float, float]] | None = None) -> None:
         self._sums = dict(pending or {})
@@ -27,9 +27,9 @@ class Window:
         yield
         self._seconds[stage] += time.perf_counter() - started
 
-    def add(self, figures: dict[str, Ratio]) -> None:
-        """Pool the figures of one forward pass."""
-        for name, ratio in figures.items():
+    def add(self, metrics: dict[str, Ratio]) -> None:
+        """Pool the metrics of one forward pass."""
+        for name, ratio in metrics.items():
             numerator, denominator = self._sums.get(name, (0.0, 0.0))
             self._sums[name] = (
                 numerator + float(ratio.numerator),
@@ -44,8 +44,8 @@ class Window:
         pooled = torch.as_tensor(fabric.all_reduce(sums, reduce_op="sum")).tolist()
         return {name: (row[0], row[1]) for name, row in zip(self._sums, pooled, strict=True)}
 
-    def figures(self, fabric: Fabric) -> dict[str, float]:
-        """Figures pooled over all processes, and the share of time of each stage in this one."""
+    def metrics(self, fabric: Fabric) -> dict[str, float]:
+        """Metrics pooled over all processes, and the share of time of each stage in this one."""
         total = sum(self._seconds.values()) or 1.0
         shares = {f"time/{stage}": seconds / total for stage, seconds in self._seconds.items()}
         pooled = self.pending(fabric).items()

@@ -49,7 +49,7 @@ Config = TypeVar("Config", bound=Strict)
 SPLIT = "test"
 """Its town is never trained in."""
 DRAWS = 2
-"""Draws of labelled key frames; both arms see the same, and their figures are averaged over them."""
+"""Draws of labelled key frames; both arms see the same, and their metrics are averaged over them."""
 
 
 def demo(config: DemoConfig) -> Outcome:
@@ -86,7 +86,7 @@ class _Demo:
         self.common = {"data": self.street, "engine": engine}
 
     def run(self) -> dict[str, dict[str, float]]:
-        """All stages in turn; gives the figures of each arm."""
+        """All stages in turn; gives the metrics of each arm."""
         self._stage("world", "a street world in nuScenes' format", self._build_world)
         self._stage("check", "is it complete, and its calibration right?", self._check)
         self._stage("cache", "what the teacher sees", self._cache)
@@ -95,7 +95,7 @@ class _Demo:
             for draw in range(DRAWS):
                 text = f"fine-tuning with few labels (draw {draw}), {title}"
                 self._stage(f"finetune {arm}", text, partial(self._finetune, arm, draw))
-        arms = {arm: _mean([_figures(self._results(arm, draw)) for draw in range(DRAWS)]) for arm in TITLES}
+        arms = {arm: _mean([_metrics(self._results(arm, draw)) for draw in range(DRAWS)]) for arm in TITLES}
         self._stage("pictures", "pictures", partial(write_demo_page, self.out, SPLIT, arms, DRAWS))
         return arms
 
@@ -180,15 +180,15 @@ def _claim(config: DemoConfig) -> None:
     write_text_atomic(file, own)
 
 
-def _figures(file: Path) -> dict[str, float]:
+def _metrics(file: Path) -> dict[str, float]:
     metrics = json.loads(file.read_text())["metrics"]
     if any(value is None for value in metrics.values()):
-        raise TrainingError(f"{file} holds figures that are not numbers.", hint="Start the demo anew.")
+        raise TrainingError(f"{file} holds metrics that are not numbers.", hint="Start the demo anew.")
     return {str(name): float(value) for name, value in metrics.items()}
 
 
-def _mean(figures: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(one[name] for one in figures) / len(figures) for name in figures[0]}
+def _mean(metrics: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in metrics) / len(metrics) for name in metrics[0]}
 
 
 def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint) -> Outcome:

@@ -1,4 +1,4 @@
-"""The page at the end of `occfeat demo`: figures, and pictures of every stage."""
+"""The page at the end of `occfeat demo`: metrics, and pictures of every stage."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
     Args:
         out: Folder of the demo, with all its runs finished.
         split: Key frames both fine-tunings were evaluated on.
-        arms: Mean figures of each, by name.
+        arms: Mean metrics of each, by name.
         draws: Draws of labels they are averaged over; the pictures show the first.
     """
     _draw(out, split)
@@ -51,7 +51,7 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
         "town that neither network has seen. One starts from ImageNet weights; the other was first "
         "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features; "
         "what it learned there changes at a tenth of the rate. "
-        f"Figures are means over {draws} draws of the labelled key frames."
+        f"Metrics are means over {draws} draws of the labelled key frames."
     )
     results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
     shown = Section("Pictures", [], [Picture(file, caption) for file, caption in pictures.items()])

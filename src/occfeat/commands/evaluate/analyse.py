@@ -161,7 +161,7 @@ def _cosines(voxels: Collected) -> dict[str, dict[str, float]]:
 
 
 def _metrics(results: dict[str, Any]) -> dict[str, float]:
-    """The main figures."""
+    """The main metrics."""
     metrics = {f"probe_auc/{who}": auc.get("mean", math.nan) for who, auc in results["probe_auc"].items()}
     metrics |= {f"nmi/{who}": found["nmi"] for who, found in results["clusters"].items()}
     if results["cosine_by_class"]:
@@ -193,9 +193,9 @@ def _draw_learned(out: Path, results: dict[str, Any]) -> None:
     """How well features and occupancy are predicted, each if it was learned."""
     label = "mean cosine, centred" if results["centered"] else "mean cosine"
     for by in ("class", "distance"):
-        if figures := results[f"cosine_by_{by}"]:
+        if metrics := results[f"cosine_by_{by}"]:
             title = f"Student against teacher, by {by}"
-            draw_bars(out / f"cosine_by_{by}.png", {"student": figures}, title=title, label=label)
+            draw_bars(out / f"cosine_by_{by}.png", {"student": metrics}, title=title, label=label)
     if rings := results["occupancy_by_distance"]:
         kinds = {kind: {ring: rings[ring][kind] for ring in rings} for kind in ("iou", "precision", "recall")}
         draw_bars(out / "occupancy.png", kinds, title="Occupancy, by distance", label="share of voxels")

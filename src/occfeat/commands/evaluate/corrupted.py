@@ -17,19 +17,19 @@ from occfeat.data.sample import Sample
 from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, draw_radar
 from occfeat.runs.card import ModelCard
 from occfeat.segmentation.evaluation import Evaluation
-from occfeat.segmentation.metrics import figure_names
+from occfeat.segmentation.metrics import metric_names
 from occfeat.segmentation.robustness.results import (
     RESULTS,
     TABLES,
     RobustnessResults,
     go_on,
-    known_figures,
+    known_metrics,
     read_baseline,
     read_begun,
     require_comparable,
     tables,
 )
-from occfeat.segmentation.robustness.scores import Figure, Figures
+from occfeat.segmentation.robustness.scores import Metric, Metrics
 from occfeat.settings.commands import EvaluateConfig
 from occfeat.settings.sections import CorruptionName, Severity
 
@@ -42,7 +42,7 @@ Effects = dict[CorruptionName, dict[Severity, ImageEffect]]
 class CorruptedPlan:
     """What is evaluated and compared; what can be wrong with it is found out before a key frame is read.
 
-    Only whether a stopped evaluation was of this network shows afterwards, by the figures of clean images.
+    Only whether a stopped evaluation was of this network shows afterwards, by the metrics of clean images.
     """
 
     config: EvaluateConfig
@@ -71,10 +71,10 @@ class CorruptedPlan:
         baseline = None if config.baseline is None else read_baseline(config.baseline, config.split)
         plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
         if baseline is not None:
-            plan.start(baseline.key_frames, dict.fromkeys(figure_names(card.classes)))
+            plan.start(baseline.key_frames, dict.fromkeys(metric_names(card.classes)))
         return plan
 
-    def start(self, key_frames: int, clean: Figures) -> RobustnessResults:
+    def start(self, key_frames: int, clean: Metrics) -> RobustnessResults:
         """Results without any corruption yet.
 
         Raises:
@@ -120,14 +120,14 @@ def begin(plan: CorruptedPlan, clean: Evaluation, out: Path, *, writes: bool) ->
 
     Args:
         plan: Which ones.
-        clean: Figures of the clean images.
+        clean: Metrics of the clean images.
         out: Folder of the results.
         writes: This process writes them.
 
     Raises:
         RunError: The folder holds unfinished results of something else.
     """
-    results = plan.start(clean.key_frames, known_figures(clean.metrics))
+    results = plan.start(clean.key_frames, known_metrics(clean.metrics))
     if plan.begun is not None:
         results = go_on(results, plan.begun, out)
     if results.corrupted:
@@ -155,15 +155,15 @@ def evaluate_corrupted(
     for name, severities in plan.effects.items():
         if name in results.corrupted:
             continue
-        figures = {}
+        metrics = {}
         for severity, effect in severities.items():
             logger.info("%s, %s", name, severity)
             evaluation = evaluate_under(effect)
             if evaluation.key_frames != results.key_frames:
                 counted = "%d key frames counted, %d of clean images."
                 logger.warning(counted, evaluation.key_frames, results.key_frames)
-            figures[severity] = known_figures(evaluation.metrics)
-        results = results.model_copy(update={"corrupted": {**results.corrupted, name: figures}})
+            metrics[severity] = known_metrics(evaluation.metrics)
+        results = results.model_copy(update={"corrupted": {**results.corrupted, name: metrics}})
         results = results.scored(plan.baseline)
         if out is not None:
             _write(out, results)
@@ -198,24 +198,24 @@ def draw_examples(
 
 
 def _draw_radars(out: Path, results: RobustnessResults, baseline: RobustnessResults | None) -> None:
-    """One radar for each figure."""
+    """One radar for each metric."""
     names = tuple(results.corrupted)
     if len(names) < SPOKES:
         return
-    for figure in results.clean:
-        networks = [_radar("this run", results, names, figure)]
+    for metric in results.clean:
+        networks = [_radar("this run", results, names, metric)]
         if baseline is not None:
-            networks.append(_radar("baseline", baseline, names, figure))
-        file = out / f"radar_{figure.replace('/', '_')}.png"
-        draw_radar(file, networks, names, title=f"{figure}, {results.split}")
+            networks.append(_radar("baseline", baseline, names, metric))
+        file = out / f"radar_{metric.replace('/', '_')}.png"
+        draw_radar(file, networks, names, title=f"{metric}, {results.split}")
 
 
-def _radar(name: str, results: RobustnessResults, names: tuple[CorruptionName, ...], figure: str) -> Radar:
+def _radar(name: str, results: RobustnessResults, names: tuple[CorruptionName, ...], metric: str) -> Radar:
     corrupted = [
-        [_number(results.corrupted[one][severity][figure]) for severity in SEVERITIES] for one in names
+        [_number(results.corrupted[one][severity][metric]) for severity in SEVERITIES] for one in names
     ]
-    return Radar(name, _number(results.clean.get(figure)), corrupted)
+    return Radar(name, _number(results.clean.get(metric)), corrupted)
 
 
-def _number(figure: Figure) -> float:
-    return float("nan") if figure is None else figure
+def _number(metric: Metric) -> float:
+    return float("nan") if metric is None else metric

@@ -22,7 +22,7 @@ from occfeat.pretraining.targets import seen_cells
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
-"""Borders of the rings around the car in which figures are given."""
+"""Borders of the rings around the ego vehicle that metrics are split into."""
 
 TEACHER, STUDENT, BEV = "teacher", "student", "bev"
 """Whose features: what the teacher sees in a voxel, what the student predicts there, and the student's BEV

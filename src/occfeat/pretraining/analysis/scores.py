@@ -1,4 +1,4 @@
-"""Figures about features: what a linear probe tells apart, what clusters find, how both change with distance.
+"""Metrics about features: what a linear probe tells apart, what clusters find, how both change with distance.
 
 scikit-learn does the work; it comes with the extra `analysis`. Axes: `K` voxels, `F` feature channels.
 """
@@ -44,7 +44,7 @@ def probe(
     """Area under the ROC curve of a linear probe per class, each against all other voxels.
 
     Logistic regression on directions, as features are compared by cosine; classes that either side lacks
-    have no figure. The mean over the others is called `mean`.
+    have no value. The mean over the others is called `mean`.
     """
     require_sklearn()
     from sklearn.linear_model import LogisticRegression
@@ -96,7 +96,7 @@ def mean_by_class(values: Float[Tensor, " K"], labels: Int64[Tensor, " K"], name
 def mean_by_distance(
     values: Float[Tensor, " K"], distance_m: Float[Tensor, " K"], edges_m: Sequence[float]
 ) -> Scores:
-    """Mean of a value over rings around the car, by a name such as `10-20 m`; empty rings have no figure."""
+    """Mean of a value over rings around the car, by a name such as `10-20 m`; empty rings have no value."""
     means = {}
     for low, high in pairwise(edges_m):
         ring = (distance_m >= low) & (distance_m < high)

@@ -16,7 +16,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 @dataclass(frozen=True)
 class Curve:
-    """One figure of one run over its steps."""
+    """One metric of one run over its steps."""
 
     run: str
     series: int
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def curves(name: str, runs: Sequence[Curve]) -> Chart:
-    """One figure over the steps, a line for each run."""
+    """One metric over the steps, a line for each run."""
     traces = [
         {
             "type": "scatter",
@@ -54,16 +54,16 @@ def curves(name: str, runs: Sequence[Curve]) -> Chart:
     return Chart(traces, layout, f"{name} over the steps of {', '.join(run.run for run in runs)}")
 
 
-def bars(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
+def bars(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
     """Means as bars with their range, a colour for each group.
 
     Args:
-        figures: By group, by name of the figure.
+        metrics: By group, by name of the metric.
         order: All groups, which decides the colours.
         caption: What one sees.
     """
     traces = []
-    for group, spreads in figures.items():
+    for group, spreads in metrics.items():
         values = list(spreads.values())
         above, below = ([one.most - one.mean for one in values], [one.mean - one.least for one in values])
         spread: dict[str, Any] = {"type": "data", "color": WHISKERS, "array": above, "arrayminus": below}
@@ -87,10 +87,10 @@ def bars(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], capt
     return Chart(traces, layout, caption)
 
 
-def radar(figures: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
-    """Means as a line around a circle for each group, a spoke for each figure; see `bars`."""
+def radar(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
+    """Means as a line around a circle for each group, a spoke for each metric; see `bars`."""
     traces: list[dict[str, Any]] = []
-    for group, spreads in figures.items():
+    for group, spreads in metrics.items():
         names = [plain(name) for name in spreads]
         values = [one.mean for one in spreads.values()]
         traces.append(
@@ -130,4 +130,4 @@ WHISKERS = "#7d8590"
 BELOW = {"orientation": "h", "yanchor": "top", "y": -0.3, "x": 0}
 """Place of a legend under its chart, where a phone has room for it."""
 ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
-"""Place of a legend where long names of figures stand under the chart."""
+"""Place of a legend where long names of metrics stand under the chart."""

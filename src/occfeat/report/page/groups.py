@@ -1,4 +1,4 @@
-"""Runs that belong together, and figures of them: a group differs in seed or in the draw of labels alone."""
+"""Runs that belong together, and metrics of them: a group differs in seed or in the draw of labels alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ OF_ENGINE = ("precision",)
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure of runs that differ by chance alone."""
+    """A metric of runs that differ by chance alone."""
 
     mean: float
     least: float
@@ -63,22 +63,22 @@ def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
     ]
 
 
-def spreads(group: Group, figures: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
-    """Mean and range of each figure over the runs of a group that have it.
+def spreads(group: Group, metrics: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
+    """Mean and range of each metric over the runs of a group that have it.
 
     Args:
         group: The runs.
-        figures: Figures of each run; {} if it has none.
+        metrics: Metrics of each run; {} if it has none.
     """
-    if len(figures) != len(group.runs):
-        raise ValueError("one set of figures for each run")
-    names = dict.fromkeys(name for one in figures for name in one)
-    values = {name: [one.get(name) for one in figures] for name in names}
+    if len(metrics) != len(group.runs):
+        raise ValueError("one set of metrics for each run")
+    names = dict.fromkeys(name for one in metrics for name in one)
+    values = {name: [one.get(name) for one in metrics] for name in names}
     return {name: Spread.of(some) for name, some in values.items() if any(one is not None for one in some)}
 
 
 def require_comparable(runs: Sequence[RunFiles]) -> None:
-    """Refuse runs on different grids or data sets: their figures say nothing beside each other.
+    """Refuse runs on different grids or data sets: their metrics say nothing beside each other.
 
     Raises:
         SettingsError: Names what differs.

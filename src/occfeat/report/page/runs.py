@@ -23,7 +23,7 @@ KINDS: dict[str, type[FinetuneConfig] | type[PretrainConfig]] = {
     "finetune": FinetuneConfig,
 }
 """Settings of a run, by its command."""
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
 class Results(BaseModel):
@@ -49,7 +49,7 @@ class EvaluationResults(Results):
     key_frames: int
     broken: int
     threshold: float
-    metrics: Figures
+    metrics: Metrics
 
 
 class AnalysisResults(Results):
@@ -58,13 +58,13 @@ class AnalysisResults(Results):
     split: str
     key_frames: int
     voxels: dict[str, int]
-    probe_auc: dict[str, Figures]
-    clusters: dict[str, Figures]
+    probe_auc: dict[str, Metrics]
+    clusters: dict[str, Metrics]
     centered: bool = False
     """Cosines are of features less what they have in common, as pretraining learned them."""
-    cosine_by_class: Figures
-    cosine_by_distance: Figures
-    occupancy_by_distance: dict[str, Figures]
+    cosine_by_class: Metrics
+    cosine_by_distance: Metrics
+    occupancy_by_distance: dict[str, Metrics]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class RunFiles:
     evaluations: tuple[EvaluationResults, ...] = ()
     robustness: tuple[RobustnessResults, ...] = ()
     analyses: tuple[tuple[Path, AnalysisResults], ...] = ()
-    """Folders with pictures, and the figures in them."""
+    """Folders with pictures, and the metrics in them."""
 
     @property
     def grid(self) -> GridConfig | None:

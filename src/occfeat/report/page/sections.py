@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from occfeat.report.page.charts import Curve, bars, curves
 from occfeat.report.page.groups import Group, Spread, spreads
 from occfeat.report.page.page import Folded, Part, Section, Table
-from occfeat.report.page.runs import Figures, RunFiles
+from occfeat.report.page.runs import Metrics, RunFiles
 from occfeat.runs.run import settings_text
 
 SPREAD = (
@@ -128,17 +128,17 @@ def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
     splits = dict.fromkeys(one.split for group in groups for run in group.runs for one in run.evaluations)
     for split in splits:
         found = {group.name: spreads(group, _evaluated(group, split)) for group in groups}
-        found = {name: figures for name, figures in found.items() if figures}
+        found = {name: metrics for name, metrics in found.items() if metrics}
         counted = [
             one for group in groups for run in group.runs for one in run.evaluations if one.split == split
         ]
         caption = f"IoU on {split}. {SPREAD}"
-        names = list(dict.fromkeys(name for figures in found.values() for name in figures))
+        names = list(dict.fromkeys(name for metrics in found.values() for name in metrics))
         singles = [
-            [run.name, *(shown(figures.get(name)) for name in names)]
+            [run.name, *(shown(metrics.get(name)) for name in names)]
             for group in groups
-            for run, figures in zip(group.runs, _evaluated(group, split), strict=True)
-            if figures
+            for run, metrics in zip(group.runs, _evaluated(group, split), strict=True)
+            if metrics
         ]
         numbers = sorted({f"{one.key_frames} key frames, {one.broken} broken" for one in counted})
         threshold = ", ".join(sorted({f"{one.threshold:g}" for one in counted}))
@@ -152,22 +152,22 @@ def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
         yield Section(f"IoU on {split}", words, parts)
 
 
-def _evaluated(group: Group, split: str) -> list[Figures]:
+def _evaluated(group: Group, split: str) -> list[Metrics]:
     found = [[one.metrics for one in run.evaluations if one.split == split] for run in group.runs]
     return [metrics[0] if metrics else {} for metrics in found]
 
 
-def spread_table(figures: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:
+def spread_table(metrics: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:
     """A row for each group."""
-    known = [name for name in names if any(name in row for row in figures.values())]
+    known = [name for name in names if any(name in row for row in metrics.values())]
     rows = [
         [group, str(max(one.runs for one in row.values())), *(str(row.get(name, "-")) for name in known)]
-        for group, row in figures.items()
+        for group, row in metrics.items()
         if row
     ]
     return Table(["group", "runs", *known], rows, caption)
 
 
 def shown(value: float | None) -> str:
-    """A figure as it is written in tables."""
+    """A metric as it is written in tables."""
     return "-" if value is None or value != value else f"{value:.4f}"

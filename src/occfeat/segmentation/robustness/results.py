@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.errors import RunError, SettingsError
 from occfeat.runs.card import CARD, read_card
-from occfeat.segmentation.robustness.scores import Corrupted, Figure, Figures, Score, Scores, score_all
+from occfeat.segmentation.robustness.scores import Corrupted, Metric, Metrics, Score, Scores, score_all
 from occfeat.settings.sections import CorruptionName
 from occfeat.settings.strict import Strict
 
@@ -18,7 +18,7 @@ RESULTS, TABLES = "robustness.json", "robustness.md"
 
 
 class RobustnessResults(Strict):
-    """Figures of one network under corruptions."""
+    """Metrics of one network under corruptions."""
 
     format: Literal[1] = 1
     """Version of this file."""
@@ -33,10 +33,10 @@ class RobustnessResults(Strict):
     """Of what was generated."""
     baseline: str | None = None
     """Folder of the results that corruption errors are relative to."""
-    clean: Figures
+    clean: Metrics
     corrupted: Corrupted
     scores: dict[str, Scores]
-    """By figure, such as `vehicle_iou/visible`."""
+    """By metric, such as `vehicle_iou/visible`."""
 
     def scored(self, baseline: "RobustnessResults | None") -> "RobustnessResults":
         """The same with scores."""
@@ -45,16 +45,16 @@ class RobustnessResults(Strict):
 
     def flat(self) -> dict[str, float]:
         """The mean of each corruption, and mRR and mCE, by names such as `vehicle_iou/visible/Fog`."""
-        named: dict[str, Figure] = {}
-        for figure, scores in self.scores.items():
-            named |= {f"{figure}/{name}": one.iou for name, one in scores.by_corruption.items()}
-            named[f"{figure}/mRR"] = scores.mean.resilience_rate
-            named[f"{figure}/mCE"] = scores.mean.corruption_error
+        named: dict[str, Metric] = {}
+        for metric, scores in self.scores.items():
+            named |= {f"{metric}/{name}": one.iou for name, one in scores.by_corruption.items()}
+            named[f"{metric}/mRR"] = scores.mean.resilience_rate
+            named[f"{metric}/mCE"] = scores.mean.corruption_error
         return {name: value for name, value in named.items() if value is not None}
 
 
-def known_figures(metrics: Mapping[str, float]) -> Figures:
-    """Figures with None for what is not a number."""
+def known_metrics(metrics: Mapping[str, float]) -> Metrics:
+    """Metrics with None for what is not a number."""
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
@@ -137,7 +137,7 @@ def require_comparable(
         for name in same
         if getattr(baseline, name) != getattr(ours, name)
     ]
-    if missing := [figure for figure in ours.clean if figure not in baseline.clean]:
+    if missing := [metric for metric in ours.clean if metric not in baseline.clean]:
         differing.append(f"the baseline has no {', '.join(missing)}")
     if missing := [name for name in names if set(baseline.corrupted.get(name, ())) != set(SEVERITIES)]:
         differing.append(f"the baseline was not evaluated under {', '.join(missing)}")
@@ -147,19 +147,19 @@ def require_comparable(
 
 
 def tables(results: RobustnessResults) -> str:
-    """Markdown: for every figure a table of its corruptions and one of their kinds."""
-    return "\n".join(line for figure in results.scores for line in _tables_of(figure, results))
+    """Markdown: for every metric a table of its corruptions and one of their kinds."""
+    return "\n".join(line for metric in results.scores for line in _tables_of(metric, results))
 
 
-def _tables_of(figure: str, results: RobustnessResults) -> Iterator[str]:
-    scores, clean = results.scores[figure], results.clean[figure]
+def _tables_of(metric: str, results: RobustnessResults) -> Iterator[str]:
+    scores, clean = results.scores[metric], results.clean[metric]
     against = "" if results.baseline is None else f" CE against {results.baseline}."
-    yield f"{figure} on {results.split}: {_shown(clean)} on clean images.{against}\n"
+    yield f"{metric} on {results.split}: {_shown(clean)} on clean images.{against}\n"
     yield _line("corruption", *SEVERITIES, "mean", "RR", "CE")
     yield "|---" + "|---:" * 6 + "|"
     for name in NAMES:
         if name in scores.by_corruption:
-            severities = [results.corrupted[name][severity][figure] for severity in SEVERITIES]
+            severities = [results.corrupted[name][severity][metric] for severity in SEVERITIES]
             yield _line(name, *map(_shown, severities), *_of(scores.by_corruption[name]))
     yield _line("mean (mRR, mCE)", "", "", "", *_of(scores.mean))
     yield ""
@@ -178,5 +178,5 @@ def _of(score: Score) -> tuple[str, str, str]:
     return _shown(score.iou), _shown(score.resilience_rate), _shown(score.corruption_error)
 
 
-def _shown(figure: Figure) -> str:
-    return "-" if figure is None else f"{figure:.4f}"
+def _shown(metric: Metric) -> str:
+    return "-" if metric is None else f"{metric:.4f}"

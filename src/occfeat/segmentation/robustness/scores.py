@@ -1,6 +1,6 @@
 """What corruptions cost: resilience rate and corruption error, per corruption, per kind and overall.
 
-A figure that is not known, because nothing was there to be counted, is None, and so is what would follow.
+A metric that is not known, because nothing was there to be counted, is None, and so is what would follow.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ KINDS: dict[str, tuple[CorruptionName, ...]] = {
 }
 """Corruptions that take away the same sort of thing (this project's grouping)."""
 
-Figure = float | None
-Figures = dict[str, Figure]
+Metric = float | None
+Metrics = dict[str, Metric]
 """IoU by name and protocol, 0 to 1."""
-Corrupted = dict[CorruptionName, dict[Severity, Figures]]
+Corrupted = dict[CorruptionName, dict[Severity, Metrics]]
 
 
 class Score(Strict):
     """How a network stands one corruption, or several in the mean."""
 
-    iou: Figure
+    iou: Metric
     """Mean over the severities."""
-    resilience_rate: Figure
+    resilience_rate: Metric
     """Sum of the IoUs over the severities, relative to that of clean images: 1 loses nothing."""
-    corruption_error: Figure = None
+    corruption_error: Metric = None
     """Sum of 1 - IoU over the severities, relative to the baseline's: below 1 is better than it."""
 
 
 class Scores(Strict):
-    """All scores of one figure, such as `vehicle_iou/visible`."""
+    """All scores of one metric, such as `vehicle_iou/visible`."""
 
     by_corruption: dict[CorruptionName, Score]
     by_kind: dict[str, Score]
@@ -44,18 +44,18 @@ class Scores(Strict):
     """Means over the corruptions that were evaluated: its rate is mRR, its error mCE."""
 
 
-def score_all(clean: Figures, corrupted: Corrupted, baseline: Corrupted | None = None) -> dict[str, Scores]:
-    """Scores of every figure.
+def score_all(clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None = None) -> dict[str, Scores]:
+    """Scores of every metric.
 
     Args:
-        clean: Figures of clean images.
-        corrupted: Figures under at least one corruption.
-        baseline: Another network's figures under at least the same corruptions.
+        clean: Metrics of clean images.
+        corrupted: Metrics under at least one corruption.
+        baseline: Another network's metrics under at least the same corruptions.
     """
-    return {figure: _scores(figure, clean, corrupted, baseline) for figure in clean}
+    return {metric: _scores(metric, clean, corrupted, baseline) for metric in clean}
 
 
-def score(clean: Figure, corrupted: Sequence[Figure], baseline: Sequence[Figure] | None = None) -> Score:
+def score(clean: Metric, corrupted: Sequence[Metric], baseline: Sequence[Metric] | None = None) -> Score:
     """Score of one corruption.
 
     Args:
@@ -70,18 +70,18 @@ def score(clean: Figure, corrupted: Sequence[Figure], baseline: Sequence[Figure]
     return Score(iou=iou, resilience_rate=rate, corruption_error=error)
 
 
-def mean(figures: Sequence[Figure]) -> Figure:
-    """Mean of known figures; unknown if one of them is."""
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) / len(known) if known and len(known) == len(figures) else None
+def mean(metrics: Sequence[Metric]) -> Metric:
+    """Mean of known metrics; unknown if one of them is."""
+    known = [metric for metric in metrics if metric is not None]
+    return sum(known) / len(known) if known and len(known) == len(metrics) else None
 
 
-def _scores(figure: str, clean: Figures, corrupted: Corrupted, baseline: Corrupted | None) -> Scores:
+def _scores(metric: str, clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None) -> Scores:
     by_corruption = {}
     for name, severities in corrupted.items():
-        ours = [figures[figure] for figures in severities.values()]
-        theirs = None if baseline is None else [baseline[name][one][figure] for one in severities]
-        by_corruption[name] = score(clean[figure], ours, theirs)
+        ours = [metrics[metric] for metrics in severities.values()]
+        theirs = None if baseline is None else [baseline[name][one][metric] for one in severities]
+        by_corruption[name] = score(clean[metric], ours, theirs)
     by_kind = {
         kind: _mean_score([by_corruption[name] for name in names if name in by_corruption])
         for kind, names in KINDS.items()

@@ -21,7 +21,7 @@ BASE = "occupancy"
 PerTuning = dict[Tuning, float]
 
 
-class Figures:
+class Results:
     """Results of all fine-tunings that are finished."""
 
     def __init__(self, plan: Plan) -> None:
