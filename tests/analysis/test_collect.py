@@ -5,6 +5,7 @@ import torch
 
 from occfeat.data.sample import Cameras, Sample
 from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen, center, collect
+from occfeat.training.overlap import Overlap
 from tests.rigs import ring_of_cameras
 
 
@@ -21,7 +22,7 @@ def seen(voxels: int, overlap: dict[str, tuple[int, int, int]]) -> Seen:
         features={
             whose: number[:, None] * one * torch.ones(width) for whose, (width, one) in features.items()
         },
-        overlap=overlap,
+        overlap={ring: Overlap(*map(torch.tensor, counts)) for ring, counts in overlap.items()},
     )
 
 

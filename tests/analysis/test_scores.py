@@ -61,7 +61,8 @@ def test_overlap__is_counted_in_rings() -> None:
     counts = scores.overlap_by_distance(
         predicted, true, torch.tensor([1.0, 2.0, 11.0, 12.0]), (0.0, 10.0, 20.0)
     )
-    assert counts == {"0-10 m": (1, 2, 1), "10-20 m": (1, 1, 2)}
+    found = {ring: (int(one.both), int(one.predicted), int(one.true)) for ring, one in counts.items()}
+    assert found == {"0-10 m": (1, 2, 1), "10-20 m": (1, 1, 2)}
 
 
 def test_similarity__is_the_cosine_whatever_the_length() -> None:

@@ -174,6 +174,15 @@ def test_card__of_another_student(tmp_path: Path, change: dict[str, Any]) -> Non
         load_model(tmp_path)
 
 
+def test_model_card__with_an_impossible_grid(tmp_path: Path) -> None:
+    run_readers.model_card(tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text())
+    grid = {**card["grid"], "cell_m": [0.3, 1, 1]}
+    (tmp_path / "model.json").write_text(json.dumps({**card, "grid": grid}))
+    with pytest.raises(RunError, match=r"model\.json is damaged(.|\n)*axis x: 16 m is not a whole number"):
+        read_card(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "x" * 5000, ""])
 def test_rig_file__with_an_impossible_name(tmp_path: Path, name: str) -> None:
     reader = run_readers.rig_file(tmp_path)

@@ -80,6 +80,10 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
         (ViewConfig, {"image_size": (224, 400, 3)}, "at most 2 items"),
         (GridConfig, {"lower_m": (0.0, 0.0)}, "Field required"),
         (GridConfig, {"upper_m": (float("inf"), 50.0, 5.0)}, "finite number"),
+        (GridConfig, {"cell_m": (0.0, 1.0, 1.0)}, "axis x: bounds must be finite and cells above 0"),
+        (GridConfig, {"lower_m": (-50.0, 50.0, -4.5)}, "axis y: lower bound 50.0 m must be below"),
+        (GridConfig, {"cell_m": (0.5, 0.5, 3.0)}, "axis z: 10 m is not a whole number of 3 m cells"),
+        (GridConfig, {"cell_m": (0.05, 0.05, 0.1)}, "more than 268,435,456 cells"),
         (SimpleBevConfig, {"kind": "bevformer"}, "simplebev"),
     ],
 )

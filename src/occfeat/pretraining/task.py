@@ -18,6 +18,7 @@ from occfeat.pretraining.targets import FeatureTarget, feature_target, occupancy
 from occfeat.pretraining.visibility import known_voxels
 from occfeat.settings.sections import PretrainLossConfig, QueryConfig
 from occfeat.teacher.network import Teacher
+from occfeat.training.overlap import is_positive, overlap
 from occfeat.training.step import Ratio, Step, mean_of, ratio_of
 
 
@@ -155,8 +156,8 @@ class PretrainingNetwork(nn.Module):
             return None
         logits = self.head.query_logits(voxels, target.queries.queries)
         loss = query_loss(logits, target.queries.occupied)
-        iou = ratio_of(*_overlap(logits, target.queries.occupied))
-        return _Term("queries", self.weights.queries, loss, {"query_iou": iou})
+        found = overlap(is_positive(logits), target.queries.occupied)
+        return _Term("queries", self.weights.queries, loss, {"query_iou": found.iou})
 
     def _features(self, voxels: Voxels, target: PretrainingTarget) -> _Term | None:
         """What does the teacher see in each occupied voxel?"""
@@ -181,17 +182,9 @@ class PretrainingNetwork(nn.Module):
 def _occupancy_metrics(logits: Float[Tensor, "B X Y Z"], target: PretrainingTarget) -> dict[str, Ratio]:
     """IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
     occupied, known = target.occupied, target.known
-    hit, union = _overlap(logits if known is None else logits.masked_fill(~known, -1.0), occupied)
-    recall = {"occupancy_recall": ratio_of(hit, occupied.sum())}
+    found = overlap(is_positive(logits if known is None else logits.masked_fill(~known, -1.0)), occupied)
+    recall = {"occupancy_recall": found.recall}
     if known is None:
-        return {"occupancy_iou": ratio_of(hit, union), **recall}
+        return {"occupancy_iou": found.iou, **recall}
     share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
-    return {"known_occupancy_iou": ratio_of(hit, union), **recall, "known_share": share}
-
-
-def _overlap(
-    logits: Float[Tensor, "*shape"], occupied: Bool[Tensor, "*shape"]
-) -> tuple[Int64[Tensor, ""], Int64[Tensor, ""]]:
-    """Intersection and union of what is predicted with a probability above 0.5 and what is occupied."""
-    predicted = logits.detach() > 0
-    return (predicted & occupied).sum(), (predicted | occupied).sum()
+    return {"known_occupancy_iou": found.iou, **recall, "known_share": share}

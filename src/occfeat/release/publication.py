@@ -14,6 +14,7 @@ import yaml
 from occfeat.errors import RunError
 from occfeat.runs.card import ModelCard, read_environment, run_folder
 from occfeat.settings.yaml_file import read_yaml
+from occfeat.training.overlap import THRESHOLD
 
 SETTINGS = "settings.yaml"
 """Name of the settings in a run folder."""
@@ -66,7 +67,7 @@ def _metrics(folder: Path) -> str:
     if not rows:
         return ""
     head = ["| split | key frames | metric | IoU |", "|---|---|---|---|"]
-    return "\n".join(["## Metrics", "", "Pooled over the split, threshold 0.5.", "", *head, *rows])
+    return "\n".join(["## Metrics", "", f"Pooled over the split, threshold {THRESHOLD}.", "", *head, *rows])
 
 
 def _rows(file: Path) -> Iterator[str]:

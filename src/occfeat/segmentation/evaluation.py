@@ -19,6 +19,7 @@ from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
 from occfeat.training.loading import in_order, load_batches, require_few_broken
+from occfeat.training.overlap import THRESHOLD, is_positive
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Evaluation:
     broken: int
     """Key frames that could not be read and are not counted."""
     threshold: float
-    """Probability from which a cell counts as predicted, the same for every class."""
+    """Probability above which a cell counts as predicted, the same for every class."""
     metrics: dict[str, float]
     """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`."""
 
@@ -77,7 +78,7 @@ def evaluate_segmenter(
         batch = loaded.batch.to(device, non_blocking=True)
         with autocast(device, engine.precision):
             logits = segmenter(batch.images, batch.cameras)
-        iou.update(logits > 0, labels_of(batch))
+        iou.update(is_positive(logits), labels_of(batch))
     everywhere = fabric.all_reduce(torch.tensor(len(broken), device=device), reduce_op="sum")
     skipped = int(torch.as_tensor(everywhere))
-    return Evaluation(split, len(rows) - skipped, skipped, 0.5, iou.compute())
+    return Evaluation(split, len(rows) - skipped, skipped, THRESHOLD, iou.compute())

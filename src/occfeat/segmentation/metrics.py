@@ -2,19 +2,20 @@
 
 `CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of
 nuScenes visibility 1 (0-40 %), in prediction and truth alike (Simple-BEV's and PointBeV's rule). Map layers
-have no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. The
-threshold is 0.5.
+have no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. Which
+cells count as predicted is said in `training.overlap`.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from torch import Tensor
 from torchmetrics import Metric
 
 from occfeat.data.maps.maps import LAYERS, layers_of
 from occfeat.data.sample import Labels
+from occfeat.training.overlap import Overlap, overlap
 
 PROTOCOLS = ("all", "visible", "map")
 """Names of the protocols, in the order of the rows of the counts."""
@@ -36,15 +37,13 @@ def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
 
-def iou_counts(
-    predicted: Bool[Tensor, "B K X Y"],
-    target: Bool[Tensor, "B K X Y"],
-    counted: Bool[Tensor, "B K X Y"],
-) -> Int64[Tensor, "2 K"]:
-    """Number of cells of each class in the intersection and in the union."""
-    intersection = (predicted & target & counted).sum(dim=(0, 2, 3))
-    union = ((predicted | target) & counted).sum(dim=(0, 2, 3))
-    return torch.stack((intersection, union))
+def overlap_by_class(
+    predicted: Bool[Tensor, "B K X Y"], labels: Labels, protocol: str
+) -> tuple[Overlap, ...]:
+    """Count the cells of each class that a protocol counts: predicted, true and both."""
+    counted = counted_cells(labels, protocol)
+    pairs = zip((predicted & counted).unbind(1), (labels.target & counted).unbind(1), strict=True)
+    return tuple(overlap(marked, target) for marked, target in pairs)
 
 
 class BevIou(Metric):
@@ -65,7 +64,9 @@ class BevIou(Metric):
     def update(self, predicted: Bool[Tensor, "B K X Y"], labels: Labels) -> None:
         """Add the predictions of a batch."""
         for row, protocol in enumerate(PROTOCOLS):
-            self.counts[row] += iou_counts(predicted, labels.target, counted_cells(labels, protocol))
+            found = overlap_by_class(predicted, labels, protocol)
+            self.counts[row, 0] += torch.stack([of_class.both for of_class in found])
+            self.counts[row, 1] += torch.stack([of_class.union for of_class in found])
 
     def compute(self) -> dict[str, float]:
         """IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.

@@ -8,8 +8,9 @@ from occfeat.data.maps.maps import LAYERS
 from occfeat.data.sample import Batch, Cameras, Labels, Sample
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, iou_counts, protocols_of
-from occfeat.training.step import Step, mean_of, ratio_of
+from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, overlap_by_class, protocols_of
+from occfeat.training.overlap import is_positive
+from occfeat.training.step import Step, mean_of
 
 
 def labels_of(read: Sample | Batch) -> Labels:
@@ -95,8 +96,8 @@ class FinetuningNetwork(nn.Module):
         if len(losses) > 1:
             metrics |= {f"loss/{task}": mean_of(value) for task, value in losses.items()}
         for protocol in PROTOCOLS:
-            counts = iou_counts(logits.detach() > 0, target.target, counted_cells(target, protocol))
-            for column, name in enumerate(target.classes):
+            found = overlap_by_class(is_positive(logits), target, protocol)
+            for name, of_class in zip(target.classes, found, strict=True):
                 if protocol in protocols_of(name):
-                    metrics[f"{name}_iou/{protocol}"] = ratio_of(counts[0, column], counts[1, column])
+                    metrics[f"{name}_iou/{protocol}"] = of_class.iou
         return Step(loss, metrics)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from occfeat.settings.cells import count_cells
 from occfeat.settings.strict import Few, ImageSize, InputPath, NotNegative, Positive, Strict, WeightsSource
 
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -46,6 +47,12 @@ class GridConfig(Strict):
     """Largest x, y and z."""
     cell_m: tuple[float, float, float] = (0.5, 0.5, 1.25)
     """Size of a voxel along x, y and z."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "GridConfig":
+        """Refuse a grid that cannot be built."""
+        count_cells(self.lower_m, self.upper_m, self.cell_m)
+        return self
 
 
 class AugmentConfig(Strict):

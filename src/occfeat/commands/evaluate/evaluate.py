@@ -65,7 +65,8 @@ def _evaluate(
         evaluation.write(out / "results.json")
         draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
     counted = (
-        f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, threshold 0.5"
+        f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, "
+        f"threshold {evaluation.threshold}"
     )
     text = f"{counted}\n{table(evaluation.metrics)}\n"
     if results is None:

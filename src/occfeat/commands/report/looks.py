@@ -24,9 +24,10 @@ from occfeat.report.page.runs import RunFiles
 from occfeat.report.pictures.embedded import cells_uri, numbers_uri, probability_uri, truth_uri
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
-from occfeat.segmentation.metrics import counted_cells, iou_counts, protocols_of
+from occfeat.segmentation.metrics import overlap_by_class, protocols_of
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import PretrainConfig
+from occfeat.training.overlap import is_likely, overlap
 
 MOST_VOXELS = 10_000
 """Voxels of a key frame whose features are shown; of more every second, third …"""
@@ -98,11 +99,10 @@ class SegmentationLooks:
 def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, float]:
     """IoU of each class that occurs or is predicted, without cells of low visibility."""
     scores = {}
-    for place, name in enumerate(labels.classes):
-        counted = counted_cells(labels, protocols_of(name)[-1])
-        found, every = iou_counts(probability > 0.5, labels.target, counted)[:, place]
-        if every:
-            scores[name] = float(found / every)
+    for column, name in enumerate(labels.classes):
+        found = overlap_by_class(is_likely(probability), labels, protocols_of(name)[-1])[column]
+        if found.union:
+            scores[name] = found.iou.value()
     return scores
 
 
@@ -137,7 +137,7 @@ class PretrainingLooks:
         voxels = self.network.head(self.network.student(batch.images, batch.cameras))
         probability, predicted, occupied = self.network.occupancy_probability(voxels), None, None
         if probability is not None:
-            predicted = probability[0] >= 0.5
+            predicted = is_likely(probability[0])
         if batch.points is not None:
             occupied = occupancy_target(batch.points, 1, self.grid)[0]
         shown = predicted if occupied is None else occupied
@@ -199,9 +199,8 @@ class _Voxels:
         """Of occupancy; None if it is not known, or nothing is there and nothing was predicted."""
         if self.occupied is None or self.predicted is None:
             return None
-        if not (every := int((self.occupied | self.predicted).sum())):
-            return None
-        return int((self.occupied & self.predicted).sum()) / every
+        found = overlap(self.predicted, self.occupied)
+        return found.iou.value() if found.union else None
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

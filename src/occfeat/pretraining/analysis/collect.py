@@ -20,6 +20,7 @@ from occfeat.pretraining.analysis.naming import LAYERS, name_voxels
 from occfeat.pretraining.analysis.scores import overlap_by_distance
 from occfeat.pretraining.targets import seen_cells
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.training.overlap import Overlap, is_likely
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
 """Borders of the rings around the ego vehicle that metrics are split into."""
@@ -41,8 +42,8 @@ class Seen:
     names: Int64[Tensor, " K"]
     """What each voxel is, as its place in `naming.NAMES`."""
     features: Features
-    overlap: dict[str, tuple[int, int, int]]
-    """Occupancy by distance: voxels in both, predicted and true, of the whole grid; empty if not learned."""
+    overlap: dict[str, Overlap]
+    """Predicted and true occupancy by distance, over the whole grid; empty if not learned."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     all_centers_ego, overlap = grid.centers(), {}
     if (probability := network.occupancy_probability(voxels)) is not None:
         distance_m = all_centers_ego[..., :2].norm(dim=-1)
-        predicted, true = probability[0].cpu() >= 0.5, target.occupied[0].cpu()
+        predicted, true = is_likely(probability[0].cpu()), target.occupied[0].cpu()
         overlap = overlap_by_distance(predicted, true, distance_m, EDGES_M)
     return Seen(
         sample=sample,
@@ -119,7 +120,7 @@ def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collecte
     """Join key frames, of each at most so many voxels, drawn at random."""
     random = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
-    totals: dict[str, tuple[int, int, int]] = {}
+    totals: dict[str, Overlap] = {}
     whose: list[str] = []
     for number, one in enumerate(seen):
         chosen = torch.randperm(len(one.cells), generator=random)[:per_key_frame]
@@ -127,10 +128,9 @@ def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collecte
         at, whose = torch.full((len(chosen),), number), list(one.features)
         parts.append((at, distance_m, one.names[chosen], *(one.features[who][chosen] for who in whose)))
         for ring, counts in one.overlap.items():
-            before = totals.get(ring, (0, 0, 0))
-            totals[ring] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])
+            totals[ring] = totals[ring] + counts if ring in totals else counts
     key_frame, distance_m, names, *features = map(torch.cat, zip(*parts, strict=True))
-    occupancy = {ring: _shares(*counts) for ring, counts in totals.items() if counts[2]}
+    occupancy = {ring: _shares(counts) for ring, counts in totals.items() if counts.true}
     return Collected(key_frame, distance_m, names, dict(zip(whose, features, strict=True)), occupancy)
 
 
@@ -139,9 +139,7 @@ def center(one: Of, common: Float[Tensor, " F"]) -> Of:
     return replace(one, features={**one.features, TEACHER: one.features[TEACHER] - common})
 
 
-def _shares(both: int, predicted: int, true: int) -> dict[str, float]:
-    return {
-        "iou": both / (predicted + true - both),
-        "precision": both / predicted if predicted else 0.0,
-        "recall": both / true,
-    }
+def _shares(counts: Overlap) -> dict[str, float]:
+    """Return IoU, precision and recall of a ring that holds true voxels; the precision of nothing is 0."""
+    precision = counts.precision.value() if counts.predicted else 0.0
+    return {"iou": counts.iou.value(), "precision": precision, "recall": counts.recall.value()}

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.errors import SettingsError
+from occfeat.training.overlap import Overlap, overlap
 
 Scores = dict[str, float]
 
@@ -110,13 +111,12 @@ def overlap_by_distance(
     true: Bool[Tensor, "*shape"],
     distance_m: Float[Tensor, "*shape"],
     edges_m: Sequence[float],
-) -> dict[str, tuple[int, int, int]]:
-    """Voxels in both, predicted and true, counted in rings around the car."""
+) -> dict[str, Overlap]:
+    """Count predicted and true voxels in rings around the car."""
     counts = {}
     for low, high in pairwise(edges_m):
         ring = (distance_m >= low) & (distance_m < high)
-        both = int((predicted & true & ring).sum())
-        counts[ring_name(low, high)] = (both, int((predicted & ring).sum()), int((true & ring).sum()))
+        counts[ring_name(low, high)] = overlap(predicted & ring, true & ring)
     return counts
 
 

@@ -16,6 +16,7 @@ from occfeat.geometry.grid import BevGrid
 from occfeat.report.pictures import bev, rig
 from occfeat.report.pictures.figures import PANEL_IN, save_figure
 from occfeat.report.pictures.palette import PROBABILITY_COLORS
+from occfeat.training.overlap import THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,6 @@ def _show_bev(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
         bev.bev_axes(axes, grid, name)
         colors = PROBABILITY_COLORS
         shown = bev.show_cells(axes, probability.numpy(), grid, colors=colors, limits=(0.0, 1.0))
-        bev.outline(axes, probability, 0.5, grid)
+        bev.outline(axes, probability, THRESHOLD, grid)
         axes.set_ylabel("")
     figure.colorbar(shown, ax=list(panels[1:]), location="right", shrink=0.7, label="probability")

@@ -18,6 +18,7 @@ from occfeat.geometry.grid import BevGrid, VoxelGrid
 from occfeat.report.pictures import bev, rig
 from occfeat.report.pictures.palette import CLASS_COLORS, DISTANCE_COLORS, HEIGHT_COLORS, PROBABILITY_COLORS
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
+from occfeat.training.overlap import THRESHOLD, is_likely
 
 DOTS_PER_INCH = 140
 PANEL_IN = 4.4
@@ -115,7 +116,7 @@ def draw_prediction(
     shown = bev.show_cells(
         panels[-1], probability.numpy(), grid, colors=PROBABILITY_COLORS, limits=(0.0, 1.0)
     )
-    bev.outline(panels[-1], probability, 0.5, grid)
+    bev.outline(panels[-1], probability, THRESHOLD, grid)
     right.colorbar(shown, ax=panels, location="bottom", shrink=0.5, label=f"probability of {class_name}")
     save_figure(figure, path)
 
@@ -135,7 +136,7 @@ def draw_occupancy(
 
     Args:
         path: PNG file to write.
-        probability: Predicted probability that each voxel is occupied; from 0.5 it is drawn. None: only the
+        probability: Predicted probability that each voxel is occupied; above 0.5 it is drawn. None: only the
             truth is drawn.
         occupied: The occupancy target.
         grid: Where the voxels lie.
@@ -150,7 +151,9 @@ def draw_occupancy(
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(rows, 2, squeeze=False)
     limits = (grid.lower_m[2], grid.upper_m[2])
-    drawn = {"true": occupied} if probability is None else {"true": occupied, "predicted": probability >= 0.5}
+    drawn = (
+        {"true": occupied} if probability is None else {"true": occupied, "predicted": is_likely(probability)}
+    )
     panels[0, 1].set_visible(len(drawn) == 2)
     for axes, (name, voxels) in zip(panels[0], drawn.items(), strict=False):
         bev.bev_axes(axes, grid.bev, f"{name} occupancy")
