@@ -1,6 +1,5 @@
-"""Loading processes that die are replaced, and nothing but a count tells of it."""
+"""A loading process that dies stops the loading with an error that says what to do."""
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -8,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import signal_handling
+from torch.utils.data import Dataset
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample import Sample
@@ -21,15 +19,14 @@ from tests.rigs import ring_of_cameras
 
 
 class Deadly(Dataset[Sample | BrokenKeyFrame]):
-    """The process that reads key frame 5 is killed, as often as there are marks."""
+    """The process that reads key frame 5 is killed the first time; not at all if `alive`."""
 
-    def __init__(self, folder: Path, deaths: int) -> None:
-        self.marks = [folder / f"mark{number}" for number in range(deaths)]
+    def __init__(self, folder: Path, *, alive: bool = False) -> None:
+        self.mark, self.alive = folder / "mark", alive
 
     def __getitem__(self, draw: Draw) -> Sample:
-        mark = next((mark for mark in self.marks if not mark.exists()), None)
-        if draw.row == 5 and mark is not None:
-            mark.touch()
+        if draw.row == 5 and not self.alive and not self.mark.exists():
+            self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
         return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), draw.row, dtype=torch.uint8), rig)
@@ -45,15 +42,14 @@ def rows_of(data: Deadly, **engine: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_dead_worker__is_replaced_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+def test_dead_worker__stops_the_loading_and_says_what_to_do(tmp_path: Path) -> None:
     own = signal.signal(signal.SIGCHLD, _ignore)  # the user's handler stays
-    with caplog.at_level(logging.WARNING, logger="occfeat"):
-        assert rows_of(Deadly(tmp_path, deaths=1)) == list(range(12))
-    assert "A loading process died (1 so far, 3 allowed)" in caplog.text
+    with pytest.raises(TrainingError, match="A loading process has died") as caught:
+        rows_of(Deadly(tmp_path))
+    assert "--engine.workers" in caught.value.hint
+    assert "--resume" in caught.value.hint
     assert signal.signal(signal.SIGCHLD, own) is _ignore
+    assert rows_of(Deadly(tmp_path)) == list(range(12))  # it dies once
 
 
 def _ignore(_: int, __: object) -> None:
@@ -61,38 +57,28 @@ def _ignore(_: int, __: object) -> None:
 
 
 @pytest.mark.slow
-def test_dead_worker__is_replaced_after_another_loader_left_its_handler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    assert len(list(DataLoader(range(4), num_workers=1))) == 4  # type: ignore[arg-type]
-    assert signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
-    assert rows_of(Deadly(tmp_path, deaths=1)) == list(range(12))
-    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+def test_dead_worker__stops_the_loading_after_another_loader_left_its_handler(tmp_path: Path) -> None:
+    own = signal.signal(signal.SIGCHLD, _of_torch)
+    with pytest.raises(TrainingError, match="A loading process has died"):
+        rows_of(Deadly(tmp_path))
+    assert signal.signal(signal.SIGCHLD, own) is signal.SIG_DFL
 
 
-@pytest.mark.slow
-def test_dead_workers__stop_the_run_when_there_are_too_many(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"1 loading process\(es\) died, 0 allowed") as caught:
-        rows_of(Deadly(tmp_path, deaths=1), max_dead_workers=0)
-    assert "--engine.workers" in caught.value.hint
+def _of_torch(_: int, __: object) -> None:
+    """What torch would do at any moment."""
+    raise RuntimeError("in the middle of a step")
+
+
+_of_torch.__module__ = "torch.utils.data._utils.signal_handling"
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
-def test_dead_worker__that_was_sending_is_replaced(
+def test_dead_worker__that_was_sending_stops_the_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    whole = loading._loader
-    made: list[object] = []
-
-    def cut_off(*given: object, **settings: object) -> object:
-        made.append(given)
-        return whole(*given, **settings) if len(made) > 1 else _Broken(error)
-
-    monkeypatch.setattr(loading, "_loader", cut_off)
-    assert rows_of(Deadly(tmp_path, deaths=0), workers=0) == list(range(12))
-    assert len(made) == 2
+    monkeypatch.setattr(loading, "_loader", lambda *_, **__: _Broken(error))
+    with pytest.raises(TrainingError, match="A loading process has died"):
+        rows_of(Deadly(tmp_path))
 
 
 class _Broken:
@@ -108,7 +94,7 @@ class _Broken:
 
 def test_system_without_a_signal_for_deaths__loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGCHLD")  # as on Windows
-    assert rows_of(Deadly(tmp_path, deaths=0), workers=0) == list(range(12))
+    assert rows_of(Deadly(tmp_path, alive=True), workers=0) == list(range(12))
 
 
 def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:
@@ -117,4 +103,4 @@ def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:
             raise RuntimeError("not dead")
 
     with pytest.raises(RuntimeError, match="not dead"):
-        rows_of(Wrong(tmp_path, deaths=0))
+        rows_of(Wrong(tmp_path, alive=True))

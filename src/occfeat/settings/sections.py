@@ -215,8 +215,6 @@ class EngineConfig(Strict):
     """Broken key frames that each process may skip before the run stops."""
     max_skipped: Annotated[int, Field(ge=0)] = 0
     """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
-    max_dead_workers: Annotated[int, Field(ge=0)] = 3
-    """Loading processes that may die, for lack of memory say, before a run stops; others take over."""
 
 
 class DataConfig(Strict):

@@ -1,26 +1,21 @@
 """Data loaders: the same key frames in the same order, whatever the number of workers."""
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data._utils import signal_handling
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
 from occfeat.data.sample import Sample
 from occfeat.errors import TrainingError
 from occfeat.settings.sections import EngineConfig
-
-logger = logging.getLogger(__name__)
 
 SLOW_LOADING = 0.2
 """Share of the time spent waiting for data above which a run says so."""
@@ -38,56 +33,51 @@ def load_batches(
 ) -> Iterator[Loaded]:
     """Load batches of key frames in `engine.workers` processes, but at most one per core.
 
-    When a loading process dies, all are started anew from the first batch that was not delivered. What a
-    batch holds depends on its draws alone, so nothing else changes.
-
     Args:
         key_frames: The data set.
-        batches: The draws of each batch, in order; the same each time they are asked for.
-        engine: How many workers, and how many of them may die.
+        batches: The draws of each batch, in order.
+        engine: How many workers.
         pin: Deliver page-locked memory, for copies to a GPU.
 
     Raises:
-        TrainingError: From the iterator, when more loading processes died than `engine.max_dead_workers`.
+        TrainingError: From the iterator, when a loading process has died.
     """
-    delivered = died = 0
-    while True:
-        loader = _loader(key_frames, _Rest(batches, delivered), engine, pin=pin)
-        others = set(multiprocessing.active_children())
-        with _deaths_told_by_the_loader():
-            iterator = iter(loader)
-        workers = set(multiprocessing.active_children()) - others
-        try:
-            for loaded in iterator:
-                delivered += 1
-                yield loaded
-            return
-        except (RuntimeError, *_CUT_OFF) as error:
-            if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
-                raise
-            died += 1
-            _require_few_dead(died, engine.max_dead_workers, error)
-        finally:  # they heed no signal to end, and may wait for what a dead one held
-            for worker in workers:
-                worker.kill()
+    loader = _loader(key_frames, _Batches(batches), engine, pin=pin)
+    others = set(multiprocessing.active_children())
+    with _deaths_told_by_the_loader():
+        iterator = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
+    try:
+        yield from iterator
+    except (RuntimeError, *_CUT_OFF) as error:
+        if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
+            raise
+        hint = (
+            "Lack of memory is the usual reason: lower `--engine.workers`. "
+            "A training run goes on from its last checkpoint with `--resume`."
+        )
+        raise TrainingError(f"A loading process has died: {error}", hint=hint) from error
+    finally:  # they ignore signals to end, and may wait for what a dead one held
+        for worker in workers:
+            worker.kill()
 
 
-class _Rest(Sampler[list[Draw]]):
-    """Batches from a place on."""
+class _Batches(Sampler[list[Draw]]):
+    """Batches of draws, as a data loader wants them."""
 
-    def __init__(self, batches: Iterable[list[Draw]], start: int) -> None:
-        self.batches, self.start = batches, start
+    def __init__(self, batches: Iterable[list[Draw]]) -> None:
+        self.batches = batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return islice(self.batches, self.start, None)
+        return iter(self.batches)
 
 
 @contextmanager
 def _deaths_told_by_the_loader() -> Iterator[None]:
-    """Undo what torch does when it starts loading processes, so that their death is told by the loader alone.
+    """Put back the handler of SIGCHLD that torch replaces when it starts loading processes.
 
-    Torch's signal handler, installed here or by a loader before, would raise an error at any moment, in the
-    middle of an optimiser's step, too. Without it loaders find out by looking, somewhat later.
+    Torch's handler, installed here or by a loader before, would raise an error at any moment, also in the
+    middle of an optimiser's step. Without it a loader finds out itself that a process has died.
     """
     if not hasattr(signal, "SIGCHLD"):  # on Windows no signal tells of a death
         yield
@@ -95,12 +85,12 @@ def _deaths_told_by_the_loader() -> Iterator[None]:
     before = signal.getsignal(signal.SIGCHLD)
     yield
     if threading.current_thread() is threading.main_thread() and before is not None:
-        torchs = getattr(before, "__module__", None) == signal_handling.__name__
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs else before)
+        of_torch = str(getattr(before, "__module__", "")).startswith("torch.")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if of_torch else before)
 
 
 def _loader(
-    key_frames: Dataset[Sample | BrokenKeyFrame], batches: _Rest, engine: EngineConfig, *, pin: bool
+    key_frames: Dataset[Sample | BrokenKeyFrame], batches: _Batches, engine: EngineConfig, *, pin: bool
 ) -> DataLoader[Loaded]:
     return DataLoader(  # collation turns samples into what the loader gives
         key_frames,  # type: ignore[arg-type]
@@ -111,15 +101,6 @@ def _loader(
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # leaves the random numbers of the training untouched
     )
-
-
-def _require_few_dead(died: int, allowed: int, error: Exception) -> None:
-    """Say that a loading process died, and stop when it is one too many."""
-    hint = "Memory is the usual reason: lower `--engine.workers`, or raise `--engine.max-dead-workers`."
-    if died > allowed:
-        message = f"{died} loading process(es) died, {allowed} allowed: {error}"
-        raise TrainingError(message, hint=hint) from error
-    logger.warning("A loading process died (%d so far, %d allowed); started again. %s", died, allowed, hint)
 
 
 def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
