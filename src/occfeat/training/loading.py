@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,13 +78,23 @@ def _deaths_told_by_the_loader() -> Iterator[None]:
     """Put back the handler of SIGCHLD that torch replaces when it starts loading processes.
 
     Torch's handler, installed here or by a loader before, would raise an error at any moment, also in the
-    middle of an optimiser's step. Without it a loader finds out itself that a process has died.
+    middle of an optimiser's step. Without it a loader finds out itself that a process has died. The signal
+    waits until the handler is back: a process may die as soon as it has started.
     """
     if not hasattr(signal, "SIGCHLD"):  # on Windows no signal tells of a death
         yield
         return
     before = signal.getsignal(signal.SIGCHLD)
-    yield
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        yield
+    finally:
+        _put_back(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _put_back(before: Any) -> None:
+    """Install a handler of SIGCHLD again, unless it is torch's own."""
     if threading.current_thread() is threading.main_thread() and before is not None:
         of_torch = str(getattr(before, "__module__", "")).startswith("torch.")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if of_torch else before)
