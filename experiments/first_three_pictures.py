@@ -41,12 +41,12 @@ def draw_draws(results: Results, path: Path) -> None:
 def _draw_panel(axes: Axes, results: Results, mode: str, share: str, metric: str) -> None:
     values = {arm: results.of(arm, mode, share, metric) for arm in reversed(ARMS)}
     shown = {arm: found for arm, found in values.items() if found}
-    for place, (arm, found) in enumerate(shown.items()):
+    for position, (arm, found) in enumerate(shown.items()):
         color = COLORS[arm]
-        axes.plot(list(found.values()), [place] * len(found), "o", color=color, alpha=0.35, markersize=4)
+        axes.plot(list(found.values()), [position] * len(found), "o", color=color, alpha=0.35, markersize=4)
         draws = independent(found)
         error = half_width(draws)
-        axes.errorbar(np.mean(draws), place, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
+        axes.errorbar(np.mean(draws), position, xerr=error, fmt="D", color=color, capsize=4, zorder=3)
     axes.set_yticks(range(len(shown)), [ARMS[arm].title for arm in shown])
     axes.set_title(f"{METRICS[metric]} IoU in %", fontsize=9)
     axes.grid(axis="x", alpha=0.3)

@@ -51,8 +51,8 @@ def sheet(images: dict[str, Image.Image]) -> Image.Image:
     height, width = SIZE
     rows = -(-len(images) // COLUMNS)
     whole = Image.new("RGB", (COLUMNS * width, rows * height), "white")
-    for place, (name, image) in enumerate(images.items()):
-        corner = (place % COLUMNS * width, place // COLUMNS * height)
+    for position, (name, image) in enumerate(images.items()):
+        corner = (position % COLUMNS * width, position // COLUMNS * height)
         whole.paste(image, corner)
         pen = ImageDraw.Draw(whole)
         pen.text((corner[0] + 6, corner[1] + 4), name, "white", stroke_width=2, stroke_fill="black")

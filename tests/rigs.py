@@ -21,8 +21,8 @@ def ring_of_cameras(
     focal_px = 0.7 * width if focal_px is None else focal_px
     intrinsics = torch.tensor([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     turn = rotation_about_z(-2 * torch.pi * torch.arange(count) / count)
-    place = (turn @ torch.tensor([1.0, 0, 0])) + torch.tensor([0, 0, 1.5])
-    ego_from_camera = from_rotation(turn @ EGO_FROM_FORWARD_CAMERA, place)
+    position = (turn @ torch.tensor([1.0, 0, 0])) + torch.tensor([0, 0, 1.5])
+    ego_from_camera = from_rotation(turn @ EGO_FROM_FORWARD_CAMERA, position)
     return Cameras(
         intrinsics=intrinsics.expand(key_frames, count, 3, 3).clone(),
         ego_from_camera=ego_from_camera.expand(key_frames, count, 4, 4).clone(),

@@ -13,17 +13,17 @@ GRID = VoxelGrid((-8.0, -8.0, -1.0), (8.0, 8.0, 3.0), (1.0, 1.0, 1.0))
 
 
 def boxes_at(
-    *places: tuple[str, float, float, float], size_m: tuple[float, float, float] = (4, 2, 2)
+    *positions: tuple[str, float, float, float], size_m: tuple[float, float, float] = (4, 2, 2)
 ) -> Boxes:
     """Boxes by category, x, y and yaw, standing on the ground."""
-    count = len(places)
-    centers = torch.tensor([[x, y, size_m[2] / 2] for _, x, y, _ in places], dtype=torch.float64)
+    count = len(positions)
+    centers = torch.tensor([[x, y, size_m[2] / 2] for _, x, y, _ in positions], dtype=torch.float64)
     return Boxes(
         tokens=tuple(map(str, range(count))),
-        category=tuple(category for category, *_ in places),
+        category=tuple(category for category, *_ in positions),
         center_ego=centers.view(-1, 3),
         size_m=torch.tensor(size_m, dtype=torch.float64).expand(count, 3),
-        ego_from_box=rotation_about_z(torch.tensor([yaw for *_, yaw in places], dtype=torch.float64)),
+        ego_from_box=rotation_about_z(torch.tensor([yaw for *_, yaw in positions], dtype=torch.float64)),
         visibility=torch.full((count,), 4),
         lidar_points=torch.full((count,), 9),
     )
@@ -34,9 +34,9 @@ def boxes_at(
     st.lists(st.tuples(st.floats(-8, 8), st.floats(-8, 8), st.floats(-1, 3)), min_size=1, max_size=8),
 )
 def test_inside_boxes__equals_corner_geometry(
-    place: tuple[float, float, float], points: list[tuple[float, float, float]]
+    position: tuple[float, float, float], points: list[tuple[float, float, float]]
 ) -> None:
-    boxes = boxes_at(("vehicle.car", *place))
+    boxes = boxes_at(("vehicle.car", *position))
     corners = boxes.corners_ego()[0]
     origin = corners[3]  # back right, below
     axes = torch.stack((corners[0] - origin, corners[2] - origin, corners[7] - origin))

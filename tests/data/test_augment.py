@@ -53,12 +53,12 @@ def middle(image: torch.Tensor) -> tuple[float, float]:
         ImageChange(zoom=1.1, brightness=0.7),
     ],
 )
-@pytest.mark.parametrize("place", [(160.0, 90.0), (120.5, 70.25), (200.0, 110.0)])
+@pytest.mark.parametrize("position", [(160.0, 90.0), (120.5, 70.25), (200.0, 110.0)])
 def test_change_image__the_light_is_where_the_matrix_says(
-    change: ImageChange, place: tuple[float, float]
+    change: ImageChange, position: tuple[float, float]
 ) -> None:
-    moved = change_image(spot(*place), change, NEW)
-    expected = new_from_old_px(change, OLD, NEW) @ torch.tensor((*place, 1.0), dtype=torch.float64)
+    moved = change_image(spot(*position), change, NEW)
+    expected = new_from_old_px(change, OLD, NEW) @ torch.tensor((*position, 1.0), dtype=torch.float64)
     assert moved.shape == (3, *NEW)
     assert middle(moved) == pytest.approx(expected[:2].tolist(), abs=0.05)
 

@@ -25,8 +25,8 @@ def test_index__is_sound(index: Index) -> None:
 
 
 def changed(table: pa.Table, name: str, column: Any) -> pa.Table:
-    place = table.column_names.index(name)
-    return table.set_column(place, table.schema.field(name), column)
+    column_index = table.column_names.index(name)
+    return table.set_column(column_index, table.schema.field(name), column)
 
 
 def test_lists__that_lead_beyond_the_memory_are_found(index: Index) -> None:

@@ -8,7 +8,7 @@ from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.plans import PlanCache
-from occfeat.models.lifting.published import build_sampling_plan, lift_published, published_places
+from occfeat.models.lifting.published import build_sampling_plan, lift_published, published_positions
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, quarter_turn, random_cameras, surround
 
 STRIDE_PX = 8
@@ -66,7 +66,7 @@ def test_lift_published__equals_the_rule_voxel_by_voxel(seed: int) -> None:
     torch.testing.assert_close(volume.flatten(0, 2)[some], torch.tensor(expected), rtol=0, atol=2e-4)
 
 
-def test_lift_published__aligned_reads_the_true_place() -> None:
+def test_lift_published__aligned_reads_the_true_position() -> None:
     cameras = surround()
     features = torch.zeros(1, 6, 1, *SIZE)
     features[:, 0] = torch.arange(SIZE[1]) + 0.5  # the first camera's say where they are, in cells
@@ -112,12 +112,12 @@ def test_lift_published__gradient() -> None:
     assert float(ahead - behind) / (2 * step) == pytest.approx(slope, rel=2e-2)
 
 
-def test_published_places__are_finite_for_voxels_in_the_plane_of_the_camera() -> None:
-    """Exported networks read at all places and then leave out what is not seen: 0 times NaN would stay."""
+def test_published_positions__are_finite_for_voxels_in_the_plane_of_the_camera() -> None:
+    """Exported networks read at all positions and then leave out what is not seen: 0 times NaN would stay."""
     cameras = surround(4)
     x_m = float(SMALL_GRID.centers()[0, 0, 0, 0])
     cameras = replace(cameras, ego_from_camera=cameras.ego_from_camera.clone())
     cameras.ego_from_camera[..., 0, 3] = x_m  # the depth of some voxels is 0 now
-    places, seen = published_places(cameras.of_key_frame(0), SIZE, STRIDE_PX, SMALL_GRID, aligned=False)
-    assert places.isfinite().all()
-    assert (places[~seen] == 0).all()
+    positions, seen = published_positions(cameras.of_key_frame(0), SIZE, STRIDE_PX, SMALL_GRID, aligned=False)
+    assert positions.isfinite().all()
+    assert (positions[~seen] == 0).all()

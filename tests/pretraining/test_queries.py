@@ -138,9 +138,9 @@ def test_interpolate__equals_loops_and_grid_sample() -> None:
     assert torch.allclose(found, torch.stack(slow), atol=1e-5)
     for number in (0, 1):
         mine = key_frame == number
-        place = (2 * positions[mine] / torch.tensor([6.0, 4, 3]) - 1).flip(-1)[None, :, None, None]
+        position = (2 * positions[mine] / torch.tensor([6.0, 4, 3]) - 1).flip(-1)[None, :, None, None]
         theirs = torch.nn.functional.grid_sample(
-            voxels[number][None], place, padding_mode="border", align_corners=False
+            voxels[number][None], position, padding_mode="border", align_corners=False
         )
         assert torch.allclose(found[mine], theirs[0, :, :, 0, 0].T, atol=1e-5)
 
@@ -158,8 +158,8 @@ def test_interpolate__gradients_are_those_of_grid_sample_and_repeat_on_several_t
     )
     torch.set_num_threads(threads)
     assert all(torch.equal(first, other) for other in others)
-    place = (2 * positions / torch.tensor([6.0, 4, 3]) - 1).flip(-1)[None, :, None, None]
-    theirs = torch.nn.functional.grid_sample(voxels, place, padding_mode="border", align_corners=False)
+    position = (2 * positions / torch.tensor([6.0, 4, 3]) - 1).flip(-1)[None, :, None, None]
+    theirs = torch.nn.functional.grid_sample(voxels, position, padding_mode="border", align_corners=False)
     (expected,) = torch.autograd.grad((theirs[0, :, :, 0, 0].T * weight).sum(), voxels)
     assert torch.allclose(first, expected, atol=1e-3)
 

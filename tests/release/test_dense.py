@@ -22,15 +22,15 @@ def test_dense__computes_what_the_student_computes(kind: str, seed: int, tmp_pat
     with torch.no_grad():
         expected = student(images, cameras)
         assert expected.std() > 0.1
-        for places in (dense.places(rig), dense.fixed_places(rig)):
-            assert torch.allclose(dense(images[0], *places), expected, atol=2e-5)
+        for projection in (dense.project(rig), dense.project_fixed(rig)):
+            assert torch.allclose(dense(images[0], *projection), expected, atol=2e-5)
 
 
-def test_fixed_places__leave_out_what_is_never_seen(tmp_path: Path) -> None:
+def test_project_fixed__leaves_out_what_is_never_seen(tmp_path: Path) -> None:
     rig = random_cameras(0, batch=1, cameras=4, image_size=IMAGE_SIZE).of_key_frame(0)
     for kind in ("simplebev", "bevformer", "lss"):
         dense = densify(small_model(tmp_path, kind).segmenter.student)
-        assert dense.fixed_places(rig)[0].numel() < 0.7 * dense.places(rig)[0].numel()
+        assert dense.project_fixed(rig)[0].numel() < 0.7 * dense.project(rig)[0].numel()
 
 
 def test_densify__refuses_modules_of_the_user() -> None:

@@ -146,8 +146,8 @@ def _warp(
     centers_px += torch.tensor((0.5, 0.5, 1), dtype=torch.float64)
     old_px = (centers_px @ torch.linalg.inv(new_from_old).mT)[..., :2]
     extent = torch.tensor((image.shape[2], image.shape[1]), dtype=torch.float64)
-    places = (2 * old_px / extent - 1).float()
-    warped = F.grid_sample(image[None].float(), places[None], mode="bilinear", align_corners=False)
+    positions = (2 * old_px / extent - 1).float()
+    warped = F.grid_sample(image[None].float(), positions[None], mode="bilinear", align_corners=False)
     return warped[0].round().clamp(0, 255).to(torch.uint8)
 
 

@@ -79,8 +79,8 @@ def _by_scene(index: Index, rows: Int64[ndarray, " n"], fraction: float, seed: i
 
 
 def _by_draw(rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarray:
-    places = np.random.default_rng(seed).permutation(len(rows))[: round(fraction * len(rows))]
-    kept: ndarray = rows[np.sort(places)]
+    positions = np.random.default_rng(seed).permutation(len(rows))[: round(fraction * len(rows))]
+    kept: ndarray = rows[np.sort(positions)]
     return kept
 
 

@@ -1,8 +1,8 @@
 """Students without plans and sparse products: what is left are operators that exporters know.
 
-A student is cut in two. `places` computes what depends on the calibration alone, the call computes the rest
-from images and places. For a rig that is known the first part runs once, here, and its result is stored with
-the weights; for one that is not it becomes part of what is exported. Convolutions, samplings and
+A student is cut in two. `project` computes what depends on the calibration alone, the call computes the rest
+from images and that projection. For a known rig the first part runs once, here, and its result is stored with
+the weights. For an unknown rig it becomes part of what is exported. Convolutions, samplings and
 interpolations have no more than four axes.
 
 Axes: `N` cameras, `H W` image in pixels, `C` channels, `X Y Z` voxels (x forward, y left, z up).
@@ -19,30 +19,30 @@ from occfeat.data.sample import Cameras
 from occfeat.errors import ExportError
 from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
 from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries
-from occfeat.models.lifting.published import published_places
+from occfeat.models.lifting.published import published_positions
 from occfeat.models.lifting.splatting import frustum
 from occfeat.models.students.bevformer import BevFormer
 from occfeat.models.students.lss import Lss
 from occfeat.models.students.published_simplebev import PublishedSimpleBev
 from occfeat.models.students.simplebev import SimpleBev
-from occfeat.release.dense_lifting import only_seen, place_voxels, read_places
+from occfeat.release.dense_lifting import feature_positions, only_seen, sample_features
 
-Places = tuple[Tensor, ...]
+Projection = tuple[Tensor, ...]
 """What a student needs to know of a rig's calibration."""
 
 
 class DenseStudent(nn.Module):
     """A student for one key frame at a time, which computes what the student computes."""
 
-    def places(self, cameras: Cameras) -> Places:
+    def project(self, cameras: Cameras) -> Projection:
         """What depends on the calibration of one key frame alone, in operators that can be exported."""
         raise NotImplementedError
 
-    def fixed_places(self, cameras: Cameras) -> Places:
+    def project_fixed(self, cameras: Cameras) -> Projection:
         """The same for a rig that will not change, with everything left out that is never seen."""
-        return self.places(cameras)
+        return self.project(cameras)
 
-    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """BEV features."""
         raise NotImplementedError
 
@@ -54,17 +54,17 @@ class DenseSimpleBev(DenseStudent):
         super().__init__()
         self.student = student
 
-    def places(self, cameras: Cameras) -> Places:
+    def project(self, cameras: Cameras) -> Projection:
         """Positions of voxels in the features of each camera, and shares."""
-        return place_voxels(cameras, feature_size(cameras.image_size), STRIDE_PX, self.student.grid)
+        return feature_positions(cameras, feature_size(cameras.image_size), STRIDE_PX, self.student.grid)
 
-    def fixed_places(self, cameras: Cameras) -> Places:
+    def project_fixed(self, cameras: Cameras) -> Projection:
         """The same, cameras that see different voxels put together."""
-        return only_seen(*self.places(cameras))
+        return only_seen(*self.project(cameras))
 
-    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """BEV features."""
-        volume = read_places(self.student.encoder(images), *places)
+        volume = sample_features(self.student.encoder(images), *projection)
         stacked = volume.reshape(1, -1, *self.student.grid.bev.shape)  # channels and heights are one axis
         return self.student.bev_encoder(self.student.compress(stacked))
 
@@ -76,15 +76,15 @@ class DensePublishedSimpleBev(DenseStudent):
         super().__init__()
         self.student = student
 
-    def places(self, cameras: Cameras) -> Places:
+    def project(self, cameras: Cameras) -> Projection:
         """Positions of voxels in the features of each camera, and whether it sees them."""
         size, grid = feature_size(cameras.image_size), self.student.grid
-        positions, seen = published_places(cameras, size, STRIDE_PX, grid, self.student.aligned)
+        positions, seen = published_positions(cameras, size, STRIDE_PX, grid, self.student.aligned)
         return positions[:, None], seen.to(positions.dtype)
 
-    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """BEV features."""
-        features, (positions, seen) = self.student.encoder(images), places
+        features, (positions, seen) = self.student.encoder(images), projection
         total = count = features.new_zeros(())
         for one, at, sees in zip(features, positions, seen, strict=True):
             read = F.grid_sample(one[None], at[None], align_corners=False)[0, :, 0] * sees
@@ -104,22 +104,22 @@ class DenseBevFormer(DenseStudent):
         super().__init__()
         self.student = student
 
-    def places(self, cameras: Cameras) -> Places:
+    def project(self, cameras: Cameras) -> Projection:
         """Every query in every camera."""
         return self._find(project_queries, cameras)
 
-    def fixed_places(self, cameras: Cameras) -> Places:
+    def project_fixed(self, cameras: Cameras) -> Projection:
         """Only queries that a camera sees."""
         return self._find(build_hits, cameras)
 
-    def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Places:
+    def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Projection:
         student, size = self.student, feature_size(cameras.image_size)
         hits = find(cameras, size, STRIDE_PX, student.grid, student.heights)
         return hits.queries, hits.positions, hits.seen, hits.shares
 
-    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """BEV features."""
-        return self.student.attend(images, QueryHits(*(place[None] for place in places)))
+        return self.student.attend(images, QueryHits(*(one[None] for one in projection)))
 
 
 class DenseLss(DenseStudent):
@@ -129,7 +129,7 @@ class DenseLss(DenseStudent):
         super().__init__()
         self.student = student
 
-    def places(self, cameras: Cameras) -> Places:
+    def project(self, cameras: Cameras) -> Projection:
         """Feature cell, depth bin and BEV cell of every point; points outside go to a cell of their own."""
         grid, bins, size = self.student.grid, self.student.bins, feature_size(cameras.image_size)
         points_ego, valid = frustum(cameras, size, STRIDE_PX, bins)
@@ -139,15 +139,15 @@ class DenseLss(DenseStudent):
         point = torch.arange(len(column), device=column.device)
         return point // bins.count, point % bins.count, column
 
-    def fixed_places(self, cameras: Cameras) -> Places:
+    def project_fixed(self, cameras: Cameras) -> Projection:
         """Only points that lie in the grid."""
-        pixels, depths, column = self.places(cameras)
+        pixels, depths, column = self.project(cameras)
         inside = column < self.student.grid.shape[0] * self.student.grid.shape[1]
         return pixels[inside], depths[inside], column[inside]
 
-    def forward(self, images: UInt8[Tensor, "N 3 H W"], *places: Tensor) -> Float[Tensor, "1 C X Y"]:
+    def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """BEV features."""
-        pixels, depths, column = places
+        pixels, depths, column = projection
         student, shape = self.student, self.student.grid.bev.shape
         maps = student.encoder(images)
         likely = student.depth(maps).softmax(1).movedim(1, -1).flatten()

@@ -1,10 +1,10 @@
 """SimpleBEV's lifting in operators that exporters know: 4-D sampling, and nothing sparse.
 
-The features of all cameras lie below one another as one image. Each voxel is read once per layer of places:
+The features of all cameras lie below one another as one image. Each voxel is read once per layer:
 one layer for each camera, or, for a rig that is known, only as many as there are cameras that see one and the
 same voxel. The numbers are those of `models.sampling.lift_dense`.
 
-Axes: `N` cameras, `C` channels, `h w` feature cells of a camera, `ZX Y` voxels, `K` layers of places.
+Axes: `N` cameras, `C` channels, `h w` feature cells of a camera, `ZX Y` voxels, `K` layers.
 """
 
 import torch
@@ -17,7 +17,7 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.lifting.projection import project_voxels
 
 
-def place_voxels(
+def feature_positions(
     cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "N ZX Y 2"], Float[Tensor, "N ZX Y"]]:
     """Where each camera of a rig sees each voxel in its features, and what share of the voxel that makes.
@@ -46,16 +46,16 @@ def place_voxels(
 def only_seen(
     positions: Float[Tensor, "N ZX Y 2"], shares: Float[Tensor, "N ZX Y"]
 ) -> tuple[Float[Tensor, "K ZX Y 2"], Float[Tensor, "K ZX Y"]]:
-    """The same places in as many layers as there are cameras that see one and the same voxel, often two."""
+    """Return the same positions in as many layers as cameras see one and the same voxel, often two."""
     layers = max(int((shares > 0).sum(0).max()), 1)
     order = shares.argsort(dim=0, descending=True, stable=True)[:layers]
     return positions.gather(0, order[..., None].expand(-1, -1, -1, 2)), shares.gather(0, order)
 
 
-def read_places(
+def sample_features(
     features: Float[Tensor, "N C h w"], positions: Float[Tensor, "K ZX Y 2"], shares: Float[Tensor, "K ZX Y"]
 ) -> Float[Tensor, "C ZX Y"]:
-    """Features at the places of `place_voxels`, added up one layer after the other."""
+    """Features at the positions of `feature_positions`, added up one layer after the other."""
     stacked = features.transpose(0, 1).flatten(1, 2)[None]
     total = features.new_zeros(())
     for at, share in zip(positions, shares, strict=True):

@@ -167,8 +167,8 @@ def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
 
 def _stands(ego_from_camera: Float[Tensor, "4 4"]) -> str:
     """Where a camera is and where it looks, in words."""
-    place, along = (
+    position, along = (
         ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in ego_from_camera[:3, axis].tolist())
         for axis in (3, 2)
     )
-    return f"is at ({place}) m and looks along ({along}) in the ego frame"
+    return f"is at ({position}) m and looks along ({along}) in the ego frame"

@@ -46,8 +46,8 @@ class ExportableModel(nn.Module):
         self.head = model.segmenter.head
         self.image_size = model.image_size
         self.fixed = 0
-        for place in () if rig is None else self.student.fixed_places(rig):
-            self.register_buffer(f"place{self.fixed}", place)
+        for tensor in () if rig is None else self.student.project_fixed(rig):
+            self.register_buffer(f"projection{self.fixed}", tensor)
             self.fixed += 1
         self.eval()
 
@@ -58,11 +58,13 @@ class ExportableModel(nn.Module):
         ego_from_camera: Float[Tensor, "N 4 4"] | None = None,
     ) -> Float[Tensor, "K X Y"]:
         """Probability, 0 to 1, of each cell holding each class; calibration only if no rig is stored."""
-        places: tuple[Tensor, ...] = tuple(getattr(self, f"place{number}") for number in range(self.fixed))
+        projection: tuple[Tensor, ...] = tuple(
+            getattr(self, f"projection{number}") for number in range(self.fixed)
+        )
         if intrinsics is not None and ego_from_camera is not None:
             present = torch.ones(len(images), dtype=torch.bool)
-            places = self.student.places(Cameras(intrinsics, ego_from_camera, present, self.image_size))
-        logits: Tensor = self.head(self.student(images, *places))
+            projection = self.student.project(Cameras(intrinsics, ego_from_camera, present, self.image_size))
+        logits: Tensor = self.head(self.student(images, *projection))
         return logits[0].sigmoid()
 
 

@@ -123,13 +123,13 @@ def _line(
     kind: type[Strict], problem: Mapping[str, Any], prefix: tuple[str, ...], show: Callable[[str], str]
 ) -> str:
     """What is wrong with one setting."""
-    place = (*prefix, *(str(part) for part in problem["loc"]))
-    student = place[1] if len(place) > 1 and place[0] == "student" else None
+    path = (*prefix, *(str(part) for part in problem["loc"]))
+    student = path[1] if len(path) > 1 and path[0] == "student" else None
     if student in STUDENTS:  # says which member of the union it is about, and is no part of the name
-        place = ("student", *place[2:])
-    name = ".".join(place)
+        path = ("student", *path[2:])
+    name = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        return _unknown(kind, place, student)
+        return _unknown(kind, path, student)
     if problem["type"] == "missing":
         return f"Missing setting: {name}"
     if problem["type"] == "unknown_student":
@@ -163,14 +163,14 @@ def owners(name: str) -> list[str]:
     return [kind for kind, settings in STUDENTS.items() if name in settings.model_fields]
 
 
-def _unknown(kind: type[Strict], place: tuple[str, ...], student: str | None) -> str:
-    name, last = ".".join(place), ABBREVIATIONS.get(place[-1], place[-1])
+def _unknown(kind: type[Strict], path: tuple[str, ...], student: str | None) -> str:
+    name, last = ".".join(path), ABBREVIATIONS.get(path[-1], path[-1])
     if student is not None and (others := owners(last)):
         return f"{name} is a setting of {', '.join(others)}, but this student is {student}"
     elsewhere = [f"{section}.{last}" for section, of in _sections(kind).items() if last in of.model_fields]
     if "student" in kind.model_fields and owners(last):
         elsewhere.append(f"student.{last}")
-    close = " or ".join(elsewhere) or closest(last, _names_beside(kind, place, student))
+    close = " or ".join(elsewhere) or closest(last, _names_beside(kind, path, student))
     return f"Unknown setting: {name}" + (f" (did you mean {close}?)" if close else "")
 
 
@@ -184,9 +184,9 @@ def _sections(kind: type[Strict]) -> dict[str, type[Strict]]:
     }
 
 
-def _names_beside(kind: type[Strict], place: tuple[str, ...], student: str | None) -> list[str]:
+def _names_beside(kind: type[Strict], path: tuple[str, ...], student: str | None) -> list[str]:
     fields = kind.model_fields
-    for name in place[:-1]:
+    for name in path[:-1]:
         section = fields[name].annotation if name in fields else None
         if name == "student" and student in STUDENTS:
             section = STUDENTS[student]

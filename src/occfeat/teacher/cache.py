@@ -101,10 +101,10 @@ class TeacherCache:
         files = [shard_file(path, number) for number in range(self.card.shards)]
         rows = [read_shard_rows(file, self.card) for file in files]
         shard = np.repeat(np.arange(len(files)), [len(part) for part in rows])
-        place = np.concatenate([np.arange(len(part)) for part in rows])
+        position = np.concatenate([np.arange(len(part)) for part in rows])
         joined = np.concatenate(rows)
         order = np.argsort(joined, kind="stable")
-        self._rows, self._shard, self._place = joined[order], shard[order], place[order]
+        self._rows, self._shard, self._position = joined[order], shard[order], position[order]
 
     def require(
         self,
@@ -150,10 +150,10 @@ class TeacherCache:
         found = int(np.searchsorted(self._rows, row))
         if found == len(self._rows) or self._rows[found] != row:
             raise KeyFrameError(f"The teacher cache {self.path} does not hold this key frame.")
-        file, place = shard_file(self.path, int(self._shard[found])), int(self._place[found])
+        file, position = shard_file(self.path, int(self._shard[found])), int(self._position[found])
         try:
             with safe_open(file, framework="pt") as shard:
-                maps = FeatureMaps(shard.get_slice("values")[place], shard.get_slice("scales")[place])
+                maps = FeatureMaps(shard.get_slice("values")[position], shard.get_slice("scales")[position])
         except (OSError, SafetensorError) as error:
             raise KeyFrameError(f"The shard {file} of the teacher cache cannot be read: {error}") from error
         if not maps.scales.isfinite().all():

@@ -64,11 +64,11 @@ class TrainingOrder(Sampler[list[Draw]]):
 
     def draw(self, position: int) -> Draw:
         """The key frame at a position of the endless line, and the epoch it belongs to."""
-        epoch, place = divmod(position, len(self.rows))
+        epoch, index = divmod(position, len(self.rows))
         if epoch != self._epoch:
             self._epoch = epoch
             self._shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
-        return Draw(row=int(self._shuffled[place]), epoch=epoch)
+        return Draw(row=int(self._shuffled[index]), epoch=epoch)
 
 
 def steps_for(key_frames: int, epochs: int, batch_size: int) -> int:

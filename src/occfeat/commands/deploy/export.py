@@ -67,10 +67,10 @@ def _example(count: int, image_size: tuple[int, int]) -> tuple[UInt8[Tensor, "1 
     images = torch.randint(0, 256, (1, count, 3, height, width), generator=random, dtype=torch.uint8)
     intrinsics = torch.tensor([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
     turn = rotation_about_z(-2 * torch.pi * torch.arange(count) / count)
-    place = turn @ torch.tensor([1.0, 0, 0]) + torch.tensor([0, 0, 1.5])
+    position = turn @ torch.tensor([1.0, 0, 0]) + torch.tensor([0, 0, 1.5])
     cameras = Cameras(
         intrinsics=intrinsics.repeat(1, count, 1, 1),
-        ego_from_camera=from_rotation(turn @ EGO_FROM_FORWARD_CAMERA, place)[None],
+        ego_from_camera=from_rotation(turn @ EGO_FROM_FORWARD_CAMERA, position)[None],
         present=torch.ones(1, count, dtype=torch.bool),
         image_size=image_size,
     )

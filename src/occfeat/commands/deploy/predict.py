@@ -130,9 +130,9 @@ def _parse_rig_file(path: Path) -> RigFile:
         raise SettingsError(f"The rig file {path} cannot be used:", first=lines, hint=hint) from error
 
 
-def _problem(place: tuple[int | str, ...], said: str) -> str:
+def _problem(path: tuple[int | str, ...], said: str) -> str:
     """One line, such as `cameras.0.image: Field required`."""
-    name = ".".join(map(str, place))
+    name = ".".join(map(str, path))
     return f"{name}: {said}" if name else said
 
 

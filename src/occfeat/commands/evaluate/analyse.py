@@ -202,10 +202,10 @@ def _draw_learned(out: Path, results: dict[str, Any]) -> None:
 
 
 def _nearest(seen: Seen, voxel_ego: tuple[float, float, float] | None) -> int:
-    """The voxel nearest to a place; without one, the first of a car, or of whatever there is."""
+    """The voxel nearest to a position; without one, the first of a car, or of whatever there is."""
     if voxel_ego is not None:
-        place = torch.tensor(voxel_ego)
-        return int((seen.centers_ego - place).norm(dim=1).argmin())
+        position = torch.tensor(voxel_ego)
+        return int((seen.centers_ego - position).norm(dim=1).argmin())
     cars: Int64[torch.Tensor, " n"] = (seen.names == NAMES.index("car")).nonzero()[:, 0]
     if len(cars) == 0:
         return 0

@@ -35,8 +35,8 @@ def frames_of(index: Index, rows: Sequence[int], looks: Mapping[str, Sequence[Lo
         looks: By run, one look per key frame.
     """
     return [
-        _frame(index, row, {name: one[place] for name, one in looks.items()})
-        for place, row in enumerate(rows)
+        _frame(index, row, {name: one[position] for name, one in looks.items()})
+        for position, row in enumerate(rows)
     ]
 
 

@@ -80,13 +80,13 @@ class SegmentationLooks:
         batch = collate([sample])
         probability, labels, grid = self._predict(batch), labels_of(batch), self.model.grid
         scores, truth, panels = ious(probability, labels), [], []
-        for place, name in enumerate(labels.classes):
-            target, low_visibility = labels.target[0, place], labels.low_visibility[0, place]
+        for column, name in enumerate(labels.classes):
+            target, low_visibility = labels.target[0, column], labels.low_visibility[0, column]
             pale = "; pale: visibility 0-40 %" if low_visibility.any() else ""
             truth.append(Picture(truth_uri(target, low_visibility, name, grid), f"true {name}{pale}"))
             iou = f", IoU {scores[name]:.3f}" if name in scores else ""
             caption = f"{self.name}: probability of {name}{iou}"
-            panels.append(Picture(probability_uri(probability[0, place], target, grid), caption))
+            panels.append(Picture(probability_uri(probability[0, column], target, grid), caption))
         score, channels = mean_of_known(scores.values()), self.key_frames.channels
         return Look(sample, channels, truth, panels, "classes", score)
 

@@ -54,10 +54,10 @@ def image_files(
     lists = index.column("cameras")
     offsets, entries = lists.offsets.to_numpy(), lists.values
     count = offsets[rows + 1] - offsets[rows]
-    places = _places(offsets[rows], count)
-    wanted = np.isin(index.channels, list(channels))[entries.field("channel").to_numpy()[places]]
+    indices = _ranges(offsets[rows], count)
+    wanted = np.isin(index.channels, list(channels))[entries.field("channel").to_numpy()[indices]]
     names = ("path", "token", "height", "width")
-    columns = [entries.field(name).take(pa.array(places[wanted])).to_pylist() for name in names]
+    columns = [entries.field(name).take(pa.array(indices[wanted])).to_pylist() for name in names]
     for row, path, token, height, width in zip(np.repeat(rows, count)[wanted], *columns, strict=True):
         yield KeyFrameFile(int(row), path, token, (height, width))
 
@@ -69,17 +69,17 @@ def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> It
     rows = rows[with_lidar(index, rows)]
     end = offsets[rows + 1]
     begin = np.maximum(end - sweeps, offsets[index.first_of_scene(rows)])
-    rows, places = np.repeat(rows, end - begin), _places(begin, end - begin)
-    columns = [lists.values.field(name).take(pa.array(places)).to_pylist() for name in ("path", "token")]
+    rows, indices = np.repeat(rows, end - begin), _ranges(begin, end - begin)
+    columns = [lists.values.field(name).take(pa.array(indices)).to_pylist() for name in ("path", "token")]
     for row, path, token in zip(rows, *columns, strict=True):
         yield KeyFrameFile(int(row), path, token)
 
 
-def _places(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
+def _ranges(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
     """The numbers from `first` to `first + count - 1`, for all n, one after the other."""
     before = count.cumsum() - count
-    places: ndarray = np.repeat(first - before, count) + np.arange(count.sum())
-    return places
+    indices: ndarray = np.repeat(first - before, count) + np.arange(count.sum())
+    return indices
 
 
 def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:

@@ -29,8 +29,8 @@ def brighten(image: UInt8[ndarray, "H W 3"], amount: float) -> UInt8[ndarray, "H
         amount: Added to the value, 0 to 1.
     """
     value = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
-    place = value.astype(np.uint16)[..., None] << 8 | image
-    brighter: ndarray = _brighter(amount).take(place)
+    index = value.astype(np.uint16)[..., None] << 8 | image
+    brighter: ndarray = _brighter(amount).take(index)
     return brighter
 
 
@@ -64,10 +64,10 @@ def darken(
         random: Of the noise.
     """
     table = _dark_table(int(image.min()), int(image.max()), brightest, photons, noise)
-    place = image.astype(np.int32)
-    place <<= _BITS
-    place |= random.integers(1 << _BITS, size=image.shape, dtype=np.uint16)
-    darker: ndarray = table.take(place)
+    index = image.astype(np.int32)
+    index <<= _BITS
+    index |= random.integers(1 << _BITS, size=image.shape, dtype=np.uint16)
+    darker: ndarray = table.take(index)
     return darker
 
 

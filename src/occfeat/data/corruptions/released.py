@@ -1,6 +1,6 @@
 """The released nuScenes-C: corrupted images of the validation set, as files.
 
-Its authors' documentation gives the place of an image as `CORRUPTION/SEVERITY/CAMERA/FILE`, with the file
+Its authors' documentation gives the path of an image as `CORRUPTION/SEVERITY/CAMERA/FILE`, with the file
 name of the clean image; copies with a folder `samples` above the cameras, as nuScenes has, are read too.
 """
 
@@ -23,7 +23,7 @@ from occfeat.settings.sections import CorruptionName, Severity
 
 @dataclass(frozen=True)
 class ReleasedCorruption:
-    """One corruption at one severity, as the effect of `KeyFrames`: another file takes an image's place."""
+    """One corruption at one severity, as the effect of `KeyFrames`: another file replaces an image."""
 
     folder: Path
     """Folder of the cameras' folders."""
@@ -48,7 +48,7 @@ def open_released(
         root: Folder that holds one folder per corruption.
         name: The corruption.
         severity: How strong it is.
-        images: Clean images in whose place others will be read; all are looked up.
+        images: Clean images that others replace; all are looked up.
         allowed: Key frames that may lack some.
 
     Raises:

@@ -59,7 +59,7 @@ def build_sampling_plan(
         aligned: Read features where the voxel is, not where the published code reads them.
         device: Where features will be. None: where the calibration is.
     """
-    positions, seen = published_places(cameras, feature_size, stride_px, grid, aligned, device)
+    positions, seen = published_positions(cameras, feature_size, stride_px, grid, aligned, device)
     samples = (
         CameraSamples(one_seen.nonzero()[:, 0], one[one_seen])
         for one_seen, one in zip(seen, positions, strict=True)
@@ -68,7 +68,7 @@ def build_sampling_plan(
     return SamplingPlan((z, x, y), tuple(samples))
 
 
-def published_places(
+def published_positions(
     cameras: Cameras,
     feature_size: tuple[int, int],
     stride_px: int,
@@ -85,8 +85,8 @@ def published_places(
     size = cell.new_tensor((feature_size[1], feature_size[0]))
     inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
     seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
-    places = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
-    return torch.where(seen[..., None], places, torch.zeros_like(places)), seen
+    position = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
+    return torch.where(seen[..., None], position, torch.zeros_like(position)), seen
 
 
 def lift_published(

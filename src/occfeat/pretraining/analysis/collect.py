@@ -40,7 +40,7 @@ class Seen:
     cells: Int64[Tensor, "K 3"]
     centers_ego: Float[Tensor, "K 3"]
     names: Int64[Tensor, " K"]
-    """What each voxel is, as its place in `naming.NAMES`."""
+    """What each voxel is, as its index in `naming.NAMES`."""
     features: Features
     overlap: dict[str, Overlap]
     """Predicted and true occupancy by distance, over the whole grid; empty if not learned."""

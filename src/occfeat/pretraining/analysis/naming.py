@@ -37,7 +37,7 @@ GROUND_M = 0.5
 def name_voxels(
     cells: Int64[Tensor, "K 3"], boxes: Boxes, layers: Mapping[str, Bool[Tensor, "X Y"]], grid: VoxelGrid
 ) -> Int64[Tensor, " K"]:
-    """Class of each voxel, as its place in `NAMES`.
+    """Class of each voxel, as its index in `NAMES`.
 
     Args:
         cells: Voxels as (x, y, z).

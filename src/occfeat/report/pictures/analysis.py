@@ -87,9 +87,9 @@ def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: flo
     axes = figure.subplots()
     width = 0.8 / len(groups)
     for number, (who, figures) in enumerate(groups.items()):
-        places = [place + (number - (len(groups) - 1) / 2) * width for place in range(len(names))]
+        positions = [index + (number - (len(groups) - 1) / 2) * width for index in range(len(names))]
         values = [figures.get(name, np.nan) for name in names]
-        axes.bar(places, values, width, label=who, color=BAR_COLORS[number])
+        axes.bar(positions, values, width, label=who, color=BAR_COLORS[number])
     if baseline is not None:
         axes.axhline(baseline, color="black", linestyle=":", linewidth=1, label="for nothing")
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)

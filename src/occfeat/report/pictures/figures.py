@@ -94,7 +94,7 @@ def draw_prediction(
     Args:
         path: PNG file to write.
         images: RGB images of one key frame.
-        cameras: Their calibration, which says where each image is placed.
+        cameras: Their calibration, which says where each image stands.
         channels: Their names.
         probability: Predicted probability of the class; the line where it passes 0.5 is drawn.
         grid: Where the cells lie.

@@ -46,8 +46,8 @@ def show_images(
     panels = {}
     for number, row in enumerate(rows):
         span = grid.ncols // len(row)
-        for place, camera in enumerate(row):
-            axes = figure.add_subplot(grid[number, place * span : (place + 1) * span])
+        for column, camera in enumerate(row):
+            axes = figure.add_subplot(grid[number, column * span : (column + 1) * span])
             # The extent puts the centre of the first pixel at (0.5, 0.5).
             axes.imshow(images[camera].permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
             absent = "" if cameras.present[camera] else " (missing)"

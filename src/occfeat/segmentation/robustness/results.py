@@ -68,8 +68,8 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
     Raises:
         RunError: There are none, or they are damaged.
     """
-    places = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
-    file = next((place for place in places if place.is_file()), None)
+    candidates = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
+    file = next((one for one in candidates if one.is_file()), None)
     if file is None:
         hint = "Give a fine-tuning run that was evaluated under corruptions, or the folder of its results."
         if (path / CARD).is_file() and read_card(path).stage == "segmentation":
