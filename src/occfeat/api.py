@@ -152,7 +152,7 @@ def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings:
         out: HTML file to write.
         **settings: Fields of `ReportConfig`.
     """
-    from occfeat.commands.report import report as command
+    from occfeat.commands import report as command
 
     named = (runs,) if isinstance(runs, PathLike) else tuple(runs)
     return command.report(build(settings_of.ReportConfig, {"runs": named, "out": out, **settings}))
@@ -225,7 +225,7 @@ def demo(**settings: Any) -> outcome.Outcome:
 
     In a script, call it below `if __name__ == "__main__":`, as `build_world`.
     """
-    from occfeat.commands.demo import demo as command
+    from occfeat.commands import demo as command
 
     return command.demo(build(settings_of.DemoConfig, settings))
 

@@ -13,7 +13,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Points
 from occfeat.geometry.grid import build_grid
-from occfeat.report.recording.layout import layout
+from occfeat.report.recording import layout
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from tests.small_runs import Flags
@@ -134,7 +134,7 @@ def test_view__refuses_what_it_cannot_show(
     assert "A picture shows no run" in said("view.png", "--run", finetuned)
     assert "is not a pretraining run" in said("view.rrd", "--pretraining", finetuned)
     assert "cannot segment yet" in said("view.rrd", "--run", pretrained)
-    monkeypatch.setattr("occfeat.report.recording.rerun.find_spec", lambda _: None)
+    monkeypatch.setattr("occfeat.report.recording.find_spec", lambda _: None)
     assert "pip install 'occfeat[viz]'" in said("view.rrd")
     assert list(tmp_path.iterdir()) == []
 

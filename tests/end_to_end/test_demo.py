@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from occfeat.cli import main
-from occfeat.commands.demo import demo as command
+from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
 from occfeat.models.weights.packaged import PackagedFile
 from occfeat.settings.yaml_file import read_yaml

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from occfeat.errors import RunError
-from occfeat.report.pictures.embedded import figure_uri, image_uri, numbers_uri, probability_uri, truth_uri
+from occfeat.report.pictures.embedded import image_uri, numbers_uri, picture_uri, probability_uri, truth_uri
 from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, HEIGHT_COLORS
 from tests.report.scene import GRID, far_front_left
 
@@ -75,8 +75,8 @@ def test_image_uri__is_small() -> None:
     assert len(uri) < 200_000
 
 
-def test_figure_uri__that_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_picture_uri__that_is_no_picture_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"no picture")
     with pytest.raises(RunError, match=r"a\.png cannot be read"):
-        figure_uri(file)
+        picture_uri(file)

@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from occfeat.report.page.findings import how_robust, what_it_means
 from occfeat.report.page.groups import Group, group_runs
 from occfeat.report.page.page import Chart, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Cost, EvaluationResults, RunFiles
-from occfeat.report.page.sections import how_it_learned, what_came_out, what_was_run
-from occfeat.report.pictures.figures import save_figure
+from occfeat.report.page.sections import (
+    how_it_learned,
+    how_robust,
+    what_came_out,
+    what_it_means,
+    what_was_run,
+)
+from occfeat.report.pictures.plots import save_figure
 from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import FinetuneConfig
 

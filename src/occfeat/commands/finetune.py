@@ -20,7 +20,7 @@ from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
-from occfeat.report.pictures.figures import draw_curves
+from occfeat.report.pictures.plots import draw_curves
 from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.runs.card import ModelCard, read_card, run_folder
 from occfeat.runs.loggers import require_loggers

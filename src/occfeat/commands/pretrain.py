@@ -26,7 +26,7 @@ from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
 from occfeat.release.shipped import write_model
-from occfeat.report.pictures.figures import draw_curves, draw_occupancy
+from occfeat.report.pictures.plots import draw_curves, draw_occupancy
 from occfeat.runs.card import ModelCard
 from occfeat.runs.loggers import require_loggers
 from occfeat.runs.metrics_log import last_row, read_rows

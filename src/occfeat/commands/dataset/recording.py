@@ -21,7 +21,7 @@ from occfeat.pretraining.targets import occupancy_target
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
-from occfeat.report.recording.rerun import BevLayers, Moment, Voxels
+from occfeat.report.recording import BevLayers, Moment, Voxels
 from occfeat.runs.card import run_folder
 from occfeat.settings.commands import ViewerConfig
 

@@ -9,8 +9,8 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.grid import build_grid
-from occfeat.report.pictures.figures import draw_calibration
-from occfeat.report.recording.rerun import require_rerun, write_recording
+from occfeat.report.pictures.plots import draw_calibration
+from occfeat.report.recording import require_rerun, write_recording
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
 

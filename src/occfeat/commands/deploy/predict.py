@@ -19,7 +19,7 @@ from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.release.model import BevModel
 from occfeat.release.shipped import load_model
-from occfeat.report.pictures.figures import draw_prediction
+from occfeat.report.pictures.plots import draw_prediction
 from occfeat.runs.card import read_card, run_folder
 from occfeat.runs.run import make_folder, require_empty
 from occfeat.settings.commands import PredictConfig

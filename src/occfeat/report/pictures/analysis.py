@@ -20,8 +20,8 @@ from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen
 from occfeat.report.pictures import bev, rig
-from occfeat.report.pictures.figures import PANEL_IN, save_figure
 from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR
+from occfeat.report.pictures.plots import PANEL_IN, save_figure
 from occfeat.report.pictures.topdown import colors_from_above, common_colors
 
 SIMILARITY_COLORS = "magma"

@@ -14,8 +14,8 @@ from torch import Tensor
 from occfeat.data.sample import Sample
 from occfeat.geometry.grid import BevGrid
 from occfeat.report.pictures import bev, rig
-from occfeat.report.pictures.figures import PANEL_IN, save_figure
 from occfeat.report.pictures.palette import PROBABILITY_COLORS
+from occfeat.report.pictures.plots import PANEL_IN, save_figure
 from occfeat.training.overlap import THRESHOLD
 
 

@@ -20,7 +20,7 @@ from occfeat.report.pictures.bev import for_display
 from occfeat.report.pictures.palette import BACKGROUND, EGO_COLOR, PROBABILITY_COLORS, color_of
 
 WIDEST_IMAGE_PX = 480
-WIDEST_FIGURE_PX = 1600
+WIDEST_PICTURE_PX = 1600
 NARROWEST_BEV_PX = 256
 """Cells are magnified by a whole number to reach this."""
 JPEG_QUALITY = 80
@@ -31,15 +31,15 @@ def image_uri(image: UInt8[Tensor, "3 H W"]) -> str:
     return _jpeg_uri(Image.fromarray(image.permute(1, 2, 0).numpy()), WIDEST_IMAGE_PX)
 
 
-def figure_uri(file: Path) -> str:
-    """A picture on disk as JPEG, at most `WIDEST_FIGURE_PX` wide.
+def picture_uri(file: Path) -> str:
+    """A picture on disk as JPEG, at most `WIDEST_PICTURE_PX` wide.
 
     Raises:
         RunError: It cannot be read.
     """
     try:
         with Image.open(file) as picture:
-            return _jpeg_uri(picture.convert("RGB"), WIDEST_FIGURE_PX)
+            return _jpeg_uri(picture.convert("RGB"), WIDEST_PICTURE_PX)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise RunError(f"The picture {file} cannot be read: {error}", hint="Make it anew.") from error
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.sample import Sample, collate
-from occfeat.report.pictures.figures import draw_prediction
+from occfeat.report.pictures.plots import draw_prediction
 from occfeat.segmentation.task import Segmenter
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from torch import Tensor
 
-from occfeat.report.pictures.figures import PANEL_IN, save_figure
 from occfeat.report.pictures.palette import SERIES_COLORS
+from occfeat.report.pictures.plots import PANEL_IN, save_figure
 
 SPOKES = 3
 """Fewer corruptions than this make no radar."""

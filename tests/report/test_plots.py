@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from occfeat.data.sample import Labels
 from occfeat.errors import RunError
-from occfeat.report.pictures import figures
+from occfeat.report.pictures import plots
 from occfeat.report.pictures.palette import (
     CLASS_COLORS,
     EGO_COLOR,
@@ -27,7 +27,7 @@ VEHICLE = CLASS_COLORS["vehicle"]
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "DOTS_PER_INCH", 110)
+    monkeypatch.setattr(plots, "DOTS_PER_INCH", 110)
 
 
 def assert_up_left(things: np.ndarray, ego: np.ndarray) -> None:
@@ -46,9 +46,7 @@ def split_at(pixels: np.ndarray, column: float) -> tuple[np.ndarray, np.ndarray]
 def test_draw_prediction__asymmetric_scene_lands_up_left(tmp_path: Path) -> None:
     mask = far_front_left()
     path = tmp_path / "new" / "prediction.png"
-    figures.draw_prediction(
-        path, IMAGES, RIG, CHANNELS, mask.float(), GRID, target=mask, low_visibility=~mask
-    )
+    plots.draw_prediction(path, IMAGES, RIG, CHANNELS, mask.float(), GRID, target=mask, low_visibility=~mask)
     ego = find(path, EGO_COLOR)
     true_ego, predicted_ego = split_at(ego, ego[:, 1].mean())
     assert_up_left(find(path, VEHICLE), true_ego)
@@ -59,7 +57,7 @@ def test_draw_prediction__asymmetric_scene_lands_up_left(tmp_path: Path) -> None
 
 def test_draw_prediction__without_truth(tmp_path: Path) -> None:
     path = tmp_path / "prediction.png"
-    figures.draw_prediction(path, IMAGES, RIG, CHANNELS, torch.zeros(GRID.shape), GRID, title="nothing there")
+    plots.draw_prediction(path, IMAGES, RIG, CHANNELS, torch.zeros(GRID.shape), GRID, title="nothing there")
     ego = find(path, EGO_COLOR)
     assert len(ego) > 10
     assert np.ptp(ego, axis=0).max() < 15  # one BEV panel, so one marker
@@ -70,7 +68,7 @@ def test_draw_calibration__labels_land_up_left(tmp_path: Path) -> None:
     path = tmp_path / "calibration.png"
     labels = Labels(classes=("vehicle",), target=mask, low_visibility=torch.zeros_like(mask))
     no_boxes = torch.zeros(0, 8, 3)
-    figures.draw_calibration(path, IMAGES, RIG, CHANNELS, None, no_boxes, (), labels, GRID)
+    plots.draw_calibration(path, IMAGES, RIG, CHANNELS, None, no_boxes, (), labels, GRID)
     ego = find(path, EGO_COLOR)
     things = find(path, VEHICLE)
     assert_up_left(things[things[:, 0] < ego[:, 0].mean()], ego)  # not the legend below
@@ -86,12 +84,12 @@ def test_draw_calibration__boxes_and_points_on_the_images(tmp_path: Path) -> Non
     categories = ("vehicle.car", "movable_object.barrier")
     points_ego = torch.tensor([[8.0, -2.0, 1.0], [0.0, 8.0, 0.5], [float("nan"), 0.0, 0.0]])
     draw = (path, IMAGES, RIG, CHANNELS, points_ego, corners_ego, categories, labels, GRID)
-    figures.draw_calibration(*draw)
+    plots.draw_calibration(*draw)
     car, barrier = find(path, VEHICLE), find(path, OTHER_COLOR)
     assert len(car) > 20
     assert len(barrier) > 10
     assert car[:, 0].max() < barrier[:, 0].min()  # the front camera is in the upper row, the back one below
-    figures.draw_calibration(path, IMAGES, replace(RIG, present=torch.zeros(3, dtype=torch.bool)), *draw[3:])
+    plots.draw_calibration(path, IMAGES, replace(RIG, present=torch.zeros(3, dtype=torch.bool)), *draw[3:])
     assert len(find(path, VEHICLE)) == 0
 
 
@@ -101,7 +99,7 @@ def test_draw_occupancy__heights_and_features(tmp_path: Path) -> None:
     cells = occupied.nonzero()
     features = torch.randn(len(cells), 8, generator=torch.Generator().manual_seed(0))
     with_features, without = tmp_path / "both.png", tmp_path / "occupancy.png"
-    figures.draw_occupancy(
+    plots.draw_occupancy(
         with_features,
         occupied.float(),
         occupied,
@@ -110,7 +108,7 @@ def test_draw_occupancy__heights_and_features(tmp_path: Path) -> None:
         teacher_features=features,
         predicted_features=features,
     )
-    figures.draw_occupancy(without, occupied.float(), occupied, VOXELS)
+    plots.draw_occupancy(without, occupied.float(), occupied, VOXELS)
     assert size_of(with_features)[1] > 1.5 * size_of(without)[1]
     ego = find(without, EGO_COLOR)
     high = find(without, to_hex(colormaps[HEIGHT_COLORS]((2.5 + 1) / 4)))
@@ -125,7 +123,7 @@ def test_draw_occupancy__too_few_voxels_for_a_basis(tmp_path: Path, count: int) 
     path = tmp_path / "occupancy.png"
     nothing = torch.zeros(VOXELS.shape)
     cells, features = torch.zeros(count, 3, dtype=torch.long), torch.ones(count, 8)
-    figures.draw_occupancy(
+    plots.draw_occupancy(
         path,
         nothing,
         nothing.bool(),
@@ -139,9 +137,9 @@ def test_draw_occupancy__too_few_voxels_for_a_basis(tmp_path: Path, count: int) 
 
 def test_draw_curves__one_panel_per_figure(tmp_path: Path) -> None:
     rows = [{"step": step, "loss": 1 / step, "iou": None if step < 3 else 0.5} for step in range(1, 9)]
-    figures.draw_curves(tmp_path / "two.png", rows)
-    figures.draw_curves(tmp_path / "one.png", [{"step": 1, "loss": 1.0}])
-    figures.draw_curves(tmp_path / "none.png", [])
+    plots.draw_curves(tmp_path / "two.png", rows)
+    plots.draw_curves(tmp_path / "one.png", [{"step": 1, "loss": 1.0}])
+    plots.draw_curves(tmp_path / "none.png", [])
     widths = {name: size_of(tmp_path / f"{name}.png")[0] for name in ("none", "one", "two")}
     assert widths["two"] == 2 * widths["one"]
     assert widths["none"] == widths["one"]
@@ -150,4 +148,4 @@ def test_draw_curves__one_panel_per_figure(tmp_path: Path) -> None:
 def test_save__says_why_it_cannot(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):
-        figures.draw_curves(tmp_path / "file" / "curves.png", [])
+        plots.draw_curves(tmp_path / "file" / "curves.png", [])

@@ -6,16 +6,26 @@ from collections.abc import Sequence
 import torch
 
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.report.frames import frames_of, worst_rows
-from occfeat.commands.report.looks import Look, PretrainingLooks, SegmentationLooks
 from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
 from occfeat.errors import RunError, SettingsError
-from occfeat.report.page.findings import how_robust, what_it_means
 from occfeat.report.page.groups import group_runs, require_comparable
+from occfeat.report.page.key_frames import (
+    Prediction,
+    PretrainingPredictor,
+    SegmentationPredictor,
+    frames_of,
+    worst_rows,
+)
 from occfeat.report.page.page import Section, Viewer, require_plotly, write_page
 from occfeat.report.page.runs import RunFiles, read_runs
-from occfeat.report.page.sections import how_it_learned, what_came_out, what_was_run
+from occfeat.report.page.sections import (
+    how_it_learned,
+    how_robust,
+    what_came_out,
+    what_it_means,
+    what_was_run,
+)
 from occfeat.settings.commands import PretrainConfig, ReportConfig
 from occfeat.settings.sections import DataConfig
 from occfeat.training.device import choose_device
@@ -65,7 +75,7 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
     split = config.split or _split_of(able)
     device = choose_device(config.device)
     with torch.inference_mode():
-        segmenting = [SegmentationLooks(run, index, device) for run in able if _segments(run)]
+        segmenting = [SegmentationPredictor(run, index, device) for run in able if _segments(run)]
         if config.pick == "worst" and not segmenting:
             raise SettingsError(
                 "--pick worst needs a fine-tuned run.", hint="Leave it out to spread key frames evenly."
@@ -74,17 +84,18 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
             rows = worst_rows(index.rows(split).tolist(), config.key_frames, segmenting)
         else:
             rows = spread(index.rows(split), config.key_frames).tolist()
-        looks: dict[str, list[Look]] = {one.name: one.looks(rows) for one in segmenting}
+        predictions: dict[str, list[Prediction]] = {one.name: one.predict(rows) for one in segmenting}
         for run in able:
             if isinstance(run.settings, PretrainConfig):
-                looks[run.name] = PretrainingLooks(run, run.settings, index, rows, device).looks(rows)
+                network = PretrainingPredictor(run, run.settings, index, rows, device)
+                predictions[run.name] = network.predict(rows)
     how = "the worst of" if config.pick == "worst" else "spread evenly over"
     about = (
         f"{len(rows)} key frames, {how} {split}. Seen from above, forward is up; the triangle is the car. "
         "Probabilities run from dark (0) to light (1), with white lines around what is true. Step with the "
         "arrow keys."
     )
-    return [Section(title, [about, *words], [Viewer(frames_of(index, rows, looks))])]
+    return [Section(title, [about, *words], [Viewer(frames_of(index, rows, predictions))])]
 
 
 def _segments(run: RunFiles) -> bool:

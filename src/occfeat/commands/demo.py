@@ -8,24 +8,35 @@ import logging
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
 
 from occfeat.atomic import lock_folder, write_text_atomic
 from occfeat.commands.cache import cache
 from occfeat.commands.dataset.check import check
 from occfeat.commands.dataset.view import view
-from occfeat.commands.demo.page import TITLES, write_demo_page
-from occfeat.commands.demo.sizes import FULL, QUICK, STUDENT_RATES
 from occfeat.commands.finetune import finetune
 from occfeat.commands.finetune import resume as resume_finetune
 from occfeat.commands.layers import base_layer
 from occfeat.commands.outcome import Outcome
 from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample import collate
+from occfeat.data.subsets import spread
 from occfeat.errors import Interrupted, RunError, TrainingError
+from occfeat.geometry.grid import build_grid
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
+from occfeat.release.model import BevModel
+from occfeat.release.shipped import load_model
+from occfeat.report.page.page import Picture, Section, Table, write_page
+from occfeat.report.pictures.comparison import Compared, draw_comparison
+from occfeat.runs.card import read_card
 from occfeat.runs.footprint import Footprint
 from occfeat.runs.run import require_empty, settings_text
 from occfeat.settings.commands import (
@@ -37,6 +48,7 @@ from occfeat.settings.commands import (
     ViewerConfig,
 )
 from occfeat.settings.layers import build, merge
+from occfeat.settings.sections import DataConfig
 from occfeat.settings.strict import Strict
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
@@ -45,11 +57,58 @@ from streetworld.rendering.tracer import require_embree
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
-
 SPLIT = "test"
 """Its town is never trained in."""
 DRAWS = 2
 """Draws of labelled key frames; both arms see the same, and their metrics are averaged over them."""
+TITLES = {"none": "from ImageNet weights", "occfeat": "from OccFeat weights"}
+"""What is compared: names in the summary, and what a person reads."""
+SHOWN = 2
+"""Key frames that are compared in the picture."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is built and learned."""
+
+    world: dict[str, Any]
+    """Settings of the world."""
+    teacher: dict[str, Any]
+    """Settings of the teacher, above the recipe."""
+    pretrain: dict[str, Any]
+    """Settings of pretraining, above the recipe."""
+    finetune: dict[str, Any]
+    """Settings of both fine-tunings, above the recipe."""
+
+
+STUDENT_RATES = {"none": 1.0, "occfeat": 0.1}
+"""Learning rate of each arm's student, as a share of that of its head. Without pretraining most of the
+student is yet to be learned."""
+TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
+SMALL = {"image_size": (96, 168)}
+FULL = Size(
+    world={"scenes": 46, "test_scenes": 6, "key_frames": 4, "image_size": (160, 280)},
+    teacher={"teacher": {"image_size": (98, 168)}},
+    pretrain={
+        "view": SMALL,
+        "augment": TURNED,
+        "head": {"feature_channels": 64},
+        "loss": {"features": 0.3, "center_features": True},
+        "optim": {"epochs": 6},
+    },
+    finetune={
+        "view": SMALL,
+        "label_fraction": 0.01,
+        "optim": {"epochs": 60, "batch_size": 2},
+        "augment": TURNED,
+    },
+)
+QUICK = Size(
+    world={"scenes": 4, "test_scenes": 1, "key_frames": 2, "image_size": (96, 168), "town_size": 3},
+    teacher={"teacher": {"image_size": (56, 98)}},
+    pretrain={"optim": {"epochs": 2, "batch_size": 2}},
+    finetune={"label_fraction": 0.34, "optim": {"epochs": 3, "batch_size": 2}},
+)
 
 
 def demo(config: DemoConfig) -> Outcome:
@@ -207,3 +266,60 @@ def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint
     total = sum(footprint.seconds.values())
     cost = f"{total / 60:.1f} minutes, {footprint.peak_memory_mb / 1000:.1f} GB of memory at the most"
     return Outcome("\n".join(["", *lines, f"{'gain':28}{gain}", cost, str(out / "index.html")]))
+
+
+def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], draws: int) -> None:
+    """Draw the comparison and write `index.html`.
+
+    Args:
+        out: Folder of the demo, with all its runs finished.
+        split: Key frames both fine-tunings were evaluated on.
+        arms: Mean metrics of each, by name.
+        draws: Draws of labels they are averaged over; the pictures show the first.
+    """
+    _draw(out, split)
+    tokens = (out / "none-0" / "label_tokens.txt").read_text().split()
+    names = sorted(arms["none"])
+    rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
+    rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])
+    pictures = {
+        "comparison.png": "The unseen town: truth, and what each network predicts",
+        "pretrained/pictures/occupancy.png": (
+            "What pretraining predicts: where the LiDAR hits, and what the teacher sees there"
+        ),
+        "calibration.png": "A key frame of the world: LiDAR and boxes on the images",
+        "pretrained/pictures/curves.png": "Pretraining, step by step",
+        "none-0/pictures/curves.png": f"Fine-tuning {TITLES['none']}",
+        "occfeat-0/pictures/curves.png": f"Fine-tuning {TITLES['occfeat']}",
+    }
+    words = (
+        f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
+        "town that neither network has seen. One starts from ImageNet weights; the other was first "
+        "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features; "
+        "what it learned there changes at a tenth of the rate. "
+        f"Metrics are means over {draws} draws of the labelled key frames."
+    )
+    results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
+    shown = Section("Pictures", [], [Picture(file, caption) for file, caption in pictures.items()])
+    write_page(out / "index.html", "OccFeat on a street world", [words], [results, shown])
+
+
+def _draw(out: Path, split: str) -> None:
+    models: dict[str, BevModel] = {TITLES[arm]: load_model(out / f"{arm}-0") for arm in TITLES}
+    card = read_card(out / "none-0")
+    index = Index.open(DataConfig(root=out / "street"))
+    grid = build_grid(card.grid)
+    key_frames = KeyFrames(index, card.view, grid=grid, augment=None, points=True, classes=card.classes)
+    rows = index.rows(split)
+    between = spread(rows, SHOWN + 2)[1:-1]
+    chosen = between if len(between) else rows
+    compared = [_compare(key_frames, int(row), models) for row in chosen]
+    draw_comparison(out / "comparison.png", compared, grid.bev)
+
+
+@torch.inference_mode()
+def _compare(key_frames: KeyFrames, row: int, models: dict[str, BevModel]) -> Compared:
+    sample = key_frames.sample(row)
+    batch = collate([sample])
+    probabilities = {name: model(batch.images, batch.cameras)[0, 0] for name, model in models.items()}
+    return Compared(sample, key_frames.channels, probabilities)

@@ -3,12 +3,15 @@
 Axes: `B` key frames, `K` classes, `X Y` BEV cells, `X Y Z` voxels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
@@ -19,10 +22,11 @@ from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.restore import load_network
 from occfeat.pretraining.targets import occupancy_target
 from occfeat.release.shipped import load_model
-from occfeat.report.page.page import Picture
+from occfeat.report.page.page import Frame, Picture
 from occfeat.report.page.runs import RunFiles
-from occfeat.report.pictures.embedded import cells_uri, numbers_uri, probability_uri, truth_uri
+from occfeat.report.pictures.embedded import cells_uri, image_uri, numbers_uri, probability_uri, truth_uri
 from occfeat.report.pictures.palette import HEIGHT_COLORS
+from occfeat.report.pictures.rig import natural_rows
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
 from occfeat.segmentation.metrics import overlap_by_class, protocols_of
 from occfeat.segmentation.task import labels_of
@@ -33,10 +37,12 @@ MOST_VOXELS = 10_000
 """Voxels of a key frame whose features are shown; of more every second, third …"""
 BASIS_VOXELS = 2_000
 """Voxels of each key frame from which the colours of features are made."""
+MEAN = "mean of fine-tuned runs"
+"""Name of the score that comes first if there are several of them."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Prediction:
     """What one run makes of one key frame."""
 
     sample: Sample
@@ -50,7 +56,7 @@ class Look:
     """Its IoU, the mean over classes; None if there was nothing to be found and nothing was."""
 
 
-class SegmentationLooks:
+class SegmentationPredictor:
     """Looks of a fine-tuned network.
 
     Args:
@@ -70,15 +76,15 @@ class SegmentationLooks:
     def score(self, row: int) -> float | None:
         """Mean IoU over the classes in one key frame."""
         batch = collate([self.key_frames.sample(row)])
-        return mean_of_known(ious(self._predict(batch), labels_of(batch)).values())
+        return mean_of_known(ious(self._probability(batch), labels_of(batch)).values())
 
-    def looks(self, rows: Sequence[int]) -> list[Look]:
+    def predict(self, rows: Sequence[int]) -> list[Prediction]:
         """What it makes of some key frames."""
-        return [self._look(self.key_frames.sample(row)) for row in rows]
+        return [self._prediction(self.key_frames.sample(row)) for row in rows]
 
-    def _look(self, sample: Sample) -> Look:
+    def _prediction(self, sample: Sample) -> Prediction:
         batch = collate([sample])
-        probability, labels, grid = self._predict(batch), labels_of(batch), self.model.grid
+        probability, labels, grid = self._probability(batch), labels_of(batch), self.model.grid
         scores, truth, panels = ious(probability, labels), [], []
         for column, name in enumerate(labels.classes):
             target, low_visibility = labels.target[0, column], labels.low_visibility[0, column]
@@ -88,9 +94,9 @@ class SegmentationLooks:
             caption = f"{self.name}: probability of {name}{iou}"
             panels.append(Picture(probability_uri(probability[0, column], target, grid), caption))
         score, channels = mean_of_known(scores.values()), self.key_frames.channels
-        return Look(sample, channels, truth, panels, "classes", score)
+        return Prediction(sample, channels, truth, panels, "classes", score)
 
-    def _predict(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
+    def _probability(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
         moved = batch.to(self.device)
         probability: Tensor = self.model(moved.images, moved.cameras)
         return probability.cpu()
@@ -106,7 +112,7 @@ def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, flo
     return scores
 
 
-class PretrainingLooks:
+class PretrainingPredictor:
     """Looks of a pretrained network: occupancy, and features where matter is, or else where it expects some.
 
     Args:
@@ -126,12 +132,12 @@ class PretrainingLooks:
         self.key_frames = KeyFrames(index, settings.view, grid=self.grid, augment=None, points=points)
 
     @torch.inference_mode()
-    def looks(self, rows: Sequence[int]) -> list[Look]:
+    def predict(self, rows: Sequence[int]) -> list[Prediction]:
         """What it makes of some key frames; equal colours are equal features in all of them."""
         samples = [self.key_frames.sample(row) for row in rows]
         seen = [self._see(collate([sample]).to(self.device)) for sample in samples]
         pictures = self._feature_pictures(seen)
-        return [self._look(*one) for one in zip(samples, seen, pictures, strict=True)]
+        return [self._prediction(*one) for one in zip(samples, seen, pictures, strict=True)]
 
     def _see(self, batch: Batch) -> "_Voxels":
         voxels = self.network.head(self.network.student(batch.images, batch.cameras))
@@ -153,7 +159,7 @@ class PretrainingLooks:
             features,
         )
 
-    def _look(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Look:
+    def _prediction(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Prediction:
         score, truth, panels = None, [], []
         if seen.occupied is not None:
             truth = [self._heights(seen.occupied, "true occupancy: low is dark, high is light")]
@@ -161,7 +167,7 @@ class PretrainingLooks:
             score = seen.iou()
             iou = "" if score is None else f", IoU {score:.3f}"
             panels = [self._heights(seen.predicted, f"{self.name}: occupancy{iou}")]
-        return Look(sample, self.key_frames.channels, truth, [*panels, *features], "occupancy", score)
+        return Prediction(sample, self.key_frames.channels, truth, [*panels, *features], "occupancy", score)
 
     def _heights(self, voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
         values, limits = height_from_above(voxels, self.grid), (self.grid.lower_m[2], self.grid.upper_m[2])
@@ -207,3 +213,62 @@ def mean_of_known(values: Iterable[float | None]) -> float | None:
     """Mean of the known values."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def worst_rows(rows: Sequence[int], count: int, networks: Sequence[SegmentationPredictor]) -> list[int]:
+    """The key frames with the lowest mean IoU, by time."""
+    scores = {}
+    for row in track(rows, "looking for the worst", console=Console(stderr=True)):
+        score = mean_of_known(network.score(row) for network in networks)
+        scores[row] = 2.0 if score is None else score  # nothing there: the last to be shown
+    return sorted(sorted(rows, key=lambda row: scores[row])[:count])
+
+
+def frames_of(
+    index: Index, rows: Sequence[int], predictions: Mapping[str, Sequence[Prediction]]
+) -> list[Frame]:
+    """One frame per key frame, with what every run makes of it.
+
+    Args:
+        index: The set.
+        rows: Key frames.
+        predictions: By run, one prediction per key frame.
+    """
+    return [
+        _frame(index, row, {name: one[position] for name, one in predictions.items()})
+        for position, row in enumerate(rows)
+    ]
+
+
+def _frame(index: Index, row: int, predictions: Mapping[str, Prediction]) -> Frame:
+    shown = next(iter(predictions.values()))
+    truth = {picture.caption: picture for prediction in predictions.values() for picture in prediction.truth}
+    scores = {name: prediction.score for name, prediction in predictions.items()}
+    of_classes = [prediction.score for prediction in predictions.values() if prediction.what == "classes"]
+    if len(of_classes) > 1:
+        scores = {MEAN: mean_of_known(of_classes), **scores}
+    scene = index.scene_of(np.array([row]))[0]
+    return Frame(
+        title=f"{scene}, key frame {index.token(row)}",
+        images=_images(shown.sample, shown.channels),
+        panels=[
+            *truth.values(),
+            *(picture for prediction in predictions.values() for picture in prediction.panels),
+        ],
+        scores={name: score for name, score in scores.items() if score is not None},
+    )
+
+
+def _images(sample: Sample, channels: Sequence[str]) -> list[list[Picture]]:
+    """Images as one stands in the car."""
+    present = sample.cameras.present
+    return [
+        [
+            Picture(
+                image_uri(sample.images[camera]),
+                channels[camera] + ("" if present[camera] else " (missing)"),
+            )
+            for camera in row
+        ]
+        for row in natural_rows(sample.cameras)
+    ]

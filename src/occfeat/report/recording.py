@@ -5,7 +5,7 @@ Entities: `world` is the ego frame of the first key frame, `world/ego` the car, 
 Axes: `N` cameras, `P` points, `K` voxels or cells, `C` classes, `X Y` BEV cells.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from occfeat.errors import RunError
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
 from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
-from occfeat.report.recording.layout import layout
+from occfeat.report.pictures.rig import natural_rows
 
 BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
 """Corners of a box in an order that draws all its edges in one go."""
@@ -36,6 +36,11 @@ THIN = -1.0
 """Radius of returns and of the edges of boxes: rerun takes a negative one in points of the screen."""
 FRUSTUM_M = 2.0
 """How far before a camera its image hangs."""
+EGO = "/world/ego"
+"""Entity of the car; everything known and predicted lies below it."""
+STREET = (f"{EGO}/cameras/**", f"{EGO}/lidar", f"{EGO}/voxels", f"{EGO}/boxes")
+BEHIND_M, ABOVE_M = (-22.0, 0.0, 16.0), (0.0, 0.0, 110.0)
+"""Where one looks from, in the ego frame: at the street, and at the layers."""
 
 
 @dataclass(frozen=True)
@@ -198,3 +203,48 @@ def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> N
         half = np.tile((*(np.array(layers.grid.cell_m) / 2), 0.02), (len(flat), 1))
         boxes = rerun.Boxes3D(centers=flat.numpy(), half_sizes=half, colors=colors, fill_mode="solid")
         stream.log(f"world/ego/{name}/{class_name}", boxes)
+
+
+def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool) -> Any:
+    """The blueprint of a recording.
+
+    Args:
+        cameras: Calibration of its first key frame, which says where each camera looks.
+        channels: Their names.
+        predicted: There are predictions beside the labels.
+    """
+    import rerun.blueprint as view
+
+    rows = [view.Horizontal(*(_camera(channels[camera]) for camera in row)) for row in natural_rows(cameras)]
+    above = [_from_above(name) for name in ("labels", "predicted")[: 1 + predicted]]
+    return view.Blueprint(
+        view.Vertical(*rows, view.Horizontal(_street(), *above), row_shares=(*(1 for _ in rows), 2)),
+        view.BlueprintPanel(state="collapsed"),
+        view.SelectionPanel(state="collapsed"),
+        view.TimePanel(timeline="time", state="collapsed"),
+    )
+
+
+def _street() -> Any:
+    """What is around the car, seen from behind and above it."""
+    import rerun.blueprint as view
+
+    eye = view.EyeControls3D(position=BEHIND_M, look_target=(8.0, 0.0, 0.0), eye_up=(0.0, 0.0, 1.0))
+    return view.Spatial3DView(origin=EGO, contents=STREET, name="street", eye_controls=eye)
+
+
+def _from_above(name: str) -> Any:
+    """Labels or predictions with the boxes, the car's front up."""
+    import rerun.blueprint as view
+
+    eye = view.EyeControls3D(position=ABOVE_M, look_target=(0.0, 0.0, 0.0), eye_up=(1.0, 0.0, 0.0))
+    contents = (f"{EGO}/{name}/**", f"{EGO}/boxes")
+    return view.Spatial3DView(origin=EGO, contents=contents, name=name, eye_controls=eye)
+
+
+def _camera(channel: str) -> Any:
+    """An image with returns and boxes on it."""
+    import rerun.blueprint as view
+
+    contents = ("$origin/**", f"{EGO}/lidar", f"{EGO}/boxes")
+    return view.Spatial2DView(origin=f"{EGO}/cameras/{channel}", contents=contents, name=channel)
