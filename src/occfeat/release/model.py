@@ -12,6 +12,7 @@ from occfeat.errors import SettingsError
 from occfeat.geometry import camera
 from occfeat.geometry.frames import invert, is_isometry, transform_points
 from occfeat.geometry.grid import BevGrid
+from occfeat.geometry.pinhole import is_pinhole
 from occfeat.segmentation.task import Segmenter
 
 GROUND_POINTS = 201
@@ -130,7 +131,8 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
             f"{tuple(ego_from_camera.shape)} do not belong together.",
             hint="Give one 3x3 matrix and one 4x4 matrix per image.",
         )
-    singular = (~camera.is_pinhole(intrinsics.cpu().double())).nonzero().flatten().tolist()
+    pinhole = is_pinhole(intrinsics.detach().cpu().double().numpy())
+    singular = [number for number, usable in enumerate(pinhole) if not usable]
     if singular:
         hint = "Intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels."
         raise SettingsError(f"The intrinsics of camera(s) {singular} are no camera matrix.", hint=hint)
