@@ -99,6 +99,11 @@ def _of_class(boxes: Boxes, name: str) -> Bool[Tensor, " n"]:
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
-    """Return the part of a convex polygon with both coordinates between -reach and reach."""
-    near = polygon.clip(-1e12, 1e12)  # where floats can still tell cells apart
-    return shapely.get_coordinates(shapely.clip_by_rect(shapely.Polygon(near), -reach, -reach, reach, reach))
+    """Return the part of a convex polygon with both coordinates between -reach and reach.
+
+    Its corners keep their sense of rotation: cv2 rounds an edge by the direction in which it is drawn.
+    """
+    whole = shapely.Polygon(polygon.clip(-1e12, 1e12))  # where floats can still tell cells apart
+    left = shapely.get_coordinates(shapely.clip_by_rect(whole, -reach, -reach, reach, reach))
+    same = len(left) < 4 or shapely.is_ccw(shapely.LinearRing(left)) == whole.exterior.is_ccw
+    return left if same else left[::-1]
