@@ -78,15 +78,15 @@ def test_convert__run_predicts_in_our_axes(run: Path) -> None:
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6, 3, 48, 80), dtype=torch.uint8, generator=random)
     calibration = (cameras.intrinsics[0], cameras.ego_from_camera[0])
-    probability = model.predict(images, *calibration)
+    probability = model.predict(images, *calibration)["vehicle"]
     assert probability.shape == (32, 32)
     assert probability.std() > 0
     images[1:3] = 255 - images[1:3]  # the cameras that look to the front left and to the back left
-    moved = (model.predict(images, *calibration) - probability).abs()
+    moved = (model.predict(images, *calibration)["vehicle"] - probability).abs()
     assert moved[:, 16:].mean() > 1.2 * moved[:, :16].mean()  # the second index grows to the left
     images[1:3] = 255 - images[1:3]
     images[[0, 1, 5]] = 255 - images[[0, 1, 5]]  # those that look forward
-    moved = (model.predict(images, *calibration) - probability).abs()
+    moved = (model.predict(images, *calibration)["vehicle"] - probability).abs()
     assert moved[16:].mean() > 1.2 * moved[:16].mean()
 
 

@@ -206,8 +206,8 @@ def test_predict__own_images_of_any_size_and_number(finetuned: Path, tmp_path: P
     model = occfeat.load_model(finetuned)
     images = [read_image(tmp_path / f"{number}.png") for number in range(3)]
     matrices = [torch.tensor([camera[name]] * 3) for name in ("intrinsics", "ego_from_camera")]
-    probability = model.predict(images, *[matrix.float() for matrix in matrices])
-    assert np.allclose(probability.numpy(), written, atol=1e-6)
+    predicted = model.predict(images, *[matrix.float() for matrix in matrices])
+    assert np.allclose(predicted["vehicle"].numpy(), written, atol=1e-6)
     assert (tmp_path / "out" / "rig_pedestrian.png").stat().st_size > 1000
 
 
@@ -215,19 +215,19 @@ def test_predict__data_and_own_images_agree(finetuned: Path, folder: Path) -> No
     index = Index.open(DataConfig(root=folder))
     key_frame = index.key_frame(0)
     model = occfeat.load_model(finetuned)
-    probability = model.predict(
+    predicted = model.predict(
         [read_image(folder / camera.path) for camera in key_frame.cameras],
         torch.stack([camera.intrinsics for camera in key_frame.cameras]),
         torch.stack([camera.lidar_ego_from_camera for camera in key_frame.cameras]),
-        "pedestrian",
     )
     card = read_card(finetuned)
     sample = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)[Draw(0, 0)]
     assert isinstance(sample, Sample)
     batch = collate([sample])
     with torch.inference_mode():
-        expected = model(batch.images, batch.cameras)[0, 1]
-    assert torch.allclose(probability, expected, atol=1e-5)
+        expected = model(batch.images, batch.cameras)[0]
+    assert list(predicted) == list(model.classes)
+    assert torch.allclose(torch.stack(list(predicted.values())), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("calibration", [True, False])

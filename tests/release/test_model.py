@@ -24,9 +24,11 @@ def calibration() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_predict__images_of_different_sizes(model: BevModel) -> None:
     images = [torch.zeros(3, height, 60, dtype=torch.uint8) for height in (40, 50)]
-    probability = model.predict(images, *calibration())
-    assert probability.shape == model.grid.shape
-    assert ((probability >= 0) & (probability <= 1)).all()
+    predicted = model.predict(images, *calibration())
+    assert tuple(predicted) == model.classes
+    for probability in predicted.values():
+        assert probability.shape == model.grid.shape
+        assert ((probability >= 0) & (probability <= 1)).all()
 
 
 @pytest.mark.parametrize(

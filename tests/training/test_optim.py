@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from occfeat.settings.sections import OptimConfig
 from occfeat.training.optim import build_optimizer, learning_rate_at, set_learning_rate
 
@@ -29,6 +31,26 @@ def test_student_rate__is_a_share_of_the_others() -> None:
     }
     set_learning_rate(optimizer, 2.0)
     assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.2), 2.0]
+
+
+def test_student_rate__is_not_that_of_another_module_of_that_name() -> None:
+    network = Network()
+    network.head.add_module("student", nn.Linear(1, 1))
+    optimizer = build_optimizer(network, OptimConfig(student_rate=0.1))
+    sizes = [sum(one.numel() for one in group["params"]) for group in optimizer.param_groups]
+    assert sizes == [3 * 3 + 3, 3 + 1 + 2]
+
+
+def test_student_rate__of_the_student_of_a_segmenter() -> None:
+    network = Network()
+    segmenter = Segmenter(network.student, SegmentationHead(3, 1, linear=True))
+    tuning = FinetuningNetwork(segmenter, positive_weight=1.0, ignore_low_visibility=False)
+    optimizer = build_optimizer(tuning, OptimConfig(student_rate=0.1))
+    student = {id(one) for one in network.student[1].parameters()}
+    assert [{id(one) for one in group["params"]} == student for group in optimizer.param_groups] == [
+        True,
+        False,
+    ]
 
 
 def test_student_rate__of_a_frozen_student_is_nobodys() -> None:

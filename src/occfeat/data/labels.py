@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import shapely
 import torch
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
@@ -98,19 +99,11 @@ def _of_class(boxes: Boxes, name: str) -> Bool[Tensor, " n"]:
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
-    """Part of a convex polygon with both coordinates between -reach and reach (Sutherland-Hodgman)."""
-    polygon = polygon.clip(-1e12, 1e12)  # where floats can still tell cells apart
-    for axis in (0, 1):
-        for sign in (1.0, -1.0):
-            if len(polygon) == 0:
-                return polygon
-            inside_by = reach - sign * polygon[:, axis]
-            kept = []
-            for i, corner in enumerate(polygon):
-                after, here, there = (i + 1) % len(polygon), inside_by[i], inside_by[(i + 1) % len(polygon)]
-                if here >= 0:
-                    kept.append(corner)
-                if (here >= 0) != (there >= 0):
-                    kept.append(corner + (polygon[after] - corner) * (here / (here - there)))
-            polygon = np.array(kept).reshape(-1, 2)
-    return polygon
+    """Return the part of a convex polygon with both coordinates between -reach and reach.
+
+    Its corners keep their sense of rotation: cv2 rounds an edge by the direction in which it is drawn.
+    """
+    whole = shapely.Polygon(polygon.clip(-1e12, 1e12))  # where floats can still tell cells apart
+    left = shapely.get_coordinates(shapely.clip_by_rect(whole, -reach, -reach, reach, reach))
+    same = len(left) < 4 or shapely.is_ccw(shapely.LinearRing(left)) == whole.exterior.is_ccw
+    return left if same else left[::-1]

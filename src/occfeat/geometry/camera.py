@@ -21,9 +21,9 @@ NEAREST_DEPTH_M = 0.1
 def project(
     intrinsics: Float[Tensor, "*B 3 3"], points_camera: Float[Tensor, "*B P 3"]
 ) -> tuple[Float[Tensor, "*B P 2"], Float[Tensor, "*B P"]]:
-    """Pixel position and depth in metres of points in the camera frame.
+    """Return pixel position and depth in metres of points in the camera frame.
 
-    The pixel of a point with depth <= 0 is finite but means nothing: test the depth first, or use
+    The pixel of a point with depth <= 0 is finite but meaningless: test the depth first, or use
     `visible_in`.
     """
     homogeneous = points_camera @ intrinsics.mT
@@ -37,7 +37,7 @@ def unproject(
     pixels: Float[Tensor, "*B P 2"],
     depth_m: Float[Tensor, "*B P"],
 ) -> Float[Tensor, "*B P 3"]:
-    """Points in the camera frame that lie at these pixels and depths: the inverse of `project`."""
+    """Return the points in the camera frame at these pixels and depths: the inverse of `project`."""
     homogeneous = torch.cat((pixels, torch.ones_like(pixels[..., :1])), dim=-1)
     rays = torch.linalg.solve(intrinsics, homogeneous.mT).mT
     return rays * depth_m[..., None]
@@ -46,34 +46,44 @@ def unproject(
 def visible_in(
     image_size: tuple[int, int], pixels: Float[Tensor, "*B P 2"], depth_m: Float[Tensor, "*B P"]
 ) -> Bool[Tensor, "*B P"]:
-    """Which projections fall into an image of (height, width) pixels, in front of the camera.
+    """Return which projections fall into an image of (height, width) pixels, in front of the camera.
 
     The left and upper borders belong to the image, the right and lower ones do not.
     """
-    height, width = image_size
     u, v = pixels.unbind(-1)
+    return visible_at(image_size, u, v, depth_m)
+
+
+def visible_at(
+    image_size: tuple[int, int],
+    u: Float[Tensor, "*shape"],
+    v: Float[Tensor, "*shape"],
+    depth_m: Float[Tensor, "*shape"],
+) -> Bool[Tensor, "*shape"]:
+    """Return the same as `visible_in`, for pixel positions that are kept apart."""
+    height, width = image_size
     return (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
 
 
 def resize(old_size: tuple[int, int], new_size: tuple[int, int]) -> Float[Tensor, "3 3"]:
-    """`new_from_old_px` of scaling an image of (height, width) to another size."""
+    """Return `new_from_old_px` of scaling an image of (height, width) to another size."""
     return _affine(new_size[1] / old_size[1], new_size[0] / old_size[0], 0.0, 0.0)
 
 
 def crop(left_px: float | int, top_px: float | int) -> Float[Tensor, "3 3"]:
-    """`new_from_old_px` of cutting away `left_px` columns and `top_px` rows; negative values pad."""
+    """Return `new_from_old_px` of cutting away `left_px` columns and `top_px` rows; negative values pad."""
     return _affine(1.0, 1.0, float(-left_px), float(-top_px))
 
 
 def flip_left_right(width_px: float | int) -> Float[Tensor, "3 3"]:
-    """`new_from_old_px` of mirroring an image left to right; the new focal length u is negative."""
+    """Return `new_from_old_px` of mirroring an image left to right; the new focal length u is negative."""
     return _affine(-1.0, 1.0, float(width_px), 0.0)
 
 
 def rotate(size: tuple[int, int], angle_deg: float | int) -> Float[Tensor, "3 3"]:
-    """`new_from_old_px` of turning an image of (height, width) about its middle.
+    """Return `new_from_old_px` of rotating an image of (height, width) about its centre.
 
-    A positive angle turns the picture counter-clockwise as it is seen on a screen.
+    A positive angle rotates the image counter-clockwise as it is seen on a screen.
     """
     angle = math.radians(angle_deg)
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -82,17 +92,8 @@ def rotate(size: tuple[int, int], angle_deg: float | int) -> Float[Tensor, "3 3"
     return crop(-width / 2, -height / 2) @ turn @ crop(width / 2, height / 2)
 
 
-def is_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Bool[Tensor, "*B"]:
-    """Whether each matrix is finite, invertible and ends in the row (0, 0, 1)."""
-    finite = intrinsics.isfinite().all(-1).all(-1)
-    safe = torch.where(finite[..., None, None], intrinsics, torch.zeros_like(intrinsics))
-    last_row = intrinsics.new_tensor((0, 0, 1))
-    affine = ((safe[..., 2, :] - last_row).abs() < 1e-6).all(-1)
-    return finite & affine & (torch.linalg.det(safe[..., :2, :2]).abs() > 1e-6)
-
-
 def invert_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
-    """The inverse of matrices that pass `is_pinhole`, in closed form: exporters know no general inverse."""
+    """Invert matrices that pass `pinhole.is_pinhole`, in closed form: exporters know no general inverse."""
     a, b, c, d = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
     zero = torch.zeros_like(a)
     adjugate = torch.stack((d, -b, -c, a), dim=-1).view(*a.shape, 2, 2)
@@ -103,5 +104,6 @@ def invert_pinhole(intrinsics: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3
 
 
 def _affine(scale_u: float, scale_v: float, shift_u: float, shift_v: float) -> Float[Tensor, "3 3"]:
+    """Return `new_from_old_px` of a scale and a shift along each axis of the image."""
     rows = [[scale_u, 0, shift_u], [0, scale_v, shift_v], [0, 0, 1]]
     return torch.tensor(rows, dtype=torch.float64)

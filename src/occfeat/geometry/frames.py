@@ -21,7 +21,7 @@ def transform_points(
 
 
 def invert(a_from_b: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
-    """`b_from_a` of an isometry: a rigid motion, or one that also mirrors the ego frame."""
+    """Return `b_from_a` of an isometry: a rigid motion, or one that also mirrors the ego frame."""
     rotation = a_from_b[..., :3, :3].mT
     translation = -(rotation @ a_from_b[..., :3, 3:])
     return from_rotation(rotation, translation[..., 0])
@@ -30,7 +30,7 @@ def invert(a_from_b: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
 def from_rotation(
     rotation: Float[Tensor, "*B 3 3"], translation_m: Float[Tensor, "*B 3"]
 ) -> Float[Tensor, "*B 4 4"]:
-    """The transform that rotates first and then moves by `translation_m`."""
+    """Return the transform that rotates first and then moves by `translation_m`."""
     a_from_b = torch.zeros(*rotation.shape[:-2], 4, 4, dtype=rotation.dtype, device=rotation.device)
     a_from_b[..., :3, :3] = rotation
     a_from_b[..., :3, 3] = translation_m
@@ -39,7 +39,7 @@ def from_rotation(
 
 
 def rotation_from_quaternion(wxyz: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 3 3"]:
-    """Rotation matrix of a quaternion (w, x, y, z) of any non-zero length, nuScenes' order."""
+    """Return the rotation matrix of a quaternion (w, x, y, z) of any non-zero length, nuScenes' order."""
     w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1, eps=1e-30).unbind(-1)
     entries = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
@@ -50,14 +50,14 @@ def rotation_from_quaternion(wxyz: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 3
 
 
 def rotation_about_z(angle_rad: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3 3"]:
-    """Counter-clockwise rotation seen from above: a positive angle turns forward towards left."""
+    """Return the counter-clockwise rotation seen from above: a positive angle turns forward towards left."""
     half = angle_rad / 2
     zero = torch.zeros_like(half)
     return rotation_from_quaternion(torch.stack((half.cos(), zero, zero, half.sin()), dim=-1))
 
 
 def is_isometry(a_from_b: Float[Tensor, "*B 4 4"], tolerance: float = 1e-4) -> Bool[Tensor, "*B"]:
-    """Whether each matrix keeps all distances: orthogonal, finite, last row (0, 0, 0, 1)."""
+    """Return whether each matrix keeps all distances: orthogonal, finite, last row (0, 0, 0, 1)."""
     rotation = a_from_b[..., :3, :3]
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
     last_row = a_from_b.new_tensor((0, 0, 0, 1))

@@ -12,6 +12,7 @@ from occfeat.errors import SettingsError
 from occfeat.geometry import camera
 from occfeat.geometry.frames import invert, is_isometry, transform_points
 from occfeat.geometry.grid import BevGrid
+from occfeat.geometry.pinhole import is_pinhole
 from occfeat.segmentation.task import Segmenter
 
 GROUND_POINTS = 201
@@ -49,35 +50,25 @@ class BevModel(nn.Module):
         images: Sequence[UInt8[Tensor, "3 _ _"]] | UInt8[Tensor, "N 3 h w"],
         intrinsics: Float[Tensor, "N 3 3"],
         ego_from_camera: Float[Tensor, "N 4 4"],
-        class_name: str | None = None,
-    ) -> Float[Tensor, "X Y"]:
-        """Probability, 0 to 1, of each BEV cell holding a class: your own images, any number of cameras.
+    ) -> dict[str, Float[Tensor, "X Y"]]:
+        """Predict all classes in one pass, from your own images of any number of cameras.
 
         Args:
             images: RGB images of any size, which may differ between cameras.
             intrinsics: Of those images, in their own pixels (centres at i + 0.5).
             ego_from_camera: Camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up),
                 in metres, at one common time.
-            class_name: One of `classes`; by default the first.
 
         Returns:
-            A grid whose first index grows forward and whose second index grows to the left; see `grid`.
+            By the name of each class, in the order of `classes`, the probability, 0 to 1, that a BEV cell
+            holds it. The first index grows forward and the second one to the left; see `grid`.
 
         Raises:
-            SettingsError: Something is no image, the number of cameras differs, a calibration is impossible
-                or lets a camera see no ground as near as the grid reaches, or there is no such class.
+            SettingsError: Something is not an image, the number of cameras differs, or a calibration is
+                impossible or lets a camera see no ground as near as the grid reaches.
         """
-        index = self._class_index(class_name)
         probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
-        return probabilities[0, index]
-
-    def _class_index(self, class_name: str | None) -> int:
-        if class_name is None:
-            return 0
-        if class_name not in self.classes:
-            hint = f"It knows: {', '.join(self.classes)}."
-            raise SettingsError(f"This model does not segment {class_name!r}.", hint=hint)
-        return self.classes.index(class_name)
+        return dict(zip(self.classes, probabilities[0], strict=True))
 
     def prepare(
         self,
@@ -130,7 +121,8 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
             f"{tuple(ego_from_camera.shape)} do not belong together.",
             hint="Give one 3x3 matrix and one 4x4 matrix per image.",
         )
-    singular = (~camera.is_pinhole(intrinsics.cpu().double())).nonzero().flatten().tolist()
+    pinhole = is_pinhole(intrinsics.detach().cpu().double().numpy())
+    singular = [number for number, usable in enumerate(pinhole) if not usable]
     if singular:
         hint = "Intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels."
         raise SettingsError(f"The intrinsics of camera(s) {singular} are no camera matrix.", hint=hint)

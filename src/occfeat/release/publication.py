@@ -54,7 +54,7 @@ the probability of each cell of a grid around the car to hold {", ".join(card.cl
 import occfeat
 
 model = occfeat.ShippedModel.from_pretrained("this folder or repository")
-probability = model.predict(images, intrinsics, ego_from_camera, class_name="{card.classes[0]}")
+probability = model.predict(images, intrinsics, ego_from_camera)["{card.classes[0]}"]
 ```
 
 Images are RGB, `uint8`, of any size, and are resized to {height} x {width}. The grid reaches from {lower} m

@@ -77,6 +77,11 @@ class FinetuningNetwork(nn.Module):
         self.positive_weight = positive_weight
         self.protocol = "visible" if ignore_low_visibility else "all"
 
+    @property
+    def student(self) -> nn.Module:
+        """The student, which may learn at a rate of its own."""
+        return self.segmenter.student
+
     def forward(self, batch: Batch, target: Labels) -> Step:
         """Weighted binary cross-entropy, and the IoU of each class in the batch under its protocols.
 

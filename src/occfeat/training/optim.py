@@ -12,13 +12,21 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters that learn, the student's and the others with rates of their own."""
+    """Return AdamW over all parameters that learn, with a learning rate for the student and one for the rest.
+
+    Args:
+        network: A network that learns. The parameters of its attribute `student`, a module, are those of the
+            student; a network without it has none.
+        config: Learning rates and weight decay.
+    """
+    student = getattr(network, "student", None)
+    of_student = {id(one) for one in student.parameters()} if isinstance(student, nn.Module) else set()
     parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, parameter in network.named_parameters():
+    for parameter in network.parameters():
         if parameter.requires_grad:
-            parts["student" in name.split(".")].append(parameter)
+            parts[id(parameter) in of_student].append(parameter)
     shares = {True: config.student_rate, False: 1.0}
-    groups = [{"params": part, "share": shares[of_student]} for of_student, part in parts.items() if part]
+    groups = [{"params": part, "share": shares[whose]} for whose, part in parts.items() if part]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     set_learning_rate(optimizer, config.learning_rate)
     return optimizer
@@ -31,7 +39,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> None:
-    """Give an optimiser the moments of a checkpoint; its settings stay those of the run.
+    """Give an optimiser the moments of a checkpoint; its settings remain those of the run.
 
     Raises:
         KeyError: The state holds no moments.
@@ -42,23 +50,23 @@ def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> No
     restored = {}
     for number, moments in state["state"].items():
         if number not in range(len(parameters)) or set(moments) != {"step", *MOMENTS}:
-            raise ValueError(f"there are no moments of parameter {number}")
+            raise ValueError(f"expected the moments of {len(parameters)} parameters, got others for {number}")
         wanted, count = parameters[number].detach(), moments["step"]
         kinds = {(moments[name].shape, moments[name].dtype, moments[name].layout) for name in MOMENTS}
         if kinds != {(wanted.shape, wanted.dtype, wanted.layout)}:
             raise ValueError(
-                f"the moments of parameter {number} are not {wanted.dtype} {tuple(wanted.shape)}"
+                f"expected moments of {wanted.dtype} {tuple(wanted.shape)} for parameter {number}, got others"
             )
         if count.shape != () or count.dtype != torch.float32 or not 0 <= float(count) < float("inf"):
-            raise ValueError(f"the steps of parameter {number} are no count")
+            raise ValueError(f"expected a count of steps for parameter {number}, got {count}")
         restored[number] = {name: value.detach().clone() for name, value in moments.items()}
     optimizer.load_state_dict({"state": restored, "param_groups": groups})
 
 
 def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:
-    """Learning rate of a step: up in a straight line for `warmup` of the run, then down to almost 0.
+    """Return the learning rate of a step: linearly up for `warmup` of the run, then down to almost 0.
 
-    A function of the step alone, so that a resumed run has no schedule to restore. The same straight lines as
+    A function of the step alone, so that a resumed run has no schedule to restore. The same lines as
     torch's `OneCycleLR` with its default start (1/25) and end (1e-4 of that), Simple-BEV's schedule.
     """
     peak = config.learning_rate

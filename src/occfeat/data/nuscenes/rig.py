@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from occfeat.data.nuscenes.json_tables import texts, vectors
 from occfeat.data.nuscenes.tables import Fault, Tables, dangling, is_pose
+from occfeat.geometry.pinhole import is_pinhole
 
 LIDAR_CHANNEL = "LIDAR_TOP"
 """The LiDAR whose sweeps are used and whose time is the key frame's."""
@@ -46,14 +47,14 @@ def read_rig(tables: Tables) -> Rig:
     intrinsics = np.array([_matrix(record.get("camera_intrinsic")) for record in records]).reshape(-1, 9)
     seen = [sensors.get(token, ("", UNKNOWN)) for token in sensor_tokens]
     kind = np.array([kind for _, kind in seen] + [UNKNOWN], dtype=np.int64)
-    usable = is_pose(pose)
+    usable, pinhole = is_pose(pose), is_pinhole(intrinsics.reshape(-1, 3, 3))
     faults = {}
     for i, (token, sensor_token) in enumerate(zip(tokens, sensor_tokens, strict=True)):
         if kind[i] == UNKNOWN:
             faults[i] = dangling("calibrated_sensor", token, "sensor", sensor_token)
         elif not usable[i]:
             faults[i] = Fault("impossible pose", f"calibrated_sensor.json: record {token} has no usable pose")
-        elif kind[i] == CAMERA and not _is_pinhole(intrinsics[i]):
+        elif kind[i] == CAMERA and not pinhole[i]:
             what = f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are singular"
             faults[i] = Fault("singular intrinsics", what)
     cameras = [(name if kind == CAMERA else "") for name, kind in seen]
@@ -83,16 +84,6 @@ def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
     except (TypeError, ValueError):
         return np.full(9, np.nan)
     return matrix.reshape(9) if matrix.shape == (3, 3) else np.full(9, np.nan)
-
-
-def _is_pinhole(intrinsics: Float64[ndarray, " 9"]) -> bool:
-    """The same test as `geometry.camera.is_pinhole`, which needs torch."""
-    matrix = intrinsics.reshape(3, 3)
-    return bool(
-        np.isfinite(matrix).all()
-        and (np.abs(matrix[2] - (0, 0, 1)) < 1e-6).all()
-        and abs(np.linalg.det(matrix[:2, :2])) > 1e-6
-    )
 
 
 def _clockwise(

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.camera import NEAREST_DEPTH_M
+from occfeat.geometry.camera import visible_at
 from occfeat.geometry.grid import VoxelGrid
 
 
@@ -17,8 +17,7 @@ def project_voxels(
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Bool[Tensor, "N Z X Y"]]:
     """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
     u, v, depth_m = voxel_pixels(cameras, grid, device)
-    height, width = cameras.image_size
-    visible = (depth_m >= NEAREST_DEPTH_M) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    visible = visible_at(cameras.image_size, u, v, depth_m)
     return u, v, visible & cameras.present.to(u.device)[:, None, None, None]
 
 

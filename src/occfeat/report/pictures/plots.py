@@ -151,9 +151,9 @@ def draw_occupancy(
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(rows, 2, squeeze=False)
     limits = (grid.lower_m[2], grid.upper_m[2])
-    drawn = (
-        {"true": occupied} if probability is None else {"true": occupied, "predicted": is_likely(probability)}
-    )
+    drawn = {"true": occupied}
+    if probability is not None:
+        drawn["predicted"] = is_likely(probability)
     panels[0, 1].set_visible(len(drawn) == 2)
     for axes, (name, voxels) in zip(panels[0], drawn.items(), strict=False):
         bev.bev_axes(axes, grid.bev, f"{name} occupancy")
