@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-
-from occfeat.data.sample import FeatureMaps
-from occfeat.errors import TrainingError
 from occfeat.pretraining.centering import common_feature
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import TargetMaker
+
+from occfeat.data.sample import FeatureMaps
+from occfeat.errors import TrainingError
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 

@@ -1,5 +1,8 @@
 import pytest
 import torch
+from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
 from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
@@ -7,9 +10,6 @@ from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.lifting.splatting import DepthBins
 from occfeat.models.students.lss import Lss
-from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
 from tests.rigs import GRID, batch_of

@@ -8,9 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-
-from occfeat.data.sample import Batch, Points
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.queries import (
     Queries,
@@ -21,6 +18,9 @@ from occfeat.pretraining.queries import (
     voxel_centers,
 )
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from torch import nn
+
+from occfeat.data.sample import Batch, Points
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
 from tests.pretraining.test_task import PlainStudent
 from tests.rigs import GRID, batch_of

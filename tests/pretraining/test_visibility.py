@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-
-from occfeat.data.sample import Points
-from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.losses import occupancy_loss
 from occfeat.pretraining.targets import occupancy_target
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.pretraining.visibility import STEP_CELLS, known_voxels
+
+from occfeat.data.sample import Points
+from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import PretrainLossConfig
 from tests import rigs
 from tests.pretraining.test_task import PlainStudent, _head

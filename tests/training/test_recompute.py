@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget
 
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import STUDENTS
 from occfeat.training.step import Step

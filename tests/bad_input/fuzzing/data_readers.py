@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from occfeat.pretraining.task import TargetMaker
 from PIL import Image
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
@@ -16,7 +17,6 @@ from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
 from occfeat.data.points import read_sweep
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.pretraining.task import TargetMaker
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
-
-from occfeat.data.sample import Cameras
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from occfeat.pretraining.targets import FeatureTarget
 from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from torch import nn
+
+from occfeat.data.sample import Cameras
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from tests.rigs import GRID, batch_of
 
