@@ -15,12 +15,12 @@ from dataclasses import replace
 
 import torch
 from measuring import in_fresh_process, peak_mb, ratio, record
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch
 
 from occfeat.data.sample import Batch, FeatureMaps, Sample, collate
 from occfeat.models.students.build import build_student
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.release.shipped import build_grid
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig

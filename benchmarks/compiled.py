@@ -11,9 +11,9 @@ from functools import partial
 
 import torch
 from measuring import arguments, in_turn, ratio, record
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import Step, cached_batch, grid, networks, seconds
 
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import PretrainLossConfig
 from occfeat.training.allocator import keep_freed_memory
 

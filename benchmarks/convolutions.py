@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from measuring import arguments, record
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch, grid, networks
 from torch import Tensor, nn
 
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import PretrainLossConfig
 
 LARGE = 0.03

@@ -24,13 +24,13 @@ from index import BUILD, KEY_FRAMES, READ, run, write_tables
 from lifting import surround_rig
 from matplotlib.figure import Figure
 from measuring import in_fresh_process, peak_mb, record
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
 from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import build_student
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import GridConfig, HeadConfig, PretrainLossConfig
 from occfeat.settings.students import SimpleBevConfig
 

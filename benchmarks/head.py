@@ -13,10 +13,10 @@ from functools import partial
 
 import torch
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
-from torch import Tensor, nn
-
 from occfeat.pretraining.head import ChannelsLastConv3d, PretrainingHead
 from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
+from torch import Tensor, nn
+
 from occfeat.settings.sections import HeadConfig
 
 BEV_CHANNELS, SHAPE, WIDTH, OCCUPIED = 128, (200, 200, 8), 384, 0.02

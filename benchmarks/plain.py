@@ -10,6 +10,8 @@ Axes: `B` key frames, `N` cameras, `C` channels, `X Y Z` voxels, `F` teacher cha
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.targets import occupancy_target
 from torch import Tensor, nn
 
 from occfeat.data.sample import Batch, Cameras
@@ -18,8 +20,6 @@ from occfeat.models.encoders.encoder import STRIDE_PX
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.students.simplebev import SimpleBev
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.targets import occupancy_target
 from occfeat.teacher.network import Teacher
 
 

@@ -18,6 +18,8 @@ from functools import partial
 import torch
 from lifting import grid, surround_rig
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -25,8 +27,6 @@ from torch.profiler import ProfilerActivity, profile
 from occfeat.data.sample import Batch, Cameras, Points
 from occfeat.models.students.build import build_student
 from occfeat.models.students.simplebev import SimpleBev
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import encode

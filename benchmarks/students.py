@@ -14,12 +14,12 @@ import time
 import torch
 from lifting import grid
 from measuring import in_fresh_process, peak_mb, record
+from occfeat.pretraining.head import PretrainingHead
+from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch
 
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import HeadConfig, OptimConfig, PretrainLossConfig
 from occfeat.training.optim import build_optimizer

@@ -15,6 +15,7 @@ from occfeat.commands import outcome
 from occfeat.commands.layers import base_layer
 from occfeat.data.index.index import Index
 from occfeat.errors import SettingsError
+from occfeat.pretraining.objectives.contract import AnyObjective
 from occfeat.release.shipped import ShippedModel as ShippedModel
 from occfeat.release.shipped import load_model as load_model
 from occfeat.settings import commands as settings_of
@@ -55,6 +56,7 @@ def cache(
 def pretrain(
     *,
     student: StudentLike | None = None,
+    objectives: Sequence[AnyObjective] = (),
     recipe: str | None = None,
     config: PathLike | None = None,
     resume: PathLike | None = None,
@@ -65,6 +67,8 @@ def pretrain(
     Args:
         student: Settings of a student, or any module that takes images (B, N, 3, H, W) and `Cameras` to BEV
             features (B, C, X, Y) of the grid, C being its attribute `channels`; it is trained in place.
+        objectives: Objectives of your own, learned in addition to those of the settings; see
+            `occfeat.pretraining.objectives.contract.Objective`. `resume` needs the same ones.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
         resume: Run to go on with, instead of settings.
@@ -77,10 +81,10 @@ def pretrain(
 
     if resume is not None:
         _require_no_settings(recipe, config, settings, student)
-        return command.resume(Path(resume), _own(student))
+        return command.resume(Path(resume), _own(student), objectives)
     settings |= _student_setting(student)
     configured = _configured(settings_of.PretrainConfig, "pretrain", settings, recipe, config)
-    return command.pretrain(configured, _own(student))
+    return command.pretrain(configured, _own(student), objectives)
 
 
 def finetune(

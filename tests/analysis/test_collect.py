@@ -1,10 +1,9 @@
-"""Voxels of key frames, joined and centred."""
+"""Voxels of key frames, joined."""
 
-import pytest
 import torch
 
 from occfeat.data.sample import Cameras, Sample
-from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen, center, collect
+from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen, collect
 from occfeat.training.overlap import Overlap
 from tests.rigs import ring_of_cameras
 
@@ -22,6 +21,7 @@ def seen(voxels: int, overlap: dict[str, tuple[int, int, int]]) -> Seen:
         features={
             whose: number[:, None] * one * torch.ones(width) for whose, (width, one) in features.items()
         },
+        centered=False,
         overlap={ring: Overlap(*map(torch.tensor, counts)) for ring, counts in overlap.items()},
     )
 
@@ -42,12 +42,3 @@ def test_collect__draws_the_same_voxels_again() -> None:
     one, two = (collect([seen(50, {})], per_key_frame=5, seed=seed).names for seed in (3, 3))
     assert torch.equal(one, two)
     assert not torch.equal(one, collect([seen(50, {})], per_key_frame=5, seed=4).names)
-
-
-def test_center__changes_what_the_teacher_sees_alone() -> None:
-    joined = collect([seen(9, {})], per_key_frame=9)
-    common = joined.features[TEACHER].mean(dim=0)
-    centered = center(joined, common)
-    assert centered.features[TEACHER].mean().item() == pytest.approx(0, abs=1e-5)
-    for whose in (STUDENT, BEV):
-        assert torch.equal(centered.features[whose], joined.features[whose])

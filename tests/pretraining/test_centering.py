@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from occfeat.data.sample import FeatureMaps
 from occfeat.errors import TrainingError
-from occfeat.pretraining.centering import common_feature
-from occfeat.pretraining.targets import FeatureTarget
-from occfeat.pretraining.task import TargetMaker
+from occfeat.pretraining.objectives.contract import HeadShape
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.features import Features, FeatureTarget, common_feature, cosine
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 
@@ -45,15 +45,35 @@ def test_common_feature__without_a_target_says_what_to_look_at() -> None:
         common_feature([_target(torch.zeros(0, 4))])
 
 
-def test_target_maker__takes_the_center_off_every_target() -> None:
+def test_prepare__keeps_the_mean_of_the_targets_if_they_are_centred() -> None:
+    shape = HeadShape(bev_channels=4, voxel_channels=8, heights=GRID.shape[2], teacher_channels=6)
+    parts = [_target(torch.randn(7, 6)), _target(torch.randn(2, 6))]
+    mean = torch.cat([part.features for part in parts]).mean(dim=0)
+    for centered in (True, False):
+        objective = Features(1.0, centered=centered)
+        output = objective.build_output(shape)
+        found = objective.prepare(output, parts)
+        assert found["mean"] == pytest.approx(mean.tolist(), abs=1e-6)
+        assert 0 < found["constant_cosine"] < 1
+        kept = output.state_dict()
+        assert ("center" in kept) == centered
+        assert not centered or torch.allclose(kept["center"], mean, atol=1e-6)
+
+
+def test_features__loss_and_comparison_take_the_centre_off_every_target() -> None:
     scales = torch.ones(2, 4, 3, 5)
     maps = FeatureMaps(torch.randint(-100, 100, (2, 4, 3, 5, 6)).to(torch.int8), scales)
     batch = replace(batch_of(), teacher_cameras=ring_of_cameras(4, (42, 70), 2), teacher_maps=maps)
-    plain = TargetMaker(GRID, None)(batch).features
-    center = torch.arange(6.0)
-    centered = TargetMaker(GRID, None, center)(batch).features
-    assert plain is not None
-    assert centered is not None
-    assert len(plain.features) > 0
-    assert torch.equal(centered.cells, plain.cells)
-    assert torch.equal(centered.features, plain.features - center)
+    shape = HeadShape(bev_channels=4, voxel_channels=8, heights=GRID.shape[2], teacher_channels=6)
+    objective, evidence = Features(1.0, centered=True), Evidence(batch, GRID)
+    output, voxels = objective.build_output(shape), torch.randn(2, 8, *GRID.shape)
+    assert output.center is not None
+    output.center.copy_(torch.arange(6.0))
+    target = objective.target(evidence)
+    assert len(target.features) > 0
+    compared = objective.compare_features(output, voxels, evidence)
+    assert torch.equal(compared.cells, target.cells)
+    assert torch.equal(compared.taught, target.features - torch.arange(6.0))
+    term = objective.loss(output, voxels, target)
+    assert term.loss.item() == pytest.approx(-cosine(compared.predicted, compared.taught).mean().item())
+    assert set(term.metrics) == {"centered_cosine"}

@@ -7,9 +7,9 @@ from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.lifting.splatting import DepthBins
 from occfeat.models.students.lss import Lss
-from occfeat.pretraining.depth import UNKNOWN, depth_loss, depth_target
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.depth import UNKNOWN, depth_loss, depth_target
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
 from tests.rigs import GRID, batch_of
@@ -72,10 +72,10 @@ def test_pretraining__learns_depth() -> None:
     torch.manual_seed(0)
     config = LssConfig(image_channels=8, bev_channels=16, depth_m=(1, 9), depth_bins=8)
     student = Lss(PyramidEncoder("resnet18", channels=8), GRID, config)
-    head = PretrainingHead(16, GRID.shape[2], 0, HeadConfig(channels=4))
-    network = PretrainingNetwork(student, head, PretrainLossConfig(features=0, depth=0.5))
+    objectives = build_objectives(PretrainLossConfig(features=0, depth=0.5), student=config)
+    network = PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=HeadConfig(channels=4))
     batch = batch_of()
-    target = TargetMaker(GRID, None, depth_bins=student.bins)(batch)
+    target = TargetMaker(objectives, GRID)(batch)
     step = network(batch, target)
     occupancy, depth = (step.metrics[f"loss/{name}"].value() for name in ("occupancy", "depth"))
     assert step.loss.item() == pytest.approx(occupancy + 0.5 * depth, rel=1e-5)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from occfeat.data.sample import Batch, Points
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.queries import (
+from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.queries import (
     Queries,
     interpolate,
     query_loss,
@@ -20,9 +20,8 @@ from occfeat.pretraining.queries import (
     query_target,
     voxel_centers,
 )
-from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
-from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
-from tests.pretraining.test_task import PlainStudent
+from occfeat.settings.sections import PretrainLossConfig, QueryConfig
+from tests.pretraining.small_networks import build_network
 from tests.rigs import GRID, batch_of
 
 CONFIG = QueryConfig(returns=100, distance_m=0.1)
@@ -33,9 +32,9 @@ def _positions_ego(queries: Queries) -> torch.Tensor:
     return queries.position_cells * torch.tensor(GRID.cell_m) + torch.tensor(GRID.lower_m)
 
 
-def _target(batch: Batch, config: QueryConfig = CONFIG, seed: int = 0) -> PretrainingTarget:
+def _target(batch: Batch, config: QueryConfig = CONFIG, seed: int = 0) -> Targets:
     torch.manual_seed(seed)
-    return TargetMaker(GRID, None, queries=config)(batch)
+    return TargetMaker(build_objectives(LOSS, queries=config), GRID)(batch)
 
 
 @settings(deadline=None, max_examples=60)
@@ -67,8 +66,7 @@ def test_query_points__lie_on_the_ray_where_they_should(
 def test_query_target__a_third_is_occupied_and_each_belongs_to_a_return_of_its_key_frame() -> None:
     batch = batch_of()
     assert batch.points is not None
-    target = _target(batch).queries
-    assert target is not None
+    target = _target(batch)["queries"]
     count = len(target.occupied)
     assert 500 < count <= 600  # a few lie outside
     assert 0.3 < target.occupied.float().mean() < 0.36
@@ -188,9 +186,7 @@ def test_query_loss__equals_a_plain_loop() -> None:
 
 
 def _network() -> PretrainingNetwork:
-    torch.manual_seed(0)
-    head = PretrainingHead(6, GRID.shape[2], 0, HeadConfig(channels=8), queries=True)
-    return PretrainingNetwork(PlainStudent(1), head, LOSS)
+    return build_network(LOSS, key_frames=1, blocks=1)
 
 
 def _wall() -> Batch:
@@ -212,33 +208,27 @@ def test_step__learns_where_a_wall_is() -> None:
     assert set(step.metrics) == {"loss", "loss/queries", "query_iou"}
     held_out = network(batch, _target(batch, config, seed=1000))
     assert held_out.metrics["query_iou"].value() > 0.8
-    assert network.head.occupancy.weight.grad is None
 
 
 def test_occupancy_probability__is_that_of_queries_at_voxel_centres() -> None:
-    network = _network()
-    voxels = network.head(torch.randn(1, 6, *GRID.bev.shape))
-    found = network.occupancy_probability(voxels)
+    network, batch = _network(), batch_of(key_frames=1)
+    views = network.see(batch.images, batch.cameras)
+    found = network.occupancy_probability(views)
+    assert found is not None
     assert found.shape == (1, *GRID.shape)
     one = Queries(torch.tensor([0]), torch.tensor([[3.5, 7.5, 2.5]]))
-    assert torch.allclose(found[0, 3, 7, 2], network.head.query_logits(voxels, one).sigmoid()[0])
+    assert torch.allclose(found[0, 3, 7, 2], network.outputs["queries"](views["voxels"], one).sigmoid()[0])
 
 
 def test_occupancy_probability__is_none_if_none_was_learned() -> None:
-    head = PretrainingHead(6, GRID.shape[2], 3, HeadConfig(channels=8))
-    network = PretrainingNetwork(nn.Identity(), head, PretrainLossConfig(occupancy=0, features=1))
-    assert network.occupancy_probability(head(torch.randn(1, 6, *GRID.bev.shape))) is None
+    network, batch = build_network(PretrainLossConfig(occupancy=0, features=1)), batch_of()
+    assert network.occupancy_probability(network.see(batch.images, batch.cameras)) is None
 
 
-def test_head__without_queries_refuses_them_and_draws_the_same_weights() -> None:
-    torch.manual_seed(0)
-    plain = PretrainingHead(6, GRID.shape[2], 0, HeadConfig(channels=8))
-    theirs = _network().head
-    torch.manual_seed(0)
-    ours = PretrainingHead(6, GRID.shape[2], 0, HeadConfig(channels=8), queries=True)
-    assert torch.equal(plain.unsplat.weight, ours.unsplat.weight)
-    assert len(theirs.state_dict()) == len(plain.state_dict()) + 6
-    with pytest.raises(ValueError, match="without an output for queries"):
-        plain.query_logits(
-            plain(torch.randn(1, 6, *GRID.bev.shape)), Queries(torch.zeros(0).long(), torch.zeros(0, 3))
-        )
+def test_network__with_queries_draws_the_same_weights_of_the_trunk() -> None:
+    plain, ours = build_network(PretrainLossConfig(features=0), key_frames=1, blocks=1), _network()
+    assert plain.trunk is not None
+    assert ours.trunk is not None
+    assert torch.equal(plain.trunk.unsplat.weight, ours.trunk.unsplat.weight)
+    assert set(ours.outputs) == {"queries"}
+    assert len(ours.outputs.state_dict()) == 6

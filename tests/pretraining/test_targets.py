@@ -6,7 +6,8 @@ import torch
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.sampling import sample_at_pixels
-from occfeat.pretraining.targets import feature_target, occupancy_target, seen_cells
+from occfeat.pretraining.objectives.evidence import occupancy_target
+from occfeat.pretraining.objectives.features import feature_target, seen_cells
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 

@@ -7,13 +7,13 @@ import torch
 
 from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.pretraining.losses import occupancy_loss
-from occfeat.pretraining.targets import occupancy_target
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from occfeat.pretraining.visibility import STEP_CELLS, known_voxels
+from occfeat.pretraining.network import TargetMaker
+from occfeat.pretraining.objectives.evidence import occupancy_target
+from occfeat.pretraining.objectives.occupancy import occupancy_logits, occupancy_loss
+from occfeat.pretraining.objectives.visibility import STEP_CELLS, known_voxels
 from occfeat.settings.sections import PretrainLossConfig
 from tests import rigs
-from tests.pretraining.test_task import PlainStudent, _head
+from tests.pretraining.small_networks import build_network
 
 GRID = VoxelGrid((-10.0, -8.0, -2.0), (10.0, 8.0, 3.0), (0.5, 0.8, 1.25))
 """40 x 20 x 4 voxels, no side of a voxel like another."""
@@ -136,12 +136,14 @@ def test_occupancy_loss__is_the_mean_over_known_voxels() -> None:
 
 
 def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None:
-    network = PretrainingNetwork(PlainStudent(2), _head(0), PretrainLossConfig(features=0, unknown="ignore"))
+    network = build_network(PretrainLossConfig(features=0, unknown="ignore"))
     batch = rigs.batch_of()
-    target = TargetMaker(rigs.GRID, None, unknown=True)(batch)
+    targets = TargetMaker(network.objectives, rigs.GRID)(batch)
+    target = targets["occupancy"]
     assert target.known is not None
-    step = network(batch, target)
-    logits = network.head.occupancy_logits(network.head(network.student(batch.images, batch.cameras)))
+    step = network(batch, targets)
+    voxels = network.see(batch.images, batch.cameras)["voxels"]
+    logits = occupancy_logits(network.outputs["occupancy"], voxels)
     predicted, occupied = logits[target.known] > 0, target.occupied[target.known]
     expected = float((predicted & occupied).sum() / (predicted | occupied).sum())
     assert set(step.metrics) == {

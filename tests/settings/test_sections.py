@@ -69,7 +69,6 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
         (OptimConfig, {"learning_rate": "fast"}, "valid number"),
         (OptimConfig, {"warmup": 1.0}, "less than 1"),
         (OptimConfig, {"batch_size": 6, "micro_batch_size": 4}, "not a multiple of 4"),
-        (PretrainLossConfig, {"occupancy": 0, "features": 0}, "nothing to learn"),
         (PretrainLossConfig, {"occupancy": 0, "unknown": "ignore"}, "occupancy is 0"),
         (QueryConfig, {"distance_m": 0}, "greater than 0"),
         (QueryConfig, {"returns": 0}, "greater than or equal to 1"),

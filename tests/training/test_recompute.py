@@ -7,8 +7,9 @@ import torch
 
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.occupancy import OccupancyTarget
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import STUDENTS
 from occfeat.training.step import Step
@@ -21,7 +22,7 @@ def step_of(network: PretrainingNetwork) -> Step:
     batch = batch_of(key_frames=2)
     occupied = torch.zeros(2, *GRID.shape, dtype=torch.bool)
     occupied[:, ::3] = True
-    return network(batch, PretrainingTarget(occupied, None))
+    return network(batch, {"occupancy": OccupancyTarget(occupied)})
 
 
 def kept_bytes(network: PretrainingNetwork) -> int:
@@ -43,8 +44,8 @@ def test_recompute__same_loss_and_gradients_with_less_kept(kind: str) -> None:
     torch.manual_seed(0)
     own = {"layers": 2, "heads": 4} if kind == "bevformer" else {}
     student = build_student(STUDENTS[kind].model_validate({**SMALL, **own}), GRID)
-    head = PretrainingHead(16, GRID.shape[2], 0, HeadConfig(channels=4))
-    plain = PretrainingNetwork(student, head, PretrainLossConfig(features=0)).train()
+    objectives, head = build_objectives(PretrainLossConfig(features=0)), HeadConfig(channels=4)
+    plain = PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head).train()
     again = copy.deepcopy(plain)
     recompute_activations(again)
     assert plain.state_dict().keys() == again.state_dict().keys()

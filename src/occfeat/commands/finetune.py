@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
 from occfeat.atomic import write_text_atomic
-from occfeat.commands.outcome import RunOutcome, table
-from occfeat.data.check.check import quick_check
+from occfeat.commands.outcome import RunOutcome
+from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
@@ -20,18 +19,15 @@ from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
-from occfeat.report.pictures.plots import draw_curves
 from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.runs.card import ModelCard, read_card, run_folder
-from occfeat.runs.loggers import require_loggers
-from occfeat.runs.metrics_log import last_row, read_rows
-from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.runs.metrics_log import last_row
+from occfeat.runs.run import Run
 from occfeat.segmentation.evaluation import evaluate_segmenter
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 from occfeat.settings.commands import FinetuneConfig
-from occfeat.training.device import all_alive, build_fabric
-from occfeat.training.loop import Job, fit, micro_batch_size
+from occfeat.training.loop import Job
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
 """Settings of a student that say nothing about its architecture."""
@@ -53,11 +49,11 @@ def finetune(config: FinetuneConfig, student: nn.Module | None = None) -> RunOut
 
 def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
     """Go on with an interrupted fine-tuning run, exactly as if it had not been interrupted."""
-    config = read_settings(path, FinetuneConfig).model_copy(update={"out": path})
-    return _finetune(config, student, resume=True)
+    return _finetune(settings_of_run(path, FinetuneConfig), student, resume=True)
 
 
 def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:
+    """Train, write the network, draw what it predicts, and evaluate it."""
     index = Index.open(config.source)
     rows = label_subset(
         index,
@@ -67,40 +63,35 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         seed=config.label_seed,
     )
     val_rows = _val_rows(config, index)
-    fabric = build_fabric(config.engine)
-    micro_batch_size(config.optim, fabric.world_size)  # refuses what cannot be split, before a run begins
-    if fabric.is_global_zero and not resume:
-        require_free(config.out, "finetune")
-    require_loggers(config.engine.loggers)
+    training = begin_training("finetune", config, index, resume=resume)
     for checked in (rows, val_rows):
         if checked is not None:
-            allowed = config.engine.max_broken
-            quick_check(index, checked, view=config.view, needs_lidar=False, allowed=allowed)
+            training.require_files(checked, needs_lidar=False)
             require_maps(index, checked, config.classes)
     network = _build(config, own)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
-    with (
-        all_alive(fabric),
-        Run.start(config.out, "finetune", config, fabric, index.fingerprint, resume=resume) as run,
-    ):
+    with training.open_run() as run:
         if run.writes:
             write_text_atomic(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
-        fit(job, run, fabric, resume=resume)
+        training.fit(job, run)
         if run.writes:
             write_model(run.path, network.segmenter, _card(config))
-            draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
             key_frames = _key_frames(config, index, learn=False)
             shown = rows if val_rows is None else val_rows
             draw_predictions(run.pictures, network.segmenter, key_frames, shown[: config.pictures])
         if val_rows is None:
             metrics = last_row(run.metrics_file)
         else:
-            metrics = _evaluate(config, run, index, network.segmenter, val_rows, fabric)
-    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+            metrics = _evaluate(training, run, network.segmenter, val_rows)
+    return outcome_of(run, metrics)
 
 
 def _val_rows(config: FinetuneConfig, index: Index) -> NDArray[np.int64] | None:
-    """Key frames to evaluate on, if any."""
+    """Return the key frames to evaluate on, if any.
+
+    Raises:
+        SettingsError: The split does not exist.
+    """
     if config.val_split is None:
         return None
     try:
@@ -111,23 +102,19 @@ def _val_rows(config: FinetuneConfig, index: Index) -> NDArray[np.int64] | None:
 
 
 def _evaluate(
-    config: FinetuneConfig,
-    run: Run,
-    index: Index,
-    segmenter: Segmenter,
-    val_rows: NDArray[np.int64],
-    fabric: Fabric,
+    training: Training[FinetuneConfig], run: Run, segmenter: Segmenter, val_rows: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Metrics of the validation split."""
+    """Evaluate on the validation split; give its metrics."""
+    config = training.config
     evaluation = evaluate_segmenter(
         segmenter,
         config.classes,
-        _key_frames(config, index, learn=False),
+        _key_frames(config, training.index, learn=False),
         val_rows,
         split=str(config.val_split),
-        batch_size=micro_batch_size(config.optim, fabric.world_size),
+        batch_size=training.micro_batch,
         engine=config.engine,
-        fabric=fabric,
+        fabric=training.fabric,
     )
     if run.writes:
         evaluation.write(run.path / f"evaluation-{config.val_split}" / "results.json")
@@ -135,7 +122,7 @@ def _evaluate(
 
 
 def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
-    """The network, its student loaded from the pretraining run if there is one."""
+    """Build the network, its student loaded from the pretraining run if there is one."""
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     if config.start is None:
@@ -173,6 +160,7 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
 
 
 def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFrames:
+    """Return key frames with labels, changed at random if they are to learn from."""
     return KeyFrames(
         index,
         config.view,
@@ -185,6 +173,7 @@ def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFram
 
 
 def _card(config: FinetuneConfig) -> ModelCard:
+    """Describe how to build the network again."""
     return ModelCard(
         stage="segmentation",
         student=config.student,

@@ -1,121 +1,121 @@
 """`occfeat pretrain`: learn BEV features from LiDAR occupancy and teacher features, without labels."""
 
-import logging
-from collections.abc import Iterator
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.commands.outcome import RunOutcome, table
-from occfeat.data.check.check import quick_check
+from occfeat.atomic import write_text_atomic
+from occfeat.commands.outcome import RunOutcome
+from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
 from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
-from occfeat.errors import SettingsError
-from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
-from occfeat.models.students.lss import Lss
-from occfeat.pretraining.centering import common_feature
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.targets import FeatureTarget
-from occfeat.pretraining.task import PretrainingNetwork, PretrainingTarget, TargetMaker
+from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
+from occfeat.pretraining.objectives.build import add_own, build_objectives
+from occfeat.pretraining.objectives.contract import AnyObjective, Need, needs_of
 from occfeat.release.shipped import write_model
-from occfeat.report.pictures.plots import draw_curves, draw_occupancy
-from occfeat.runs.card import ModelCard
-from occfeat.runs.loggers import require_loggers
-from occfeat.runs.metrics_log import last_row, read_rows
-from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.report.pictures.plots import draw_occupancy
+from occfeat.runs.card import PREPARED, ModelCard
+from occfeat.runs.metrics_log import last_row
+from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
 from occfeat.teacher.cache import TeacherCache
 from occfeat.teacher.network import Teacher, build_teacher
-from occfeat.training.device import all_alive, autocast, build_fabric
+from occfeat.training.device import autocast
 from occfeat.training.loading import in_order, load_batches
-from occfeat.training.loop import Job, fit, micro_batch_size
-
-logger = logging.getLogger(__name__)
-
-COMMON_KEY_FRAMES = 32
-"""Key frames from which the mean teacher feature is taken; they hold some 100 000 targets."""
+from occfeat.training.loop import Job
 
 
-def pretrain(config: PretrainConfig, student: nn.Module | None = None) -> RunOutcome:
+def pretrain(
+    config: PretrainConfig, student: nn.Module | None = None, objectives: Sequence[AnyObjective] = ()
+) -> RunOutcome:
     """Pretrain a student and write its weights.
 
     Args:
         config: The settings.
         student: The user's module, for settings that name one.
+        objectives: The user's objectives, learned in addition to those of the settings.
 
     Raises:
         OccFeatError: Settings, data, weights or the output folder cannot be used.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
-    return _pretrain(config, student, resume=False)
+    if objectives:
+        loss = config.loss.model_copy(update={"own": tuple(one.name for one in objectives)})
+        config = config.model_copy(update={"loss": loss})
+    return _pretrain(config, student, objectives, resume=False)
 
 
-def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
-    """Go on with an interrupted pretraining run, exactly as if it had not been interrupted."""
-    config = read_settings(path, PretrainConfig).model_copy(update={"out": path})
-    return _pretrain(config, student, resume=True)
+def resume(
+    path: Path, student: nn.Module | None = None, objectives: Sequence[AnyObjective] = ()
+) -> RunOutcome:
+    """Go on with an interrupted pretraining run, exactly as if it had not been interrupted.
+
+    Args:
+        path: The folder of the run.
+        student: The user's module, if the run trains one.
+        objectives: The user's objectives, if the run learns any.
+    """
+    return _pretrain(settings_of_run(path, PretrainConfig), student, objectives, resume=True)
 
 
-def _pretrain(config: PretrainConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:
-    _require_depth(config)
-    grid = build_grid(config.grid)
+def _pretrain(
+    config: PretrainConfig, own: nn.Module | None, own_objectives: Sequence[AnyObjective], *, resume: bool
+) -> RunOutcome:
+    """Train, then write the student and draw what was learned."""
+    objectives = add_own(objectives_of(config), own_objectives, config.loss.own)
+    needs = needs_of(objectives)
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    fabric = build_fabric(config.engine)
-    micro_batch_size(config.optim, fabric.world_size)  # refuses what cannot be split, before a run begins
-    if fabric.is_global_zero and not resume:
-        require_free(config.out, "pretrain")
-    require_loggers(config.engine.loggers)
-    quick_check(index, rows, view=config.view, needs_lidar=True, allowed=config.engine.max_broken)
-    cache = open_cache(config, index, rows)
-    key_frames = key_frames_of(config, index, cache, learn=True)
-    network, teacher = build_network(config, grid, cache, own)
-    with (
-        all_alive(fabric),
-        Run.start(config.out, "pretrain", config, fabric, index.fingerprint, resume=resume) as run,
-    ):
-        bins = network.student.bins if config.loss.depth and isinstance(network.student, Lss) else None
-        queries = config.queries if config.loss.queries else None
-        maker = TargetMaker(
-            grid,
-            teacher.to(fabric.device) if teacher else None,
-            unknown=config.loss.unknown == "ignore",
-            queries=queries,
-            depth_bins=bins,
-        )
-        if config.loss.features:
-            plain = key_frames_of(config, index, cache, learn=False)
-            maker = _centered(maker, plain, rows, config, fabric)
-        job = Job(network, maker, key_frames, rows, config.optim, config.engine)
-        fit(job, run, fabric, resume=resume)
+    training = begin_training("pretrain", config, index, resume=resume)
+    training.require_files(rows, needs_lidar="points" in needs)
+    cache = open_cache(config, index, rows, needs)
+    network, teacher = build_network(config, objectives, cache, own)
+    with training.open_run() as run:
+        device = training.fabric.device
+        maker = TargetMaker(objectives, build_grid(config.grid), teacher.to(device) if teacher else None)
+        if not training.goes_on_from_checkpoint(run):
+            plain = key_frames_of(config, index, cache, needs, learn=False)
+            found = _prepare(network, maker, plain, rows, training)
+            if run.writes:
+                write_text_atomic(run.path / PREPARED, json.dumps(found, indent=2) + "\n")
+        learned_from = key_frames_of(config, index, cache, needs, learn=True)
+        job = Job(network, maker, learned_from, rows, config.optim, config.engine)
+        training.fit(job, run)
         if run.writes:
             card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
             write_model(run.path, network, card, only="student.")
-            _draw(job, run, fabric, grid)
-    metrics = last_row(run.metrics_file)
-    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+            _draw(network, maker, job, run, training)
+    return outcome_of(run, last_row(run.metrics_file))
 
 
-def _require_depth(config: PretrainConfig) -> None:
-    """Refuse to supervise the depth of a student that has none."""
-    if config.loss.depth and config.student.kind != "lss":
-        raise SettingsError(
-            f"loss.depth is for the student lss, but this student is {config.student.kind}.",
-            hint="Set loss.depth to 0, or student.kind to lss.",
-        )
+def objectives_of(config: PretrainConfig) -> tuple[AnyObjective, ...]:
+    """Build the objectives that the settings of a run ask for, without the user's own.
+
+    Raises:
+        SettingsError: The depth is to be learned by a student that has none.
+    """
+    return build_objectives(config.loss, head=config.head, queries=config.queries, student=config.student)
 
 
-def open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache | None:
-    """The teacher cache, if there is one and features are distilled."""
-    if config.teacher_cache is None or not config.loss.features:
+def open_cache(
+    config: PretrainConfig, index: Index, rows: NDArray[np.int64], needs: frozenset[Need]
+) -> TeacherCache | None:
+    """Open the teacher cache, if there is one and an objective needs the teacher.
+
+    Raises:
+        CacheError: It is not that of this teacher and these key frames.
+    """
+    if config.teacher_cache is None or "teacher" not in needs:
         return None
     cache = TeacherCache(config.teacher_cache)
     cache.require(
@@ -129,9 +129,9 @@ def open_cache(config: PretrainConfig, index: Index, rows: NDArray[np.int64]) ->
 
 
 def key_frames_of(
-    config: PretrainConfig, index: Index, cache: TeacherCache | None, *, learn: bool
+    config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need], *, learn: bool
 ) -> KeyFrames:
-    """Key frames with all that pretraining needs, changed at random if they are to learn from."""
+    """Return key frames with all that objectives need, changed at random if they are to learn from."""
     return KeyFrames(
         index,
         config.view,
@@ -139,72 +139,93 @@ def key_frames_of(
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-        teacher_size=config.teacher.image_size if config.loss.features else None,
+        teacher_size=config.teacher.image_size if "teacher" in needs else None,
         teacher_cache=cache,
-        points=True,
+        points="points" in needs,
     )
-
-
-def _centered(
-    maker: TargetMaker, key_frames: KeyFrames, rows: NDArray[np.int64], config: PretrainConfig, fabric: Fabric
-) -> TargetMaker:
-    """The target maker with the mean feature to take off, if that is wanted; logs what comes for nothing."""
-    engine = config.engine
-    chosen = spread(rows, COMMON_KEY_FRAMES)
-    batches = in_order(chosen, micro_batch_size(config.optim, fabric.world_size))
-    pin = fabric.device.type == "cuda"
-
-    def targets() -> Iterator[FeatureTarget]:
-        for loaded in load_batches(key_frames, batches, engine, pin=pin):
-            if loaded.batch is not None:
-                with autocast(fabric.device, engine.precision):
-                    target = maker(loaded.batch.to(fabric.device, non_blocking=True))
-                if target.features is not None:
-                    yield target.features
-
-    common = common_feature(targets())
-    logger.info("teacher: one constant vector already has a mean cosine of %.3f", common.constant_cosine)
-    return replace(maker, center=common.mean) if config.loss.center_features else maker
 
 
 def build_network(
     config: PretrainConfig,
-    grid: VoxelGrid,
+    objectives: Sequence[AnyObjective],
     cache: TeacherCache | None,
     own: nn.Module | None,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
-    """Student, head and the teacher, unless it is cached; the same random weights for the same seed."""
-    teacher = build_teacher(config.teacher) if config.loss.features and cache is None else None
+    """Build student, head, and the teacher unless it is cached; the same random weights for the same seed."""
+    taught = "teacher" in needs_of(objectives)
+    teacher = build_teacher(config.teacher) if taught and cache is None else None
+    grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid, own)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
-    with_queries = config.loss.queries > 0
-    head = PretrainingHead(student.channels, grid.shape[2], width, config.head, queries=with_queries)
-    return PretrainingNetwork(student, head, config.loss), teacher
+    network = PretrainingNetwork(
+        student, objectives, heights=grid.shape[2], head=config.head, teacher_channels=width
+    )
+    return network, teacher
+
+
+def _prepare(
+    network: PretrainingNetwork,
+    maker: TargetMaker,
+    key_frames: KeyFrames,
+    rows: NDArray[np.int64],
+    training: Training[PretrainConfig],
+) -> dict[str, Any]:
+    """Let objectives look at some targets before the first step; give what they found, by their names."""
+    found = {}
+    for one in network.objectives:
+        if one.survey:
+            looked_at = spread(rows, one.survey)
+            targets = _targets_of(one, maker, key_frames, looked_at, training)
+            found[one.name] = {
+                "key_frames": len(looked_at),
+                **one.prepare(network.outputs[one.name], targets),
+            }
+    return found
+
+
+def _targets_of(
+    objective: AnyObjective,
+    maker: TargetMaker,
+    key_frames: KeyFrames,
+    rows: NDArray[np.int64],
+    training: Training[PretrainConfig],
+) -> Iterator[Any]:
+    """Give the targets of an objective, batch by batch; key frames that cannot be read are left out."""
+    engine, device = training.config.engine, training.fabric.device
+    batches = in_order(rows, training.micro_batch)
+    for loaded in load_batches(key_frames, batches, engine, pin=device.type == "cuda"):
+        if loaded.batch is not None:
+            with torch.no_grad(), autocast(device, engine.precision):
+                target = objective.target(maker.evidence(loaded.batch.to(device, non_blocking=True)))
+            yield target
 
 
 @torch.inference_mode()
-def _draw(job: Job[PretrainingTarget], run: Run, fabric: Fabric, grid: VoxelGrid) -> None:
-    """Curves, and what was learned about the first key frame."""
-    draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
-    network = job.network
+def _draw(
+    network: PretrainingNetwork,
+    maker: TargetMaker,
+    job: Job[Targets],
+    run: Run,
+    training: Training[PretrainConfig],
+) -> None:
+    """Draw what was learned about the first key frame: occupancy, and features."""
     loaded = collate_key_frames([job.key_frames[Draw(int(job.rows[0]), 0)]])
-    if loaded.batch is None or not isinstance(network, PretrainingNetwork):
+    if loaded.batch is None or loaded.batch.points is None:
         return
-    batch = loaded.batch.to(fabric.device)
-    target = job.make_target(batch)
+    batch = loaded.batch.to(training.fabric.device)
+    evidence = maker.evidence(batch)
     network.eval()
-    voxels = network.head(network.student(batch.images, batch.cameras))
-    probability = network.occupancy_probability(voxels)
-    features = target.features
-    predicted = None if features is None else network.head.features_at(voxels, features.cells).cpu()
+    views = network.see(batch.images, batch.cameras)
+    probability = network.occupancy_probability(views)
+    features = network.compare_features(views, evidence)
     draw_occupancy(
         run.pictures / "occupancy.png",
         None if probability is None else probability[0].cpu(),
-        target.occupied[0].cpu(),
-        grid,
+        evidence.occupied[0].cpu(),
+        maker.grid,
         cells=None if features is None else features.cells[:, 1:].cpu(),
-        teacher_features=None if features is None else features.features.cpu(),
-        predicted_features=predicted,
+        teacher_features=None if features is None else features.taught.cpu(),
+        predicted_features=None if features is None else features.predicted.cpu(),
         title=batch.tokens[0],
     )

@@ -1,13 +1,16 @@
 """Pretraining runs, loaded again with their heads."""
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from torch import Tensor
 
 from occfeat.errors import RunError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import load_checked
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.runs.card import read_card
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.run import read_settings
@@ -15,10 +18,10 @@ from occfeat.settings.commands import PretrainConfig
 
 
 def load_pretraining(run: Path) -> tuple[PretrainingNetwork, PretrainConfig]:
-    """Student and pretraining head of a finished run, and its settings.
+    """Load student and pretraining head of a finished run, and its settings.
 
     Raises:
-        RunError: It is none.
+        RunError: It is not a finished pretraining run.
     """
     if read_card(run).stage != "pretraining":
         raise RunError(f"{run} is not a pretraining run.", hint="Give a run of `occfeat pretrain`.")
@@ -27,16 +30,39 @@ def load_pretraining(run: Path) -> tuple[PretrainingNetwork, PretrainConfig]:
 
 
 def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
-    """Student and pretraining head, in evaluation; a run keeps its head in its checkpoint alone.
+    """Load student and pretraining head, in evaluation; a run keeps its head in its checkpoint alone.
+
+    Objectives of the user's own are left out, as settings cannot build them.
 
     Raises:
         OccFeatError: The run has no checkpoint, or it does not fit the settings.
     """
-    tensors = load_checkpoint(run / "checkpoints" / "last.pt").network
-    width = len(tensors.get("head.features.weight", ()))
-    grid, with_queries = build_grid(settings.grid), settings.loss.queries > 0
+    saved = load_checkpoint(run / "checkpoints" / "last.pt")
+    grid = build_grid(settings.grid)
     student = build_student(settings.student, grid, load_backbone=False)
-    head = PretrainingHead(student.channels, grid.shape[2], width, settings.head, queries=with_queries)
-    network = PretrainingNetwork(student, head, settings.loss)
+    objectives = build_objectives(
+        settings.loss, head=settings.head, queries=settings.queries, student=settings.student
+    )
+    network = PretrainingNetwork(
+        student,
+        objectives,
+        heights=grid.shape[2],
+        head=settings.head,
+        teacher_channels=_teacher_channels(saved.network),
+    )
+    tensors = _without_own(saved.network, network, settings.loss.own) if settings.loss.own else saved.network
     load_checked(network, tensors, f"network of {run}")
     return network.eval()
+
+
+def _teacher_channels(tensors: dict[str, Tensor]) -> int:
+    """Return the width of the teacher that a run distilled; 0 if it distilled none."""
+    return len(tensors.get("outputs.features.linear.weight", ()))
+
+
+def _without_own(
+    tensors: dict[str, Tensor], network: PretrainingNetwork, own: Iterable[str]
+) -> dict[str, Tensor]:
+    """Leave out the outputs of a user's objectives, and the trunk if they alone read it."""
+    left_out = [f"outputs.{name}." for name in own] + (["trunk."] if network.trunk is None else [])
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(left_out))}

@@ -20,6 +20,8 @@ WEIGHTS = "weights.safetensors"
 """Name of the weights in a run folder."""
 ENVIRONMENT = "environment.json"
 """Name of the file that says how a run was started."""
+PREPARED = "prepared.json"
+"""Name of the file with what objectives of pretraining found out before the first step, by their names."""
 
 
 class ModelCard(Strict):

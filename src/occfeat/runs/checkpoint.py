@@ -17,7 +17,7 @@ from occfeat.errors import RunError
 from occfeat.models.weights.loading import read_torch_file
 
 Count = Annotated[int, Field(ge=0)]
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 """Raised whenever the content of a checkpoint changes."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."

@@ -136,15 +136,18 @@ class PretrainLossConfig(Strict):
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
     """Take the mean over the training set off every feature target first (this project's option)."""
+    center_key_frames: Positive = 32
+    """Key frames, spread over the training set, from which that mean is taken at the start of a run."""
     queries: NotNegative = 0.0
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
     """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
+    own: tuple[str, ...] = ()
+    """Names of objectives of your own, which Python hands over as `objectives`; written down by the run."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        if self.occupancy == self.features == self.queries == 0:
-            raise ValueError("all weights are 0: there is nothing to learn")
+        """Refuse unknown voxels without the loss that leaves them out."""
         if self.unknown == "ignore" and self.occupancy == 0:
             raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
         return self

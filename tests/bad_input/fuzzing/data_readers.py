@@ -16,8 +16,9 @@ from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
 from occfeat.data.points import read_sweep
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.pretraining.task import TargetMaker
-from occfeat.settings.sections import DataConfig, ViewConfig
+from occfeat.pretraining.network import TargetMaker
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.settings.sections import DataConfig, PretrainLossConfig, ViewConfig
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
 from tests.map_files import crossroads, write_base_map, write_expansion
@@ -48,7 +49,7 @@ def _read_folder(root: Path, *, rebuild: bool) -> None:
 
 def _read_key_frames(index: Index, rows: Iterable[int]) -> None:
     key_frames = KeyFrames(index, VIEW, grid=GRID, augment=None, points=True, classes=("vehicle",))
-    maker = TargetMaker(GRID, None, unknown=True)
+    maker = TargetMaker(build_objectives(PretrainLossConfig(features=0, unknown="ignore")), GRID)
     for row in rows:
         index.faults_of(row)
         sample = key_frames[Draw(row, 0)]

@@ -16,8 +16,8 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample import Points, collate
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.pretraining.objectives.evidence import occupancy_target
 from occfeat.pretraining.restore import load_pretraining
-from occfeat.pretraining.targets import occupancy_target
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
@@ -96,12 +96,10 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
     All key frames share one PCA basis, so that a colour means the same everywhere.
 
     Raises:
-        RunError: It is no finished pretraining run, or one that distilled nothing.
+        RunError: It is not a finished pretraining run, or one that distilled nothing.
         KeyFrameError: A key frame cannot be read.
     """
     network, config = load_pretraining(run_folder(run))
-    if network.head.features is None:
-        raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
     grid = build_grid(config.grid)
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
     cells, features = [], []
@@ -110,8 +108,11 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
         if batch.points is None:
             raise KeyFrameError(f"Key frame {batch.tokens[0]} has no LiDAR points.")
         cells.append(occupied_cells(batch.points, grid))
-        voxels = network.head(network.student(batch.images, batch.cameras))
-        features.append(network.head.features_at(voxels, torch.nn.functional.pad(cells[-1], (1, 0))))
+        views = network.see(batch.images, batch.cameras)
+        predicted = network.features_at(views, torch.nn.functional.pad(cells[-1], (1, 0)))
+        if predicted is None:
+            raise RunError(f"{run} distilled no features.", hint="Give one with loss.features above 0.")
+        features.append(predicted)
     every = torch.cat(features)
     colors = torch.split(common_colors(every, every)[0], [len(one) for one in features])
     return {

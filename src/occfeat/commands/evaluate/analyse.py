@@ -20,7 +20,6 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.subsets import spread
 from occfeat.errors import SettingsError
-from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.analysis.collect import (
     BEV,
     EDGES_M,
@@ -28,7 +27,6 @@ from occfeat.pretraining.analysis.collect import (
     TEACHER,
     Collected,
     Seen,
-    center,
     collect,
     see,
 )
@@ -41,14 +39,15 @@ from occfeat.pretraining.analysis.scores import (
     require_sklearn,
     similarity,
 )
-from occfeat.pretraining.losses import cosine
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.contract import POINTS, needs_of
+from occfeat.pretraining.objectives.features import cosine
 from occfeat.pretraining.restore import load_pretraining
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_similarity
 from occfeat.runs.card import run_folder
 from occfeat.runs.run import require_empty
 from occfeat.settings.commands import AnalyseConfig
-from occfeat.teacher.network import build_teacher
+from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import choose_device
 
 OF_WHOM = {TEACHER: "the teacher", STUDENT: "the student's prediction", BEV: "the student's BEV features"}
@@ -62,11 +61,10 @@ class _Subject:
     """What is analysed, on what."""
 
     network: PretrainingNetwork
-    maker: TargetMaker
+    teacher: Teacher | None
+    """None if nothing was distilled, or key frames carry what it saw."""
     key_frames: KeyFrames
     rows: list[int]
-    centered: bool
-    """Pretraining took the common feature off what the teacher saw."""
 
 
 def analyse(config: AnalyseConfig) -> RunOutcome:
@@ -81,7 +79,7 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     require_empty(out, hint="Choose another --out.")
     subject = _prepare(config, run)
     voxels, example = _look(subject, config)
-    results = _results(voxels, config, subject.centered)
+    results = _results(voxels, config, example.centered)
     write_text_atomic(out / "analysis.json", json.dumps(results, indent=2) + "\n")
     _draw(out, results, example, subject.key_frames, config)
     metrics = _metrics(results)
@@ -90,18 +88,15 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
 
 
 def _look(subject: _Subject, config: AnalyseConfig) -> tuple[Collected, Seen]:
-    """Voxels of all key frames, and the first key frame for the pictures."""
+    """Return the voxels of all key frames, and the first key frame for the pictures."""
     rows = track(subject.rows, f"analyse on {config.split}", console=Console(stderr=True))
-    seen = (see(subject.network, subject.maker, subject.key_frames, row) for row in rows)
+    seen = (see(subject.network, subject.teacher, subject.key_frames, row) for row in rows)
     shown: list[Seen] = []
     voxels = collect(_first_kept(seen, shown), config.voxels)
     if len(voxels.names) < config.clusters:
         message = f"{len(voxels.names)} occupied voxels were seen, too few for {config.clusters} clusters."
         raise SettingsError(message, hint="Raise `--key-frames` or `--voxels`, or lower `--clusters`.")
-    if not subject.centered:
-        return voxels, shown[0]
-    common = voxels.features[TEACHER].mean(dim=0)
-    return center(voxels, common), center(shown[0], common)
+    return voxels, shown[0]
 
 
 def _first_kept(seen: Iterable[Seen], shown: list[Seen]) -> Iterator[Seen]:
@@ -113,25 +108,23 @@ def _first_kept(seen: Iterable[Seen], shown: list[Seen]) -> Iterator[Seen]:
 
 
 def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
+    """Load the run, and choose key frames to analyse it on."""
     network, settings = load_pretraining(run)
     changed = {"data": config.data, "version": config.version, "teacher_cache": config.teacher_cache}
     settings = settings.model_copy(update=changed)
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
-    cache = open_cache(settings, index, rows)
-    grid, device = build_grid(settings.grid), choose_device(config.device)
-    distilled = settings.loss.features > 0
-    teacher = build_teacher(settings.teacher) if distilled and cache is None else None
-    maker = TargetMaker(grid, teacher.to(device) if teacher else None)
-    key_frames = key_frames_of(settings, index, cache, learn=False)
+    needs, device = needs_of(network.objectives) | POINTS, choose_device(config.device)
+    cache = open_cache(settings, index, rows, needs)
+    teacher = build_teacher(settings.teacher).to(device) if "teacher" in needs and cache is None else None
+    key_frames = key_frames_of(settings, index, cache, needs, learn=False)
     chosen = spread(rows, config.key_frames).tolist()
-    centered = distilled and settings.loss.center_features
-    return _Subject(network.to(device), maker, key_frames, chosen, centered)
+    return _Subject(network.to(device), teacher, key_frames, chosen)
 
 
 def _results(voxels: Collected, config: AnalyseConfig, centered: bool) -> dict[str, Any]:
-    """Everything that is a number."""
+    """Return everything that is a number."""
     learn = voxels.key_frame % FEWEST_KEY_FRAMES == 0
     counts = torch.bincount(voxels.names, minlength=len(NAMES))
     return {
@@ -150,7 +143,7 @@ def _results(voxels: Collected, config: AnalyseConfig, centered: bool) -> dict[s
 
 
 def _cosines(voxels: Collected) -> dict[str, dict[str, float]]:
-    """How well the student predicts what the teacher sees; nothing where that was not learned."""
+    """Return how well the student predicts what the teacher sees; nothing where that was not learned."""
     if STUDENT not in voxels.features:
         return {"cosine_by_class": {}, "cosine_by_distance": {}}
     similar = cosine(voxels.features[STUDENT], voxels.features[TEACHER])
@@ -161,7 +154,7 @@ def _cosines(voxels: Collected) -> dict[str, dict[str, float]]:
 
 
 def _metrics(results: dict[str, Any]) -> dict[str, float]:
-    """The main metrics."""
+    """Return the main metrics."""
     metrics = {f"probe_auc/{who}": auc.get("mean", math.nan) for who, auc in results["probe_auc"].items()}
     metrics |= {f"nmi/{who}": found["nmi"] for who, found in results["clusters"].items()}
     if results["cosine_by_class"]:
@@ -171,12 +164,14 @@ def _metrics(results: dict[str, Any]) -> dict[str, float]:
 
 
 def _probe(voxels: Collected, features: torch.Tensor, learn: torch.Tensor) -> dict[str, float]:
+    """Return the AUC of linear probes on the key frames that they did not learn from."""
     return probe(features[learn], voxels.names[learn], features[~learn], voxels.names[~learn], NAMES)
 
 
 def _draw(
     out: Path, results: dict[str, Any], seen: Seen, key_frames: KeyFrames, config: AnalyseConfig
 ) -> None:
+    """Draw features of one key frame, and all metrics."""
     channels, grid = key_frames.channels, key_frames.grid
     draw_features(out / "features.png", seen, channels, grid)
     chosen = _nearest(seen, config.voxel_ego)
@@ -190,7 +185,7 @@ def _draw(
 
 
 def _draw_learned(out: Path, results: dict[str, Any]) -> None:
-    """How well features and occupancy are predicted, each if it was learned."""
+    """Draw how well features and occupancy are predicted, each if it was learned."""
     label = "mean cosine, centred" if results["centered"] else "mean cosine"
     for by in ("class", "distance"):
         if metrics := results[f"cosine_by_{by}"]:
@@ -202,7 +197,7 @@ def _draw_learned(out: Path, results: dict[str, Any]) -> None:
 
 
 def _nearest(seen: Seen, voxel_ego: tuple[float, float, float] | None) -> int:
-    """The voxel nearest to a position; without one, the first of a car, or of whatever there is."""
+    """Return the voxel nearest to a position; without one, the nearest of a car, or the first of all."""
     if voxel_ego is not None:
         position = torch.tensor(voxel_ego)
         return int((seen.centers_ego - position).norm(dim=1).argmin())

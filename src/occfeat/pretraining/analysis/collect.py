@@ -1,11 +1,10 @@
-"""What a pretrained network knows and its teacher sees in voxels of some key frames, and what they are.
+"""What a pretrained network predicts and its teacher sees in voxels of key frames, and what they are.
 
 Axes: `K` voxels, `F` channels of whatever features, `X Y Z` voxels of the grid.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,8 +17,10 @@ from occfeat.data.sample import Sample, collate
 from occfeat.errors import SettingsError
 from occfeat.pretraining.analysis.naming import LAYERS, name_voxels
 from occfeat.pretraining.analysis.scores import overlap_by_distance
-from occfeat.pretraining.targets import seen_cells
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.features import seen_cells
+from occfeat.teacher.network import Teacher
 from occfeat.training.overlap import Overlap, is_likely
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
@@ -42,6 +43,8 @@ class Seen:
     names: Int64[Tensor, " K"]
     """What each voxel is, as its index in `naming.NAMES`."""
     features: Features
+    centered: bool
+    """The mean teacher feature of pretraining is taken off those of teacher and student."""
     overlap: dict[str, Overlap]
     """Predicted and true occupancy by distance, over the whole grid; empty if not learned."""
 
@@ -58,17 +61,13 @@ class Collected:
     """IoU, precision and recall by distance, pooled over the key frames."""
 
 
-Of = TypeVar("Of", Seen, Collected)
-
-
 @torch.inference_mode()
-def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, row: int) -> Seen:
+def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFrames, row: int) -> Seen:
     """Run a pretrained network on one key frame.
 
     Args:
         network: Student and pretraining head, in evaluation.
-        maker: Makes the targets; its teacher is the one of pretraining, or key frames carry what it saw.
-            Without either, the voxels have no features but those of the BEV.
+        teacher: The teacher of pretraining; None if nothing was distilled, or key frames carry what it saw.
         key_frames: Give images, points and what the teacher needs, without augmentation.
         row: Which key frame.
 
@@ -78,20 +77,20 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
     sample = key_frames.sample(row)
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
-    target, bev = maker(batch), network.student(batch.images, batch.cameras)
-    voxels, features = network.head(bev), {}
-    if target.features is None:
-        batch_cells = seen_cells(target.occupied, batch.cameras, maker.grid)
-    else:
-        batch_cells, taught = target.features.cells, target.features.features
-        features = {TEACHER: taught, STUDENT: network.head.features_at(voxels, batch_cells)}
-    features[BEV] = bev[0, :, batch_cells[:, 1], batch_cells[:, 2]].T
-    cells = batch_cells[:, 1:].cpu()
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
+    evidence, views = Evidence(batch, grid, teacher), network.see(batch.images, batch.cameras)
+    features = {}
+    if (compared := network.compare_features(views, evidence)) is None:
+        batch_cells = seen_cells(evidence.occupied, batch.cameras, grid)
+    else:
+        batch_cells = compared.cells
+        features = {TEACHER: compared.taught, STUDENT: compared.predicted}
+    features[BEV] = views["bev"][0, :, batch_cells[:, 1], batch_cells[:, 2]].T
+    cells = batch_cells[:, 1:].cpu()
     all_centers_ego, overlap = grid.centers(), {}
-    if (probability := network.occupancy_probability(voxels)) is not None:
+    if (probability := network.occupancy_probability(views)) is not None:
         distance_m = all_centers_ego[..., :2].norm(dim=-1)
-        predicted, true = is_likely(probability[0].cpu()), target.occupied[0].cpu()
+        predicted, true = is_likely(probability[0].cpu()), evidence.occupied[0].cpu()
         overlap = overlap_by_distance(predicted, true, distance_m, EDGES_M)
     return Seen(
         sample=sample,
@@ -99,12 +98,13 @@ def see(network: PretrainingNetwork, maker: TargetMaker, key_frames: KeyFrames, 
         centers_ego=all_centers_ego[tuple(cells.unbind(1))],
         names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
         features={whose: values.float().cpu() for whose, values in features.items()},
+        centered=compared is not None and compared.centered,
         overlap=overlap,
     )
 
 
 def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]:
-    """Map layers under the car; only those of the base map where there is no expansion, none without maps."""
+    """Draw map layers under the car; only those of the base map where there is no expansion, if any."""
     still = torch.eye(4, dtype=torch.float64)
     for layers in (LAYERS, ("drivable_area",)):
         try:
@@ -117,7 +117,7 @@ def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]
 
 
 def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collected:
-    """Join key frames, of each at most so many voxels, drawn at random."""
+    """Join key frames, of each at most `per_key_frame` voxels, drawn at random."""
     random = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
     totals: dict[str, Overlap] = {}
@@ -132,11 +132,6 @@ def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collecte
     key_frame, distance_m, names, *features = map(torch.cat, zip(*parts, strict=True))
     occupancy = {ring: _shares(counts) for ring, counts in totals.items() if counts.true}
     return Collected(key_frame, distance_m, names, dict(zip(whose, features, strict=True)), occupancy)
-
-
-def center(one: Of, common: Float[Tensor, " F"]) -> Of:
-    """The same with a common feature taken off all that the teacher sees, as pretraining may do it."""
-    return replace(one, features={**one.features, TEACHER: one.features[TEACHER] - common})
 
 
 def _shares(counts: Overlap) -> dict[str, float]:

@@ -19,8 +19,8 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample import Batch, Labels, Sample, collate
 from occfeat.errors import RunError
 from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.objectives.evidence import occupancy_target
 from occfeat.pretraining.restore import load_network
-from occfeat.pretraining.targets import occupancy_target
 from occfeat.release.shipped import load_model
 from occfeat.report.page.page import Frame, Picture
 from occfeat.report.page.runs import RunFiles
@@ -140,8 +140,8 @@ class PretrainingPredictor:
         return [self._prediction(*one) for one in zip(samples, seen, pictures, strict=True)]
 
     def _see(self, batch: Batch) -> "_Voxels":
-        voxels = self.network.head(self.network.student(batch.images, batch.cameras))
-        probability, predicted, occupied = self.network.occupancy_probability(voxels), None, None
+        views = self.network.see(batch.images, batch.cameras)
+        probability, predicted, occupied = self.network.occupancy_probability(views), None, None
         if probability is not None:
             predicted = is_likely(probability[0])
         if batch.points is not None:
@@ -149,14 +149,12 @@ class PretrainingPredictor:
         shown = predicted if occupied is None else occupied
         cells = batch.images.new_zeros((0, 4), dtype=torch.int64) if shown is None else shown[None].nonzero()
         cells = cells[:: max(1, -(-len(cells) // MOST_VOXELS))]
-        features = None
-        if self.network.head.features is not None:
-            features = self.network.head.features_at(voxels, cells).float().cpu()
+        features = self.network.features_at(views, cells)
         return _Voxels(
             None if predicted is None else predicted.cpu(),
             None if occupied is None else occupied.cpu(),
             cells[:, 1:].cpu(),
-            features,
+            None if features is None else features.float().cpu(),
         )
 
     def _prediction(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Prediction:

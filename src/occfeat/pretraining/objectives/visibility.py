@@ -22,7 +22,7 @@ def known_voxels(
     points: Points,
     grid: VoxelGrid,
 ) -> Bool[Tensor, "B X Y Z"]:
-    """Voxels that hold a return or that a ray from the sensor to a return crosses; the others are unknown.
+    """Mark voxels that hold a return or that a ray from the sensor to a return crosses; others are unknown.
 
     Rays are sampled `STEP_CELLS` apart at most. A voxel that rays do cross is missed only if each of them
     leaves it sooner than one step after entering; none is marked that no ray crosses, but for rounding.
@@ -50,7 +50,7 @@ def known_voxels(
 def _clip(
     points: Points, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"], Bool[Tensor, " P"]]:
-    """The part of each ray inside the grid, as start and way in cells, and whether there is one."""
+    """Return the part of each ray inside the grid, as start and way in cells, and whether there is one."""
     points_ego, origins_ego = points.points_ego, points.origins_ego
     lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
     start, ray = (origins_ego - lower_m) / cell_m, (points_ego - origins_ego) / cell_m
@@ -70,7 +70,7 @@ def _sample(
     most: int,
     shape: tuple[int, int, int],
 ) -> Int64[Tensor, "R K"]:
-    """Voxel of each of `most` samples: evenly on a ray, half a step from its ends, the last one repeated."""
+    """Return the voxel of `most` samples: evenly on a ray, half a step from its ends, the last repeated."""
     number = torch.arange(most, device=start.device, dtype=start.dtype)
     part = (number.minimum(samples[:, None] - 1) + 0.5) / samples[:, None]
     x, y, z = (

@@ -3,23 +3,50 @@
 Axes: `B` key frames, `N` cameras, `D` depth bins, `h w` feature cells, `P` points, `S` (point, camera) pairs.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
 from occfeat.models.lifting.splatting import DepthBins
+from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
+from occfeat.pretraining.objectives.evidence import Evidence
 
 UNKNOWN = -1
 """The target of a feature cell without a point."""
 
 
+@dataclass(frozen=True)
+class Depth(Objective[nn.Identity, Tensor]):
+    """Predict the depth that the LiDAR measures in each feature cell of an LSS student."""
+
+    weight: float
+    bins: DepthBins
+    """Depth bins of the student."""
+    name = "depth"
+    reads = "depth"
+
+    def build_output(self, shape: HeadShape) -> nn.Identity:
+        """Build nothing: the depth logits of the student are the prediction."""
+        return nn.Identity()
+
+    def target(self, evidence: Evidence) -> Int64[Tensor, "B N h w"]:
+        """Return the depth bin of the nearest return in each feature cell."""
+        return depth_target(evidence.points, evidence.batch.cameras, self.bins)
+
+    def loss(self, output: nn.Identity, read: Tensor, target: Tensor) -> Term:
+        """Return the cross-entropy of the depth bins."""
+        return Term(depth_loss(read, target), {})
+
+
 def depth_target(points: Points, cameras: Cameras, bins: DepthBins) -> Int64[Tensor, "B N h w"]:
-    """Depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
+    """Return the depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
 
     A point whose depth lies in no bin counts for nothing. One that falls onto the black border of an image
     that augmentation made smaller or shifted counts like any other.
@@ -44,7 +71,7 @@ def depth_target(points: Points, cameras: Cameras, bins: DepthBins) -> Int64[Ten
 
 
 def depth_loss(logits: Float[Tensor, "B N D h w"], target: Int64[Tensor, "B N h w"]) -> Float[Tensor, ""]:
-    """Cross-entropy, averaged over the feature cells that have a target; 0 if there is none."""
+    """Return the cross-entropy, averaged over the feature cells that have a target; 0 if there is none."""
     known = target != UNKNOWN
     total = F.cross_entropy(
         logits.float().flatten(0, 1), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="sum"
@@ -55,7 +82,7 @@ def depth_loss(logits: Float[Tensor, "B N D h w"], target: Int64[Tensor, "B N h 
 def _hits(
     points_ego: Float[Tensor, "P 3"], rig: Cameras, bins: DepthBins
 ) -> tuple[Int64[Tensor, " S"], Int64[Tensor, " S"]]:
-    """Feature cell, counted through all cameras, and depth bin of every point a camera sees."""
+    """Return feature cell, counted through all cameras, and depth bin of every point a camera sees."""
     with torch.autocast(points_ego.device.type, enabled=False):  # pixels need all their digits
         points_camera = transform_points(
             invert(rig.ego_from_camera), points_ego.expand(len(rig.present), -1, 3)

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
+from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.settings.sections import QueryConfig
+from occfeat.training.overlap import is_positive, overlap
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,58 @@ class QueryTarget:
 
     queries: Queries
     occupied: Bool[Tensor, " Q"]
+
+
+class QueryDecoder(nn.Module):
+    """Voxel features at a point, and where it lies in its voxel, to one logit.
+
+    Args:
+        channels: Channels per voxel, and width of the two hidden layers (this project's choice).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels + 3, channels),
+            nn.GELU(),
+            nn.Linear(channels, channels),
+            nn.GELU(),
+            nn.Linear(channels, 1),
+        )
+
+    def forward(self, voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, " Q"]:
+        """Return the logit of each query being occupied."""
+        features = interpolate(voxels, queries)
+        offset = queries.position_cells - queries.position_cells.floor() - 0.5
+        return self.layers(torch.cat((features, offset), dim=1))[:, 0]
+
+
+@dataclass(frozen=True)
+class QueryOccupancy(Objective[QueryDecoder, QueryTarget]):
+    """Predict whether there is matter at points near LiDAR returns (Img-ALSO)."""
+
+    weight: float
+    config: QueryConfig
+    """How query points are drawn."""
+    name = "queries"
+
+    def build_output(self, shape: HeadShape) -> QueryDecoder:
+        """Build the decoder of query points."""
+        return QueryDecoder(shape.voxel_channels)
+
+    def target(self, evidence: Evidence) -> QueryTarget:
+        """Draw queries, and return what the LiDAR says about them."""
+        return query_target(evidence.points, len(evidence.batch), evidence.grid, self.config)
+
+    def loss(self, output: QueryDecoder, read: Tensor, target: QueryTarget) -> Term:
+        """Return the binary cross-entropy, and the IoU of the queries."""
+        logits = output(read, target.queries)
+        found = overlap(is_positive(logits), target.occupied)
+        return Term(query_loss(logits, target.occupied), {"query_iou": found.iou})
+
+    def occupancy_probability(self, output: QueryDecoder, read: Tensor) -> Float[Tensor, "B X Y Z"]:
+        """Return the probability that a query at the centre of each voxel is occupied."""
+        return output(read, voxel_centers(read)).sigmoid().view_as(read[:, 0])
 
 
 def query_target(points: Points, key_frames: int, grid: VoxelGrid, config: QueryConfig) -> QueryTarget:
@@ -65,7 +120,7 @@ def query_points(
     along: Float[Tensor, "3 R"],
     distance_m: float,
 ) -> Float[Tensor, "3 R 3"]:
-    """One query behind each return, one before it and one between sensor and return, all on the ray.
+    """Return a query behind each return, one before it and one between sensor and return, all on its ray.
 
     Args:
         points_ego: Returns.
@@ -87,6 +142,7 @@ def _inside_only(
     occupied: Bool[Tensor, " Q"],
     grid: VoxelGrid,
 ) -> QueryTarget:
+    """Return the queries inside the grid, with their positions in cells."""
     _, inside = grid.cell_index(points_ego)
     lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
     position_cells = (points_ego[inside] - lower_m) / cell_m
@@ -94,44 +150,20 @@ def _inside_only(
 
 
 def query_loss(logits: Float[Tensor, " Q"], occupied: Bool[Tensor, " Q"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy in float32, averaged over the queries; 0 if there is none."""
+    """Return the binary cross-entropy in float32, averaged over the queries; 0 if there is none."""
     logits = logits.float()
     total = F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype), reduction="sum")
     return total / max(len(logits), 1)
 
 
-class QueryDecoder(nn.Module):
-    """Voxel features at a point, and where it lies in its voxel, to one logit.
-
-    Args:
-        channels: Channels per voxel, and width of the two hidden layers (this project's choice).
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(channels + 3, channels),
-            nn.GELU(),
-            nn.Linear(channels, channels),
-            nn.GELU(),
-            nn.Linear(channels, 1),
-        )
-
-    def forward(self, voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, " Q"]:
-        """Logit of each query being occupied."""
-        features = interpolate(voxels, queries)
-        offset = queries.position_cells - queries.position_cells.floor() - 0.5
-        return self.layers(torch.cat((features, offset), dim=1))[:, 0]
-
-
 def voxel_centers(voxels: Float[Tensor, "B D X Y Z"]) -> Queries:
-    """One query at the centre of every voxel, in the order of the volume."""
+    """Return one query at the centre of every voxel, in the order of the volume."""
     cells = torch.ones_like(voxels[:, 0], dtype=torch.bool).nonzero()
     return Queries(cells[:, 0], cells[:, 1:] + 0.5)
 
 
 def interpolate(voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, "Q D"]:
-    """Trilinear between voxel centres; nearer to the border than half a voxel, the outermost voxels' value.
+    """Interpolate trilinearly between voxel centres; beyond the outermost ones their value counts.
 
     The voxels around all queries are gathered once each, so that no two threads add to one gradient and a run
     repeats to the last bit. `grid_sample` would want as many queries in every key frame.

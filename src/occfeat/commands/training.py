@@ -1,0 +1,112 @@
+"""What the training commands share: how a run begins, and what it gives back.
+
+Whatever can be refused is refused before anything slow, and before the run folder is made.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from occfeat.commands.outcome import RunOutcome, table
+from occfeat.data.check.check import quick_check
+from occfeat.data.index.index import Index
+from occfeat.report.pictures.plots import draw_curves
+from occfeat.runs.loggers import require_loggers
+from occfeat.runs.metrics_log import read_rows
+from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.training.device import all_alive, build_fabric
+from occfeat.training.loop import Job, fit, micro_batch_size
+
+Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class Training(Generic[Config]):
+    """A training command that may begin: its settings, its data set and its devices."""
+
+    command: str
+    config: Config
+    index: Index
+    fabric: Fabric
+    resume: bool
+    """Go on with the run in the folder `config.out`."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Key frames that each device has in memory at once."""
+        return micro_batch_size(self.config.optim, self.fabric.world_size)
+
+    def require_files(self, rows: NDArray[np.int64], *, needs_lidar: bool) -> None:
+        """Refuse key frames of which more files are missing than the settings allow.
+
+        Raises:
+            DatasetError: More are.
+        """
+        allowed = self.config.engine.max_broken
+        quick_check(self.index, rows, view=self.config.view, needs_lidar=needs_lidar, allowed=allowed)
+
+    @contextmanager
+    def open_run(self) -> Iterator[Run]:
+        """Open the run folder, in the first process for writing.
+
+        Raises:
+            RunError: The folder cannot be used, or another process of the run has died.
+        """
+        config, fingerprint = self.config, self.index.fingerprint
+        with (
+            all_alive(self.fabric),
+            Run.start(config.out, self.command, config, self.fabric, fingerprint, resume=self.resume) as run,
+        ):
+            yield run
+
+    def goes_on_from_checkpoint(self, run: Run) -> bool:
+        """Return whether a run is resumed that has taken steps already."""
+        return self.resume and run.checkpoint_file.exists()
+
+    def fit(self, job: Job[Target], run: Run) -> None:
+        """Train the network of a job in place, and draw the curves of the run.
+
+        Raises:
+            Interrupted: After Ctrl-C or SIGTERM, with everything saved.
+        """
+        fit(job, run, self.fabric, resume=self.resume)
+        if run.writes:
+            draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
+
+
+def begin_training(command: str, config: Config, index: Index, *, resume: bool) -> Training[Config]:
+    """Start the devices; refuse a batch, a folder or loggers that cannot be used.
+
+    Raises:
+        SettingsError: The batch cannot be split, or a device or a logger is not there.
+        RunError: The folder of a new run holds something.
+    """
+    fabric = build_fabric(config.engine)
+    training = Training(command, config, index, fabric, resume)
+    micro_batch_size(config.optim, fabric.world_size)
+    if fabric.is_global_zero and not resume:
+        require_free(config.out, command)
+    require_loggers(config.engine.loggers)
+    return training
+
+
+def settings_of_run(path: Path, kind: type[Config]) -> Config:
+    """Read the settings of a run to go on with; the folder may have moved.
+
+    Raises:
+        OccFeatError: It is not the folder of such a run.
+    """
+    return read_settings(path, kind).model_copy(update={"out": path})
+
+
+def outcome_of(run: Run, metrics: dict[str, float]) -> RunOutcome:
+    """Return what a training command gives back."""
+    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)

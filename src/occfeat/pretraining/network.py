@@ -1,0 +1,130 @@
+"""Student, trunk and outputs: the network that pretraining trains, built from a list of objectives."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from occfeat.data.sample import Batch, Cameras
+from occfeat.errors import SettingsError
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.students.lss import Lss
+from occfeat.pretraining.objectives.contract import (
+    AnyObjective,
+    ComparedFeatures,
+    HeadShape,
+)
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.trunk import Trunk
+from occfeat.settings.sections import HeadConfig
+from occfeat.teacher.network import Teacher
+from occfeat.training.step import Ratio, Step, mean_of
+
+Targets = dict[str, Any]
+"""Target of each objective, by its name."""
+Views = dict[str, Tensor]
+"""What objectives read of the network: `bev`, `voxels`, `depth`; see `objectives.contract`."""
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class TargetMaker:
+    """Makes the targets of a batch from its LiDAR points and from what the teacher sees."""
+
+    objectives: Sequence[AnyObjective]
+    grid: VoxelGrid
+    teacher: Teacher | None = None
+    """None when no objective needs one, or when batches carry what it saw."""
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Targets:
+        """Return the targets of a batch that carries what the objectives need."""
+        evidence = self.evidence(batch)
+        return {objective.name: objective.target(evidence) for objective in self.objectives}
+
+    def evidence(self, batch: Batch) -> Evidence:
+        """Return what the targets of a batch are made of."""
+        return Evidence(batch, self.grid, self.teacher)
+
+
+class PretrainingNetwork(nn.Module):
+    """Student and pretraining head; a forward pass gives the losses of a batch.
+
+    Only what an objective reads is built: several processes wait for the gradient of everything that learns.
+
+    Args:
+        student: Images and cameras to BEV features (B, C, X, Y), C being its attribute `channels`.
+        objectives: What is predicted; losses are summed, and outputs get their random weights, in this order.
+        heights: Number of voxels along z.
+        head: Sizes of the trunk.
+        teacher_channels: Width of the teacher; 0 if no objective needs one.
+
+    Raises:
+        SettingsError: An objective reads the depth of a student that guesses none.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        objectives: Sequence[AnyObjective],
+        *,
+        heights: int,
+        head: HeadConfig,
+        teacher_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.student: Any = student
+        self.objectives = tuple(objectives)
+        reads, bev_channels = {one.reads for one in objectives}, cast("int", student.channels)
+        self.reads_depth = "depth" in reads
+        if self.reads_depth and not isinstance(student, Lss):
+            hint = "Take the student lss, or leave out what is learned of its depth."
+            raise SettingsError(f"The student {type(student).__name__} guesses no depth.", hint=hint)
+        self.trunk = Trunk(bev_channels, heights, head) if "voxels" in reads else None
+        shape = HeadShape(bev_channels, head.channels, heights, teacher_channels)
+        self.outputs = nn.ModuleDict({one.name: one.build_output(shape) for one in objectives})
+
+    def forward(self, batch: Batch, targets: Targets) -> Step:
+        """Return the weighted sum of the losses, and the metrics to log."""
+        views = self.see(batch.images, batch.cameras)
+        loss = batch.images.new_zeros((), dtype=torch.float32)
+        metrics: dict[str, Ratio] = {}
+        for one in self.objectives:
+            term = one.loss(self.outputs[one.name], views[one.reads], targets[one.name])
+            loss = loss + one.weight * term.loss
+            metrics |= {f"loss/{one.name}": mean_of(term.loss), **term.metrics}
+        return Step(loss, {"loss": mean_of(loss), **metrics})
+
+    def see(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Views:
+        """Return everything that objectives read."""
+        if self.reads_depth:
+            lifted = self.student.lift_images(images, cameras)
+            views = {"depth": lifted.depth_logits, "bev": self.student.encode(lifted.features)}
+        else:
+            views = {"bev": self.student(images, cameras)}
+        if self.trunk is not None:
+            views["voxels"] = self.trunk(views["bev"])
+        return views
+
+    def occupancy_probability(self, views: Views) -> Float[Tensor, "B X Y Z"] | None:
+        """Return the probability that each voxel is occupied; None if no objective predicts it."""
+        return self._first(lambda one, *read: one.occupancy_probability(*read), views)
+
+    def features_at(self, views: Views, cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"] | None:
+        """Return the teacher features predicted in voxels (key frame, x, y, z); None if none are.
+
+        Where targets are centred, the mean teacher feature is taken off.
+        """
+        return self._first(lambda one, *read: one.features_at(*read, cells), views)
+
+    def compare_features(self, views: Views, evidence: Evidence) -> ComparedFeatures | None:
+        """Return predicted and true teacher features of occupied voxels; None if none are predicted."""
+        return self._first(lambda one, *read: one.compare_features(*read, evidence), views)
+
+    def _first(self, ask: Callable[..., Answer | None], views: Views) -> Answer | None:
+        """Return the answer of the first objective that has one."""
+        answers = (ask(one, self.outputs[one.name], views[one.reads]) for one in self.objectives)
+        return next((answer for answer in answers if answer is not None), None)

@@ -1,0 +1,270 @@
+"""Distillation: what does the teacher see in each occupied voxel (paper section 3)?
+
+Features of one image model resemble each other, so a constant prediction already has a considerable cosine.
+Targets less their mean leave only what tells voxels apart (this project's option).
+
+Axes: `B` key frames, `N` cameras, `D` channels per voxel, `X Y Z` voxels, `K` chosen voxels, `F` teacher
+channels, `h w` teacher feature map.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from occfeat.data.sample import Cameras
+from occfeat.errors import TrainingError
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.lifting.sampling import bilinear_taps
+from occfeat.pretraining.objectives.contract import (
+    TEACHER,
+    ComparedFeatures,
+    HeadShape,
+    Objective,
+    Reads,
+    Term,
+)
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.trunk import unsplat
+from occfeat.training.step import ratio_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FeatureTarget:
+    """Teacher features of the occupied voxels that at least one camera sees."""
+
+    cells: Int64[Tensor, "K 4"]
+    """Each voxel as (key frame, x, y, z)."""
+    features: Float[Tensor, "K F"]
+    """Mean of the teacher's features over the cameras that see the centre of the voxel."""
+
+
+class FeatureOutput(nn.Module):
+    """Teacher features of chosen voxels.
+
+    Args:
+        shape: What the output is built for.
+        own_channels: Channels per voxel of a branch of its own, read from the BEV features (this project's
+            option); None reads the voxels of the trunk, as in the paper.
+        centered: Keep a centre, which predictions and targets are relative to.
+    """
+
+    center: Tensor | None
+    """Mean teacher feature of the training set; None if predictions are teacher features as they are."""
+
+    def __init__(self, shape: HeadShape, own_channels: int | None, *, centered: bool) -> None:
+        super().__init__()
+        self.heights = shape.heights
+        self.branch = (
+            None
+            if own_channels is None
+            else nn.Conv2d(shape.bev_channels, own_channels * shape.heights, kernel_size=1)
+        )
+        self.activation = nn.Identity() if own_channels is None else nn.GELU()
+        self.linear = nn.Linear(own_channels or shape.voxel_channels, shape.teacher_channels)
+        self.register_buffer("center", torch.zeros(shape.teacher_channels) if centered else None)
+
+    def forward(self, read: Float[Tensor, "B C X Y *Z"], cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
+        """Predict the features of voxels (key frame, x, y, z) from what the objective reads.
+
+        The prediction depends on its own voxel alone. So the chosen voxels are gathered first, and only they
+        are projected to the teacher's width: the numbers of projecting all, for a fraction of the memory.
+        """
+        key_frame, x, y, z = cells.unbind(1)
+        return self.linear(self.activation(self.own_voxels(read)[key_frame, :, x, y, z]))
+
+    def own_voxels(self, read: Float[Tensor, "B C X Y *Z"]) -> Float[Tensor, "B D X Y Z"]:
+        """Return the voxels that features are read from, not yet activated."""
+        if self.branch is None:
+            return read
+        return unsplat(self.branch(read), self.heights).permute(0, 1, 3, 4, 2)
+
+    def relative(self, features: Float[Tensor, "K F"]) -> Float[Tensor, "K F"]:
+        """Return teacher features less the centre, comparable with predictions."""
+        return features if self.center is None else features - self.center
+
+
+@dataclass(frozen=True)
+class Features(Objective[FeatureOutput, FeatureTarget]):
+    """Predict what the teacher sees in each occupied voxel that a camera sees."""
+
+    weight: float
+    own_channels: int | None = None
+    """Channels per voxel of a branch of its own; None reads those of the trunk."""
+    centered: bool = False
+    """Take the mean over the training set off every target."""
+    survey: int = 32
+    """Key frames from which that mean is taken; 32 of nuScenes hold some 100 000 targets."""
+    name = "features"
+    needs = TEACHER
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override] # depends on the settings of the objective
+        """The voxels, or the BEV features for a branch of its own."""
+        return "voxels" if self.own_channels is None else "bev"
+
+    def build_output(self, shape: HeadShape) -> FeatureOutput:
+        """Build the branch, if there is one, and a linear layer to the teacher's width."""
+        return FeatureOutput(shape, self.own_channels, centered=self.centered)
+
+    def target(self, evidence: Evidence) -> FeatureTarget:
+        """Return what the teacher sees, or saw, in the occupied voxels."""
+        return feature_target(
+            evidence.occupied, evidence.teacher_maps, evidence.teacher_cameras, evidence.grid
+        )
+
+    def loss(self, output: FeatureOutput, read: Tensor, target: FeatureTarget) -> Term:
+        """Return the negative mean cosine, and the cosine."""
+        similarity = cosine(output(read, target.cells), output.relative(target.features))
+        mean = ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
+        return Term(feature_loss(similarity), {"centered_cosine" if self.centered else "cosine": mean})
+
+    def prepare(self, output: FeatureOutput, targets: Iterable[FeatureTarget]) -> dict[str, Any]:
+        """Set the centre of the output, if it has one; log the cosine of the constant-prediction baseline."""
+        common = common_feature(targets)
+        logger.info("teacher: one constant vector already has a mean cosine of %.3f", common.constant_cosine)
+        if output.center is not None:
+            output.center.copy_(common.mean)
+        return {"constant_cosine": common.constant_cosine, "mean": common.mean.tolist()}
+
+    def features_at(
+        self, output: FeatureOutput, read: Tensor, cells: Int64[Tensor, "K 4"]
+    ) -> Float[Tensor, "K F"]:
+        """Return the features predicted in voxels (key frame, x, y, z), less the centre if there is one."""
+        predicted: Tensor = output(read, cells)
+        return predicted
+
+    def compare_features(self, output: FeatureOutput, read: Tensor, evidence: Evidence) -> ComparedFeatures:
+        """Return predicted and true features of all voxels that have a target, less the centre."""
+        target = self.target(evidence)
+        predicted = self.features_at(output, read, target.cells)
+        taught = output.relative(target.features)
+        return ComparedFeatures(target.cells, predicted, taught, self.centered)
+
+
+@dataclass(frozen=True)
+class CommonFeature:
+    """Statistics of feature targets, pooled over all their voxels."""
+
+    mean: Float[Tensor, " F"]
+    """Mean target."""
+    constant_cosine: float
+    """Constant-prediction baseline: mean cosine of all targets and the one vector for which it is highest."""
+
+
+def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
+    """Pool the targets of several batches.
+
+    The mean over targets f of cos(u, f) is the product of u / |u| and the mean of f / |f|, so its largest
+    value is the length of that mean.
+
+    Raises:
+        TrainingError: There is no target at all.
+    """
+    total = direction = torch.zeros(())
+    count, device = 0, total.device
+    for target in targets:
+        device = target.features.device
+        features = target.features.cpu().double()  # not every device has 64 bits
+        total = total + features.sum(dim=0)
+        direction = direction + F.normalize(features, dim=1).sum(dim=0)
+        count += len(features)
+    if count == 0:
+        hint = "Look at the calibration with `occfeat view --calibration`, and at the bounds of the grid."
+        raise TrainingError("No camera sees any voxel that the LiDAR hit: nothing to distil.", hint=hint)
+    return CommonFeature((total / count).float().to(device), float((direction / count).norm()))
+
+
+def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, " K"]:
+    """Return the cosine of each predicted feature and its target, -1 to 1; 0 where one of them is zero.
+
+    Made of row-wise products in float32 that write nothing of the size of the features;
+    `F.cosine_similarity`, which it equals, writes several such arrays.
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        predicted, target = predicted.float(), target.float()
+        product = torch.linalg.vecdot(predicted, target)
+        lengths = torch.linalg.vector_norm(predicted, dim=-1) * torch.linalg.vector_norm(target, dim=-1)
+        return product / lengths.clamp_min(1e-8)
+
+
+def feature_loss(similarity: Float[Tensor, " K"]) -> Float[Tensor, ""]:
+    """Return the negative cosine, averaged over the voxels that have a target; 0 if there is none."""
+    return -similarity.sum() / max(1, len(similarity))
+
+
+def feature_target(
+    occupied: Bool[Tensor, "B X Y Z"],
+    maps: Float[Tensor, "BN F h w"],
+    cameras: Cameras,
+    grid: VoxelGrid,
+) -> FeatureTarget:
+    """Take the mean of the teacher's features at the projected centre of each occupied voxel.
+
+    Voxels that no camera sees are left out. Between patch centres features are interpolated bilinearly;
+    nearer to the image border than half a patch they keep the value of the outermost patches.
+
+    Args:
+        occupied: The occupancy target.
+        maps: Teacher features of all images, cameras of one key frame after the other.
+        cameras: Calibration of the images the teacher saw, in the same ego frame as the points.
+        grid: The voxels.
+    """
+    cells = occupied.nonzero()
+    pixels, seen = _project_cells(cells, cameras, grid)  # (K, N, 2), (K, N)
+    cameras_per_voxel = seen.sum(dim=1)
+    voxel, camera = seen.nonzero(as_tuple=True)  # sorted by voxel
+    image = cells[voxel, 0] * seen.shape[1] + camera
+    height, width = maps.shape[2:]
+    patches_per_px = pixels.new_tensor((width / cameras.image_size[1], height / cameras.image_size[0]))
+    patch = (pixels[voxel, camera] * patches_per_px - 0.5).T
+    tap, weight = bilinear_taps(patch, image, (height, width))
+    weight = weight / cameras_per_voxel[voxel, None]
+    kept = cameras_per_voxel > 0
+    taps_per_voxel = 4 * cameras_per_voxel[kept]
+    features = F.embedding_bag(
+        tap.flatten(),
+        maps.float().permute(0, 2, 3, 1).reshape(-1, maps.shape[1]),
+        offsets=taps_per_voxel.cumsum(0) - taps_per_voxel,
+        per_sample_weights=weight.flatten(),
+        mode="sum",
+    )
+    return FeatureTarget(cells[kept], features)
+
+
+def seen_cells(occupied: Bool[Tensor, "B X Y Z"], cameras: Cameras, grid: VoxelGrid) -> Int64[Tensor, "K 4"]:
+    """Return the occupied voxels whose centre at least one camera sees, each as (key frame, x, y, z)."""
+    cells = occupied.nonzero()
+    return cells[_project_cells(cells, cameras, grid)[1].any(dim=1)]
+
+
+def _project_cells(
+    cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
+) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
+    """Return the pixel of each voxel's centre in each camera of its key frame, and whether it is seen."""
+    with torch.autocast(cells.device.type, enabled=False):  # pixels need all their digits
+        return _project_exactly(cells, cameras, grid)
+
+
+def _project_exactly(
+    cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
+) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
+    """Project voxels with all digits of float32; for the rest see `_project_cells`."""
+    key_frame = cells[:, 0]
+    lower_m, cell_m = (cameras.intrinsics.new_tensor(size) for size in (grid.lower_m, grid.cell_m))
+    centers_ego = lower_m + (cells[:, 1:] + 0.5) * cell_m
+    camera_from_ego = invert(cameras.ego_from_camera)[key_frame]  # (K, N, 4, 4)
+    rotation, translation_m = camera_from_ego[..., :3, :3], camera_from_ego[..., :3, 3]
+    centers_camera = (rotation @ centers_ego[:, None, :, None])[..., 0] + translation_m
+    pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None])
+    seen = visible_in(cameras.image_size, pixels, depth_m)[..., 0]
+    return pixels[:, :, 0], seen & cameras.present[key_frame]

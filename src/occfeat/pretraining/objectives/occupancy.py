@@ -1,0 +1,88 @@
+"""Occupancy: does each voxel hold a LiDAR return (paper section 3)?
+
+Axes: `B` key frames, `D` channels per voxel, `X Y Z` voxels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.visibility import known_voxels
+from occfeat.training.overlap import is_positive, overlap
+from occfeat.training.step import Ratio, ratio_of
+
+
+@dataclass(frozen=True)
+class OccupancyTarget:
+    """Occupancy of the voxels, and which of them count."""
+
+    occupied: Bool[Tensor, "B X Y Z"]
+    known: Bool[Tensor, "B X Y Z"] | None = None
+    """Voxels that count in the loss and in the IoU; None: all of them."""
+
+
+@dataclass(frozen=True)
+class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
+    """Predict whether each voxel is occupied."""
+
+    weight: float
+    known_only: bool = False
+    """Leave out voxels of which the LiDAR says nothing (this project's option)."""
+    name = "occupancy"
+
+    def build_output(self, shape: HeadShape) -> nn.Conv3d:
+        """Build a linear layer from the channels of a voxel to one logit."""
+        return nn.Conv3d(shape.voxel_channels, 1, kernel_size=1)
+
+    def target(self, evidence: Evidence) -> OccupancyTarget:
+        """Return which voxels hold a return, and which ones the LiDAR knows if the others do not count."""
+        occupied = evidence.occupied
+        known = known_voxels(occupied, evidence.points, evidence.grid) if self.known_only else None
+        return OccupancyTarget(occupied, known)
+
+    def loss(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> Term:
+        """Return the binary cross-entropy, with IoU and recall."""
+        logits = occupancy_logits(output, read)
+        return Term(occupancy_loss(logits, target.occupied, target.known), _metrics(logits, target))
+
+    def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"]:
+        """Return the probability that each voxel is occupied."""
+        return occupancy_logits(output, read).sigmoid()
+
+
+def occupancy_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:
+    """Return the logit of each voxel being occupied."""
+    # A matrix product over channels leaves the memory order of the volume as it is.
+    logits: Tensor = output(voxels.permute(0, 1, 4, 2, 3))
+    return logits[:, 0].permute(0, 2, 3, 1)
+
+
+def occupancy_loss(
+    logits: Float[Tensor, "B X Y Z"],
+    occupied: Bool[Tensor, "B X Y Z"],
+    known: Bool[Tensor, "B X Y Z"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return the binary cross-entropy in float32, averaged over all voxels or the known ones, if any."""
+    logits = logits.float()
+    if known is None:
+        return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
+    total = F.binary_cross_entropy_with_logits(
+        logits, occupied.to(logits.dtype), weight=known.to(logits.dtype), reduction="sum"
+    )
+    return total / known.sum().clamp(min=1)
+
+
+def _metrics(logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
+    """Return IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
+    occupied, known = target.occupied, target.known
+    found = overlap(is_positive(logits if known is None else logits.masked_fill(~known, -1.0)), occupied)
+    recall = {"occupancy_recall": found.recall}
+    if known is None:
+        return {"occupancy_iou": found.iou, **recall}
+    share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
+    return {"known_occupancy_iou": found.iou, **recall, "known_share": share}

@@ -1,0 +1,64 @@
+"""The trunk of the pretraining head: BEV features back to voxels (paper section 3).
+
+Axes: `B` key frames, `C` BEV channels, `D` channels per voxel, `X Y Z` voxels.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from occfeat.models.recompute import Recomputable
+from occfeat.settings.sections import HeadConfig
+
+
+class Trunk(nn.Module):
+    """Unsplatting and 3-D convolution blocks; thrown away after pretraining, like the outputs on top.
+
+    Args:
+        bev_channels: Channels of the student's BEV features.
+        heights: Number of voxels along z.
+        config: Channels per voxel and number of blocks.
+    """
+
+    def __init__(self, bev_channels: int, heights: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.heights = heights
+        self.unsplat = nn.Conv2d(bev_channels, config.channels * heights, kernel_size=1)
+        self.blocks = nn.Sequential(*(VoxelBlock(config.channels) for _ in range(config.blocks)))
+
+    def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B D X Y Z"]:
+        """Return features of all voxels."""
+        return self.blocks(unsplat(self.unsplat(bev), self.heights)).permute(0, 1, 3, 4, 2)
+
+
+def unsplat(columns: Float[Tensor, "B DZ X Y"], heights: int) -> Float[Tensor, "B D Z X Y"]:
+    """Split the channels of each BEV cell into those of the voxels above it, without a copy."""
+    batch, _, x, y = columns.shape
+    return columns.view(batch, -1, heights, x, y)
+
+
+class VoxelBlock(Recomputable, nn.Sequential):
+    """A 3-D convolution; group norm, not batch norm: the same in training and evaluation, whatever the batch.
+
+    Args:
+        channels: Channels in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            ChannelsLastConv3d(channels, channels, kernel_size=3, padding=1, bias=False),
+            nn.GroupNorm(1, channels),
+            nn.GELU(),
+        )
+
+
+class ChannelsLastConv3d(nn.Conv3d):
+    """A convolution that computes with the channels last; volumes come and go with them first.
+
+    On some processors its backward pass is then faster, on others it makes no difference
+    (`benchmarks/head.py`); what follows it is faster with the channels first.
+    """
+
+    def forward(self, volume: Float[Tensor, "B D Z X Y"]) -> Float[Tensor, "B D Z X Y"]:
+        """Convolve a volume."""
+        return super().forward(volume.contiguous(memory_format=torch.channels_last_3d)).contiguous()

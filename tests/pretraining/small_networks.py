@@ -1,0 +1,41 @@
+"""Small pretraining networks."""
+
+import torch
+from torch import nn
+
+from occfeat.data.sample import Cameras
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
+from tests.rigs import GRID
+
+FEATURES = 5
+"""Width of the teacher."""
+
+
+class PlainStudent(nn.Module):
+    """A BEV map that is learned directly, whatever the images show."""
+
+    def __init__(self, key_frames: int, channels: int = 6) -> None:
+        super().__init__()
+        self.channels = channels
+        self.bev = nn.Parameter(torch.randn(key_frames, channels, *GRID.bev.shape))
+
+    def forward(self, images: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+        return self.bev
+
+
+def build_network(
+    loss: PretrainLossConfig,
+    *,
+    key_frames: int = 2,
+    own: int | None = None,
+    blocks: int = 2,
+    queries: QueryConfig = QueryConfig(),  # noqa: B008 - settings cannot be changed
+) -> PretrainingNetwork:
+    """Build the same network every time."""
+    torch.manual_seed(0)
+    head = HeadConfig(channels=8, blocks=blocks, feature_channels=own)
+    objectives = build_objectives(loss, head=head, queries=queries)
+    student, width = PlainStudent(key_frames), FEATURES if loss.features else 0
+    return PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head, teacher_channels=width)
