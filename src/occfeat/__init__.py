@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         write_report,
     )
     from occfeat.api_world import build_world
+    from occfeat.data.nuscenes.writer.folder import NuScenesWriter
 
 __all__ = [
+    "NuScenesWriter",
     "ShippedModel",
     "analyse",
     "build_world",
@@ -56,6 +58,10 @@ def __getattr__(name: str) -> Any:
         from occfeat.api_world import build_world
 
         return build_world
+    if name == "NuScenesWriter":
+        from occfeat.data.nuscenes.writer.folder import NuScenesWriter
+
+        return NuScenesWriter
     from occfeat import api
 
     return getattr(api, name)

@@ -1,0 +1,1 @@
+"""The writer of data sets in nuScenes format; needs no torch."""

@@ -1,0 +1,188 @@
+"""`NuScenesWriter`: a data set of your own in nuScenes format, written as it is recorded or converted."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Real
+
+from occfeat.atomic import lock_folder
+from occfeat.data.nuscenes.splits import ALL
+from occfeat.data.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
+from occfeat.data.nuscenes.writer.tables import write_tables
+from occfeat.data.nuscenes.writer.values import (
+    AnnotatedBox,
+    CalibratedRig,
+    CameraImage,
+    EgoPose,
+    RecordingLog,
+    require_plain_name,
+)
+from occfeat.errors import DatasetError, RunError
+
+
+class NuScenesWriter:
+    """Writes a data set in nuScenes format, scene after scene.
+
+    Images and points are written at once, the rows of a scene when it ends, and the tables when the writer is
+    closed. The folder of tables appears complete or not at all. Memory holds the rows of one scene, however
+    many scenes there are.
+
+    A build that was stopped continues when the same calls are made again. Finished scenes are kept and
+    skipped, an unfinished one is made again, and the result is the same to the byte. In a `with` block, the
+    writer is closed at the end of the block, unless the block raises an error.
+
+    Args:
+        root: The data folder; made if need be.
+        version: Name of the folder of tables, such as `v1.0-mine`.
+
+    Raises:
+        DatasetError: `version` cannot be the name of a folder.
+        RunError: The set is complete already, another process writes to it, or it cannot be written.
+    """
+
+    def __init__(self, root: str | Path, version: str) -> None:
+        require_plain_name("version", version)
+        self._root, self._version = Path(root), version
+        if (self._root / version).exists():
+            hint = "Choose another version or folder, or remove this one first."
+            raise RunError(f"{self._root / version} exists already.", hint=hint)
+        self._scene: SceneWriter | None = None
+        self._splits: dict[str, str | None] = {}
+        self._held = ExitStack()
+        self._is_open = True
+        folder = rows_folder(self._root, version)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "Check the rights of the folder, or choose another one."
+            raise RunError(f"The folder {folder} cannot be made: {error}.", hint=hint) from error
+        self._held.enter_context(lock_folder(folder))
+
+    def add_scene(
+        self,
+        name: str,
+        rig: CalibratedRig,
+        *,
+        split: str | None,
+        log: RecordingLog | None = None,
+        description: str = "",
+    ) -> bool:
+        """End the scene before, if there is one, and begin a scene.
+
+        Args:
+            name: Name of the scene.
+            rig: Its sensors. Scenes with rigs of equal names share one calibration.
+            split: The split that the scene belongs to, such as `train` or `val`. None: it belongs to none; if
+                that holds for all scenes, nuScenes' official lists of scene names count.
+            log: Where the scene was recorded, if that is known.
+            description: For people.
+
+        Returns:
+            Whether the scene is to be written. False if an earlier build has finished it: its key frames and
+            sweeps may be left out, and are ignored if they are added.
+
+        Raises:
+            DatasetError: There is such a scene, a name cannot be used, or the scene before has no key frame.
+            RunError: A file cannot be written.
+        """
+        self._end_scene()
+        if name in self._splits:
+            raise DatasetError(f"There are two scenes named {name!r}.", hint="Give every scene its own name.")
+        if split is not None and (not split or split == ALL):
+            raise DatasetError(
+                f"A split cannot be named {split!r}.", hint="Use `train`, `val` or any other name."
+            )
+        scene = SceneWriter(self._root, self._version, name, rig, log=log, description=description)
+        self._splits[name] = split
+        if rows_file(self._root, self._version, name).is_file():
+            return False
+        self._scene = scene
+        return True
+
+    def add_sweep(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
+        """Write a LiDAR sweep between key frames; see `SceneWriter.add_sweep`."""
+        self._require_scene()
+        if self._scene is not None:
+            self._scene.add_sweep(pose, points)
+
+    def add_key_frame(
+        self,
+        pose: EgoPose,
+        images: Mapping[str, CameraImage],
+        points: Real[np.ndarray, "P C"] | None = None,
+        boxes: Sequence[AnnotatedBox] = (),
+    ) -> None:
+        """Write a key frame; see `SceneWriter.add_key_frame`."""
+        self._require_scene()
+        if self._scene is not None:
+            self._scene.add_key_frame(pose, images, points, boxes)
+
+    def close(self) -> None:
+        """End the last scene and write the tables. Closing again does nothing.
+
+        Raises:
+            DatasetError: There is no scene or an empty one, scenes contradict each other, a base map is
+                missing, or an earlier build finished scenes that were not added this time.
+            RunError: The tables cannot be written.
+        """
+        if not self._is_open:
+            return
+        self._end_scene()
+        self._check_scenes()
+        splits: dict[str, list[str]] = {}
+        for name, split in self._splits.items():
+            if split is not None:
+                splits.setdefault(split, []).append(name)
+        write_tables(self._root, self._version, list(self._splits), splits)
+        self._release()
+        shutil.rmtree(rows_folder(self._root, self._version), ignore_errors=True)  # which held the lock
+
+    def __enter__(self) -> "NuScenesWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                self.close()
+            finally:
+                self._release()
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        """Let other processes write to the folder."""
+        self._is_open = False
+        self._held.close()
+
+    def _require_scene(self) -> None:
+        """Refuse what belongs to no scene."""
+        if not self._is_open or not self._splits:
+            hint = "Call `add_scene` first, and `close` last."
+            raise RunError("There is no scene to write to.", hint=hint)
+
+    def _end_scene(self) -> None:
+        """Finish the scene that is being written, if there is one."""
+        if not self._is_open:
+            raise RunError(f"The writer of {self._root / self._version} is closed.")
+        if self._scene is not None:
+            self._scene.finish()
+            self._scene = None
+
+    def _check_scenes(self) -> None:
+        """Refuse a set without scenes, and one that an earlier build knew more scenes of."""
+        if not self._splits:
+            raise DatasetError("The data set has no scene.", hint="Call `add_scene` before `close`.")
+        folder = rows_folder(self._root, self._version)
+        others = sorted(path.stem for path in folder.glob("*.json") if path.stem not in self._splits)
+        if others:
+            raise DatasetError(
+                f"{len(others)} scenes that an earlier build finished were not added this time.",
+                first=others[:10],
+                hint=f"Add them as well, or remove {folder} to begin again.",
+            )

@@ -1,0 +1,205 @@
+"""What the writer is given: calibrated sensors, ego poses, images, boxes, and where a scene was recorded.
+
+Every value refuses nonsense when it is made. Frames: ego has x forward, y left and z up; camera has x right,
+y down and z forward; global is the frame of the map. Lengths are metres, times whole microseconds.
+"""
+
+import operator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, Real, UInt8
+
+from occfeat.data.nuscenes.rig import LIDAR_CHANNEL
+from occfeat.data.nuscenes.tables import FARTHEST_M
+from occfeat.data.paths import is_plain_name, leaves
+from occfeat.errors import DatasetError
+
+RIGID_TOLERANCE = 1e-3
+"""How far the product of a rotation and its transpose may be from the identity; float32 poses pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedCamera:
+    """A pinhole camera as it is mounted."""
+
+    channel: str
+    """Name of the camera, such as `CAM_FRONT`; also the name of a folder."""
+    ego_from_camera: Real[np.ndarray, "4 4"]
+    """Camera frame to ego frame."""
+    intrinsics: Real[np.ndarray, "3 3"]
+    """Pinhole matrix in pixels of the image as it is stored; the upper left corner of the image is (0, 0)."""
+
+    def __post_init__(self) -> None:
+        require_plain_name("channel", self.channel)
+        if self.channel == LIDAR_CHANNEL:
+            raise DatasetError(f"A camera cannot be named {LIDAR_CHANNEL}, which is the LiDAR's channel.")
+        require_rigid(f"ego_from_camera of {self.channel}", self.ego_from_camera)
+        require_pinhole(f"intrinsics of {self.channel}", self.intrinsics)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedRig:
+    """The sensors of one vehicle with one calibration."""
+
+    name: str
+    """Names the calibration: rigs of equal names must be equal."""
+    cameras: Sequence[CalibratedCamera]
+    ego_from_lidar: Real[np.ndarray, "4 4"] | None = None
+    """LiDAR frame to ego frame; None if there is no LiDAR."""
+
+    def __post_init__(self) -> None:
+        if not self.cameras and self.ego_from_lidar is None:
+            raise DatasetError(f"Rig {self.name!r} has no sensor.", hint="Give it a camera or a LiDAR.")
+        counts = Counter(camera.channel for camera in self.cameras)
+        if twice := [channel for channel, count in counts.items() if count > 1]:
+            raise DatasetError(f"Rig {self.name!r} has two cameras of the same channel.", first=twice)
+        if self.ego_from_lidar is not None:
+            require_rigid(f"ego_from_lidar of rig {self.name!r}", self.ego_from_lidar)
+
+
+@dataclass(frozen=True, eq=False)
+class EgoPose:
+    """Where the ego vehicle is at a moment."""
+
+    time_us: int
+    """Microseconds since 1970, UTC."""
+    global_from_ego: Real[np.ndarray, "4 4"]
+    """Ego frame to global frame."""
+
+    def __post_init__(self) -> None:
+        try:
+            inside = 0 <= operator.index(self.time_us) < 2**63
+        except TypeError:
+            inside = False
+        if not inside or isinstance(self.time_us, bool):
+            raise DatasetError(f"Expected a time in whole microseconds since 1970, got {self.time_us!r}.")
+        require_rigid(f"global_from_ego at {self.time_us}", self.global_from_ego)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraImage:
+    """An image of a key frame."""
+
+    image: UInt8[np.ndarray, "H W 3"] | bytes | str | Path
+    """RGB pixels, which become a JPEG; or the content or the path of a JPEG or PNG, stored byte for byte."""
+    pose: EgoPose | None = None
+    """Ego pose at the camera's own time; None: that of the key frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedBox:
+    """The upright box of an object in one key frame, at the key frame's time."""
+
+    category: str
+    """Such as `vehicle.car`; the names that nuScenes uses are what training classes are made of."""
+    instance: str
+    """Names the object; equal in all key frames of a scene that show it."""
+    center_global_m: Sequence[float | int] | Real[np.ndarray, "3"]
+    """Middle of the box in the global frame."""
+    size_m: Sequence[float | int] | Real[np.ndarray, "3"]
+    """Length, width and height."""
+    yaw_global_rad: float
+    """Direction of the length in the global frame, counter-clockwise from x."""
+    visibility: int = 0
+    """Level 1 (up to 40 % of the object is seen), 2 (60 %), 3 (80 %) or 4; 0 if it is not known."""
+    lidar_points: int | None = None
+    """Number of LiDAR points in the box; None: they are counted."""
+    attribute: str = ""
+    """Such as `vehicle.parked`; may be empty."""
+
+    def __post_init__(self) -> None:
+        where = f"The box of instance {self.instance!r} ({self.category})"
+        if not self.category or not self.instance:
+            raise DatasetError(f"{where} needs a category and an instance.")
+        numbers = np.array([*self.center_global_m, *self.size_m, self.yaw_global_rad], dtype=np.float64)
+        if numbers.shape != (7,) or not (np.abs(numbers) < FARTHEST_M).all():
+            raise DatasetError(f"{where} needs a finite centre, size and yaw, got {numbers.tolist()}.")
+        if not (numbers[3:6] > 0).all():
+            raise DatasetError(f"{where}: expected a size above 0 m, got {numbers[3:6].tolist()}.")
+        if self.visibility not in range(5):
+            raise DatasetError(f"{where}: expected a visibility from 0 to 4, got {self.visibility!r}.")
+        if self.lidar_points is not None and self.lidar_points < 0:
+            raise DatasetError(f"{where} has {self.lidar_points} LiDAR points.")
+
+    def contains(self, points_global: Float64[np.ndarray, "P 3"]) -> Bool[np.ndarray, " P"]:
+        """Return which points of the global frame lie in the box."""
+        cosine, sine = np.cos(self.yaw_global_rad), np.sin(self.yaw_global_rad)
+        global_from_box = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+        points_box = (points_global - np.asarray(self.center_global_m)) @ global_from_box
+        inside: Bool[np.ndarray, " P"] = (np.abs(points_box) <= np.asarray(self.size_m) / 2).all(axis=1)
+        return inside
+
+
+@dataclass(frozen=True)
+class RecordingLog:
+    """The drive that a scene is part of. Only map layers and nuscenes-devkit's pictures of maps need it."""
+
+    location: str
+    """Name of the map; a map expansion is `maps/expansion/<location>.json`."""
+    base_map: str
+    """File name of the base map relative to the data folder, such as `maps/town.png`.
+
+    The caller puts the file there: a PNG of ten pixels per metre, white where one may drive, whose lower left
+    corner is the origin of the global frame. As in nuScenes, its stem is the token of the map.
+    """
+    vehicle: str = ""
+    """Name of the vehicle."""
+
+    def __post_init__(self) -> None:
+        require_plain_name("location", self.location)
+        if leaves(self.base_map):
+            raise DatasetError(f"Base map {self.base_map!r} leaves the data folder.")
+
+
+def require_plain_name(what: str, name: str) -> None:
+    """Refuse a name that cannot be the name of a file.
+
+    Raises:
+        DatasetError: It is empty, has a slash, a backslash, a colon or a null byte, or is all dots.
+    """
+    if not is_plain_name(name):
+        hint = "Use a name without slashes, backslashes and colons."
+        raise DatasetError(f"The {what} {name!r} cannot be the name of a file.", hint=hint)
+
+
+def require_rigid(what: str, matrix: Real[np.ndarray, "..."]) -> None:
+    """Refuse a matrix that is not a rigid transform of coordinates on this planet.
+
+    Raises:
+        DatasetError: It has another shape, is not finite, or does more than rotate and translate.
+    """
+    if matrix.shape != (4, 4):
+        raise DatasetError(f"{what}: expected a matrix of shape (4, 4), got {matrix.shape}.")
+    if not (np.abs(matrix) < FARTHEST_M).all():  # which NaN is not either
+        raise DatasetError(f"{what} is not finite: {matrix.tolist()}.")
+    turn = matrix[:3, :3]
+    if (
+        np.abs(turn @ turn.T - np.eye(3)).max() > RIGID_TOLERANCE
+        or np.linalg.det(turn) < 0
+        or np.abs(matrix[3] - (0, 0, 0, 1)).max() > RIGID_TOLERANCE
+    ):
+        hint = "Give a rotation and a translation in metres, with a last row of 0, 0, 0, 1."
+        raise DatasetError(f"{what} is not a rigid transform: {matrix.tolist()}.", hint=hint)
+
+
+def require_pinhole(what: str, matrix: Real[np.ndarray, "..."]) -> None:
+    """Refuse intrinsics that no pinhole camera has.
+
+    Raises:
+        DatasetError: They have another shape, are not finite, or are singular.
+    """
+    if matrix.shape != (3, 3):
+        raise DatasetError(f"{what}: expected a matrix of shape (3, 3), got {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise DatasetError(f"{what} are not finite: {matrix.tolist()}.")
+    if (
+        matrix[0, 0] <= 0
+        or matrix[1, 1] <= 0
+        or np.abs(matrix[[1, 2, 2, 2], [0, 0, 1, 2]] - (0, 0, 0, 1)).any()
+    ):
+        hint = "Give [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in pixels, with fx and fy above 0."
+        raise DatasetError(f"{what} are not those of a pinhole camera: {matrix.tolist()}.", hint=hint)
