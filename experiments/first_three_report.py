@@ -5,8 +5,8 @@
 Prints the tables of what has a result in RUNS, and draws the pictures there. With --write (split test only)
 they show the rows of experiments/first_three.jsonl as well, RUNS before those of the same arm, seed, mode,
 share and draw; then all rows go into that file, the tables between the marks in experiments/LOG.md, the short
-one into docs/results.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms, shares
-and modes. With --check nothing is done but to refuse what cannot be done.
+one into docs/results.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms,
+shares and modes. With --check nothing is done but to refuse what cannot be done.
 
 Metrics are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
 pretraining seeds; differences are paired: same labelled key frames, same seed.
