@@ -10,7 +10,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 project = "OccFeat"
-author = "The OccFeat maintainers"
+author = "OccFeat contributors"
+copyright = "2026, OccFeat contributors"
 release = metadata.version("occfeat")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
@@ -26,8 +27,10 @@ autodoc_typehints_format = "short"
 
 def setup(_: Sphinx) -> None:
     """Make what the pages include."""
+    import draw_architecture
     import draw_conventions
+    import file_tree
     import list_settings
 
-    draw_conventions.main(HERE / "_generated")
-    list_settings.main(HERE / "_generated")
+    for page in (draw_architecture, draw_conventions, file_tree, list_settings):
+        page.main(HERE / "_generated")

@@ -1,45 +1,48 @@
-"""Writes the file tree of the README from the first sentence of each file's docstring.
+"""Writes the file tree of both packages, each file with the first sentence of its docstring.
 
-By hand, after a file was added, removed or renamed: `python docs/file_tree.py`. A test compares the two.
+Run by every build of the documentation. By hand: `python docs/file_tree.py FOLDER`.
 """
 
 import ast
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "occfeat"
-BLOCK = re.compile(r"```text\nsrc/occfeat/\n.*?```\n", re.DOTALL)
+SRC = Path(__file__).parents[1] / "src"
+PACKAGES = ("occfeat", "streetworld")
 
 
 def first_sentence(path: Path) -> str:
-    """What a file is, in the words of its docstring."""
+    """Return what a file is, in the words of its docstring."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(docstring.split("\n\n")[0].split())
-    return re.split(r"(?<=[a-z`)])\. ", paragraph)[0].removesuffix(".")
+    return re.split(r"(?<=[a-z0-9`)])\. ", paragraph)[0].removesuffix(".")
 
 
-def lines(paths: list[Path], indent: str) -> list[str]:
-    """One aligned line per file."""
-    width = max((len(path.name) for path in paths), default=0)
-    return [f"{indent}{path.name:<{width}}  {first_sentence(path)}" for path in paths]
+def rows(folder: Path, indent: str = "") -> Iterator[str]:
+    """Yield one line per file of a package, then those of its sub-packages, indented."""
+    init = folder / "__init__.py"
+    yield f"{indent}{folder.name}/  {first_sentence(init)}"
+    files = sorted(path for path in folder.glob("*.py") if path != init)
+    width = max((len(path.name) for path in files), default=0)
+    for path in files:
+        yield f"{indent}  {path.name:<{width}}  {first_sentence(path)}"
+    for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        yield from rows(inner, indent + "  ")
 
 
 def tree() -> str:
-    """The fenced block of the README: every file of the package, room by room."""
-    rows = lines(sorted(PACKAGE.glob("*.py")), "  ")
-    for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
-        files = sorted(path for path in room.glob("*.py") if path.name != "__init__.py")
-        rows += [f"  {room.name}/", *lines(files, "    ")]
-    return "\n".join(["```text", "src/occfeat/", *rows, "```", ""])
+    """Return one fenced block per package."""
+    blocks = ["\n".join(["```text", *rows(SRC / name), "```"]) for name in PACKAGES]
+    return "\n\n".join(blocks) + "\n"
 
 
-def main() -> None:
-    """Bring the README up to date."""
-    readme = ROOT / "README.md"
-    text = BLOCK.sub(lambda _: tree(), readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8")
+def main(folder: Path) -> None:
+    """Write the tree as a Markdown file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file_tree.md").write_text(tree(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

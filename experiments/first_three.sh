@@ -12,8 +12,8 @@
 # then, and its tables are printed. A folder in which that was done keeps those results: train in a new one.
 # Everything was chosen on the town of the split val; the town of the split test is for reporting, once.
 # --write (split test only) puts the results into first_three.jsonl, in place of rows of the same arm, seed,
-# mode, share and draw, and tables and pictures of all its rows into experiments/LOG.md, README.md and
-# docs/pictures. It is refused if a seed would lack arms, shares or modes.
+# mode, share and draw, and tables and pictures of all its rows into experiments/LOG.md,
+# docs/results.md and docs/pictures. It is refused if a seed would lack arms, shares or modes.
 set -euo pipefail
 runs=${1:?folder for the runs}
 shift

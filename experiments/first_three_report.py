@@ -5,8 +5,8 @@
 Prints the tables of what has a result in RUNS, and draws the pictures there. With --write (split test only)
 they show the rows of experiments/first_three.jsonl as well, RUNS before those of the same arm, seed, mode,
 share and draw; then all rows go into that file, the tables between the marks in experiments/LOG.md, the short
-one into README.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms, shares
-and modes. With --check nothing is done but to refuse what cannot be done.
+one into docs/results.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms,
+shares and modes. With --check nothing is done but to refuse what cannot be done.
 
 Metrics are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
 pretraining seeds; differences are paired: same labelled key frames, same seed.
@@ -41,7 +41,7 @@ from occfeat.atomic import write_atomic, write_text_atomic
 
 HERE = Path(__file__).resolve().parent
 SHOWN = "gentle"
-"""Mode of the table in README: the better one on the validation town."""
+"""Mode of the table in docs/results.md: the better one on the validation town."""
 PICTURES = {"first_three.png": draw_draws, "first_three_shares.png": draw_shares}
 GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, "mean_iou/map"))
 """Paired differences of the tables: over which arm, in what."""
@@ -113,10 +113,10 @@ def put(file: Path, text: str, mark: str) -> None:
 def write(results: Results, drawn: Path) -> None:
     """Put tables, rows and the pictures of a folder where they are kept: nothing before all of it is made."""
     tables = all_tables(results)
-    log, readme = HERE / "LOG.md", HERE.parent / "README.md"
+    log, page = HERE / "LOG.md", HERE.parent / "docs" / "results.md"
     texts = {
         log: replaced(log, "\n\n".join(tables.values()), "first_three"),
-        readme: replaced(readme, tables[SHOWN, next(iter(LABELS))], "first_three"),
+        page: replaced(page, tables[SHOWN, next(iter(LABELS))], "first_three"),
         LEDGER: rows(results),
     }
     for file, text in texts.items():
@@ -150,7 +150,9 @@ def show(plan: Plan, results: Results) -> None:
 def main() -> None:
     """Read the command line."""
     made = parser(__doc__, split=REPORTED)
-    made.add_argument("--write", action="store_true", help="into README, LOG, docs/pictures and ledger")
+    made.add_argument(
+        "--write", action="store_true", help="into docs/results.md, LOG, docs/pictures and ledger"
+    )
     made.add_argument("--check", action="store_true", help="only refuse what cannot be done, before any work")
     given, plan = read_arguments(made)
     if given.write and (why := refusal(plan.split, plan.tunings())):

@@ -7,11 +7,13 @@ shell blocks that call `occfeat` are parsed by the real command line; nothing is
 """
 
 import argparse
+import importlib.util
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -139,4 +141,69 @@ def test_links__lead_somewhere(page: Path) -> None:
 def test_pages__are_all_in_the_contents() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^([\w-]+)$", index, re.MULTILINE))
-    assert {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"} <= listed
+    assert {page.stem for page in PAGES if page.parent == ROOT / "docs"} - {"index"} <= listed
+
+
+def script(name: str) -> ModuleType:
+    """Import a script of the documentation, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme__is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 10_000
+
+
+def test_readme__repeats_the_results_as_they_are() -> None:
+    """Every mean with its interval of the street world is one of the generated table."""
+    readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
+    rows = re.findall(
+        r"^\| [^|]+ \| (?:street|the same)[^|]* \| ([^|]+) \| ([^|]+) \|$", readme, re.MULTILINE
+    )
+    assert len(rows) == 3
+    table = page[page.index("first_three: begin") : page.index("first_three: end")]
+    for vehicle, layers in rows:
+        assert re.search(rf"\| {re.escape(vehicle)} \| [^|]+ \| {re.escape(layers)} \|", table)
+
+
+def test_reading_list__is_short_and_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^(\d+)\. `([^`]+)`: ", text[text.index("reading list: begin") :], re.MULTILINE)
+    assert [int(number) for number, _ in listed] == list(range(1, len(listed) + 1))
+    assert 20 < len(listed) <= 35
+    assert [file for _, file in listed if not (ROOT / file).is_file()] == []
+    assert len({file for _, file in listed}) == len(listed)
+
+
+def test_architecture__names_every_package() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("| package | contents |") : text.index("[Files](files.md)")]
+    packages = {path.parent.name for path in (ROOT / "src").glob("occfeat/*/__init__.py")} | {"streetworld"}
+    assert packages <= set(re.findall(r"`(\w+)`", table))
+
+
+def test_data_flow__names_packages() -> None:
+    boxes = script("draw_architecture").BOXES.values()
+    missing = [
+        box.package
+        for box in boxes
+        if not (ROOT / "src").joinpath(*box.package.split("."), "__init__.py").is_file()
+    ]
+    assert missing == []
+
+
+def test_file_tree__has_every_module_with_its_purpose() -> None:
+    tree = script("file_tree").tree()
+    modules = [path.name for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py"]
+    listed = re.findall(r"^ +(\w+\.py) +(.*)$", tree, re.MULTILINE)
+    assert sorted(name for name, _ in listed) == sorted(modules)
+    assert [name for name, purpose in listed if len(purpose) < 10] == []
+
+
+def test_pictures__are_small() -> None:
+    pictures = [*(ROOT / "docs" / "pictures").iterdir()]
+    assert {one.name: one.stat().st_size for one in pictures if one.stat().st_size > 310_000} == {}

@@ -27,7 +27,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what is committed, as far as --write touches it."""
     here = tmp_path / "tree" / "experiments"
     here.mkdir(parents=True)
-    for file in (here / "LOG.md", here.parent / "README.md"):
+    (here.parent / "docs").mkdir()
+    for file in (here / "LOG.md", here.parent / "docs" / "results.md"):
         file.write_text(MARKED)
     shutil.copyfile(plans.LEDGER, here / "first_three.jsonl")
     monkeypatch.setattr(report, "HERE", here)
@@ -66,7 +67,7 @@ def test_write__keeps_old_rows_and_replaces_those_of_equal_key(
     after = plans.read_ledger(report.LEDGER)
     assert after == {**before, redone: dict.fromkeys(report.METRICS, 0.5)}
     assert list(after) == list(before)
-    texts = [(tree / name).read_text() for name in ("experiments/LOG.md", "README.md")]
+    texts = [(tree / name).read_text() for name in ("experiments/LOG.md", "docs/results.md")]
     assert [text.count("of the labels") for text in texts] == [9, 1]
     assert all(text.startswith("before\n") and text.endswith("\nafter\n") for text in texts)
     pictures = {file.name: file.stat().st_size for file in (tree / "docs" / "pictures").iterdir()}
@@ -123,7 +124,7 @@ def test_check__refuses_what_could_not_be_written_and_does_nothing(
 def test_write__writes_nothing_where_a_file_lacks_its_marks(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tree / "README.md").write_text("no marks")
+    (tree / "docs" / "results.md").write_text("no marks")
     before = contents(tree)
     with pytest.raises(ValueError, match="substring"):
         run(monkeypatch, tmp_path, "--from-ledger", "--modes", "full", "--shares", "10%", "--write")
