@@ -22,6 +22,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from numpy.typing import NDArray
+from occfeat.pretraining.task import TargetMaker
 from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
@@ -29,7 +30,6 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample import Cameras, collate
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.restore import load_pretraining
-from occfeat.pretraining.task import TargetMaker
 from occfeat.report.pictures.bev import for_display
 from occfeat.report.pictures.palette import EGO_COLOR, HEIGHT_COLORS
 from occfeat.report.pictures.rig import draw_points, natural_rows
