@@ -15,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -81,14 +82,20 @@ def draw_boxes(frame: KeyFrame) -> np.ndarray:
     return mask
 
 
+def whole_image(file: Callable[[], torch.Tensor], *_: object) -> torch.Tensor:
+    """An effect that changes nothing, for which images are decoded whole."""
+    return file()
+
+
 def loader(index: Index, cache: TeacherCache, *, half: bool) -> KeyFrames:
     """The package's key frames."""
     config = GridConfig()
     return KeyFrames(
         index,
-        ViewConfig(image_size=SIZE, decode_at_half=half),
+        ViewConfig(image_size=SIZE),
         grid=VoxelGrid(config.lower_m, config.upper_m, config.cell_m),
         augment=None,
+        effect=None if half else whole_image,
         teacher_size=cache.card.teacher.image_size,
         teacher_cache=cache,
         points=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from occfeat.cli import COMMANDS
+from occfeat.commands.table import COMMANDS
 from occfeat.settings.recipes import OBJECTIVES, RECIPES
 from occfeat.settings.strict import Strict
 from occfeat.settings.students import STUDENTS, ImageStudentConfig

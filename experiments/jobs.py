@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import occfeat
-from occfeat.segmentation.robustness.results import TABLES
+from occfeat.runs.folder import ROBUSTNESS_TABLES
 
 
 def work(one_round: Callable[[], bool]) -> None:
@@ -48,7 +48,7 @@ def finetune(out: Path, split: str, **settings: Any) -> bool:
 
 def is_evaluated(out: Path) -> bool:
     """Whether an evaluation under corruptions has finished."""
-    return (out / TABLES).is_file()
+    return (out / ROBUSTNESS_TABLES).is_file()
 
 
 def evaluate(run: Path, out: Path, **settings: Any) -> bool:

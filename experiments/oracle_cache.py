@@ -25,7 +25,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
 from occfeat.errors import OccFeatError
-from occfeat.runs.run import require_empty
+from occfeat.runs.output import require_empty
 from occfeat.settings.sections import DataConfig, TeacherConfig
 from occfeat.teacher.cache import CARD, CacheCard, encode, shard_file
 from streetworld.things.materials import CLASSES

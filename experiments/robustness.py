@@ -13,7 +13,8 @@ from pathlib import Path
 import jobs
 from first_three_plan import ARMS, LABELS, Plan, Tuning
 
-from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
+from occfeat.runs.folder import ROBUSTNESS
+from occfeat.segmentation.robustness.results import RobustnessResults
 
 SHARE = next(iter(LABELS))
 COMPARED = ("none", "occupancy", "branch")
@@ -35,7 +36,7 @@ def read(plan: Plan, tuning: Tuning) -> RobustnessResults | None:
     """Metrics of a network under corruptions, if it has been evaluated."""
     if not jobs.is_evaluated(folder(plan, tuning)):
         return None
-    return RobustnessResults.model_validate_json((folder(plan, tuning) / RESULTS).read_bytes())
+    return RobustnessResults.model_validate_json((folder(plan, tuning) / ROBUSTNESS).read_bytes())
 
 
 def one_round(plan: Plan, chosen: list[Tuning]) -> bool:

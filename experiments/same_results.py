@@ -69,7 +69,7 @@ PRETRAININGS: dict[str, Settings] = {
     "augmented": {"augment": AUGMENT},
     "augmented-cached": {"augment": AUGMENT, "teacher_cache": "cache", "student": LSS, "loss": {"depth": 1}},
     "sweeps": {"view": {"sweeps": 2, "compensate_ego_motion": False}},
-    "cameras": {"view": {"cameras": ("CAM_BACK", "CAM_FRONT"), "decode_at_half": False}},
+    "cameras": {"view": {"cameras": ("CAM_BACK", "CAM_FRONT")}},
     "micro-batches": {"optim": {"batch_size": 4, "micro_batch_size": 1, "epochs": 4, "clip_norm": 0.1}},
     "recomputed": {"student": BEVFORMER, "engine": {"recompute": True}},
     "vit": {"student": VIT},

@@ -25,7 +25,6 @@ ORDER = (
     "occfeat.report",
     "streetworld",
     "occfeat.commands",
-    "occfeat.api_world",
     "occfeat.api",
     "occfeat.cli",
     "occfeat.__main__",

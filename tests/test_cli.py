@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import occfeat
-from occfeat import cli
-from occfeat.cli import COMMANDS, main
+from occfeat import api, cli
+from occfeat.cli import main
 from occfeat.commands.outcome import Outcome, RunOutcome
+from occfeat.commands.table import COMMANDS
 from occfeat.runs.card import ModelCard
 from occfeat.settings.commands import FinetuneConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
@@ -125,8 +126,8 @@ def test_start__in_a_settings_file_counts_as_the_flag(
     """Of a run come student, grid and images, whatever names it, also relative to the folder one is in."""
     caught: list[FinetuneConfig] = []
     module = SimpleNamespace(finetune=lambda config, *_: caught.append(config) or RunOutcome(""))
-    monkeypatch.setattr(cli, "_module", lambda _: module)
-    monkeypatch.setattr("occfeat.commands.finetune.finetune", module.finetune)
+    monkeypatch.setattr(cli, "load", lambda _: module)
+    monkeypatch.setattr(api, "load", lambda _: module)
     monkeypatch.chdir(tmp_path)
     for name, channels in (("pre", 8), ("other", 16)):
         card = ModelCard(

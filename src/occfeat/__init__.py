@@ -3,12 +3,13 @@
 The public API is imported on first use, so that `import occfeat` is quick.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occfeat.api import (
-        ShippedModel,
         analyse,
+        build_world,
         cache,
         check,
         convert,
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
         export_model,
         finetune,
         index,
-        load_model,
         open_dataset,
         predict,
         pretrain,
         view,
         write_report,
     )
-    from occfeat.api_world import build_world
     from occfeat.data.nuscenes.writer.folder import NuScenesWriter
+    from occfeat.release.shipped import ShippedModel, load_model
 
 __all__ = [
     "NuScenesWriter",
@@ -51,20 +51,18 @@ __all__ = [
 ]
 
 
+_FROM = {
+    "NuScenesWriter": "occfeat.data.nuscenes.writer.folder",
+    "ShippedModel": "occfeat.release.shipped",
+    "load_model": "occfeat.release.shipped",
+}
+"""Modules of the names that are not functions of `occfeat.api`."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'occfeat' has no attribute {name!r}")
-    if name == "build_world":
-        from occfeat.api_world import build_world
-
-        return build_world
-    if name == "NuScenesWriter":
-        from occfeat.data.nuscenes.writer.folder import NuScenesWriter
-
-        return NuScenesWriter
-    from occfeat import api
-
-    return getattr(api, name)
+    return getattr(import_module(_FROM.get(name, "occfeat.api")), name)
 
 
 def __dir__() -> list[str]:

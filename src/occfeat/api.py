@@ -2,31 +2,44 @@
 
 Settings are keyword arguments with the names of the command line, such as
 `pretrain(data=…, out=…, optim={"epochs": 3})`. Unknown names are errors. They lie above `recipe` and the
-settings file `config`. `build_world` needs no torch and is in `api_world.py`.
+settings file `config`. Importing this module does not import torch, which takes seconds: the processes that
+build a world import what their script imports.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import nn
-
-from occfeat.commands import outcome
 from occfeat.commands.layers import base_layer
-from occfeat.data.index.index import Index
+from occfeat.commands.outcome import Outcome, RunOutcome
+from occfeat.commands.table import load, name_of
 from occfeat.errors import SettingsError
-from occfeat.pretraining.objectives.contract import AnyObjective
-from occfeat.release.shipped import ShippedModel as ShippedModel
-from occfeat.release.shipped import load_model as load_model
 from occfeat.settings import commands as settings_of
 from occfeat.settings.layers import build, merge
 from occfeat.settings.sections import DataConfig
 from occfeat.settings.strict import Strict
 from occfeat.settings.students import OwnStudentConfig
+from streetworld.config import WorldConfig
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from occfeat.data.index.index import Index
+    from occfeat.pretraining.objectives.contract import AnyObjective
+
+    Student = Module
+    """A network of the user."""
+    DataIndex = Index
+    """What `open_dataset` returns."""
+    Objective = AnyObjective
+    """An objective of the user."""
+else:
+    Student = DataIndex = Objective = Any
 
 Config = TypeVar("Config", bound=Strict)
 PathLike = str | Path
-StudentLike = nn.Module | Strict | dict[str, Any]
+StudentLike = Student | Strict | dict[str, Any]
 """A module of your own, or settings of a student that is built here."""
 
 
@@ -37,8 +50,8 @@ def cache(
     recipe: str | None = None,
     config: PathLike | None = None,
     **settings: Any,
-) -> outcome.Outcome:
-    """Compute once what the teacher sees, for `pretrain(teacher_cache=…)`; see `CacheConfig`.
+) -> Outcome:
+    """Compute the features of the teacher once, for `pretrain(teacher_cache=…)`; see `CacheConfig`.
 
     Args:
         data: Dataset folder.
@@ -47,21 +60,19 @@ def cache(
         config: YAML file of settings, above the recipe.
         **settings: Fields of `CacheConfig`.
     """
-    from occfeat.commands import cache as command
-
     settings = {"data": data, "out": out, **settings}
-    return command.cache(_configured(settings_of.CacheConfig, "cache", settings, recipe, config))
+    return _run(_configured(settings_of.CacheConfig, settings, recipe, config))
 
 
 def pretrain(
     *,
     student: StudentLike | None = None,
-    objectives: Sequence[AnyObjective] = (),
+    objectives: Sequence[Objective] = (),
     recipe: str | None = None,
     config: PathLike | None = None,
     resume: PathLike | None = None,
     **settings: Any,
-) -> outcome.RunOutcome:
+) -> RunOutcome:
     """Pretrain a student without labels; see `PretrainConfig` for the settings.
 
     Args:
@@ -75,16 +86,14 @@ def pretrain(
         **settings: Fields of `PretrainConfig`.
 
     Returns:
-        `path`, `weights`, and the last figures as `metrics`.
+        `path`, `weights`, and the last `metrics`.
     """
-    from occfeat.commands import pretrain as command
-
     if resume is not None:
         _require_no_settings(recipe, config, settings, student)
-        return command.resume(Path(resume), _own(student), objectives)
+        return load(settings_of.PretrainConfig.command).resume(Path(resume), _own(student), objectives)
     settings |= _student_setting(student)
-    configured = _configured(settings_of.PretrainConfig, "pretrain", settings, recipe, config)
-    return command.pretrain(configured, _own(student), objectives)
+    configured = _configured(settings_of.PretrainConfig, settings, recipe, config)
+    return _run(configured, _own(student), objectives)
 
 
 def finetune(
@@ -94,7 +103,7 @@ def finetune(
     config: PathLike | None = None,
     resume: PathLike | None = None,
     **settings: Any,
-) -> outcome.RunOutcome:
+) -> RunOutcome:
     """Fine-tune a BEV network, pretrained (`start=…`) or not, and evaluate it; see `FinetuneConfig`.
 
     Args:
@@ -107,17 +116,14 @@ def finetune(
     Returns:
         `path`, `weights`, and `metrics` such as `vehicle_iou/visible` (0 to 1, pooled).
     """
-    from occfeat.commands import finetune as command
-
     if resume is not None:
         _require_no_settings(recipe, config, settings, student)
-        return command.resume(Path(resume), _own(student))
+        return load(settings_of.FinetuneConfig.command).resume(Path(resume), _own(student))
     settings |= _student_setting(student)
-    configured = _configured(settings_of.FinetuneConfig, "finetune", settings, recipe, config)
-    return command.finetune(configured, _own(student))
+    return _run(_configured(settings_of.FinetuneConfig, settings, recipe, config), _own(student))
 
 
-def evaluate(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.RunOutcome:
+def evaluate(run: PathLike, *, student: Student | None = None, **settings: Any) -> RunOutcome:
     """Evaluate a fine-tuning run on a split; see `EvaluateConfig`.
 
     Args:
@@ -128,12 +134,10 @@ def evaluate(run: PathLike, *, student: nn.Module | None = None, **settings: Any
     Returns:
         `metrics` by name and protocol, 0 to 1, pooled over the split.
     """
-    from occfeat.commands.evaluate import evaluate as command
-
-    return command.evaluate(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
+    return _run(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
 
 
-def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
+def analyse(run: PathLike, **settings: Any) -> RunOutcome:
     """Analyse what the features of a pretraining run mean; see `AnalyseConfig`.
 
     Args:
@@ -141,14 +145,12 @@ def analyse(run: PathLike, **settings: Any) -> outcome.RunOutcome:
         **settings: Fields of `AnalyseConfig`.
 
     Returns:
-        `path` of `analysis.json` and the pictures, and the main figures as `metrics`.
+        `path` of the results and pictures, and the main `metrics`.
     """
-    from occfeat.commands.evaluate import analyse as command
-
-    return command.analyse(build(settings_of.AnalyseConfig, {"run": run, **settings}))
+    return _run(build(settings_of.AnalyseConfig, {"run": run, **settings}))
 
 
-def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> outcome.Outcome:
+def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> Outcome:
     """Write one page about several runs; see `ReportConfig`.
 
     Args:
@@ -156,13 +158,11 @@ def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings:
         out: HTML file to write.
         **settings: Fields of `ReportConfig`.
     """
-    from occfeat.commands import report as command
-
     named = (runs,) if isinstance(runs, PathLike) else tuple(runs)
-    return command.report(build(settings_of.ReportConfig, {"runs": named, "out": out, **settings}))
+    return _run(build(settings_of.ReportConfig, {"runs": named, "out": out, **settings}))
 
 
-def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any) -> outcome.Outcome:
+def predict(run: PathLike, *, student: Student | None = None, **settings: Any) -> Outcome:
     """Write predictions for a rig file or for key frames of a data set; see `PredictConfig`.
 
     Args:
@@ -170,12 +170,10 @@ def predict(run: PathLike, *, student: nn.Module | None = None, **settings: Any)
         student: The module it fine-tuned, if it was one of your own; its weights are replaced.
         **settings: Fields of `PredictConfig`.
     """
-    from occfeat.commands.deploy import predict as command
-
-    return command.predict(build(settings_of.PredictConfig, {"run": run, **settings}), student)
+    return _run(build(settings_of.PredictConfig, {"run": run, **settings}), student)
 
 
-def export_model(run: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
+def export_model(run: PathLike, out: PathLike, **settings: Any) -> Outcome:
     """Write a fine-tuned network as a file that other programs run; see `ExportConfig`.
 
     Args:
@@ -183,12 +181,10 @@ def export_model(run: PathLike, out: PathLike, **settings: Any) -> outcome.Outco
         out: File to write, such as `model.onnx`.
         **settings: Fields of `ExportConfig`.
     """
-    from occfeat.commands.deploy import export as command
-
-    return command.export(build(settings_of.ExportConfig, {"run": run, "out": out, **settings}))
+    return _run(build(settings_of.ExportConfig, {"run": run, "out": out, **settings}))
 
 
-def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.RunOutcome:
+def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> RunOutcome:
     """Make a run folder of a checkpoint that Simple-BEV's authors published; see `ConvertConfig`.
 
     Args:
@@ -196,83 +192,88 @@ def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> outcome.Run
         out: Folder of the run, for `evaluate`, `predict`, `load_model` and `finetune(start=…)`.
         **settings: Fields of `ConvertConfig`.
     """
-    from occfeat.commands.deploy import convert as command
-
-    return command.convert(
-        build(settings_of.ConvertConfig, {"checkpoint": checkpoint, "out": out, **settings})
-    )
+    return _run(build(settings_of.ConvertConfig, {"checkpoint": checkpoint, "out": out, **settings}))
 
 
-def check(data: PathLike, **settings: Any) -> outcome.Outcome:
-    """Report everything that is wrong with a data folder; see `CheckConfig`."""
-    from occfeat.commands.dataset import check as command
-
-    return command.check(build(settings_of.CheckConfig, {"data": data, **settings}))
+def check(data: PathLike, **settings: Any) -> Outcome:
+    """Report every problem of a data folder; see `CheckConfig`."""
+    return _run(build(settings_of.CheckConfig, {"data": data, **settings}))
 
 
-def index(data: PathLike, **settings: Any) -> outcome.Outcome:
-    """Build the index of a data folder and say what it holds; see `IndexConfig`."""
-    from occfeat.commands.dataset import index as command
-
-    return command.index(build(settings_of.IndexConfig, {"data": data, **settings}))
+def index(data: PathLike, **settings: Any) -> Outcome:
+    """Build the index of a data folder and report what it holds; see `IndexConfig`."""
+    return _run(build(settings_of.IndexConfig, {"data": data, **settings}))
 
 
-def view(data: PathLike, out: PathLike, **settings: Any) -> outcome.Outcome:
+def view(data: PathLike, out: PathLike, **settings: Any) -> Outcome:
     """Draw one key frame as a picture; see `ViewerConfig`."""
-    from occfeat.commands.dataset import view as command
-
-    return command.view(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
+    return _run(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 
 
-def demo(**settings: Any) -> outcome.Outcome:
-    """Run the whole method on a street world it builds; see `DemoConfig`.
+def demo(**settings: Any) -> Outcome:
+    """Run the whole method on a street world that it builds; see `DemoConfig`.
 
     In a script, call it below `if __name__ == "__main__":`, as `build_world`.
     """
-    from occfeat.commands import demo as command
-
-    return command.demo(build(settings_of.DemoConfig, settings))
+    return _run(build(settings_of.DemoConfig, settings))
 
 
-def doctor() -> outcome.Outcome:
-    """Say what this installation can do."""
-    from occfeat.commands import doctor as command
-
-    return command.doctor(settings_of.DoctorConfig())
+def doctor() -> Outcome:
+    """Report what this installation can do."""
+    return _run(settings_of.DoctorConfig())
 
 
-def open_dataset(data: PathLike, version: str | None = None) -> Index:
-    """Open the index of a data folder, building it on first use."""
+def build_world(out: PathLike, **settings: Any) -> Outcome:
+    """Build a procedural street world in nuScenes format; see `WorldConfig`.
+
+    It starts processes that import the calling script, so call it below `if __name__ == "__main__":` there.
+
+    Args:
+        out: Folder of the world.
+        **settings: Fields of `WorldConfig`.
+    """
+    return _run(build(WorldConfig, {"out": out, **settings}))
+
+
+def open_dataset(data: PathLike, version: str | None = None) -> DataIndex:
+    """Open the index of a data folder; build it on first use."""
+    from occfeat.data.index.index import Index
+
     return Index.open(DataConfig(root=Path(data), version=version))
 
 
+def _run(settings: Strict, *given: object) -> Any:
+    """Run the command of these settings, with the modules and objectives of the user that it takes."""
+    name = name_of(type(settings))
+    return getattr(load(name), name)(settings, *given)
+
+
 def _configured(
-    kind: type[Config],
-    command: str,
-    settings: dict[str, Any],
-    recipe: str | None,
-    config: PathLike | None,
+    kind: type[Config], settings: dict[str, Any], recipe: str | None, config: PathLike | None
 ) -> Config:
+    """Build the settings of a command from all layers."""
     file = None if config is None else Path(config)
-    return build(kind, merge(base_layer(command, recipe=recipe, config=file, above=settings), settings))
+    return build(kind, merge(base_layer(kind, recipe=recipe, config=file, above=settings), settings))
 
 
-def _own(student: StudentLike | None) -> nn.Module | None:
-    """The user's module, if the student is one."""
-    return student if isinstance(student, nn.Module) else None
+def _own(student: StudentLike | None) -> Student | None:
+    """Return the student if it is a module of the user."""
+    torch = sys.modules.get("torch")  # imported by whoever made a module
+    return student if torch is not None and isinstance(student, torch.nn.Module) else None
 
 
 def _student_setting(student: StudentLike | None) -> dict[str, Any]:
-    """What is written down of a student."""
-    if isinstance(student, nn.Module):
-        student = OwnStudentConfig(name=type(student).__qualname__)
+    """Return what the settings say of a student."""
+    if (own := _own(student)) is not None:
+        student = OwnStudentConfig(name=type(own).__qualname__)
     return {} if student is None else {"student": student}
 
 
 def _require_no_settings(
     recipe: str | None, config: PathLike | None, settings: dict[str, Any], student: StudentLike | None
 ) -> None:
-    given = (recipe, config, None if isinstance(student, nn.Module) else student)
+    """Refuse settings beside `resume`."""
+    given = (recipe, config, student if _own(student) is None else None)
     if settings or any(value is not None for value in given):
         hint = "Start a new run in another folder to change settings."
-        raise SettingsError("`resume` goes on with the settings of the run.", hint=hint)
+        raise SettingsError("`resume` uses the settings of the run.", hint=hint)

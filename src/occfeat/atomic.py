@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever stops the machine."""
+"""Atomic writes: a file is complete or not there, whatever stops the machine."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,12 +12,16 @@ from occfeat.errors import RunError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, force it to disk, and only then give it its name.
+    """Write a file under a temporary name, force it to disk, then rename it.
+
+    Args:
+        path: The file.
+        write: Writes the content to the temporary path it is given.
 
     Raises:
-        RunError: It cannot be written, for lack of space or rights; an older file stays as it was.
+        RunError: The file cannot be written, for lack of space or rights; an older file stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -29,17 +33,22 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             raise
         raise RunError(
             f"{path} could not be written: {error}",
-            hint="Free disk space or check the rights of the folder, then repeat it (a run: with --resume).",
+            hint="Free some disk space or check the rights of the folder, then repeat it (a run: --resume).",
         ) from error
 
 
+def partial_of(path: Path) -> Path:
+    """Return the name that a file has while it is written."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a text file in the same way; see `write_atomic`."""
+    """Write a text file as `write_atomic` does."""
     write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
 LOCK = ".lock"
-"""Name of the file that says that somebody is writing to its folder."""
+"""Name of the file that is locked while a process writes to its folder."""
 
 
 @contextmanager
@@ -47,13 +56,13 @@ def lock_folder(path: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder.
 
     Raises:
-        RunError: Another one is writing to it, or this one may not.
+        RunError: Another process is writing to the folder, or the folder cannot be written.
     """
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        hint = "Wait for it to end, or choose another --out."
+        hint = "Wait until it ends, or choose another --out."
         raise RunError(f"Another process is writing to {path}.", hint=hint) from error
     except OSError as error:
         hint = "Check the rights of the folder."
@@ -65,10 +74,10 @@ def lock_folder(path: Path) -> Iterator[None]:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Force a finished file to disk, give it its name, and force the name to disk, too.
+    """Force a finished file to disk, rename it, and force the new name to disk.
 
     Raises:
-        OSError: It cannot be done; an older file of that name stays.
+        OSError: The file cannot be renamed; an older file of that name stays.
     """
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
@@ -78,7 +87,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force to disk which files a folder holds, where the system can do that."""
+    """Force the names of the files in a folder to disk, where the system can do that."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -88,6 +97,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
+    """Return the process's mask of file rights."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

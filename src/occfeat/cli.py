@@ -1,84 +1,46 @@
-"""The command line. Nothing here imports torch, so that `--help` answers at once."""
+"""The command line. Imports no torch until a command runs, so that `--help` answers at once."""
 
 import argparse
 import contextlib
 import errno
-import importlib
 import io
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, get_type_hints
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from occfeat.commands.layers import base_layer
+from occfeat.commands.table import COMMANDS, Command, load
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
-from occfeat.settings import commands as commands
-from occfeat.settings.layers import (
-    ABBREVIATIONS,
-    Layer,
-    build_partial,
-    explain_flags,
-    merge,
-    owners,
-)
+from occfeat.runs.folder import RunFolder
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.explain import ABBREVIATIONS, explain_flags, owners
+from occfeat.settings.layers import Layer, build_partial, merge
 from occfeat.settings.recipes import names_of_recipes
-from occfeat.settings.strict import Strict
+from occfeat.settings.removed import REMOVED
+from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
-from streetworld.config import WorldConfig
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk or quota is full: whatever was being written, it is not a bug."""
+"""Errors of the system that say that a disk or quota is full, which is not a bug."""
 
+HELP_ALL = "--help-all"
+"""Flag that shows expert settings as well."""
 INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM, the shells' convention for it."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: its settings, where they can come from, and what becomes of it when it is stopped."""
-
-    settings: type[Strict]
-    module: str
-    """Where it is, below `occfeat.commands`; the function is called like the command."""
-    recipes: bool = False
-    resumes: bool = False
-    starts_empty: bool = False
-    """It writes into a folder that must be empty, and may leave files there when it is stopped."""
-    positional: str | None = None
-
-    @property
-    def summary(self) -> str:
-        """First line of the settings' docstring."""
-        return (self.settings.__doc__ or "").splitlines()[0]
-
-
-COMMANDS = {
-    "check": Command(commands.CheckConfig, "dataset.check", positional="data"),
-    "index": Command(commands.IndexConfig, "dataset.index", positional="data"),
-    "cache": Command(commands.CacheConfig, "cache", recipes=True),
-    "pretrain": Command(commands.PretrainConfig, "pretrain", recipes=True, resumes=True),
-    "finetune": Command(commands.FinetuneConfig, "finetune", recipes=True, resumes=True),
-    "evaluate": Command(commands.EvaluateConfig, "evaluate.evaluate", starts_empty=True, positional="run"),
-    "predict": Command(commands.PredictConfig, "deploy.predict", starts_empty=True, positional="run"),
-    "analyse": Command(commands.AnalyseConfig, "evaluate.analyse", starts_empty=True, positional="run"),
-    "export": Command(commands.ExportConfig, "deploy.export", positional="run"),
-    "report": Command(commands.ReportConfig, "report.report", positional="runs"),
-    "convert": Command(commands.ConvertConfig, "deploy.convert", starts_empty=True, positional="checkpoint"),
-    "view": Command(commands.ViewerConfig, "dataset.view", recipes=True, positional="data"),
-    "world": Command(WorldConfig, "world"),
-    "demo": Command(commands.DemoConfig, "demo.demo"),
-    "doctor": Command(commands.DoctorConfig, "doctor"),
-}
+"""Exit code after Ctrl-C or SIGTERM, as is the convention of shells."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives 0 if all is well, 1 for a bug, 2 for the user's input, 130 if interrupted."""
+    """Run one command; return 0 for success, 1 for a bug, 2 for an error of the user, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         _show(_overview())
@@ -101,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print(f"Stopped at once. What was finished stays. {_way_on(words[0])}", file=sys.stderr)
+        print(f"Stopped. What was finished stays. {_way_on(words[0])}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in FULL:
@@ -111,38 +73,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_out_of_memory(error):
             return _report_bug()
-        hint = (
-            "It takes less with smaller images (`view.image_size`), fewer cells of the grid or fewer workers."
-        )
+        hint = "Use smaller images (`view.image_size`), a grid with fewer cells or fewer workers."
         said = str(error).partition("\n")[0]
         print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
         return 2
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of the machine or of a GPU, as Python and torch say it; torch is not imported to know its errors."""
+    """Return whether memory of the machine or of a GPU ran out, without importing torch."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return of_torch or isinstance(error, MemoryError)
 
 
 def _way_on(name: str) -> str:
-    """What to do after a command was stopped."""
+    """Return what to do after a command was stopped."""
     again, command = "Give the same command again", COMMANDS.get(name)
     if command is not None and command.resumes:
-        return f"Go on with `occfeat {name} --resume RUN` if RUN holds settings.yaml. {again} if not."
+        settings = RunFolder(Path("RUN")).settings
+        return f"Go on with `occfeat {name} --resume RUN` if {settings} exists. {again} if not."
     if command is not None and command.starts_empty:
         return f"{again}; if it says that its folder is not empty, choose another --out."
     return f"{again} to go on."
 
 
 def _report_bug() -> int:
-    """Show the exception that is being handled; gives the exit code."""
+    """Show the exception that is being handled; return the exit code."""
     traceback.print_exc()
     print("error: this is a bug of occfeat; please report it with the lines above.", file=sys.stderr)
     return 1
 
 
 def _run(name: str, words: list[str]) -> int:
+    """Run a command with the words that follow its name; return the exit code."""
     if name not in COMMANDS:
         hint = f"{did_you_mean(name, COMMANDS)}Commands: {', '.join(COMMANDS)}."
         raise SettingsError(f"There is no command {name!r}.", hint=hint)
@@ -150,52 +112,53 @@ def _run(name: str, words: list[str]) -> int:
     if command.positional and words and not words[0].startswith("-"):
         words = [f"--{command.positional}", *words]
     layers, flags = _layer_flags(command).parse_known_args(words)
-    asks_help = "--help" in flags or "-h" in flags
-    if layers.resume is not None and not asks_help:
+    if layers.resume is not None and not _asks_help(flags):
         _refuse_settings_beside_resume(layers, flags)
-        outcome = _module(command).resume(layers.resume)
+        outcome = load(name).resume(layers.resume)
     else:
         settings = _parse(name, command, layers, flags)
-        outcome = getattr(_module(command), name)(settings)
+        outcome = getattr(load(name), name)(settings)
     _show(outcome.text)
     return int(outcome.exit_code)
 
 
+def _asks_help(flags: list[str]) -> bool:
+    """Return whether flags ask for help instead of a run."""
+    return not {"-h", "--help", HELP_ALL}.isdisjoint(flags)
+
+
 def _refuse_settings_beside_resume(layers: argparse.Namespace, flags: list[str]) -> None:
+    """Refuse `--resume` together with settings."""
     named = {"--recipe": layers.recipe, "--config": layers.config}
     given = [*(f"{flag} {value}" for flag, value in named.items() if value is not None), *flags]
     if given:
         raise SettingsError(
-            f"--resume goes on with the settings of the run; it cannot take {' '.join(given)}.",
+            f"--resume uses the settings of the run; it cannot take {' '.join(given)}.",
             hint="Start a new run in another folder to change settings.",
         )
 
 
 def _show(text: str) -> None:
-    """Print what a command says; the program that reads it, such as `head`, may have ended."""
+    """Print a text; the program that reads it, such as `head`, may have ended."""
     with contextlib.suppress(BrokenPipeError):
         print(text)
 
 
-def _module(command: Command) -> ModuleType:
-    # Only the module of the command that runs is imported, and with it torch.
-    return importlib.import_module(f"occfeat.commands.{command.module}")
-
-
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
+    """Build the settings of a command from all layers."""
     flags = _spread_sizes(flags)
     above = {name: value for name, value in _peek(flags).items() if name in command.settings.model_fields}
-    layer = base_layer(name, recipe=layers.recipe, config=layers.config, above=above)
+    layer = base_layer(command.settings, recipe=layers.recipe, config=layers.config, above=above)
     import tyro
 
     below = build_partial(command.settings, merge(layer, above), tyro.MISSING)
-    if isinstance(below, commands.PretrainConfig | commands.FinetuneConfig):
+    if isinstance(below, PretrainConfig | FinetuneConfig):
         _refuse_flags_of_others(flags, below.student.kind)
     return _read_flags(name, command, below, flags)
 
 
 def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) -> Strict:
-    """Settings of flags above those below them."""
+    """Read flags above the settings below them; print help if they ask for it."""
     import tyro
 
     held = io.StringIO()
@@ -204,10 +167,11 @@ def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) ->
             settings: Strict = tyro.cli(
                 command.settings,
                 default=below,
-                args=flags,
+                args=["--help" if flag == HELP_ALL else flag for flag in flags],
                 prog=f"occfeat {name}",
                 description=_description(command),
-                config=(tyro.conf.AvoidSubcommands,),  # the student's kind is settled; its flags are all
+                config=(tyro.conf.AvoidSubcommands,),  # the kind of the student is known
+                registry=_without_experts() if _asks_help(flags) and HELP_ALL not in flags else None,
             )
         return settings
     except BrokenPipeError:  # the program that read --help has ended
@@ -215,17 +179,26 @@ def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) ->
     except (SystemExit, ValidationError) as stop:
         if (wrong := _wrong_values(stop)) is None:
             for flag in flags:
+                if reason := REMOVED.get(_setting_of(flag)):
+                    held.write(f"{flag} was removed: {reason}.\n")
                 if meant := _meant(flag, command):
                     held.write(f"{flag}: did you mean {meant}?\n")
             raise
-        held = io.StringIO()  # tyro shows errors of pydantic as they are
+        held = io.StringIO()  # tyro shows errors of pydantic unchanged
         raise explain_flags(command.settings, wrong) from wrong
     finally:
         print(held.getvalue(), end="", file=sys.stderr)
 
 
+def _setting_of(flag: str) -> str:
+    """Return the name of the setting of a flag."""
+    name = flag.partition("=")[0].removeprefix("--").replace("-", "_")
+    section, dot, last = name.rpartition(".")
+    return f"{section}{dot}{last.removeprefix('no_')}"
+
+
 def _meant(flag: str, command: Command) -> str:
-    """What was probably meant by a flag if not one of those that tyro knows and suggests, or nothing."""
+    """Return what was probably meant by a flag that tyro does not explain, or an empty string."""
     name, fields = flag.partition("=")[0].removeprefix("--"), command.settings.model_fields
     if not flag.startswith("--") or name.replace("-", "_") in fields:
         return ""
@@ -237,15 +210,68 @@ def _meant(flag: str, command: Command) -> str:
     return f"--{close}" if close else ""
 
 
+def _without_experts() -> "ConstructorRegistry":
+    """Return rules by which tyro reads settings without the expert ones, for a shorter help."""
+    from tyro.constructors import (
+        ConstructorRegistry,
+        StructConstructorSpec,
+        StructFieldSpec,
+        StructTypeInfo,
+    )
+
+    registry = ConstructorRegistry()
+
+    @registry.struct_rule
+    def shown(info: StructTypeInfo) -> StructConstructorSpec | None:
+        """Return the settings of a section that `--help` shows."""
+        if not (isinstance(info.type, type) and issubclass(info.type, Strict)):
+            return None
+        given, hints = info.default, get_type_hints(info.type, include_extras=True)
+        fields = tuple(
+            StructFieldSpec(
+                name,
+                hints[name],
+                getattr(given, name) if isinstance(given, info.type) else _default(field),
+                helptext=field.description,
+            )
+            for name, field in info.type.model_fields.items()
+            if EXPERT not in field.metadata
+        )
+        return StructConstructorSpec(instantiate=info.type, fields=fields)
+
+    return registry
+
+
+def _default(field: FieldInfo) -> object:
+    """Return the default of a setting, as tyro wants it."""
+    import tyro
+
+    return tyro.MISSING if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _has_experts(kind: type[Strict]) -> bool:
+    """Return whether settings or their sections hold expert ones."""
+    return any(
+        EXPERT in field.metadata or any(EXPERT in inner.metadata for inner in _fields_of(field))
+        for field in kind.model_fields.values()
+    )
+
+
+def _fields_of(section: FieldInfo) -> Iterable[FieldInfo]:
+    """Return the settings of a section; none if it is a setting itself."""
+    kind = section.annotation
+    return kind.model_fields.values() if isinstance(kind, type) and issubclass(kind, Strict) else ()
+
+
 def _wrong_values(stop: BaseException | None) -> ValidationError | None:
-    """What made the parser of flags stop, if it was values that cannot be used."""
+    """Return the invalid values that made the parser of flags stop, if that was the reason."""
     while stop is not None and not isinstance(stop, ValidationError):
         stop = stop.__context__
     return stop
 
 
 def _layer_flags(command: Command) -> argparse.ArgumentParser:
-    """The flags that are not settings themselves."""
+    """Return a parser of the flags that are not settings."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.set_defaults(recipe=None, config=None, resume=None)
     parser.add_argument("--config", type=Path)
@@ -257,7 +283,7 @@ def _layer_flags(command: Command) -> argparse.ArgumentParser:
 
 
 def _spread_sizes(flags: list[str]) -> list[str]:
-    """Take sizes that are written as one word apart: `--image-size 224x400` is `--image-size 224 400`."""
+    """Return flags in which a size is two words: `--image-size 224 400` for `--image-size 224x400`."""
     spread: list[str] = []
     for flag in flags:
         name, _, value = flag.rpartition("=")
@@ -268,7 +294,7 @@ def _spread_sizes(flags: list[str]) -> list[str]:
 
 
 def _peek(flags: list[str]) -> Layer:
-    """What flags say that decide about others: the run to start from, and the kind of student."""
+    """Return the flags on which others depend: the run to start from and the kind of student."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--start", type=lambda path: None if path == "None" else path)
     parser.add_argument("--student.kind", dest="student", type=lambda kind: {"kind": kind})
@@ -276,7 +302,7 @@ def _peek(flags: list[str]) -> Layer:
 
 
 def _refuse_flags_of_others(flags: list[str], kind: str) -> None:
-    """Refuse flags of another kind of student, naming both kinds."""
+    """Refuse flags of another kind of student; the error names both kinds."""
     prefix = "--student."
     for flag in flags:
         name = flag.removeprefix(prefix).split("=")[0].removeprefix("no-").replace("-", "_")
@@ -289,6 +315,7 @@ def _refuse_flags_of_others(flags: list[str], kind: str) -> None:
 
 
 def _description(command: Command) -> str:
+    """Return the text above the flags of a command."""
     lines = [(command.settings.__doc__ or "").strip()]
     if command.positional:
         lines.append(f"The {command.positional} may come first, without its flag.")
@@ -299,17 +326,21 @@ def _description(command: Command) -> str:
         lines.append(f"--student.kind KIND: {', '.join(KINDS)}; each has its own flags, shown below.")
     if command.resumes:
         lines.append("--resume RUN: go on with an interrupted run, with its own settings.")
+    if _has_experts(command.settings):
+        lines.append("--help-all: show expert settings as well.")
     return "\n\n".join(lines)
 
 
 def _overview() -> str:
+    """Return the help of `occfeat` itself."""
     lines = ["usage: occfeat COMMAND [OPTIONS]", "", *_wrapped_doc(), "", "commands:"]
     lines += [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
-    lines += ["", "`occfeat COMMAND --help` lists all settings of a command; `--debug` shows tracebacks."]
+    lines += ["", "`occfeat COMMAND --help` lists the settings of a command; `--debug` shows tracebacks."]
     return "\n".join(lines)
 
 
 def _wrapped_doc() -> list[str]:
+    """Return what the program does, in lines."""
     return [
         "Pretrain camera-only bird's-eye-view networks from unlabelled drives: predict the LiDAR's",
         "occupancy and the features a frozen image model sees there; then fine-tune with few labels.",
@@ -317,6 +348,7 @@ def _wrapped_doc() -> list[str]:
 
 
 def _log_to_terminal(debug: bool) -> None:
+    """Show the log of the package on the terminal."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("occfeat")

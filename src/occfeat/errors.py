@@ -1,4 +1,4 @@
-"""The errors a user can cause, each saying what is wrong, where, and what to do next.
+"""Errors that a user can cause; each says what is wrong, where, and what to do next.
 
 Everything that derives from `OccFeatError` is printed as a few plain lines and ends a command with exit
 code 2. Any other exception is a bug of this package and ends it with exit code 1.
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 
 
 class OccFeatError(Exception):
-    """A problem the user can mend.
+    """A problem the user can solve.
 
     Args:
         message: What is wrong and where, in one sentence.
-        first: The first few things concerned (paths, tokens, names), shown one per line.
+        first: The first few things concerned (paths, tokens, names), one per line.
         hint: What to do next.
     """
 
@@ -27,43 +27,48 @@ class OccFeatError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Cross process borders (data loading workers) with all parts intact."""
+        """Return how to rebuild the error in another process, such as that of a data loader."""
         return _rebuild, (type(self), self.message, self.first, self.hint)
 
 
 def _rebuild(kind: type[OccFeatError], message: str, first: tuple[str, ...], hint: str) -> OccFeatError:
+    """Return an error that was sent from another process."""
     return kind(message, first=first, hint=hint)
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """The name that was probably meant, or an empty string."""
+    """Return the name that was probably meant, or an empty string."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1)), "")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A sentence that names what was probably meant, to begin a hint with; or an empty string."""
+    """Return a sentence that names what was probably meant, to begin a hint with, or an empty string."""
     close = closest(name, names)
     return f"Did you mean {close}? " if close else ""
 
 
 class SettingsError(OccFeatError):
-    """A setting, flag or settings file that makes no sense."""
+    """A setting, flag or settings file that is not valid."""
+
+
+class MissingExtraError(OccFeatError):
+    """An optional package that is not installed; the hint names the extra that brings it."""
 
 
 class DatasetError(OccFeatError):
-    """A data folder that is incomplete, corrupt or not what it claims to be."""
+    """A data set that is incomplete, damaged or not what it claims to be."""
 
 
 class KeyFrameError(DatasetError):
-    """One key frame that cannot be read; training may skip it up to a limit."""
+    """A key frame that cannot be read; training may skip a limited number of them."""
 
 
 class WeightsError(OccFeatError):
-    """Weights or a checkpoint that do not fit the network they are loaded into."""
+    """Weights that cannot be read, or do not fit the network they are loaded into."""
 
 
 class CacheError(OccFeatError):
-    """A teacher cache that is unfinished, damaged or made for something else."""
+    """A teacher cache that is incomplete, damaged or made for something else."""
 
 
 class RunError(OccFeatError):
@@ -71,12 +76,12 @@ class RunError(OccFeatError):
 
 
 class ExportError(OccFeatError):
-    """A network that cannot be exported, or whose exported file does not compute what it computes."""
+    """A network that cannot be exported, or whose exported file computes something else."""
 
 
 class TrainingError(OccFeatError):
-    """Training that cannot go on: a loss or gradient that is not finite, too many broken key frames."""
+    """Training that cannot go on, because a loss is not finite or too many key frames are broken."""
 
 
 class Interrupted(Exception):  # noqa: N818 - a wish, not an error
-    """A run was asked to stop and has saved its state; the message says how to go on."""
+    """A run that was asked to stop and has saved its state; the message says how to resume it."""

@@ -1,11 +1,8 @@
 """Metrics about features, on features whose answer is known."""
 
-import sys
-
 import pytest
 import torch
 
-from occfeat.errors import SettingsError
 from occfeat.pretraining.analysis import scores
 
 pytest.importorskip("sklearn", reason="comes with the extra `analysis`")
@@ -68,9 +65,3 @@ def test_overlap__is_counted_in_rings() -> None:
 def test_similarity__is_the_cosine_whatever_the_length() -> None:
     features = torch.tensor([[1.0, 0.0], [5.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
     assert torch.allclose(scores.similarity(features, 0), torch.tensor([1.0, 1.0, 0.0, -1.0]))
-
-
-def test_require_sklearn__says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(SettingsError, match=r"occfeat\[analysis\]"):
-        scores.require_sklearn()

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from occfeat.errors import CacheError, KeyFrameError, OccFeatError, RunError, WeightsError
 from occfeat.models.weights.loading import read_weights_file
 from occfeat.release.shipped import load_model
-from occfeat.runs.card import read_card, read_environment
+from occfeat.runs.card import read_card
 from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from occfeat.runs.folder import RunFolder
 from occfeat.runs.metrics_log import MetricsLog, read_rows
 from occfeat.teacher.cache import TeacherCache
 from tests.bad_input.fuzzing import run_readers
@@ -152,7 +153,7 @@ def test_metrics__with_a_line_that_is_no_row(tmp_path: Path, line: str) -> None:
 def test_environment__too_deep(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text("[" * 100_000)
     with pytest.raises(RunError, match="cannot be read"):
-        read_environment(tmp_path)
+        RunFolder(tmp_path).read_environment()
 
 
 @pytest.mark.parametrize(

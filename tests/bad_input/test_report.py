@@ -119,7 +119,7 @@ def test_footprint__that_is_damaged_is_named(other: Path, refused: Refused) -> N
 def test_plotly__that_is_not_installed(
     tuned: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     assert "pip install 'occfeat[report]'" in refused(tuned)
 
 

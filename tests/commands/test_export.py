@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import onnxruntime
@@ -75,14 +76,20 @@ def test_export__that_computes_something_else_is_not_written(
         assert not file.exists()
 
 
-def test_export__without_onnxruntime(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("module", ["onnx", "onnxruntime", "onnxscript"])
+def test_export__without_a_package_of_the_extra(
+    run: Path,
+    tmp_path: Path,
+    module: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("occfeat.commands.deploy.export.largest_difference", lambda *_: None)
-    file = tmp_path / "model.onnx"
-    assert main(["export", str(run), "--out", str(file)]) == 0
-    assert "pip install 'occfeat[export]'" in capsys.readouterr().out
-    assert file.exists()
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["export", str(run), "--out", str(tmp_path / "model.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert f"needs {module}, which is not installed" in said
+    assert "pip install 'occfeat[export]'" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export__refuses_what_it_cannot_use(

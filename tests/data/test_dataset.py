@@ -65,9 +65,8 @@ def test_getitem__parts_nobody_asked_for(index: Index) -> None:
     assert sample.teacher_images is sample.teacher_cameras is sample.points is sample.labels is None
 
 
-@pytest.mark.parametrize(("half", "decoded"), [(True, (45, 80)), (False, (90, 160))])
 def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
-    index: Index, monkeypatch: pytest.MonkeyPatch, half: bool, decoded: tuple[int, int]
+    index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
 
@@ -77,9 +76,9 @@ def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
 
     change_image = dataset.change_image
     monkeypatch.setattr(dataset, "change_image", lambda image, *rest: change_image(note(image), *rest))
-    view = ViewConfig(image_size=(45, 80), decode_at_half=half)
+    view = ViewConfig(image_size=(45, 80))
     read(KeyFrames(index, view, grid=GRID, augment=None))
-    assert set(sizes) == {decoded}
+    assert set(sizes) == {(45, 80)}
     sizes.clear()
     read(KeyFrames(index, view, grid=GRID, augment=None, effect=lambda file, *_: note(file())))
     assert set(sizes) == {(90, 160)}

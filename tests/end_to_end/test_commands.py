@@ -17,7 +17,7 @@ from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample, collate
 from occfeat.geometry.grid import build_grid
-from occfeat.release.shipped import read_card
+from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig
 from tests.small_runs import Flags
 

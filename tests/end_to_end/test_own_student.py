@@ -11,7 +11,7 @@ import occfeat
 from occfeat.cli import main
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError, WeightsError
-from occfeat.release.shipped import read_card
+from occfeat.runs.card import read_card
 
 
 class Colour(nn.Module):

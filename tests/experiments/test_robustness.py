@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
-from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
+from occfeat.runs.folder import ROBUSTNESS
+from occfeat.segmentation.robustness.results import RobustnessResults
 from tests.experiments.scripts import load
 
 jobs = load("jobs")
@@ -48,7 +49,7 @@ def write_results(plan: object) -> None:
     for tuning in robustness.tunings(plan, DRAWS):
         out = robustness.folder(plan, tuning)
         out.mkdir(parents=True)
-        (out / RESULTS).write_text(results_of(CLEAN[tuning.arm] + 0.01 * tuning.draw).model_dump_json())
+        (out / ROBUSTNESS).write_text(results_of(CLEAN[tuning.arm] + 0.01 * tuning.draw).model_dump_json())
         (out / "robustness.md").touch()
 
 

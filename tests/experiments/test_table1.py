@@ -43,13 +43,13 @@ def test_round__settings_of_every_cell_are_valid(tmp_path: Path, monkeypatch: py
     tuned: dict[str, FinetuneConfig] = {}
 
     def pretrain(out: Path, *, recipe: str, **settings: object) -> bool:
-        layer = merge(base_layer("pretrain", recipe=recipe), {"out": out, **settings})
+        layer = merge(base_layer(PretrainConfig, recipe=recipe), {"out": out, **settings})
         del layer["config"]
         losses[out.name] = build(PretrainConfig, layer).loss
         return True
 
     def finetune(out: Path, split: str, *, recipe: str, **settings: object) -> bool:
-        layer = merge(base_layer("finetune", recipe=recipe), {"out": out, "val_split": split, **settings})
+        layer = merge(base_layer(FinetuneConfig, recipe=recipe), {"out": out, "val_split": split, **settings})
         del layer["config"]
         tuned[out.name] = build(FinetuneConfig, layer)
         return False

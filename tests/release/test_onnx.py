@@ -108,10 +108,3 @@ def test_to_onnx__of_a_network_that_pytorch_cannot_write(tmp_path: Path) -> None
     model.segmenter.head = Unwritable()
     with pytest.raises(ExportError, match="PyTorch cannot write this network"):
         to_onnx(model, inputs_of(cameras, images_for(cameras), fixed=False))
-
-
-def test_to_onnx__without_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, cameras = small_model(tmp_path, "simplebev"), rig("ring")
-    monkeypatch.setattr("occfeat.release.onnx.find_spec", lambda name: None)
-    with pytest.raises(ExportError, match=r"pip install 'occfeat\[export\]'"):
-        to_onnx(model, inputs_of(cameras, images_for(cameras), fixed=False))

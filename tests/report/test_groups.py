@@ -6,7 +6,7 @@ import pytest
 from occfeat.errors import SettingsError
 from occfeat.report.page.groups import Group, Spread, group_runs, require_comparable, spreads
 from occfeat.report.page.runs import RunFiles
-from occfeat.runs.run import settings_text
+from occfeat.runs.saved_settings import settings_text
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import EngineConfig, GridConfig
 

@@ -6,8 +6,8 @@ import pytest
 
 from occfeat.data.corruptions.corruptions import SEVERITIES
 from occfeat.errors import RunError, SettingsError
+from occfeat.runs.folder import ROBUSTNESS
 from occfeat.segmentation.robustness.results import (
-    RESULTS,
     RobustnessResults,
     known_metrics,
     read_baseline,
@@ -40,11 +40,11 @@ def test_known_metrics() -> None:
 
 def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> None:
     written = results().scored(results())
-    (tmp_path / RESULTS).write_text(written.model_dump_json(indent=2))
+    (tmp_path / ROBUSTNESS).write_text(written.model_dump_json(indent=2))
     assert read_baseline(tmp_path, "val") == written
     inside = tmp_path / "run" / "robustness-val"
     inside.mkdir(parents=True)
-    (inside / RESULTS).write_text(written.model_dump_json())
+    (inside / ROBUSTNESS).write_text(written.model_dump_json())
     assert read_baseline(tmp_path / "run", "val") == written
     with pytest.raises(RunError, match=r"holds no robustness\.json of train"):
         read_baseline(tmp_path / "run", "train")
@@ -70,7 +70,7 @@ def test_read_baseline__the_hint_can_be_followed(tmp_path: Path, stage: str, hin
     ["", "{", "[]", "{}", results().model_dump_json().replace('"Fog"', '"Frogs"'), '{"format": 2}'],
 )
 def test_read_baseline__damaged(tmp_path: Path, content: str) -> None:
-    (tmp_path / RESULTS).write_text(content)
+    (tmp_path / ROBUSTNESS).write_text(content)
     with pytest.raises(RunError, match="is damaged or of another version"):
         read_baseline(tmp_path, "val")
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from occfeat.cli import main
-from occfeat.errors import RunError, SettingsError
-from occfeat.runs import loggers as figure_loggers
-from occfeat.runs.loggers import TensorBoardLogger, flat_settings, open_loggers, require_loggers
-from occfeat.runs.metrics_log import MetricsLog
+from occfeat.errors import MissingExtraError, RunError
+from occfeat.runs import metrics_log
+from occfeat.runs.metrics_log import MetricsLog, TensorBoardLogger, open_loggers, require_loggers
+from occfeat.runs.saved_settings import flat_settings
+from occfeat.settings import extras
 from tests.small_runs import Flags
 
 OURS = ("WANDB_", "MLFLOW_", "DO_NOT_TRACK")
@@ -53,7 +54,7 @@ def write_with(name: str, folder: Path, first: int) -> None:
     words = [sys.executable, "-c", WRITE, name, str(folder), str(first)]
     done = subprocess.run(words, env=plain, capture_output=True, text=True, cwd=folder.parent, check=False)
     assert done.returncode == 0, done.stderr
-    assert "gets no more figures" not in done.stderr
+    assert "gets no more metrics" not in done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
@@ -129,8 +130,8 @@ def test_tensorboard__drops_the_rows_after_the_step_it_goes_on_from(
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_missing_package__says_what_to_install(name: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_loggers, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=rf"pip install 'occfeat\[{name}\]'"):
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'occfeat\[{name}\]'"):
         open_loggers((name,), run, 0)
     require_loggers(None)
 
@@ -138,7 +139,7 @@ def test_missing_package__says_what_to_install(name: Any, run: Path, monkeypatch
 def test_missing_package__is_said_before_a_run_begins(
     flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(figure_loggers, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
     for command in ("pretrain", "finetune"):
         assert main(flags(command, tmp_path / command, "--engine.loggers", "wandb")) == 2
         assert "pip install 'occfeat[wandb]'" in capsys.readouterr().err
@@ -148,7 +149,7 @@ def test_missing_package__is_said_before_a_run_begins(
 class Failing:
     """A logger whose server has gone away."""
 
-    def write(self, step: int, figures: dict[str, float]) -> None:
+    def write(self, step: int, metrics: dict[str, float]) -> None:
         raise ConnectionError(f"no server at step {step}")
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ def test_logger_that_fails__is_left_behind(
     log.close()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
     assert [record.message for record in caplog.records] == [
-        "Failing gets no more figures: no server at step 1"
+        "Failing gets no more metrics: no server at step 1"
     ]
 
 
@@ -175,8 +176,8 @@ def test_logger_that_cannot_start__is_an_error_with_a_hint(
     def broken(*_: object) -> None:
         raise ConnectionError("no server")
 
-    monkeypatch.setattr(figure_loggers, "find_spec", lambda _: object())
-    monkeypatch.setattr(figure_loggers, "MlflowLogger", broken)
+    monkeypatch.setattr(extras, "find_spec", lambda _: object())
+    monkeypatch.setattr(metrics_log, "MlflowLogger", broken)
     with pytest.raises(RunError, match="no server"):
         open_loggers(("mlflow",), run, 0)
 

@@ -12,7 +12,8 @@ from occfeat.atomic import LOCK, lock_folder
 from occfeat.errors import RunError, SettingsError
 from occfeat.runs import run
 from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.runs.run import Run, read_settings
+from occfeat.runs.run import Run
+from occfeat.runs.saved_settings import read_settings
 from occfeat.settings.commands import PretrainConfig
 from occfeat.settings.sections import EngineConfig
 
@@ -26,7 +27,6 @@ def _checkpoint(step: int = 3) -> Checkpoint:
         pending={"loss": (1.5, 2.0)},
         metrics_bytes=17,
         broken=[["a", "b"], []],
-        skipped=0,
     )
 
 

@@ -209,7 +209,7 @@ def test_student__settings_of_another_kind_name_both(student: dict[str, object],
 def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("student: {kind: bevformer, layers: 2}")
-    layer = base_layer("pretrain", recipe="cpu-small", config=file)
+    layer = base_layer(PretrainConfig, recipe="cpu-small", config=file)
     student = build(PretrainConfig, layer | REQUIRED).student
     assert student == BevFormerConfig(
         backbone="tf_efficientnet_lite0",
@@ -221,7 +221,9 @@ def test_student__another_kind_above_keeps_what_both_have(tmp_path: Path) -> Non
     )
     layer = merge(layer, {"student": {"kind": "lss"}})
     assert build(PretrainConfig, layer | REQUIRED).student.kind == "lss"
-    layer = merge(base_layer("pretrain", recipe="paper-bevformer-r50"), {"student": {"kind": "bevformer"}})
+    layer = merge(
+        base_layer(PretrainConfig, recipe="paper-bevformer-r50"), {"student": {"kind": "bevformer"}}
+    )
     assert build(PretrainConfig, layer | REQUIRED).student == BevFormerConfig(backbone="resnet50")
 
 
@@ -236,25 +238,27 @@ def test_base_layer__of_a_run_to_start_from_come_network_and_images_of_the_recip
     )
     (tmp_path / "model.json").write_text(started.model_dump_json())
     above = {"start": tmp_path / "weights.safetensors"}
-    layer = base_layer("finetune", recipe="cpu-small", above=above)
+    layer = base_layer(FinetuneConfig, recipe="cpu-small", above=above)
     tuned = build(FinetuneConfig, layer | REQUIRED)
     assert (tuned.student, tuned.grid, tuned.view) == (started.student, started.grid, started.view)
-    assert tuned.optim == build(FinetuneConfig, base_layer("finetune", recipe="cpu-small") | REQUIRED).optim
+    assert (
+        tuned.optim == build(FinetuneConfig, base_layer(FinetuneConfig, recipe="cpu-small") | REQUIRED).optim
+    )
     assert tuned.optim != OptimConfig()
 
 
 def test_recipe__with_an_objective_differs_in_the_loss_alone() -> None:
-    plain = base_layer("pretrain", recipe="paper-simplebev-r50")
-    occupancy = base_layer("pretrain", recipe="paper-simplebev-r50+occupancy")
+    plain = base_layer(PretrainConfig, recipe="paper-simplebev-r50")
+    occupancy = base_layer(PretrainConfig, recipe="paper-simplebev-r50+occupancy")
     assert {name for name in plain if plain[name] != occupancy[name]} == {"loss"}
     assert occupancy["loss"]["features"] == 0
-    assert base_layer("pretrain", recipe="cpu-small+img-also")["loss"]["queries"] == 1
+    assert base_layer(PretrainConfig, recipe="cpu-small+img-also")["loss"]["queries"] == 1
 
 
 @pytest.mark.parametrize("name", ["paper", "cpu-small+", "cpu-small+img", "+occupancy"])
 def test_recipe__that_does_not_exist_is_refused_with_those_that_do(name: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        base_layer("pretrain", recipe=name)
+        base_layer(PretrainConfig, recipe=name)
     assert name in str(caught.value)
     assert "cpu-small" in str(caught.value)
     assert "+img-also" in str(caught.value)
@@ -264,7 +268,7 @@ def test_recipe__that_does_not_exist_is_refused_with_those_that_do(name: str) ->
 def test_student__of_a_kind_that_is_no_name(tmp_path: Path, student: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"student: {student}")
     with pytest.raises(SettingsError, match="student"):
-        build(PretrainConfig, base_layer("pretrain", recipe="cpu-small", config=tmp_path / "mine.yaml"))
+        build(PretrainConfig, base_layer(PretrainConfig, recipe="cpu-small", config=tmp_path / "mine.yaml"))
 
 
 @pytest.mark.parametrize("classes", [(), ("vehicle", "vehicle")])

@@ -1,1 +1,1 @@
-"""One function per command, each taking its settings."""
+"""One function per command, which takes its settings."""

@@ -13,7 +13,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
-from occfeat.runs.run import make_folder, require_empty, require_writable
+from occfeat.runs.output import make_folder, require_empty, require_writable
 from occfeat.settings.commands import CacheConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.teacher.cache import CARD, CacheCard, read_cache_card, shard_file

@@ -37,8 +37,10 @@ from occfeat.release.shipped import load_model
 from occfeat.report.page.page import Picture, Section, Table, write_page
 from occfeat.report.pictures.comparison import Compared, draw_comparison
 from occfeat.runs.card import read_card
+from occfeat.runs.folder import CURVES, OCCUPANCY, RESULTS, RunFolder
 from occfeat.runs.footprint import Footprint
-from occfeat.runs.run import require_empty, settings_text
+from occfeat.runs.output import require_empty
+from occfeat.runs.saved_settings import settings_text
 from occfeat.settings.commands import (
     CacheConfig,
     CheckConfig,
@@ -126,7 +128,7 @@ def demo(config: DemoConfig) -> Outcome:
         with (
             sigterm_like_ctrl_c(),
             lock_folder(config.out),
-            Footprint(config.out / "footprint.json") as footprint,
+            Footprint(RunFolder(config.out).footprint) as footprint,
         ):
             arms = _Demo(config, footprint).run()
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -178,18 +180,18 @@ class _Demo:
 
     def _cache(self) -> None:
         settings = {"data": self.street, "out": self.out / "teacher-cache", **self.size.teacher}
-        cache(_configured(CacheConfig, "cache", settings))
+        cache(_configured(CacheConfig, settings))
 
     def _pretrain(self) -> None:
         out = self.out / "pretrained"
-        if (out / "pictures" / "occupancy.png").is_file():  # the last thing a run writes
+        if (RunFolder(out).pictures / OCCUPANCY).is_file():  # the last thing a run writes
             return
         if _can_resume(out):
             resume_pretrain(out)
             return
         settings: dict[str, Any] = {"out": out, "teacher_cache": self.out / "teacher-cache"}
         settings |= {**self.common, **self.size.teacher, **self.size.pretrain}
-        pretrain(_configured(PretrainConfig, "pretrain", settings))
+        pretrain(_configured(PretrainConfig, settings))
 
     def _finetune(self, arm: str, draw: int) -> None:
         out = self.out / f"{arm}-{draw}"
@@ -202,10 +204,10 @@ class _Demo:
         settings: dict[str, Any] = {"out": out, "start": start, "label_draw": "key-frame", "label_seed": draw}
         settings |= {"val_split": SPLIT, "pictures": 0, **self.common}
         settings |= merge(self.size.finetune, {"optim": {"student_rate": STUDENT_RATES[arm]}})
-        finetune(_configured(FinetuneConfig, "finetune", settings))
+        finetune(_configured(FinetuneConfig, settings))
 
     def _results(self, arm: str, draw: int) -> Path:
-        return self.out / f"{arm}-{draw}" / f"evaluation-{SPLIT}" / "results.json"
+        return RunFolder(self.out / f"{arm}-{draw}").evaluation(SPLIT) / RESULTS
 
 
 def _same_again(config: DemoConfig) -> str:
@@ -217,15 +219,15 @@ def _same_again(config: DemoConfig) -> str:
 
 def _can_resume(run: Path) -> bool:
     """Whether a run has a checkpoint; if it was stopped before its first one, what is there is removed."""
-    if (run / "checkpoints" / "last.pt").is_file():
+    if RunFolder(run).checkpoint.is_file():
         return True
     shutil.rmtree(run, ignore_errors=True)
     return False
 
 
-def _configured(kind: type[Config], command: str, settings: dict[str, Any]) -> Config:
+def _configured(kind: type[Config], settings: dict[str, Any]) -> Config:
     """Settings of a command, above those of the recipe."""
-    return build(kind, merge(base_layer(command, recipe="cpu-small", above=settings), settings))
+    return build(kind, merge(base_layer(kind, recipe="cpu-small", above=settings), settings))
 
 
 def _claim(config: DemoConfig) -> None:
@@ -278,19 +280,19 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
         draws: Draws of labels they are averaged over; the pictures show the first.
     """
     _draw(out, split)
-    tokens = (out / "none-0" / "label_tokens.txt").read_text().split()
+    tokens = RunFolder(out / "none-0").label_tokens.read_text().split()
     names = sorted(arms["none"])
     rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
     rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])
     pictures = {
         "comparison.png": "The unseen town: truth, and what each network predicts",
-        "pretrained/pictures/occupancy.png": (
+        _picture("pretrained", OCCUPANCY): (
             "What pretraining predicts: where the LiDAR hits, and what the teacher sees there"
         ),
         "calibration.png": "A key frame of the world: LiDAR and boxes on the images",
-        "pretrained/pictures/curves.png": "Pretraining, step by step",
-        "none-0/pictures/curves.png": f"Fine-tuning {TITLES['none']}",
-        "occfeat-0/pictures/curves.png": f"Fine-tuning {TITLES['occfeat']}",
+        _picture("pretrained", CURVES): "Pretraining, step by step",
+        _picture("none-0", CURVES): f"Fine-tuning {TITLES['none']}",
+        _picture("occfeat-0", CURVES): f"Fine-tuning {TITLES['occfeat']}",
     }
     words = (
         f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
@@ -302,6 +304,11 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
     results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
     shown = Section("Pictures", [], [Picture(file, caption) for file, caption in pictures.items()])
     write_page(out / "index.html", "OccFeat on a street world", [words], [results, shown])
+
+
+def _picture(run: str, name: str) -> str:
+    """Return the address of a picture of a run, relative to the page."""
+    return (RunFolder(Path(run)).pictures / name).as_posix()
 
 
 def _draw(out: Path, split: str) -> None:

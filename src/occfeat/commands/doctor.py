@@ -3,33 +3,23 @@
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from occfeat.commands.outcome import Outcome
 from occfeat.errors import WeightsError
-from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
+from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, PackagedFile, locate
 from occfeat.settings.commands import DoctorConfig
+from occfeat.settings.extras import EXTRAS, Extra
 from occfeat.training.device import choose_device
 
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
-OPTIONAL = {
-    "tensorboard": "curves in TensorBoard",
-    "embreex": "the street world",
-    "scikit-learn": "the analysis of features",
-    "plotly": "pages about runs",
-    "wandb": "curves in Weights & Biases",
-    "mlflow": "curves in MLflow",
-    "rerun-sdk": "recordings of scenes",
-    "onnxscript": "export to ONNX",
-    "onnxruntime": "comparison of ONNX files with PyTorch",
-}
 
 
 def doctor(_: DoctorConfig) -> Outcome:
-    """Versions, devices, memory and optional parts, one per line; nothing is fetched."""
+    """Return versions, devices, memory and extras, one per line; nothing is fetched."""
     lines = [
         f"occfeat {version('occfeat')}, Python {platform.python_version()}, {platform.platform()}",
         *(f"{name} {version(name)}" for name in PACKAGES),
@@ -37,13 +27,15 @@ def doctor(_: DoctorConfig) -> Outcome:
         f"device chosen by auto: {choose_device('auto')}",
         *_gpus(),
         f"free disk here: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
-        *(_optional(name, purpose) for name, purpose in OPTIONAL.items()),
-        *(_packaged(name) for name in ("student", "teacher")),
+        *(_extra(name, extra) for name, extra in EXTRAS.items()),
+        _packaged("student", STUDENT_FILE),
+        _packaged("teacher", TEACHER_FILE),
     ]
     return Outcome("\n".join(lines))
 
 
 def _gpus() -> list[str]:
+    """Return a line for each GPU."""
     return [
         f"GPU {number}: {torch.cuda.get_device_name(number)}, "
         f"{torch.cuda.get_device_properties(number).total_memory / 1e9:.0f} GB"
@@ -51,15 +43,17 @@ def _gpus() -> list[str]:
     ]
 
 
-def _optional(name: str, purpose: str) -> str:
-    try:
-        return f"{name} {version(name)}: {purpose}"
-    except PackageNotFoundError:
-        return f"{name}: not installed ({purpose}); pip install {name}"
+def _extra(name: str, extra: Extra) -> str:
+    """Return a line that says whether an extra is installed."""
+    if missing := extra.missing():
+        lacking = "" if len(missing) == len(extra.packages) else f" ({', '.join(missing)} missing)"
+        return f"extra {name}: not installed{lacking}, for {extra.purpose}; pip install 'occfeat[{name}]'"
+    installed = ", ".join(f"{package} {version(package)}" for package in extra.packages)
+    return f"extra {name}: installed, for {extra.purpose} ({installed})"
 
 
-def _packaged(name: str) -> str:
-    file = {"student": STUDENT_FILE, "teacher": TEACHER_FILE}[name]
+def _packaged(name: str, file: PackagedFile) -> str:
+    """Return a line that says where packaged weights are."""
     try:
         return f"packaged {name} weights: {locate(file)}"
     except WeightsError as error:

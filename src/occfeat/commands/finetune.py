@@ -20,7 +20,8 @@ from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
 from occfeat.report.pictures.predictions import draw_predictions
-from occfeat.runs.card import ModelCard, read_card, run_folder
+from occfeat.runs.card import ModelCard, read_card
+from occfeat.runs.folder import RESULTS, RunFolder
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.segmentation.evaluation import evaluate_segmenter
@@ -63,7 +64,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         seed=config.label_seed,
     )
     val_rows = _val_rows(config, index)
-    training = begin_training("finetune", config, index, resume=resume)
+    training = begin_training(config, index, resume=resume)
     for checked in (rows, val_rows):
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
@@ -72,15 +73,15 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with training.open_run() as run:
         if run.writes:
-            write_text_atomic(run.path / "label_tokens.txt", lines_of(index.token(row) for row in rows))
+            write_text_atomic(run.folder.label_tokens, lines_of(index.token(row) for row in rows))
         training.fit(job, run)
         if run.writes:
-            write_model(run.path, network.segmenter, _card(config))
+            write_model(run.folder.path, network.segmenter, _card(config))
             key_frames = _key_frames(config, index, learn=False)
             shown = rows if val_rows is None else val_rows
-            draw_predictions(run.pictures, network.segmenter, key_frames, shown[: config.pictures])
+            draw_predictions(run.folder.pictures, network.segmenter, key_frames, shown[: config.pictures])
         if val_rows is None:
-            metrics = last_row(run.metrics_file)
+            metrics = last_row(run.folder.metrics)
         else:
             metrics = _evaluate(training, run, network.segmenter, val_rows)
     return outcome_of(run, metrics)
@@ -117,7 +118,7 @@ def _evaluate(
         fabric=training.fabric,
     )
     if run.writes:
-        evaluation.write(run.path / f"evaluation-{config.val_split}" / "results.json")
+        evaluation.write(run.folder.evaluation(str(config.val_split)) / RESULTS)
     return evaluation.metrics
 
 
@@ -128,7 +129,7 @@ def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
     if config.start is None:
         student = build_student(config.student, grid, own)
     else:
-        start = run_folder(config.start)
+        start = RunFolder.of(config.start).path
         card = read_card(start)
         _require_same_student(config, card)
         require_described(card, start)

@@ -1,40 +1,38 @@
-"""What lies below the flags of a command: recipe, run to start from, settings file.
-
-This module imports no torch.
-"""
+"""What lies below the flags of a command: recipe, run to start from, settings file. Imports no torch."""
 
 from pathlib import Path
 
-from occfeat.runs.card import read_card, run_folder
+from occfeat.runs.card import read_card
+from occfeat.runs.folder import RunFolder
 from occfeat.settings.layers import Layer, merge, read_layer
 from occfeat.settings.recipes import find_recipe
-from occfeat.settings.strict import absolute
+from occfeat.settings.strict import Strict, absolute
 
 
 def base_layer(
-    command: str,
+    kind: type[Strict],
     *,
     recipe: str | None = None,
     config: Path | None = None,
     above: Layer | None = None,
 ) -> Layer:
-    """What lies below the flags: the recipe, above it the run to start from, then the settings file.
+    """Return what lies below the flags: the recipe, above it the run to start from, then the settings file.
 
-    Of a run come student, grid and images; a recipe named with it says how to learn.
+    A run gives student, grid and images. A recipe that is named with it gives all else.
 
     Args:
-        command: The command the settings are for.
+        kind: Settings of the command.
         recipe: Name of a recipe.
-        config: Settings file, which may name the run to start from, too.
-        above: Flags or keyword arguments; those that name another run to start from, or none, count.
+        config: Settings file, which may name the run to start from as well.
+        above: Flags or keyword arguments, whose `start` counts before that of the file.
     """
     layer: Layer = {}
     if recipe is not None:
-        layer = merge(layer, dict(find_recipe(recipe).sections(command)))
+        layer = merge(layer, dict(find_recipe(recipe).sections(kind)))
     given = {} if config is None else read_layer(config)
     start = {**given, **(above or {})}.get("start")
-    if command == "finetune" and isinstance(start, str | Path):  # all else is refused with the other settings
-        card = read_card(run_folder(absolute(Path(start))))
+    if "start" in kind.model_fields and isinstance(start, str | Path):  # all else is refused later
+        card = read_card(RunFolder.of(absolute(Path(start))).path)
         layer |= {"student": card.student.model_dump(), "grid": card.grid.model_dump()}
         layer |= {"view": card.view.model_dump()}
     return merge(layer, given)

@@ -1,7 +1,9 @@
-"""What commands give back."""
+"""What commands return."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from occfeat.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,15 @@ class RunOutcome(Outcome):
     path: Path = Path()
     """The run folder, usable as `start` of a fine-tuning or as `run` of an evaluation."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Metrics of the end of the run, such as `vehicle_iou/visible` (0 to 1)."""
+    """Metrics at the end of the run, such as `vehicle_iou/visible` (0 to 1)."""
 
     @property
     def weights(self) -> Path:
         """The weights that ship."""
-        return self.path / "weights.safetensors"
+        return RunFolder(self.path).weights
 
 
 def table(metrics: dict[str, float]) -> str:
-    """Metrics below one another, aligned."""
+    """Return metrics below one another, aligned."""
     width = max((len(name) for name in metrics), default=0)
     return "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in metrics.items())

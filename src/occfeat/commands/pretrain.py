@@ -24,7 +24,8 @@ from occfeat.pretraining.objectives.build import add_own, build_objectives
 from occfeat.pretraining.objectives.contract import AnyObjective, Need, needs_of
 from occfeat.release.shipped import write_model
 from occfeat.report.pictures.plots import draw_occupancy
-from occfeat.runs.card import PREPARED, ModelCard
+from occfeat.runs.card import ModelCard
+from occfeat.runs.folder import OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
@@ -76,7 +77,7 @@ def _pretrain(
     needs = needs_of(objectives)
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    training = begin_training("pretrain", config, index, resume=resume)
+    training = begin_training(config, index, resume=resume)
     training.require_files(rows, needs_lidar="points" in needs)
     cache = open_cache(config, index, rows, needs)
     network, teacher = build_network(config, objectives, cache, own)
@@ -87,15 +88,15 @@ def _pretrain(
             plain = key_frames_of(config, index, cache, needs, learn=False)
             found = _prepare(network, maker, plain, rows, training)
             if run.writes:
-                write_text_atomic(run.path / PREPARED, json.dumps(found, indent=2) + "\n")
+                write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
         learned_from = key_frames_of(config, index, cache, needs, learn=True)
         job = Job(network, maker, learned_from, rows, config.optim, config.engine)
         training.fit(job, run)
         if run.writes:
             card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
-            write_model(run.path, network, card, only="student.")
+            write_model(run.folder.path, network, card, only="student.")
             _draw(network, maker, job, run, training)
-    return outcome_of(run, last_row(run.metrics_file))
+    return outcome_of(run, last_row(run.folder.metrics))
 
 
 def objectives_of(config: PretrainConfig) -> tuple[AnyObjective, ...]:
@@ -220,7 +221,7 @@ def _draw(
     probability = network.occupancy_probability(views)
     features = network.compare_features(views, evidence)
     draw_occupancy(
-        run.pictures / "occupancy.png",
+        run.folder.pictures / OCCUPANCY,
         None if probability is None else probability[0].cpu(),
         evidence.occupied[0].cpu(),
         maker.grid,

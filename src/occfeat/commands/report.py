@@ -17,7 +17,7 @@ from occfeat.report.page.key_frames import (
     frames_of,
     worst_rows,
 )
-from occfeat.report.page.page import Section, Viewer, require_plotly, write_page
+from occfeat.report.page.page import Section, Viewer, write_page
 from occfeat.report.page.runs import RunFiles, read_runs
 from occfeat.report.page.sections import (
     how_it_learned,
@@ -26,6 +26,7 @@ from occfeat.report.page.sections import (
     what_it_means,
     what_was_run,
 )
+from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import PretrainConfig, ReportConfig
 from occfeat.settings.sections import DataConfig
 from occfeat.training.device import choose_device
@@ -39,7 +40,6 @@ def report(config: ReportConfig) -> Outcome:
     Raises:
         OccFeatError: A folder is no run, runs cannot be compared, or the page cannot be written.
     """
-    require_plotly()
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
     if config.out.suffix != ".html":
@@ -108,7 +108,7 @@ def _why_not(run: RunFiles) -> str | None:
         return f"{run.name} is not shown in key frames: it has no weights."
     if run.card is not None and run.card.student.kind == "own":
         return f"{run.name} is not shown in key frames: its student is a module of the user."
-    if not _segments(run) and not (run.path / "checkpoints" / "last.pt").is_file():
+    if not _segments(run) and not RunFolder(run.path).checkpoint.is_file():
         return f"{run.name} is not shown in key frames: it has no checkpoint."
     return None
 

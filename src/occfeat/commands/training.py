@@ -17,9 +17,11 @@ from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check.check import quick_check
 from occfeat.data.index.index import Index
 from occfeat.report.pictures.plots import draw_curves
-from occfeat.runs.loggers import require_loggers
-from occfeat.runs.metrics_log import read_rows
-from occfeat.runs.run import Run, read_settings, require_free
+from occfeat.runs.folder import CURVES
+from occfeat.runs.metrics_log import read_rows, require_loggers
+from occfeat.runs.output import require_free
+from occfeat.runs.run import Run
+from occfeat.runs.saved_settings import read_settings
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.training.device import all_alive, build_fabric
 from occfeat.training.loop import Job, fit, micro_batch_size
@@ -32,7 +34,6 @@ Target = TypeVar("Target")
 class Training(Generic[Config]):
     """A training command that may begin: its settings, its data set and its devices."""
 
-    command: str
     config: Config
     index: Index
     fabric: Fabric
@@ -60,16 +61,18 @@ class Training(Generic[Config]):
         Raises:
             RunError: The folder cannot be used, or another process of the run has died.
         """
-        config, fingerprint = self.config, self.index.fingerprint
+        config, fabric, fingerprint = self.config, self.fabric, self.index.fingerprint
         with (
             all_alive(self.fabric),
-            Run.start(config.out, self.command, config, self.fabric, fingerprint, resume=self.resume) as run,
+            Run.start(
+                config.out, config.command, config, self.fabric, fingerprint, resume=self.resume
+            ) as run,
         ):
             yield run
 
     def goes_on_from_checkpoint(self, run: Run) -> bool:
         """Return whether a run is resumed that has taken steps already."""
-        return self.resume and run.checkpoint_file.exists()
+        return self.resume and run.folder.checkpoint.exists()
 
     def fit(self, job: Job[Target], run: Run) -> None:
         """Train the network of a job in place, and draw the curves of the run.
@@ -79,10 +82,11 @@ class Training(Generic[Config]):
         """
         fit(job, run, self.fabric, resume=self.resume)
         if run.writes:
-            draw_curves(run.pictures / "curves.png", read_rows(run.metrics_file), title=run.path.name)
+            folder = run.folder
+            draw_curves(folder.pictures / CURVES, read_rows(folder.metrics), title=folder.path.name)
 
 
-def begin_training(command: str, config: Config, index: Index, *, resume: bool) -> Training[Config]:
+def begin_training(config: Config, index: Index, *, resume: bool) -> Training[Config]:
     """Start the devices; refuse a batch, a folder or loggers that cannot be used.
 
     Raises:
@@ -90,10 +94,10 @@ def begin_training(command: str, config: Config, index: Index, *, resume: bool) 
         RunError: The folder of a new run holds something.
     """
     fabric = build_fabric(config.engine)
-    training = Training(command, config, index, fabric, resume)
+    training = Training(config, index, fabric, resume)
     micro_batch_size(config.optim, fabric.world_size)
     if fabric.is_global_zero and not resume:
-        require_free(config.out, command)
+        require_free(config.out, config.command)
     require_loggers(config.engine.loggers)
     return training
 
@@ -109,4 +113,5 @@ def settings_of_run(path: Path, kind: type[Config]) -> Config:
 
 def outcome_of(run: Run, metrics: dict[str, float]) -> RunOutcome:
     """Return what a training command gives back."""
-    return RunOutcome(f"{table(metrics)}\n{run.path / 'pictures'}", path=run.path, metrics=metrics)
+    folder = run.folder
+    return RunOutcome(f"{table(metrics)}\n{folder.pictures}", path=folder.path, metrics=metrics)

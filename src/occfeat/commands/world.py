@@ -9,9 +9,9 @@ def world(config: WorldConfig) -> Outcome:
     """Build a world, or finish one that was interrupted.
 
     Raises:
-        OccFeatError: Settings make no sense, embreex is missing, or the folder holds something else, cannot
+        OccFeatError: Settings are not valid, embreex is missing, or the folder holds something else, cannot
             be written or is in use.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM; the same command goes on.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM; the same command continues.
     """
     built = build_world(config)
     return Outcome(f"{config.scenes} scenes of {config.key_frames} key frames, seed {config.seed}\n{built}")

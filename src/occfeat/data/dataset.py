@@ -176,7 +176,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
         """The image, at half scale if all that sees it sees it smaller still; effects see whole images."""
         path = resolve(self.index.root, record.path)
-        if self.effect is not None or not self.view.decode_at_half:
+        if self.effect is not None:
             return read_image(path, record.size)
         sizes = [zoomed_size(change, self.view.image_size)]
         if self.teacher_size is not None and self.teacher_cache is None:

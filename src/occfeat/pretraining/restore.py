@@ -13,7 +13,8 @@ from occfeat.pretraining.network import PretrainingNetwork
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.runs.card import read_card
 from occfeat.runs.checkpoint import load_checkpoint
-from occfeat.runs.run import read_settings
+from occfeat.runs.folder import RunFolder
+from occfeat.runs.saved_settings import read_settings
 from occfeat.settings.commands import PretrainConfig
 
 
@@ -37,7 +38,7 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
     Raises:
         OccFeatError: The run has no checkpoint, or it does not fit the settings.
     """
-    saved = load_checkpoint(run / "checkpoints" / "last.pt")
+    saved = load_checkpoint(RunFolder(run).checkpoint)
     grid = build_grid(settings.grid)
     student = build_student(settings.student, grid, load_backbone=False)
     objectives = build_objectives(

@@ -12,12 +12,11 @@ from typing import Any
 import yaml
 
 from occfeat.errors import RunError
-from occfeat.runs.card import ModelCard, read_environment, run_folder
+from occfeat.runs.card import ModelCard
+from occfeat.runs.folder import RunFolder
 from occfeat.settings.yaml_file import read_yaml
 from occfeat.training.overlap import THRESHOLD
 
-SETTINGS = "settings.yaml"
-"""Name of the settings in a run folder."""
 README = "README.md"
 """Name of the file in a published folder."""
 
@@ -29,7 +28,7 @@ licences of their own. Whoever publishes the weights states their licence in the
 def describe(folder: Path, card: ModelCard) -> str:
     """The README's text of a run folder or of what was saved from one, in Markdown."""
     saved = folder / README
-    if saved.is_file() and not (folder / SETTINGS).is_file():
+    if saved.is_file() and not RunFolder(folder).settings.is_file():
         return _without_header(saved.read_text(encoding="utf-8"))
     parts = [_network(card), _metrics(folder), _training(folder), f"## Licence\n\n{LICENCE}"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -63,7 +62,7 @@ to {upper} m in the ego frame (x forward, y left, z up), in cells of {cell} m.""
 
 def _metrics(folder: Path) -> str:
     """A table of every evaluation in the folder."""
-    rows = [row for file in sorted(folder.glob("evaluation-*/results.json")) for row in _rows(file)]
+    rows = [row for file in RunFolder(folder).evaluations() for row in _rows(file)]
     if not rows:
         return ""
     head = ["| split | key frames | metric | IoU |", "|---|---|---|---|"]
@@ -83,21 +82,21 @@ def _rows(file: Path) -> Iterator[str]:
 
 def _training(folder: Path) -> str:
     """The settings of the run and of the one it started from, and what they ran on."""
-    if not (folder / SETTINGS).is_file():
+    if not RunFolder(folder).settings.is_file():
         return ""
     settings = _settings(folder)
     parts = ["## How it was trained", f"```yaml\n{_as_yaml(settings)}```", _where(folder)]
     start = settings.get("start")
     if start is not None:
-        before = run_folder(Path(start))
+        before = RunFolder.of(Path(start)).path
         parts.append(f"It started from the pretraining run `{before.name}`.")
-        if (before / SETTINGS).is_file():
+        if RunFolder(before).settings.is_file():
             parts.append(f"```yaml\n{_as_yaml(_settings(before))}```")
     return "\n\n".join(parts)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    file = folder / SETTINGS
+    file = RunFolder(folder).settings
     settings = read_yaml(file)
     if not isinstance(settings, dict):
         raise RunError(f"{file} does not hold settings.", hint="Restore it from a copy.")
@@ -118,7 +117,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _where(folder: Path) -> str:
-    environment = read_environment(folder)
+    environment = RunFolder(folder).read_environment()
     versions = ", ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     commit, device = environment.get("commit") or "unknown", environment.get("gpu") or "the processor"
     return f"Started {environment.get('started')} on {device}; {versions}; commit {commit}."

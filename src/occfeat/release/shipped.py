@@ -20,7 +20,8 @@ from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import load_checked, read_weights_file, require_fit
 from occfeat.release.model import BevModel
 from occfeat.release.publication import README, describe
-from occfeat.runs.card import CARD, WEIGHTS, ModelCard, read_card, run_folder
+from occfeat.runs.card import ModelCard, read_card
+from occfeat.runs.folder import RunFolder
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 
@@ -39,9 +40,9 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
         for name, tensor in network.state_dict().items()
         if name.startswith(only)
     }
-    write_atomic(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+    write_atomic(RunFolder(folder).weights, lambda temporary: save_file(tensors, temporary))
     text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
-    write_text_atomic(folder / CARD, text)
+    write_text_atomic(RunFolder(folder).card, text)
 
 
 def load_student_weights(student: nn.Module, folder: Path) -> None:
@@ -50,7 +51,8 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
     Raises:
         WeightsError: Names or shapes differ.
     """
-    load_checked(student, _student_tensors(read_weights_file(folder / WEIGHTS)), f"student of {folder}")
+    tensors = read_weights_file(RunFolder(folder).weights)
+    load_checked(student, _student_tensors(tensors), f"student of {folder}")
 
 
 def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
@@ -62,14 +64,14 @@ def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
         RunError: No student can be built of the card.
         WeightsError: The weights cannot be read, or are those of another student.
     """
-    tensors = read_weights_file(folder / WEIGHTS)
+    tensors = read_weights_file(RunFolder(folder).weights)
     if card.student.kind == "own":
         return tensors
     try:
         with torch.device("meta"):
             described = build_student(card.student, build_grid(card.grid), load_backbone=False)
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-        message = f"{folder / CARD} describes no student that can be built: {error}"
+        message = f"{RunFolder(folder).card} describes no student that can be built: {error}"
         raise RunError(message, hint="Restore it from a copy.") from error
     require_fit(described, _student_tensors(tensors), f"student of {folder}")
     return tensors
@@ -132,6 +134,7 @@ class ShippedModel(BevModel, ModelHubMixin):
         """
         if Path(pretrained_model_name_or_path).is_dir():
             return load_model(pretrained_model_name_or_path, device, student)
+        published = RunFolder(Path())
         try:
             folder = snapshot_download(
                 str(pretrained_model_name_or_path),
@@ -140,7 +143,7 @@ class ShippedModel(BevModel, ModelHubMixin):
                 cache_dir=cache_dir,
                 force_download=force_download,
                 local_files_only=local_files_only,
-                allow_patterns=[CARD, WEIGHTS, README],
+                allow_patterns=[published.card.name, published.weights.name, README],
             )
         except Exception as error:  # of a dozen kinds, by what stands between here and the hub
             what = f"{pretrained_model_name_or_path} is no folder and could not be downloaded: {error}"
@@ -177,7 +180,7 @@ def load_model(
         SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """
-    folder = run_folder(Path(folder))
+    folder = RunFolder.of(Path(folder)).path
     card = read_card(folder)
     if card.stage != "segmentation":
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."

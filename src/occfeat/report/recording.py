@@ -7,7 +7,6 @@ Axes: `N` cameras, `P` points, `K` voxels or cells, `C` classes, `X Y` BEV cells
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from occfeat.data.keyframe import Boxes, KeyFrame
 from occfeat.data.sample import Cameras
-from occfeat.errors import RunError
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
 from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
@@ -74,19 +72,6 @@ class Moment:
     voxels: Voxels | None
     labels: BevLayers
     predicted: BevLayers | None
-
-
-def require_rerun() -> None:
-    """Refuse to begin without the package.
-
-    Raises:
-        RunError: It is not installed.
-    """
-    if find_spec("rerun") is None:
-        raise RunError(
-            "Recordings need the package rerun-sdk, which is not installed.",
-            hint="pip install 'occfeat[viz]', or choose an --out that ends in .png.",
-        )
 
 
 def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:

@@ -1,1 +1,1 @@
-"""Run folders: what lies in them, and how it is written and read."""
+"""Run folders: the files in them, and how these are written and read."""

@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and plain values only, written whole or not at all.
+"""Checkpoints: tensors and plain values alone, in atomic writes.
 
-`checkpoints/last.pt` holds everything a killed run needs to go on exactly as if it had not been killed, but
-the state of a GPU's random numbers, which no student of this package draws.
+A checkpoint holds everything from which a killed run goes on exactly as if it had not been killed. The random
+state of a GPU is not in it: no student of this package draws random numbers there.
 """
 
 import pickle
@@ -21,7 +21,7 @@ CHECKPOINT_VERSION = 4
 """Raised whenever the content of a checkpoint changes."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."
-"""What to do about a checkpoint that cannot be used."""
+"""Hint about a checkpoint that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,19 @@ class Checkpoint:
     __pydantic_config__: ClassVar = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     step: Count
-    """Optimiser steps done."""
+    """Optimiser steps that are done."""
     network: dict[str, Any]
-    """State of the network that learns."""
+    """State of the network."""
     optimizer: dict[str, Any]
     """State of the optimiser."""
     random_state: torch.Tensor
     """State of torch's random numbers."""
     pending: dict[str, tuple[float, float]]
-    """Metrics of the steps since the last row of the metrics file, as (numerator, denominator)."""
+    """Metrics of the steps since the last row, as (numerator, denominator)."""
     metrics_bytes: Count
-    """Size of `metrics.jsonl`; what was written later is cut off on resuming."""
+    """Size of the file of metrics; what was written later is cut off on resuming."""
     broken: list[list[str]]
-    """Tokens of the broken key frames skipped so far, in each process."""
-    skipped: Count
-    """Steps without effect so far, because a loss or gradient was not finite."""
+    """Tokens of the broken key frames that each process has skipped."""
     version: int = CHECKPOINT_VERSION
 
 
@@ -53,16 +51,17 @@ _FORMAT = TypeAdapter(Checkpoint)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint at `path`; the old one stays until the new one is safely on disk.
+    """Replace the checkpoint at `path`; the old one stays until the new one is on disk.
 
     Raises:
-        RunError: It cannot be written.
+        RunError: The file cannot be written.
     """
     state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     write_atomic(path, lambda temporary: _save(state, temporary))
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; a full disk is an `OSError`."""
     try:
         torch.save(state, path)
     except RuntimeError as error:  # how torch says that the disk is full
@@ -70,24 +69,24 @@ def _save(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without ever unpickling code.
+    """Read a checkpoint without unpickling code.
 
     Raises:
-        RunError: It is missing, damaged or of another version.
+        RunError: The file is missing, damaged or of another version.
     """
     if not path.is_file():
-        raise RunError(f"There is no checkpoint {path} to go on from.", hint="Start the run anew.")
+        raise RunError(f"There is no checkpoint {path}.", hint="Start the run again in another folder.")
     try:
         state = read_torch_file(path)
     except pickle.UnpicklingError as error:
-        what = "it holds more than tensors and plain values, which is not loaded, for that could run any code"
+        what = "it holds more than tensors and plain values, which could run any code and is not loaded"
         raise RunError(f"{path} cannot be read as a checkpoint: {what}.", hint=DAMAGED) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
     if isinstance(state, dict) and state.get("version") != CHECKPOINT_VERSION:
         raise RunError(
             f"{path} is a checkpoint of version {state.get('version')}, not {CHECKPOINT_VERSION}.",
-            hint="Go on with the version of occfeat that wrote it, or start anew.",
+            hint="Use the version of occfeat that wrote it, or start a new run.",
         )
     try:
         return _FORMAT.validate_python(state)

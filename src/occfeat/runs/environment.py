@@ -1,4 +1,4 @@
-"""Where and how a run was started: `environment.json`, the first file of its folder."""
+"""Where and how a run was started, as the first file of its folder says."""
 
 import os
 import platform
@@ -13,7 +13,12 @@ import torch
 
 
 def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
-    """What is to be known of a run that starts now."""
+    """Return where and how a run starts now.
+
+    Args:
+        command: Name of the command.
+        fingerprint: Fingerprint of the data set.
+    """
     packages = ("occfeat", "torch", "timm", "numpy", "lightning-fabric")
     return {
         "command": command,
@@ -29,7 +34,7 @@ def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the package's own checkout, if it runs from one."""
+    """Return the commit of the package's checkout, or None if it does not run from one."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]
     try:

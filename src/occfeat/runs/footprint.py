@@ -1,4 +1,4 @@
-"""What a program costs: seconds of each of its stages, and the memory of it and its helpers at the most."""
+"""What a program costs: the seconds of each stage, and the peak memory of it and its child processes."""
 
 import json
 import threading
@@ -13,14 +13,14 @@ from occfeat.atomic import write_text_atomic
 from occfeat.errors import RunError
 
 INTERVAL_S = 5.0
-"""Time between two looks at the memory; a look stops allocations for some 20 ms per gigabyte."""
+"""Time between two measurements of memory; one stops allocations for some 20 ms per gigabyte."""
 
 
 class Footprint:
-    """Measures while it is open; what was measured before an interruption is in the file and counts too.
+    """Measures while it is open, on top of what the file holds from before an interruption.
 
-    Memory is that of this process and all it started, looked at every five seconds. Pages that processes
-    share count once on Linux; elsewhere they count in each of them, which makes the sum an upper bound.
+    Memory is that of this process and all its children, measured every five seconds. Pages that processes
+    share count once on Linux. Elsewhere they count in each process, so that the sum is an upper bound.
 
     Args:
         file: JSON file with `seconds` by stage and `peak_memory_mb`.
@@ -49,7 +49,7 @@ class Footprint:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to that of a stage, whatever ends it."""
+        """Add the time of a block to that of a stage, whatever ends it."""
         start = time.monotonic()
         try:
             yield
@@ -58,26 +58,32 @@ class Footprint:
             self._write()
 
     def _watch(self) -> None:
+        """Measure memory until the footprint is closed."""
         this = psutil.Process()
         closed = False
-        while not closed:  # the last look is at the end, so that a short stage has one too
+        while not closed:  # the last measurement is at the end, so that a short stage has one
             closed = self._closed.wait(INTERVAL_S)
             self.peak_memory_mb = max(self.peak_memory_mb, round(_memory_mb(this)))
 
     def _read(self) -> None:
+        """Read what was measured before."""
         try:
             content = json.loads(self._file.read_text())
             self.seconds = {str(name): float(value) for name, value in content["seconds"].items()}
             self.peak_memory_mb = float(content["peak_memory_mb"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{self._file} is damaged.", hint="Delete it, and only times are lost.") from error
+            raise RunError(
+                f"{self._file} is damaged.", hint="Delete it: only times and peak memory are lost."
+            ) from error
 
     def _write(self) -> None:
+        """Write what is measured so far."""
         content = {"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}
         write_text_atomic(self._file, json.dumps(content, indent=2) + "\n")
 
 
 def _memory_mb(process: psutil.Process) -> float:
+    """Return the memory of a process and its children, in megabytes."""
     total = 0
     for one in (process, *process.children(recursive=True)):
         try:

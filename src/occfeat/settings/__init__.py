@@ -1,1 +1,1 @@
-"""Settings: what can be set, where it comes from, and how mistakes are explained; imports no torch."""
+"""Settings: what can be set, where it comes from, and how errors are explained. Imports no torch."""

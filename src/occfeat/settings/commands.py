@@ -5,7 +5,7 @@ command line says about the command, the docstring of a field is its help text.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,17 +13,20 @@ from occfeat.settings.sections import (
     AugmentConfig,
     CorruptionChoice,
     DataConfig,
+    DeviceName,
     EngineConfig,
+    FeatureType,
     GridConfig,
     HeadConfig,
+    LabelDraw,
     OptimConfig,
     PretrainLossConfig,
     QueryConfig,
     TeacherConfig,
     ViewConfig,
 )
-from occfeat.settings.strict import InputPath, Positive, Strict
-from occfeat.settings.students import SimpleBevConfig, StudentConfig
+from occfeat.settings.strict import Expert, InputPath, Positive, Strict
+from occfeat.settings.students import Sampling, SimpleBevConfig, StudentConfig
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 ClassName = Literal[
@@ -64,6 +67,7 @@ class UsesData(Strict):
 class CheckConfig(UsesData):
     """Report everything that is wrong with a data folder, all at once."""
 
+    command: ClassVar[str] = "check"
     split: str = "all"
     """Key frames to check: a split of the set, or `all`."""
     decode: bool = False
@@ -73,6 +77,7 @@ class CheckConfig(UsesData):
 class IndexConfig(UsesData):
     """Build the index of a data folder (done on first use anyway) and say what it holds."""
 
+    command: ClassVar[str] = "index"
     rebuild: bool = False
     """Build it even if there is a current one."""
 
@@ -80,6 +85,7 @@ class IndexConfig(UsesData):
 class CacheConfig(UsesData):
     """Compute once what the teacher sees in every key frame, so that pretraining only reads it."""
 
+    command: ClassVar[str] = "cache"
     out: Path
     """Folder of the cache; must be new, empty or an unfinished cache of the same settings."""
     split: str = "train"
@@ -87,11 +93,11 @@ class CacheConfig(UsesData):
     cameras: tuple[str, ...] = ()
     """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
     teacher: TeacherConfig = TeacherConfig()
-    dtype: Literal["int8", "fp16"] = "int8"
+    dtype: FeatureType = "int8"
     """How features are stored: eight bits per value and a scale per patch, or sixteen bits."""
     batch_size: Positive = 4
     """Key frames at once."""
-    shard_size: Positive = 64
+    shard_size: Expert[Positive] = 64
     """Key frames per file; what an interruption loses at most."""
     engine: EngineConfig = EngineConfig()
 
@@ -99,6 +105,8 @@ class CacheConfig(UsesData):
 class PretrainConfig(UsesData):
     """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
 
+    command: ClassVar[str] = "pretrain"
+    stage: ClassVar[str] = "pretraining"
     out: Path
     """Folder of this run; must be new or empty."""
     split: str = "train"
@@ -121,6 +129,8 @@ class PretrainConfig(UsesData):
 class FinetuneConfig(UsesData):
     """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
 
+    command: ClassVar[str] = "finetune"
+    stage: ClassVar[str] = "fine-tuning"
     out: Path
     """Folder of this run; must be new or empty."""
     start: InputPath | None = None
@@ -131,7 +141,7 @@ class FinetuneConfig(UsesData):
     """Key frames to evaluate on at the end. None: do not evaluate."""
     label_fraction: Fraction = 1.0
     """Share of the labelled key frames that is used."""
-    label_draw: Literal["scene", "key-frame"] = "scene"
+    label_draw: LabelDraw = "scene"
     """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
     """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
@@ -139,7 +149,7 @@ class FinetuneConfig(UsesData):
     """What to segment, objects and map layers alike, each class on its own."""
     ignore_low_visibility: bool = True
     """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
-    positive_weight: Annotated[float, Field(gt=0)] = 2.13
+    positive_weight: Expert[Annotated[float, Field(gt=0)]] = 2.13
     """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
     freeze: bool = False
     """Train the head only: a linear probe of the BEV features."""
@@ -157,6 +167,7 @@ class FinetuneConfig(UsesData):
 class EvaluateConfig(UsesData):
     """Evaluate a fine-tuned network: IoU pooled over the split, under every protocol."""
 
+    command: ClassVar[str] = "evaluate"
     run: Path
     """Fine-tuning run."""
     out: Path | None = None
@@ -188,6 +199,7 @@ class EvaluateConfig(UsesData):
 class PredictConfig(Strict):
     """Predict the BEV of your own images, or of key frames of a data set."""
 
+    command: ClassVar[str] = "predict"
     run: Path
     """Fine-tuning run."""
     out: Path
@@ -200,13 +212,14 @@ class PredictConfig(Strict):
     """Name of the folder with the tables. None: the only one there is."""
     tokens: tuple[str, ...] = ()
     """Key frames of the data set. Empty: the first ten."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     """Where to compute."""
 
 
 class AnalyseConfig(UsesData):
     """Analyse what the features of a pretraining run mean: classes, clusters, distance, look-alikes."""
 
+    command: ClassVar[str] = "analyse"
     run: Path
     """Pretraining run, with its checkpoint."""
     out: Path | None = None
@@ -215,22 +228,23 @@ class AnalyseConfig(UsesData):
     """Key frames to analyse."""
     key_frames: Annotated[int, Field(ge=2)] = 20
     """At most so many of them, spread evenly; a probe learns from one half and is tested on the other."""
-    voxels: Positive = 1000
+    voxels: Expert[Positive] = 1000
     """At most so many voxels of each, drawn at random."""
-    clusters: Positive = 10
+    clusters: Expert[Positive] = 10
     """Clusters of k-means."""
     voxel_ego: tuple[float, float, float] | None = None
     """Place (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
     compared with. None: the nearest one of a car."""
     teacher_cache: InputPath | None = None
     """Cache of the split with the teacher of the run. None: the teacher sees every image anew."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     """Where to compute."""
 
 
 class ReportConfig(Strict):
     """Write one page about several runs: settings, curves, IoU, key frames, robustness, analysis."""
 
+    command: ClassVar[str] = "report"
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
     """Pretraining and fine-tuning runs, on the same data and grid."""
     out: Path
@@ -245,18 +259,19 @@ class ReportConfig(Strict):
     """At most so many of them; 0 shows none, and reads no data."""
     pick: Literal["spread", "worst"] = "spread"
     """Spread them evenly over the split, or show the worst by mean IoU, which takes an evaluation."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     """Where to compute."""
 
 
 class ConvertConfig(Strict):
     """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
 
+    command: ClassVar[str] = "convert"
     checkpoint: Path
     """The published file, such as `model-000025000.pth`; no code in it is run."""
     out: Path
     """Folder of the run; must be new or empty."""
-    sampling: Literal["published", "aligned"] = "published"
+    sampling: Sampling = "published"
     """Where image features are read: `published` as the authors' code does and the weights expect, or
     `aligned`, where the voxel really is (for fine-tuning)."""
     view: ViewConfig = ViewConfig(image_size=(448, 800))
@@ -267,12 +282,11 @@ class ConvertConfig(Strict):
 class ExportConfig(Strict):
     """Export a fine-tuned network, student and head, for programs without PyTorch."""
 
+    command: ClassVar[str] = "export"
     run: Path
     """Fine-tuning run."""
     out: Path
     """File to write, such as `model.onnx`."""
-    to: Literal["onnx"] = "onnx"
-    """The format."""
     rig: Path | None = None
     """JSON file of your cameras, as for `predict`: its calibration is stored in the file, which then takes
     images alone and is quicker. None: calibration is an input, so that any rig works."""
@@ -283,6 +297,7 @@ class ExportConfig(Strict):
 class ViewerConfig(UsesData):
     """Draw a key frame: LiDAR and boxes on the images, BEV labels beside them; or record its whole scene."""
 
+    command: ClassVar[str] = "view"
     out: Path
     """File to write: a picture (`.png`), or a recording of the scene for rerun's viewer (`.rrd`)."""
     token: str | None = None
@@ -303,6 +318,7 @@ class ViewerConfig(UsesData):
 class DemoConfig(Strict):
     """Run the whole method on a street world it builds: no data set, no download, no GPU; ten minutes."""
 
+    command: ClassVar[str] = "demo"
     out: Path = Path("runs/demo")
     """Folder of the demo; if it was interrupted, the same command goes on."""
     quick: bool = False
@@ -313,3 +329,11 @@ class DemoConfig(Strict):
 
 class DoctorConfig(Strict):
     """Say what this installation can do: versions, devices, memory, optional parts."""
+
+    command: ClassVar[str] = "doctor"
+
+
+TRAINING: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
+    kind.command: kind for kind in (PretrainConfig, FinetuneConfig)
+}
+"""Settings of the commands that train and can be resumed, by command."""

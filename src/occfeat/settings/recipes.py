@@ -1,13 +1,14 @@
 """Named settings of whole runs: the paper's, and one that a laptop's processor can run.
 
-A recipe is the lowest layer of settings: a settings file (`--config`) overrides it, flags override both. This
-module imports no torch.
+A recipe is the lowest layer of settings: a settings file (`--config`) overrides it, flags override both.
+This module imports no torch.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from occfeat.errors import SettingsError, did_you_mean
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import (
     AugmentConfig,
     GridConfig,
@@ -35,26 +36,24 @@ class Recipe:
     pretrain_optim: OptimConfig
     finetune_optim: OptimConfig
 
-    def sections(self, command: str) -> dict[str, Strict]:
-        """The sections of a command's settings that this recipe sets."""
-        if command == "cache":
-            return {"teacher": self.teacher}
-        shared: dict[str, Strict] = {
+    def sections(self, kind: type[Strict]) -> dict[str, Strict]:
+        """Return the sections of a command's settings that this recipe sets."""
+        optim = {PretrainConfig: self.pretrain_optim, FinetuneConfig: self.finetune_optim}
+        every: dict[str, Strict] = {
             "view": self.view,
             "grid": self.grid,
             "augment": self.augment,
             "student": self.student,
+            "teacher": self.teacher,
+            "head": self.head,
+            "loss": self.loss,
+            **({"optim": optim[kind]} if kind in optim else {}),
         }
-        if command == "pretrain":
-            pretraining = {"teacher": self.teacher, "head": self.head, "loss": self.loss}
-            return {**shared, **pretraining, "optim": self.pretrain_optim}
-        if command == "finetune":
-            return {**shared, "optim": self.finetune_optim}
-        return {"view": self.view, "grid": self.grid}
+        return {name: section for name, section in every.items() if name in kind.model_fields}
 
 
 def paper_simplebev_b0() -> Recipe:
-    """SimpleBEV with EfficientNet-B0, 224 x 400 images, DINOv2 ViT-S/14, 200 x 200 x 8 voxels, 50 epochs.
+    """Return the paper's recipe: SimpleBEV, EfficientNet-B0, 224 x 400 images, DINOv2 ViT-S/14, 50 epochs.
 
     Optimiser and augmentation are Simple-BEV's, as the paper does not give its own.
     """
@@ -72,30 +71,30 @@ def paper_simplebev_b0() -> Recipe:
 
 
 def paper_simplebev_r50() -> Recipe:
-    """As paper-simplebev-b0, with a ResNet-50."""
+    """Return paper-simplebev-b0 with a ResNet-50."""
     return replace(paper_simplebev_b0(), student=SimpleBevConfig(backbone="resnet50"))
 
 
 def paper_bevformer_b0() -> Recipe:
-    """As paper-simplebev-b0, with BEVFormer as student: 6 layers, 4 heights, one frame."""
+    """Return paper-simplebev-b0 with BEVFormer as student: 6 layers, 4 heights, one frame."""
     return replace(paper_simplebev_b0(), student=BevFormerConfig())
 
 
 def paper_bevformer_r50() -> Recipe:
-    """As paper-bevformer-b0, with a ResNet-50."""
+    """Return paper-bevformer-b0 with a ResNet-50."""
     return replace(paper_simplebev_b0(), student=BevFormerConfig(backbone="resnet50"))
 
 
 def lss_b0() -> Recipe:
-    """As paper-simplebev-b0, with LSS as student, which the paper does not have; depth is not supervised."""
+    """Return paper-simplebev-b0 with LSS, which the paper does not have; depth is not supervised."""
     return replace(paper_simplebev_b0(), student=LssConfig())
 
 
 def cpu_small() -> Recipe:
-    """Runs on two processor cores: EfficientNet-lite0, 128 x 224 images, 64 x 64 x 8 voxels of 0.8 m.
+    """Return a recipe for two cores: EfficientNet-lite0, 128 x 224 images, 64 x 64 x 8 voxels of 0.8 m.
 
     Student and teacher use the packaged weights, so that nothing is fetched from a model hub. Sizes and rates
-    are this project's choice; its numbers are not comparable with the paper's.
+    are this project's choice. Its metrics are not comparable with the paper's.
     """
     return Recipe(
         view=ViewConfig(image_size=(128, 224)),
@@ -135,7 +134,7 @@ OBJECTIVES = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of a name such as `paper-simplebev-b0`, or `paper-simplebev-b0+occupancy`.
+    """Return the recipe of a name such as `paper-simplebev-b0`, or `paper-simplebev-b0+occupancy`.
 
     Raises:
         SettingsError: There is none.
@@ -150,5 +149,5 @@ def find_recipe(name: str) -> Recipe:
 
 
 def names_of_recipes() -> str:
-    """All of them, for a reader."""
+    """Return the names of all recipes, as text for a person."""
     return f"{', '.join(RECIPES)}; each alone or with {', '.join(f'+{name}' for name in OBJECTIVES)}"

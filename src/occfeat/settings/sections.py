@@ -9,8 +9,23 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from occfeat.settings.cells import count_cells
-from occfeat.settings.strict import Few, ImageSize, InputPath, NotNegative, Positive, Strict, WeightsSource
+from occfeat.settings.strict import (
+    Expert,
+    Few,
+    ImageSize,
+    InputPath,
+    NotNegative,
+    Positive,
+    Strict,
+    WeightsSource,
+)
 
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+"""Where to compute; `auto` is the best device there is."""
+FeatureType = Literal["int8", "fp16"]
+"""How a cache stores features: eight bits per value and a scale per patch, or sixteen bits."""
+LabelDraw = Literal["scene", "key-frame"]
+"""What is drawn to get few labels: whole scenes or single key frames."""
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 CorruptionName = Literal[
     "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
@@ -29,13 +44,10 @@ class ViewConfig(Strict):
     """Height and width of the student's images."""
     sweeps: Positive = 1
     """LiDAR sweeps joined into one cloud: the key frame's and those before it. The paper uses 1."""
-    compensate_ego_motion: bool = True
+    compensate_ego_motion: Expert[bool] = True
     """Count the ego motion between the camera's and the LiDAR's time stamps into `ego_from_camera`."""
     ego_radius_m: NotNegative = 1.0
     """LiDAR returns nearer than this to the sensor, seen from above, are the car itself."""
-    decode_at_half: bool = True
-    """Decode JPEGs at half scale if all that sees them is at most half as large: twice as fast, and a third
-    of a grey level away on average."""
 
 
 class GridConfig(Strict):
@@ -97,20 +109,20 @@ class TeacherConfig(Strict):
     """`hub`, or the path of a local file in timm's or Meta's format."""
     image_size: ImageSize = (224, 392)
     """Height and width the teacher sees; whole multiples of its patch."""
-    block: int | None = None
+    block: Expert[int | None] = None
     """Block whose tokens are used, counted from 0. None: the last one (packaged teacher: block 10)."""
-    normalize: bool = True
+    normalize: Expert[bool] = True
     """Apply the network's final LayerNorm to the tokens."""
 
 
 class HeadConfig(Strict):
     """The pretraining head, which is thrown away afterwards (paper section 3)."""
 
-    channels: Positive = 32
+    channels: Expert[Positive] = 32
     """Channels per voxel after unsplatting (this project's choice)."""
-    blocks: Few = 1
+    blocks: Expert[Few] = 1
     """3-D convolution blocks."""
-    feature_channels: Positive | None = None
+    feature_channels: Expert[Positive | None] = None
     """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
     option). None: occupancy and features are read from the same channels, as in the paper."""
 
@@ -118,9 +130,9 @@ class HeadConfig(Strict):
 class QueryConfig(Strict):
     """Query points near LiDAR returns, whose occupancy Img-ALSO predicts."""
 
-    returns: Positive = 2048
+    returns: Expert[Positive] = 2048
     """Returns that are drawn per key frame and step; each gives three queries (this project's choice)."""
-    distance_m: Annotated[float, Field(gt=0)] = 0.1
+    distance_m: Expert[Annotated[float, Field(gt=0)]] = 0.1
     """Largest distance of a query behind its return, and before it (ALSO's)."""
 
 
@@ -170,9 +182,9 @@ class OptimConfig(Strict):
     the student has learned before, while its new head is learned as fast."""
     weight_decay: NotNegative = 1e-7
     """Decoupled weight decay."""
-    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    warmup: Expert[Annotated[float, Field(gt=0, lt=1)]] = 0.05
     """Share of the steps in which the learning rate rises."""
-    clip_norm: NotNegative = 5.0
+    clip_norm: Expert[NotNegative] = 5.0
     """Largest gradient norm; 0 does not clip."""
 
     @model_validator(mode="after")
@@ -185,13 +197,13 @@ class OptimConfig(Strict):
 class EngineConfig(Strict):
     """How a run is executed.
 
-    What is learned depends on `seed`, `precision` and what is skipped; and a little on the number of devices,
-    as the loss of each is the mean over what it holds.
+    What is learned depends on `seed`, `precision` and the broken key frames that are skipped. It depends a
+    little on the number of devices, as the loss of each is the mean over what it holds.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of weights, order and augmentation."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     """Where to compute."""
     devices: Positive = 1
     """Processes on each machine, one per device."""
@@ -206,7 +218,7 @@ class EngineConfig(Strict):
     """Processes that load data, at most one per core; 0 loads in the training process."""
     deterministic: bool = False
     """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
-    log_every: Positive = 10
+    log_every: Expert[Positive] = 10
     """Optimiser steps per line of `metrics.jsonl`."""
     loggers: tuple[LoggerName, ...] | None = None
     """Where these figures go as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
@@ -216,8 +228,6 @@ class EngineConfig(Strict):
     """Time between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
     """Broken key frames that each process may skip before the run stops."""
-    max_skipped: Annotated[int, Field(ge=0)] = 0
-    """Steps of a run that may be left out because a loss or gradient is not finite, before it stops."""
 
 
 class DataConfig(Strict):

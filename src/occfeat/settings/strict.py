@@ -1,14 +1,18 @@
-"""What all settings are made of: frozen values that refuse unknown names, and the kinds of values they hold.
+"""The base class of all settings and the types of their values. Imports no torch.
 
-This module imports no torch. Sizes are (height, width) in pixels.
+Sizes are (height, width) in pixels.
 """
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+T = TypeVar("T")
+EXPERT = "expert"
+"""Marks a setting that few users change: `--help-all` lists it, `--help` does not."""
+Expert = Annotated[T, EXPERT]
 Positive = Annotated[int, Field(ge=1)]
 Few = Annotated[int, Field(ge=1, le=1000)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -16,24 +20,26 @@ ImageSize = tuple[Positive, Positive]
 
 
 def absolute(path: Path) -> Path:
-    """A path that means the same in every folder, `~` written out."""
+    """Return a path as an absolute one, with `~` expanded."""
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - pathlib's stops at an unknown user
 
 
 def _absolute_file(weights: str) -> str:
+    """Return a source of weights with an absolute path, if it is a file."""
     return weights if weights in ("hub", "none", "packaged") else str(absolute(Path(weights)))
 
 
 InputPath = Annotated[Path, AfterValidator(absolute)]
-"""Written down absolute, so that a run can be resumed from another folder."""
+"""A path that is stored as an absolute one, so that a run can be resumed from another folder."""
 WeightsSource = Annotated[str, AfterValidator(_absolute_file)]
-"""Where weights come from: a word such as `hub`, or a file, written down absolute as well."""
+"""Where weights come from: a word such as `hub`, or the path of a file."""
 
 
 class Strict(BaseModel):
-    """Frozen settings that refuse names they do not know.
+    """Frozen settings that refuse unknown names.
 
-    A validator is built when the first value of its class is made: a command needs those of its own settings.
+    A validator is built when the first value of its class is built. A command needs those of its own settings
+    alone.
     """
 
     model_config = ConfigDict(
@@ -42,7 +48,7 @@ class Strict(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        """A section of a section is described by its own docstring, which `--help` need not parse again."""
+        """Describe each section by its docstring, so that `--help` does not parse it again."""
         for info in cls.model_fields.values():
             inner = info.annotation
             if info.description is None and isinstance(inner, type) and issubclass(inner, Strict):

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from occfeat.settings.strict import Few, Positive, Strict, WeightsSource
+from occfeat.settings.strict import Expert, Few, Positive, Strict, WeightsSource
+
+Sampling = Literal["published", "aligned"]
+"""Where the published network reads image features."""
 
 
 class ImageStudentConfig(Strict):
@@ -59,11 +62,11 @@ class BevFormerConfig(ImageStudentConfig):
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     layers: Few = 6
     """Layers of self-attention, cross-attention and feed-forward network."""
-    heads: Few = 8
+    heads: Expert[Few] = 8
     """Heads of every attention; `bev_channels` is a multiple of it."""
-    heights: Few = 4
+    heights: Expert[Few] = 4
     """Reference points per pillar, spread evenly over the heights of the grid."""
-    points_per_height: Few = 2
+    points_per_height: Expert[Few] = 2
     """Image positions that each head reads around each reference point."""
 
     @model_validator(mode="after")
@@ -99,7 +102,7 @@ class PublishedSimpleBevConfig(ImageStudentConfig):
     """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     backbone: str = "resnet101"
     """timm name of the image network; the published weights are of `resnet101`."""
-    sampling: Literal["published", "aligned"] = "published"
+    sampling: Sampling = "published"
     """Where features are read: `published` as the authors' code does, up to a cell too far to the right and
     bottom, or `aligned`, where the voxel really is."""
 

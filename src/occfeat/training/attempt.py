@@ -1,6 +1,5 @@
 """One optimiser step under way: what it saw, and whether all of it is finite."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,8 +9,6 @@ from torch import Tensor, nn
 
 from occfeat.errors import TrainingError
 from occfeat.training.step import Ratio, Step
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,26 +48,8 @@ class Attempt:
             self.trouble = f"The {what} is not finite"
         return norm
 
-    def require_few(self, step: int, skipped: int, allowed: int) -> None:
-        """Say that a step is left out, and stop when it is one too many.
-
-        Args:
-            step: Number of the step.
-            skipped: How many were left out so far, this one included.
-            allowed: The setting `engine.max_skipped`.
-
-        Raises:
-            TrainingError: There are more.
-        """
+    def error(self, step: int) -> TrainingError:
+        """Return the error that stops a run at a step which is not finite."""
         trouble = self.trouble or "A loss or gradient is not finite in another process"
-        if skipped <= allowed:
-            shown = ", ".join(self.tokens[:3])
-            message = "%s at step %d: left out (%d so far, %d allowed). Key frames: %s"
-            logger.warning(message, trouble, step, skipped, allowed, shown)
-            return
-        raise TrainingError(
-            f"{trouble} at step {step}, at these key frames:",
-            first=self.tokens,
-            hint="Lower `--optim.learning-rate`, look at these key frames with `occfeat view`, or leave out"
-            " such steps with `--engine.max-skipped`.",
-        )
+        hint = "Lower `--optim.learning-rate`, or look at these key frames with `occfeat view`."
+        return TrainingError(f"{trouble} at step {step}, at these key frames:", first=self.tokens, hint=hint)

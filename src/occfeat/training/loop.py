@@ -25,7 +25,7 @@ from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
 from occfeat.models.recompute import recompute_activations
 from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.runs.footprint import Footprint
-from occfeat.runs.metrics_log import MetricsLog, TrainingProgress
+from occfeat.runs.metrics_log import MetricsLog
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
@@ -35,6 +35,7 @@ from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
 from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
 from occfeat.training.order import TrainingOrder, steps_for
+from occfeat.training.progress import TrainingProgress
 from occfeat.training.step import Step
 from occfeat.training.window import Window
 
@@ -64,7 +65,7 @@ def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> 
     if not run.writes:
         trainer.train()
         return
-    with Footprint(run.path / "footprint.json") as footprint, footprint.stage("training"):
+    with Footprint(run.folder.footprint) as footprint, footprint.stage("training"):
         trainer.train()
 
 
@@ -91,17 +92,16 @@ class Trainer(Generic[Target]):
             recompute_activations(job.network)
         self._adam = build_optimizer(job.network, job.optim)
         self.network, self.optimizer = fabric.setup(job.network, self._adam)
-        saved = load_checkpoint(run.checkpoint_file) if resume and run.checkpoint_file.exists() else None
+        saved = load_checkpoint(run.folder.checkpoint) if resume and run.folder.checkpoint.exists() else None
         self.step = saved.step if saved else 0
         mine = slice(fabric.global_rank, fabric.global_rank + 1)  # of this process, if it was there
         self.broken = set[str]().union(*saved.broken[mine] if saved else ())
-        self.skipped = saved.skipped if saved else 0
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
         self._rows, self._warned = 0, False
         if saved:
             self._restore(saved)
-        file, keep_bytes = run.metrics_file if run.writes else None, saved.metrics_bytes if saved else 0
+        file, keep_bytes = run.folder.metrics if run.writes else None, saved.metrics_bytes if saved else 0
         self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
 
     def train(self) -> None:
@@ -132,7 +132,7 @@ class Trainer(Generic[Target]):
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
-        attempt, buffers = Attempt(), self._copy_buffers()
+        attempt = Attempt()
         for number in range(1, micro_batches + 1):
             with self.window.spent_on("loading"):
                 batch = self._whole(next(batches))
@@ -141,9 +141,8 @@ class Trainer(Generic[Target]):
         with self.window.spent_on("learning"):
             norm = attempt.gradient_norm(self.job.network)
             if self._anywhere(bool(attempt.trouble)):
-                self._skip(attempt, buffers)
-            else:
-                self._change(attempt, norm)
+                raise attempt.error(self.step)
+            self._change(attempt, norm)
             self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
 
@@ -175,19 +174,6 @@ class Trainer(Generic[Target]):
         for metrics in attempt.metrics:
             self.window.add(metrics)
 
-    def _skip(self, attempt: Attempt, buffers: list[Tensor]) -> None:
-        """Leave a step out in all processes, because something in one of them is not finite."""
-        self.skipped += 1
-        attempt.require_few(self.step, self.skipped, self.job.engine.max_skipped)
-        for buffer, before in zip(self.job.network.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-
-    def _copy_buffers(self) -> list[Tensor]:
-        """Running statistics as they are before a step that may be left out."""
-        if not self.job.engine.max_skipped:
-            return []
-        return [buffer.clone() for buffer in self.job.network.buffers()]
-
     def _whole(self, loaded: Loaded) -> Batch | None:
         """The batch without its broken key frames, which are counted."""
         for key_frame in loaded.broken:
@@ -205,7 +191,8 @@ class Trainer(Generic[Target]):
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
         metrics = self.window.metrics(self.fabric)
-        metrics |= {name: count for name, count in self._counts().items() if count}
+        if self.broken:
+            metrics["broken_key_frames"] = len(self.broken)
         metrics["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
         self.metrics.write(self.step, metrics)
         self.window = Window()
@@ -214,10 +201,6 @@ class Trainer(Generic[Target]):
         self._line += f"  loading {metrics['time/loading']:.0%} of the time"
         self._warn_of_slow_loading(metrics["time/loading"])
         return self._line
-
-    def _counts(self) -> dict[str, int]:
-        """What went wrong so far and was put up with."""
-        return {"broken_key_frames": len(self.broken), "skipped_steps": self.skipped}
 
     def _warn_of_slow_loading(self, share: float) -> None:
         """Say once what to do about it; the first rows also hold the start of the loading processes."""
@@ -251,9 +234,8 @@ class Trainer(Generic[Target]):
                 pending=pending,
                 metrics_bytes=self.metrics.sync(),
                 broken=broken,
-                skipped=self.skipped,
             )
-            save_checkpoint(self.run.checkpoint_file, checkpoint)
+            save_checkpoint(self.run.folder.checkpoint, checkpoint)
         self.fabric.barrier()
 
     def _restore(self, saved: Checkpoint) -> None:
@@ -262,7 +244,7 @@ class Trainer(Generic[Target]):
             restore_optimizer(self._adam, saved.optimizer)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            message = f"{self.run.checkpoint_file} does not belong to this network: {error}"
+            message = f"{self.run.folder.checkpoint} does not belong to this network: {error}"
             raise RunError(message, hint=DAMAGED) from error
         logger.info("going on after step %d of %d", self.step, self.steps)
 
@@ -283,7 +265,7 @@ class Trainer(Generic[Target]):
         why = reason.name if reason else "Another process stopped"
         return (
             f"{why}: saved after step {self.step} of {self.steps}. "
-            f"Go on with: occfeat {self.run.command} --resume {self.run.path}"
+            f"Go on with: occfeat {self.run.command} --resume {self.run.folder.path}"
         )
 
 

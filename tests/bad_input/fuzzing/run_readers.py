@@ -26,7 +26,8 @@ from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
 from occfeat.release.shipped import load_model, write_model
 from occfeat.runs.card import ModelCard, read_card
 from occfeat.runs.metrics_log import MetricsLog, last_row
-from occfeat.runs.run import Run, read_settings
+from occfeat.runs.run import Run
+from occfeat.runs.saved_settings import read_settings
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import CacheConfig, FinetuneConfig, PretrainConfig
@@ -122,13 +123,13 @@ def checkpoint(folder: Path) -> Reader:
             trainer._log()
         trainer._save()
         trainer.metrics.close()
-    metrics = run.metrics_file.read_bytes()
+    metrics = run.folder.metrics.read_bytes()
 
     def read(_: Path) -> None:
-        run.metrics_file.write_bytes(metrics)
+        run.folder.metrics.write_bytes(metrics)
         Trainer(job(), run, fabric, resume=True).train()
 
-    return Reader([Target(run.checkpoint_file, (spoil_bytes, spoil_member, spoil_member))], read)
+    return Reader([Target(run.folder.checkpoint, (spoil_bytes, spoil_member, spoil_member))], read)
 
 
 def weights(folder: Path) -> Reader:
@@ -190,9 +191,9 @@ def settings(folder: Path) -> Reader:
     path.write_text(yaml.safe_dump(mine, sort_keys=False))
 
     def read(file: Path) -> None:
-        for command, kind in (("pretrain", PretrainConfig), ("cache", CacheConfig)):
-            layer = base_layer(command, recipe="cpu-small", config=file)
-            if command == "cache":
+        for kind in (PretrainConfig, CacheConfig):
+            layer = base_layer(kind, recipe="cpu-small", config=file)
+            if kind is CacheConfig:
                 layer = {name: value for name, value in layer.items() if name in kind.model_fields}
             build_partial(kind, layer, None)
             build(kind, layer)
@@ -206,7 +207,7 @@ def run_folder(folder: Path) -> Reader:
     config = FinetuneConfig(data=Path("/data"), out=path)
     with (
         Run.create(path, "finetune", config, fingerprint="f") as run,
-        closing(MetricsLog(run.metrics_file)) as log,
+        closing(MetricsLog(run.folder.metrics)) as log,
     ):
         for step in range(3):
             log.write(step, {"loss": 1 / (step + 1), "iou": float("nan")})
@@ -214,7 +215,7 @@ def run_folder(folder: Path) -> Reader:
     def read(_: Path) -> None:
         read_settings(path, FinetuneConfig)
         with Run.reopen(path, "finetune", "f") as run:
-            last_row(run.metrics_file)
+            last_row(run.folder.metrics)
 
     return Reader(
         [

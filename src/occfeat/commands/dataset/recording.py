@@ -22,7 +22,7 @@ from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
 from occfeat.report.recording import BevLayers, Moment, Voxels
-from occfeat.runs.card import run_folder
+from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import ViewerConfig
 
 Rows = NDArray[np.int64]
@@ -76,7 +76,7 @@ def occupied_cells(points: Points, grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
 
 
 def _predictor(run: Path, index: Index) -> Predictor:
-    model = load_model(run_folder(run))
+    model = load_model(RunFolder.of(run).path)
     key_frames = KeyFrames(index, model.card.view, grid=build_grid(model.card.grid), augment=None)
     return Predictor(model, key_frames)
 
@@ -99,7 +99,7 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
         RunError: It is not a finished pretraining run, or one that distilled nothing.
         KeyFrameError: A key frame cannot be read.
     """
-    network, config = load_pretraining(run_folder(run))
+    network, config = load_pretraining(RunFolder.of(run).path)
     grid = build_grid(config.grid)
     key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
     cells, features = [], []

@@ -10,9 +10,10 @@ from occfeat.data.index.index import Index
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.report.pictures.plots import draw_calibration
-from occfeat.report.recording import require_rerun, write_recording
+from occfeat.report.recording import write_recording
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
+from occfeat.settings.extras import require_extra
 
 
 def view(config: ViewerConfig) -> Outcome:
@@ -61,7 +62,7 @@ def view(config: ViewerConfig) -> Outcome:
 
 def _record(config: ViewerConfig, index: Index, row: int) -> Outcome:
     """Write the scene of a key frame as a recording."""
-    require_rerun()
+    require_extra("viz", what="A recording", hint="Or choose an --out that ends in .png.")
     every = index.rows("all")
     scenes = index.scene_of(every)
     name = str(index.scene_of(np.array([row]))[0])

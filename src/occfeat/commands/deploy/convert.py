@@ -7,7 +7,7 @@ from occfeat.models.weights.loading import read_weights_file
 from occfeat.release.published_weights import load_published
 from occfeat.release.shipped import write_model
 from occfeat.runs.card import ModelCard
-from occfeat.runs.run import require_empty
+from occfeat.runs.output import require_empty
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import ConvertConfig

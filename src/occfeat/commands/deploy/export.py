@@ -11,9 +11,9 @@ from occfeat.data.sample import Cameras
 from occfeat.errors import ExportError, SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.release.model import BevModel
-from occfeat.release.onnx import INSTALL, OPSET, largest_difference, signature, to_onnx
+from occfeat.release.onnx import OPSET, largest_difference, signature, to_onnx
 from occfeat.release.shipped import load_model
-from occfeat.runs.card import run_folder
+from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import ExportConfig
 
 TOLERANCE = 1e-4
@@ -24,7 +24,7 @@ EGO_FROM_FORWARD_CAMERA = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 def export(config: ExportConfig) -> Outcome:
-    """Write an ONNX file and compare it with PyTorch, if onnxruntime is installed.
+    """Write an ONNX file and compare it with PyTorch.
 
     Raises:
         OccFeatError: The run, the rig or the output file cannot be used, or the exported network computes
@@ -32,7 +32,7 @@ def export(config: ExportConfig) -> Outcome:
     """
     if config.out.suffix != ".onnx":
         raise SettingsError(f"{config.out} does not end in .onnx.", hint="Choose such an --out.")
-    model = load_model(run_folder(config.run))
+    model = load_model(RunFolder.of(config.run).path)
     if config.rig is None:
         images, cameras = _example(config.cameras, model.image_size)
     else:
@@ -43,10 +43,10 @@ def export(config: ExportConfig) -> Outcome:
         inputs |= {"intrinsics": cameras.intrinsics[0], "ego_from_camera": cameras.ego_from_camera[0]}
     graph = to_onnx(model, inputs, None if config.rig is None else cameras.of_key_frame(0))
     difference = largest_difference(graph, inputs, model(images, cameras)[0])
-    if difference is not None and not difference <= TOLERANCE:
+    if not difference <= TOLERANCE:
         raise ExportError(
             f"onnxruntime's probabilities differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}.",
-            hint="Nothing was written. Please report it, with the run's model.json.",
+            hint=f"Nothing was written. Please report it, with {RunFolder(model.folder).card}.",
         )
     content = graph.SerializeToString()
     write_atomic(config.out, lambda temporary: temporary.write_bytes(content))
@@ -54,7 +54,7 @@ def export(config: ExportConfig) -> Outcome:
         *(f"input  {line}" for line in signature(graph.graph.input)),
         *(f"output {line}: {_cells(model)}" for line in signature(graph.graph.output)),
         f"opset {OPSET}, {len(content) / 1e6:.1f} MB",
-        _verdict(difference),
+        f"largest difference to PyTorch's probabilities in onnxruntime: {difference:.1e}",
         str(config.out),
     ]
     return Outcome("\n".join(lines))
@@ -81,9 +81,3 @@ def _cells(model: BevModel) -> str:
     grid = model.grid
     cell = f"{grid.cell_m[0]:g} x {grid.cell_m[1]:g} m"
     return f"{', '.join(model.classes)} in cells of {cell} from {grid.lower_m} to {grid.upper_m} m"
-
-
-def _verdict(difference: float | None) -> str:
-    if difference is None:
-        return f"not compared with PyTorch, as onnxruntime is not installed: {INSTALL}"
-    return f"largest difference to PyTorch's probabilities in onnxruntime: {difference:.1e}"

@@ -20,8 +20,9 @@ from occfeat.geometry.grid import build_grid
 from occfeat.release.model import BevModel
 from occfeat.release.shipped import load_model
 from occfeat.report.pictures.plots import draw_prediction
-from occfeat.runs.card import read_card, run_folder
-from occfeat.runs.run import make_folder, require_empty
+from occfeat.runs.card import read_card
+from occfeat.runs.folder import RunFolder
+from occfeat.runs.output import make_folder, require_empty
 from occfeat.settings.commands import PredictConfig
 from occfeat.settings.sections import DataConfig
 from occfeat.settings.strict import Strict
@@ -74,7 +75,7 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
     """
     if (config.rig is None) == (config.data is None):
         raise SettingsError("Give either --rig or --data.", hint="See `occfeat predict --help`.")
-    run = run_folder(config.run)
+    run = RunFolder.of(config.run).path
     require_empty(config.out, hint="Choose another --out.")
     model = load_model(run, choose_device(config.device), student)
     count = 0

@@ -36,7 +36,6 @@ from occfeat.pretraining.analysis.scores import (
     mean_by_class,
     mean_by_distance,
     probe,
-    require_sklearn,
     similarity,
 )
 from occfeat.pretraining.network import PretrainingNetwork
@@ -44,8 +43,8 @@ from occfeat.pretraining.objectives.contract import POINTS, needs_of
 from occfeat.pretraining.objectives.features import cosine
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_similarity
-from occfeat.runs.card import run_folder
-from occfeat.runs.run import require_empty
+from occfeat.runs.folder import ANALYSIS, RunFolder
+from occfeat.runs.output import require_empty
 from occfeat.settings.commands import AnalyseConfig
 from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import choose_device
@@ -73,18 +72,17 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     Raises:
         OccFeatError: The run has no checkpoint, or data or output folder cannot be used.
     """
-    require_sklearn()
-    run = run_folder(config.run)
-    out = config.out or run / f"analysis-{config.split}"
+    folder = RunFolder.of(config.run)
+    run, out = folder.path, config.out or folder.analysis(config.split)
     require_empty(out, hint="Choose another --out.")
     subject = _prepare(config, run)
     voxels, example = _look(subject, config)
     results = _results(voxels, config, example.centered)
-    write_text_atomic(out / "analysis.json", json.dumps(results, indent=2) + "\n")
+    write_text_atomic(out / ANALYSIS, json.dumps(results, indent=2) + "\n")
     _draw(out, results, example, subject.key_frames, config)
     metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
-    return RunOutcome(f"{counted}\n{table(metrics)}\n{out / 'analysis.json'}", path=out, metrics=metrics)
+    return RunOutcome(f"{counted}\n{table(metrics)}\n{out / ANALYSIS}", path=out, metrics=metrics)
 
 
 def _look(subject: _Subject, config: AnalyseConfig) -> tuple[Collected, Seen]:

@@ -16,11 +16,10 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample import Sample
 from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, draw_radar
 from occfeat.runs.card import ModelCard
+from occfeat.runs.folder import ROBUSTNESS, ROBUSTNESS_TABLES
 from occfeat.segmentation.evaluation import Evaluation
 from occfeat.segmentation.metrics import metric_names
 from occfeat.segmentation.robustness.results import (
-    RESULTS,
-    TABLES,
     RobustnessResults,
     go_on,
     known_metrics,
@@ -169,12 +168,12 @@ def evaluate_corrupted(
             _write(out, results)
     if out is not None:
         _draw_radars(out, results, plan.baseline)
-        write_text_atomic(out / TABLES, tables(results))
+        write_text_atomic(out / ROBUSTNESS_TABLES, tables(results))
     return results
 
 
 def _write(out: Path, results: RobustnessResults) -> None:
-    write_text_atomic(out / RESULTS, results.model_dump_json(indent=2) + "\n")
+    write_text_atomic(out / ROBUSTNESS, results.model_dump_json(indent=2) + "\n")
 
 
 def draw_examples(

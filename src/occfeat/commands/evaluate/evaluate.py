@@ -18,10 +18,11 @@ from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.predictions import draw_predictions
-from occfeat.runs.card import ModelCard, read_card, run_folder
-from occfeat.runs.run import require_empty, require_writable
+from occfeat.runs.card import ModelCard, read_card
+from occfeat.runs.folder import RESULTS, ROBUSTNESS, RunFolder
+from occfeat.runs.output import require_empty, require_writable
 from occfeat.segmentation.evaluation import Evaluation, evaluate_segmenter
-from occfeat.segmentation.robustness.results import RESULTS, is_unfinished, tables
+from occfeat.segmentation.robustness.results import is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import EvaluateConfig
 from occfeat.training.device import all_alive, build_fabric
@@ -39,9 +40,10 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     Raises:
         OccFeatError: The run, the data or the output folder cannot be used.
     """
-    run = run_folder(config.run)
-    card = read_card(run)
-    out = config.out or run / f"{'robustness' if config.corruptions else 'evaluation'}-{config.split}"
+    folder = RunFolder.of(config.run)
+    run, card = folder.path, read_card(folder.path)
+    usual = folder.robustness if config.corruptions else folder.evaluation
+    out = config.out or usual(config.split)
     require_writable(out)
     if not (config.corruptions and is_unfinished(out)):
         require_empty(out, hint="It may hold results of this split already; another --out repeats them.")
@@ -62,7 +64,7 @@ def _evaluate(
     evaluation, writes = split.evaluate(), fabric.is_global_zero
     results = begin(plan, evaluation, out, writes=writes) if plan.effects else None
     if writes:
-        evaluation.write(out / "results.json")
+        evaluation.write(out / RESULTS)
         draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
     counted = (
         f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, "
@@ -70,12 +72,12 @@ def _evaluate(
     )
     text = f"{counted}\n{table(evaluation.metrics)}\n"
     if results is None:
-        return _outcome(fabric, text, out / "results.json", evaluation.metrics)
+        return _outcome(fabric, text, out / RESULTS, evaluation.metrics)
     if writes:
         draw_examples(out, plan, split.key_frames, int(rows[0]))
     results = evaluate_corrupted(plan, results, split.evaluate, out if writes else None)
     metrics = evaluation.metrics | results.flat()
-    return _outcome(fabric, f"{text}\n{tables(results)}\n", out / RESULTS, metrics)
+    return _outcome(fabric, f"{text}\n{tables(results)}\n", out / ROBUSTNESS, metrics)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from occfeat.errors import WeightsError
 from occfeat.models.weights.loading import read_weights_file
+from occfeat.settings.extras import require_extra
 
 STUDENT_BACKBONE = "tf_efficientnet_lite0"
 """timm name of the network the packaged student weights are for."""
@@ -72,7 +73,9 @@ def packaged_teacher_weights() -> dict[str, Tensor]:
 
     Raises:
         WeightsError: The package is not installed or its file is not the known one.
+        MissingExtraError: The packages that read the file are not installed.
     """
+    require_extra("demo", what="The packaged teacher")
     import onnx  # slow to import, and needed here only
 
     graph = onnx.load(str(locate(TEACHER_FILE))).graph

@@ -5,7 +5,6 @@ scikit-learn does the work; it comes with the extra `analysis`. Axes: `K` voxels
 
 from collections.abc import Sequence
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -13,26 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from occfeat.errors import SettingsError
 from occfeat.training.overlap import Overlap, overlap
 
 Scores = dict[str, float]
-
-
-def require_sklearn() -> ModuleType:
-    """scikit-learn.
-
-    Raises:
-        SettingsError: It is not installed.
-    """
-    try:
-        import sklearn
-    except ImportError as error:
-        raise SettingsError(
-            "The analysis needs scikit-learn, which is not installed.",
-            hint="Install it with: pip install 'occfeat[analysis]'",
-        ) from error
-    return sklearn
 
 
 def probe(
@@ -47,7 +29,6 @@ def probe(
     Logistic regression on directions, as features are compared by cosine; classes that either side lacks
     have no value. The mean over the others is called `mean`.
     """
-    require_sklearn()
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
@@ -68,7 +49,6 @@ def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count:
     Purity alone rises with the number of clusters and with one large class: its share of the largest class is
     given beside it.
     """
-    require_sklearn()
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 

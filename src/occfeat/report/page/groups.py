@@ -10,6 +10,7 @@ import yaml
 
 from occfeat.errors import SettingsError
 from occfeat.report.page.runs import RunFiles
+from occfeat.runs.folder import RunFolder
 
 BY_CHANCE = ("out", "data", "version", "teacher_cache", "pictures", "label_seed")
 """Settings that may differ within a group; of data and cache it is known otherwise that they are the same."""
@@ -114,7 +115,7 @@ def _without_chance(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _of_start(path: Path) -> object:
     """What a run was started from: the settings of that run, or its path if they cannot be read."""
-    file = (path.parent if path.is_file() else path) / "settings.yaml"
+    file = RunFolder.of(path).settings
     try:
         return _without_chance(yaml.safe_load(file.read_text()))
     except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):

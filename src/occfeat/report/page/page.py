@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from occfeat.atomic import write_atomic
-from occfeat.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,6 @@ def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[
 
     Raises:
         RunError: The file cannot be written.
-        SettingsError: There are charts, and plotly is not installed.
     """
     parts = [part for section in sections for part in section.parts]
     scripts = _scripts(parts)
@@ -150,26 +148,17 @@ def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[
     return len(content)
 
 
-def require_plotly() -> str:
-    """The script of plotly, which draws the charts.
+def _plotly() -> str:
+    """Return the script of plotly, which draws the charts."""
+    from plotly.offline import get_plotlyjs
 
-    Raises:
-        SettingsError: It is not installed.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise SettingsError(
-            "A report needs plotly, which is not installed.",
-            hint="Install it with: pip install 'occfeat[report]'",
-        ) from error
     return str(get_plotlyjs())
 
 
 def _scripts(parts: Sequence[Part]) -> list[str]:
     """What the parts need, each as the text between its tags."""
     kinds = {part.kind for part in parts}
-    scripts = [require_plotly()] if "chart" in kinds else []
+    scripts = [_plotly()] if "chart" in kinds else []
     return [*scripts, _own("page.js")] if kinds & {"chart", "viewer"} else []
 
 

@@ -11,18 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from occfeat.errors import RunError
-from occfeat.runs.card import CARD, WEIGHTS, ModelCard, read_card, read_environment, run_folder
+from occfeat.runs.card import ModelCard, read_card
+from occfeat.runs.folder import RunFolder
 from occfeat.runs.metrics_log import read_rows
-from occfeat.runs.run import read_settings
-from occfeat.segmentation.robustness.results import RESULTS, RobustnessResults
-from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.runs.saved_settings import read_settings
+from occfeat.segmentation.robustness.results import RobustnessResults
+from occfeat.settings.commands import TRAINING, ConvertConfig, FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import GridConfig
 
-KINDS: dict[str, type[FinetuneConfig] | type[PretrainConfig]] = {
-    "pretrain": PretrainConfig,
-    "finetune": FinetuneConfig,
-}
-"""Settings of a run, by its command."""
 Metrics = dict[str, float | None]
 
 
@@ -36,14 +32,14 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Cost(Results):
-    """`footprint.json` of a run."""
+    """Time and memory of a run."""
 
     seconds: dict[str, float] = {}
     peak_memory_mb: float = 0.0
 
 
 class EvaluationResults(Results):
-    """`results.json` of an evaluation."""
+    """Results of an evaluation."""
 
     split: str
     key_frames: int
@@ -53,7 +49,7 @@ class EvaluationResults(Results):
 
 
 class AnalysisResults(Results):
-    """`analysis.json` of `occfeat analyse`."""
+    """Results of `occfeat analyse`."""
 
     split: str
     key_frames: int
@@ -98,7 +94,7 @@ class RunFiles:
     @property
     def has_weights(self) -> bool:
         """Whether it can still predict."""
-        return self.card is not None and (self.path / WEIGHTS).is_file()
+        return self.card is not None and RunFolder(self.path).weights.is_file()
 
     @property
     def seconds(self) -> float | None:
@@ -120,7 +116,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
     Raises:
         RunError: A folder is no run or named twice, or a file in it is damaged.
     """
-    folders = [run_folder(path) for path in paths]
+    folders = [RunFolder.of(path).path for path in paths]
     known = [folder.resolve() for folder in folders]
     if twice := [str(path) for number, path in enumerate(known) if path in known[:number]]:
         raise RunError("These runs are named twice:", first=twice, hint="Name each run once.")
@@ -137,35 +133,32 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read(folder: Path, name: str) -> RunFiles:
-    card = read_card(folder) if (folder / CARD).is_file() else None
-    if card is not None and not (folder / "environment.json").is_file():
-        command, environment, settings = "convert", {}, None
+def _read(path: Path, name: str) -> RunFiles:
+    """Read what there is of one run."""
+    folder = RunFolder(path)
+    card = read_card(path) if folder.card.is_file() else None
+    if card is not None and not folder.environment.is_file():
+        command, environment, settings = ConvertConfig.command, {}, None
     else:
-        environment = read_environment(folder)
+        environment = folder.read_environment()
         command = str(environment.get("command"))
-        if command not in KINDS:
-            raise RunError(f"{folder} is a run of `{command}`.", hint=f"Give runs of {' or '.join(KINDS)}.")
-        settings = read_settings(folder, KINDS[command])
-    corrupted = (_parsed(file, RobustnessResults) for file in sorted(folder.glob(f"*/{RESULTS}")))
-    analyses = (
-        (file.parent, _parsed(file, AnalysisResults)) for file in sorted(folder.glob("*/analysis.json"))
-    )
-    footprint, metrics = folder / "footprint.json", folder / "metrics.jsonl"
+        if command not in TRAINING:
+            hint = f"Give runs of {' or '.join(TRAINING)}."
+            raise RunError(f"{path} is a run of `{command}`.", hint=hint)
+        settings = read_settings(path, TRAINING[command])
+    corrupted = (_parsed(file, RobustnessResults) for file in folder.robustness_results())
     return RunFiles(
-        path=folder,
+        path=path,
         name=name,
         command=command,
         settings=settings,
         environment=environment,
         card=card,
-        rows=read_rows(metrics) if metrics.is_file() else [],
-        cost=_parsed(footprint, Cost) if footprint.is_file() else Cost(),
-        evaluations=tuple(
-            _parsed(file, EvaluationResults) for file in sorted(folder.glob("evaluation-*/results.json"))
-        ),
+        rows=read_rows(folder.metrics) if folder.metrics.is_file() else [],
+        cost=_parsed(folder.footprint, Cost) if folder.footprint.is_file() else Cost(),
+        evaluations=tuple(_parsed(file, EvaluationResults) for file in folder.evaluations()),
         robustness=tuple(one for one in corrupted if one.corrupted),  # else stopped before the first
-        analyses=tuple(analyses),
+        analyses=tuple((file.parent, _parsed(file, AnalysisResults)) for file in folder.analyses()),
     )
 
 

@@ -7,7 +7,7 @@ from occfeat.report.page.groups import Group, Spread, spreads
 from occfeat.report.page.page import Folded, Part, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Metrics, RunFiles
 from occfeat.report.pictures.embedded import picture_uri
-from occfeat.runs.run import settings_text
+from occfeat.runs.saved_settings import settings_text
 from occfeat.segmentation.robustness.results import RobustnessResults
 
 SPREAD = (

@@ -8,13 +8,11 @@ from pydantic import ValidationError
 
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.errors import RunError, SettingsError
-from occfeat.runs.card import CARD, read_card
+from occfeat.runs.card import read_card
+from occfeat.runs.folder import ROBUSTNESS, ROBUSTNESS_TABLES, RunFolder
 from occfeat.segmentation.robustness.scores import Corrupted, Metric, Metrics, Score, Scores, score_all
 from occfeat.settings.sections import CorruptionName
 from occfeat.settings.strict import Strict
-
-RESULTS, TABLES = "robustness.json", "robustness.md"
-"""Names of the files in a folder of results; the second is written last."""
 
 
 class RobustnessResults(Strict):
@@ -68,13 +66,13 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
     Raises:
         RunError: There are none, or they are damaged.
     """
-    candidates = (path / RESULTS, path / f"robustness-{split}" / RESULTS)
+    candidates = (path / ROBUSTNESS, RunFolder(path).robustness(split) / ROBUSTNESS)
     file = next((one for one in candidates if one.is_file()), None)
     if file is None:
         hint = "Give a fine-tuning run that was evaluated under corruptions, or the folder of its results."
-        if (path / CARD).is_file() and read_card(path).stage == "segmentation":
+        if RunFolder(path).card.is_file() and read_card(path).stage == "segmentation":
             hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
-        raise RunError(f"The baseline {path} holds no {RESULTS} of {split}.", hint=hint)
+        raise RunError(f"The baseline {path} holds no {ROBUSTNESS} of {split}.", hint=hint)
     return _read(file)
 
 
@@ -87,7 +85,7 @@ def _read(file: Path) -> RobustnessResults:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether an evaluation under corruptions was stopped before its end."""
-    return (folder / RESULTS).is_file() and not (folder / TABLES).exists()
+    return (folder / ROBUSTNESS).is_file() and not (folder / ROBUSTNESS_TABLES).exists()
 
 
 def read_begun(folder: Path) -> RobustnessResults | None:
@@ -96,7 +94,7 @@ def read_begun(folder: Path) -> RobustnessResults | None:
     Raises:
         RunError: It is damaged.
     """
-    return _read(folder / RESULTS) if is_unfinished(folder) else None
+    return _read(folder / ROBUSTNESS) if is_unfinished(folder) else None
 
 
 def go_on(fresh: RobustnessResults, begun: RobustnessResults, folder: Path) -> RobustnessResults:

@@ -1,0 +1,62 @@
+"""Optional packages: which extra of `pip install` brings what. Imports no torch.
+
+Training needs the base installation alone. What only a demo, a report, an analysis, an export or a logger
+needs is an extra, and is asked for by `require_extra` before any work is done.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from occfeat.errors import MissingExtraError
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Optional packages that serve one purpose."""
+
+    purpose: str
+    """What they are for."""
+    packages: dict[str, str]
+    """Module that each package brings, by the name of the package."""
+
+    def missing(self) -> list[str]:
+        """Return the names of the packages that are not installed."""
+        return [package for package, module in self.packages.items() if find_spec(module) is None]
+
+
+EXTRAS = {
+    "demo": Extra(
+        "the demo, and the packaged teacher of the recipe cpu-small",
+        {"embreex": "embreex", "jinja2": "jinja2", "markupsafe": "markupsafe", "onnx": "onnx"},
+    ),
+    "world": Extra("the street world", {"embreex": "embreex"}),
+    "report": Extra("pages about runs", {"jinja2": "jinja2", "markupsafe": "markupsafe", "plotly": "plotly"}),
+    "analysis": Extra("the analysis of features", {"scikit-learn": "sklearn"}),
+    "export": Extra(
+        "export to ONNX", {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"}
+    ),
+    "viz": Extra("recordings of scenes", {"rerun-sdk": "rerun"}),
+    "tensorboard": Extra("curves in TensorBoard", {"tensorboard": "tensorboard"}),
+    "wandb": Extra("curves in Weights & Biases", {"wandb": "wandb"}),
+    "mlflow": Extra("curves in MLflow", {"mlflow": "mlflow"}),
+}
+"""The extras that commands and loggers need, by name."""
+
+
+def require_extra(name: str, *, what: str, hint: str = "") -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Args:
+        name: The extra.
+        what: What needs it, as the beginning of a sentence.
+        hint: Another way than to install it, as a sentence.
+
+    Raises:
+        MissingExtraError: A package is not installed.
+    """
+    if missing := EXTRAS[name].missing():
+        are = "is" if len(missing) == 1 else "are"
+        raise MissingExtraError(
+            f"{what} needs {', '.join(missing)}, which {are} not installed.",
+            hint=f"pip install 'occfeat[{name}]'. {hint}".rstrip(),
+        )
