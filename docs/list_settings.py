@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from occfeat.commands.table import COMMANDS
 from occfeat.settings.recipes import OBJECTIVES, RECIPES
-from occfeat.settings.strict import Strict
+from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import STUDENTS, ImageStudentConfig
 
 
@@ -37,10 +37,15 @@ def one_line(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
+def expert(field: FieldInfo) -> str:
+    """Return a note behind an expert setting."""
+    return " *(`--help-all`)*" if EXPERT in field.metadata else ""
+
+
 def rows(model: type[Strict], prefix: str = "") -> list[str]:
     """Table rows of the settings of a class, without its sections."""
     return [
-        f"| `--{prefix}{name.replace('_', '-')}` | {default_of(field)} | {one_line(field.description)} |"
+        f"| `--{prefix}{name.replace('_', '-')}` | {default_of(field)} | {one_line(field.description)}{expert(field)} |"
         for name, field in model.model_fields.items()
         if not sections_of(field)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import occfeat
-from occfeat.runs.folder import ROBUSTNESS_TABLES
+from occfeat.runs.folder import OCCUPANCY, RESULTS, ROBUSTNESS_TABLES, RunFolder
 
 
 def work(one_round: Callable[[], bool]) -> None:
@@ -21,12 +21,12 @@ def work(one_round: Callable[[], bool]) -> None:
 
 def is_pretrained(run: Path) -> bool:
     """Whether a pretraining run has finished."""
-    return (run / "pictures" / "occupancy.png").is_file()  # the last thing it writes
+    return (RunFolder(run).pictures / OCCUPANCY).is_file()  # the last thing it writes
 
 
 def results_file(run: Path, split: str) -> Path:
     """Metrics of a fine-tuning run."""
-    return run / f"evaluation-{split}" / "results.json"
+    return RunFolder(run).evaluation(split) / RESULTS
 
 
 def pretrain(out: Path, **settings: Any) -> bool:
@@ -42,7 +42,7 @@ def finetune(out: Path, split: str, **settings: Any) -> bool:
     with claim(out) as mine:
         if mine and not results_file(out, split).is_file():
             _run(occfeat.finetune, out, {**settings, "val_split": split})
-            shutil.rmtree(out / "checkpoints")
+            shutil.rmtree(RunFolder(out).checkpoint.parent)
         return mine
 
 
@@ -60,7 +60,7 @@ def evaluate(run: Path, out: Path, **settings: Any) -> bool:
 
 
 def _run(command: Callable[..., object], out: Path, settings: dict[str, Any]) -> None:
-    if (out / "checkpoints" / "last.pt").is_file():
+    if RunFolder(out).checkpoint.is_file():
         command(resume=out)
         return
     shutil.rmtree(out, ignore_errors=True)  # stopped before its first checkpoint

@@ -13,7 +13,7 @@ from pathlib import Path
 import jobs
 from first_three_plan import ARMS, LABELS, Plan, Tuning
 
-from occfeat.runs.folder import ROBUSTNESS
+from occfeat.runs.folder import ROBUSTNESS, RunFolder
 from occfeat.segmentation.robustness.results import RobustnessResults
 
 SHARE = next(iter(LABELS))
@@ -72,7 +72,7 @@ def main() -> None:
     given = parser(__doc__).parse_args()
     plan = plan_of(given)
     chosen = tunings(plan, given.draws)
-    missing = [one.name for one in chosen if not (plan.runs / one.name / "weights.safetensors").is_file()]
+    missing = [one.name for one in chosen if not RunFolder(plan.runs / one.name).weights.is_file()]
     if missing:
         raise SystemExit(
             f"{plan.runs} lacks the networks of {', '.join(missing)}: run first_three.sh there first. "

@@ -63,10 +63,8 @@ class Training(Generic[Config]):
         """
         config, fabric, fingerprint = self.config, self.fabric, self.index.fingerprint
         with (
-            all_alive(self.fabric),
-            Run.start(
-                config.out, config.command, config, self.fabric, fingerprint, resume=self.resume
-            ) as run,
+            all_alive(fabric),
+            Run.start(config.out, config.command, config, fabric, fingerprint, resume=self.resume) as run,
         ):
             yield run
 

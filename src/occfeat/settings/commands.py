@@ -1,7 +1,7 @@
 """Settings of each command, made of the sections in `occfeat.settings.sections`.
 
-This module imports no torch, so that `--help` answers at once. The first line of a docstring is what the
-command line says about the command, the docstring of a field is its help text.
+This module imports no torch, so that `--help` answers at once. The first line of the docstring of a class
+describes the command in the help, the docstring of a field is its help text.
 """
 
 from pathlib import Path
@@ -42,6 +42,7 @@ ClassName = Literal[
 
 
 def _all_different(classes: tuple[ClassName, ...]) -> tuple[ClassName, ...]:
+    """Return classes; refuse one that is named twice."""
     if len(set(classes)) < len(classes):
         raise ValueError("a class is named twice")
     return classes
@@ -54,9 +55,9 @@ class UsesData(Strict):
     """Settings of a command that reads a data set."""
 
     data: InputPath
-    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    """Folder of the data set: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
-    """Name of the folder with the tables, such as `v1.0-mini`. None: the only one there is."""
+    """Name of the folder with the tables, such as `v1.0-mini`. None: there is only one."""
 
     @property
     def source(self) -> DataConfig:
@@ -65,40 +66,40 @@ class UsesData(Strict):
 
 
 class CheckConfig(UsesData):
-    """Report everything that is wrong with a data folder, all at once."""
+    """Report every problem of a data set at once."""
 
     command: ClassVar[str] = "check"
     split: str = "all"
-    """Key frames to check: a split of the set, or `all`."""
+    """Key frames to check: a split of the data set, or `all`."""
     decode: bool = False
-    """Read and decode every image and LiDAR file too, which takes longer."""
+    """Read and decode every image and LiDAR file as well, which takes longer."""
 
 
 class IndexConfig(UsesData):
-    """Build the index of a data folder (done on first use anyway) and say what it holds."""
+    """Build the index of a data set (done on first use anyway) and report what it holds."""
 
     command: ClassVar[str] = "index"
     rebuild: bool = False
-    """Build it even if there is a current one."""
+    """Build it even if it is up to date."""
 
 
 class CacheConfig(UsesData):
-    """Compute once what the teacher sees in every key frame, so that pretraining only reads it."""
+    """Compute the teacher's features of every key frame once, so that pretraining only reads them."""
 
     command: ClassVar[str] = "cache"
     out: Path
-    """Folder of the cache; must be new, empty or an unfinished cache of the same settings."""
+    """Folder of the cache; must be new, empty or an incomplete cache of the same settings."""
     split: str = "train"
-    """Key frames the teacher sees; `all` takes every one."""
+    """Key frames that are cached; `all` takes every one."""
     cameras: tuple[str, ...] = ()
-    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    """Camera channels, in this order. Empty: all of the data set, front first, then clockwise."""
     teacher: TeacherConfig = TeacherConfig()
     dtype: FeatureType = "int8"
     """How features are stored: eight bits per value and a scale per patch, or sixteen bits."""
     batch_size: Positive = 4
     """Key frames at once."""
     shard_size: Expert[Positive] = 64
-    """Key frames per file; what an interruption loses at most."""
+    """Key frames per file, of which an interruption loses at most one."""
     engine: EngineConfig = EngineConfig()
 
 
@@ -115,10 +116,10 @@ class PretrainConfig(UsesData):
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = SimpleBevConfig()
-    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
+    """The network that is trained and kept; each `kind` has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
     teacher_cache: InputPath | None = None
-    """Folder made by `occfeat cache` with the same teacher. None: the teacher sees every image anew."""
+    """Folder made by `occfeat cache` with the same teacher. None: the teacher runs on every image."""
     head: HeadConfig = HeadConfig()
     loss: PretrainLossConfig = PretrainLossConfig()
     queries: QueryConfig = QueryConfig()
@@ -140,26 +141,26 @@ class FinetuneConfig(UsesData):
     val_split: str | None = "val"
     """Key frames to evaluate on at the end. None: do not evaluate."""
     label_fraction: Fraction = 1.0
-    """Share of the labelled key frames that is used."""
+    """Share of the labelled key frames that are used."""
     label_draw: LabelDraw = "scene"
     """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
     """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
     classes: Classes = ("vehicle",)
-    """What to segment, objects and map layers alike, each class on its own."""
+    """What to segment, objects and map layers alike, each as a class of its own."""
     ignore_low_visibility: bool = True
-    """Leave cells of objects of visibility 1 (0-40 %) out of the loss."""
+    """Exclude cells of objects of visibility 1 (0-40 %) from the loss."""
     positive_weight: Expert[Annotated[float, Field(gt=0)]] = 2.13
     """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
     freeze: bool = False
     """Train the head only: a linear probe of the BEV features."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Key frames whose prediction is drawn at the end."""
+    """Number of key frames whose prediction is drawn at the end."""
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = SimpleBevConfig()
-    """The network that is trained and kept; `kind` says which one, and each has its own settings."""
+    """The network that is trained and kept; each `kind` has its own settings."""
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 
@@ -184,11 +185,12 @@ class EvaluateConfig(UsesData):
     batch_size: Positive = 4
     """Key frames at once."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Key frames whose prediction is drawn, spread evenly over the split."""
+    """Number of key frames whose prediction is drawn, spread evenly over the split."""
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
+        """Refuse settings of corruptions without corruptions."""
         given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
         if not self.corruptions and any(value is not None for value in given.values()):
             name = next(name for name, value in given.items() if value is not None)
@@ -197,7 +199,7 @@ class EvaluateConfig(UsesData):
 
 
 class PredictConfig(Strict):
-    """Predict the BEV of your own images, or of key frames of a data set."""
+    """Predict BEV classes for your own images, or for key frames of a data set."""
 
     command: ClassVar[str] = "predict"
     run: Path
@@ -209,7 +211,7 @@ class PredictConfig(Strict):
     data: Path | None = None
     """Data set to take key frames from, instead of `rig`."""
     version: str | None = None
-    """Name of the folder with the tables. None: the only one there is."""
+    """Name of the folder with the tables. None: there is only one."""
     tokens: tuple[str, ...] = ()
     """Key frames of the data set. Empty: the first ten."""
     device: DeviceName = "auto"
@@ -217,26 +219,26 @@ class PredictConfig(Strict):
 
 
 class AnalyseConfig(UsesData):
-    """Analyse what the features of a pretraining run mean: classes, clusters, distance, look-alikes."""
+    """Analyse what the features of a pretraining run mean: classes, clusters, distance, similarity."""
 
     command: ClassVar[str] = "analyse"
     run: Path
     """Pretraining run, with its checkpoint."""
     out: Path | None = None
-    """Folder for figures and pictures. None: `analysis-SPLIT` in the run's folder."""
+    """Folder for metrics and pictures. None: `analysis-SPLIT` in the run's folder."""
     split: str = "val"
     """Key frames to analyse."""
     key_frames: Annotated[int, Field(ge=2)] = 20
-    """At most so many of them, spread evenly; a probe learns from one half and is tested on the other."""
+    """Largest number of them, spread evenly; a probe is trained on one half and tested on the other."""
     voxels: Expert[Positive] = 1000
-    """At most so many voxels of each, drawn at random."""
+    """Largest number of voxels of each, drawn at random."""
     clusters: Expert[Positive] = 10
-    """Clusters of k-means."""
+    """Number of clusters of k-means."""
     voxel_ego: tuple[float, float, float] | None = None
-    """Place (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
+    """Position (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
     compared with. None: the nearest one of a car."""
     teacher_cache: InputPath | None = None
-    """Cache of the split with the teacher of the run. None: the teacher sees every image anew."""
+    """Cache of the split with the teacher of the run. None: the teacher runs on every image."""
     device: DeviceName = "auto"
     """Where to compute."""
 
@@ -248,17 +250,17 @@ class ReportConfig(Strict):
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
     """Pretraining and fine-tuning runs, on the same data and grid."""
     out: Path
-    """File to write, such as `report.html`; it holds everything, and opens from disk."""
+    """File to write, such as `report.html`, which needs no other file."""
     data: InputPath | None = None
-    """Folder of the data set of the runs. None: where it was when they were started."""
+    """Folder of the data set of the runs. None: the one they were started with."""
     version: str | None = None
-    """Name of the folder with the tables, if `data` is given. None: the only one there is."""
+    """Name of the folder with the tables, if `data` is given. None: there is only one."""
     split: str | None = None
     """Key frames to show. None: those the first run was evaluated on."""
     key_frames: Annotated[int, Field(ge=0)] = 12
-    """At most so many of them; 0 shows none, and reads no data."""
+    """Largest number of them; 0 shows none, and reads no data."""
     pick: Literal["spread", "worst"] = "spread"
-    """Spread them evenly over the split, or show the worst by mean IoU, which takes an evaluation."""
+    """Spread them evenly over the split, or show those of the worst mean IoU, which takes an evaluation."""
     device: DeviceName = "auto"
     """Where to compute."""
 
@@ -272,11 +274,11 @@ class ConvertConfig(Strict):
     out: Path
     """Folder of the run; must be new or empty."""
     sampling: Sampling = "published"
-    """Where image features are read: `published` as the authors' code does and the weights expect, or
-    `aligned`, where the voxel really is (for fine-tuning)."""
+    """Where image features are read: `published` as in the authors' code, which the weights expect, or
+    `aligned`, where the voxel is (for fine-tuning)."""
     view: ViewConfig = ViewConfig(image_size=(448, 800))
     grid: GridConfig = GridConfig(lower_m=(-48.3, -50.0, -4.5), upper_m=(51.7, 50.0, 5.5))
-    """Voxels in the ego frame. Default: around the place of nuScenes' front camera, as in training."""
+    """Voxels in the ego frame. Default: around the position of nuScenes' front camera, as in training."""
 
 
 class ExportConfig(Strict):
@@ -288,8 +290,8 @@ class ExportConfig(Strict):
     out: Path
     """File to write, such as `model.onnx`."""
     rig: Path | None = None
-    """JSON file of your cameras, as for `predict`: its calibration is stored in the file, which then takes
-    images alone and is quicker. None: calibration is an input, so that any rig works."""
+    """JSON file of your cameras, as for `predict`. Its calibration is stored in the exported file, which then
+    takes images alone and is faster. None: calibration is an input, so that any rig works."""
     cameras: Positive = 6
     """Number of cameras, if calibration is an input."""
 
@@ -310,7 +312,7 @@ class ViewerConfig(UsesData):
     classes: Classes = ("vehicle", "pedestrian")
     """What to draw in BEV, later ones on top."""
     calibration: bool = False
-    """Draw the LiDAR points and boxes on the images, to check the calibration by eye."""
+    """Draw LiDAR points and boxes on the images, to check the calibration by eye."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))
     grid: GridConfig = GridConfig()
 
@@ -320,15 +322,15 @@ class DemoConfig(Strict):
 
     command: ClassVar[str] = "demo"
     out: Path = Path("runs/demo")
-    """Folder of the demo; if it was interrupted, the same command goes on."""
+    """Folder of the demo; the same command continues a demo that was interrupted."""
     quick: bool = False
-    """Everything in miniature, in a minute: shows that it runs, not what it gains."""
+    """Run everything in miniature, in a minute: this shows that it works, not what it gains."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the world, the weights and the labels."""
 
 
 class DoctorConfig(Strict):
-    """Say what this installation can do: versions, devices, memory, optional parts."""
+    """Report what this installation can do: versions, devices, memory, extras."""
 
     command: ClassVar[str] = "doctor"
 

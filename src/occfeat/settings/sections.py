@@ -1,7 +1,7 @@
-"""Sections of settings, as frozen values that are checked when they are made.
+"""Sections of settings, as frozen values that are checked when they are built.
 
-This module imports no torch, so that `--help` answers at once. Every setting carries its documentation as a
-docstring, which is also its help text on the command line. Sizes are (height, width) in pixels.
+This module imports no torch, so that `--help` answers at once. The docstring of a setting is its help text on
+the command line. Sizes are (height, width) in pixels.
 """
 
 from typing import Annotated, Literal
@@ -36,18 +36,18 @@ Severity = Literal["easy", "mid", "hard"]
 
 
 class ViewConfig(Strict):
-    """What is read of a key frame."""
+    """What is read from a key frame."""
 
     cameras: tuple[str, ...] = ()
-    """Camera channels, in this order. Empty: all the set has, front first and then clockwise."""
+    """Camera channels, in this order. Empty: all of the data set, front first, then clockwise."""
     image_size: ImageSize = (224, 400)
     """Height and width of the student's images."""
     sweeps: Positive = 1
-    """LiDAR sweeps joined into one cloud: the key frame's and those before it. The paper uses 1."""
+    """LiDAR sweeps that are joined: the sweep of the key frame and those before it. The paper uses 1."""
     compensate_ego_motion: Expert[bool] = True
-    """Count the ego motion between the camera's and the LiDAR's time stamps into `ego_from_camera`."""
+    """Include the ego motion between the time stamps of camera and LiDAR in `ego_from_camera`."""
     ego_radius_m: NotNegative = 1.0
-    """LiDAR returns nearer than this to the sensor, seen from above, are the car itself."""
+    """LiDAR returns within this horizontal distance of the sensor are dropped: they hit the car itself."""
 
 
 class GridConfig(Strict):
@@ -68,16 +68,16 @@ class GridConfig(Strict):
 
 
 class AugmentConfig(Strict):
-    """Random changes of training samples; calibration, points and labels follow. Default: none."""
+    """Random changes of training samples, calibration, points and labels included. Default: none."""
 
     scale: tuple[float, float] = (1.0, 1.0)
-    """Range of the zoom of each image before it is cropped to size; below 1 pads with black."""
+    """Range of the zoom of each image before it is cropped to size. Below 1, it is padded with black."""
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Largest shift of the crop, as a share of the image size; at most half of it."""
+    """Largest shift of the crop, as a share of the image size, at most 0.5."""
     image_rotation_deg: NotNegative = 0.0
     """Largest rotation of each image, either way."""
     image_flip: bool = False
-    """Mirror images left to right with probability 1/2, each on its own."""
+    """Mirror each image left to right with probability 1/2."""
     brightness: NotNegative = 0.0
     """Largest relative change of brightness."""
     contrast: NotNegative = 0.0
@@ -89,14 +89,17 @@ class AugmentConfig(Strict):
     bev_flip: bool = False
     """Mirror the ego frame along x and along y, each with probability 1/2."""
     corruptions: tuple[CorruptionChoice, ...] = ()
-    """Corruptions of nuScenes-C, of which a key frame suffers one at any severity; `all` for all eight."""
+    """Corruptions of nuScenes-C, one of which a key frame gets at a random severity; `all` for all eight."""
     corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the key frames that are corrupted, if there are `corruptions`."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentConfig":
+        """Refuse a range of zooms that is empty or not positive."""
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two numbers above 0, the smaller one first, not {self.scale}")
+            raise ValueError(
+                f"expected two positive numbers as scale, the smaller one first, got {self.scale}"
+            )
         return self
 
 
@@ -108,7 +111,7 @@ class TeacherConfig(Strict):
     weights: WeightsSource = "hub"
     """`hub`, or the path of a local file in timm's or Meta's format."""
     image_size: ImageSize = (224, 392)
-    """Height and width the teacher sees; whole multiples of its patch."""
+    """Height and width of the images that the teacher sees, multiples of its patch."""
     block: Expert[int | None] = None
     """Block whose tokens are used, counted from 0. None: the last one (packaged teacher: block 10)."""
     normalize: Expert[bool] = True
@@ -116,28 +119,28 @@ class TeacherConfig(Strict):
 
 
 class HeadConfig(Strict):
-    """The pretraining head, which is thrown away afterwards (paper section 3)."""
+    """The pretraining head, which is discarded afterwards (paper section 3)."""
 
     channels: Expert[Positive] = 32
     """Channels per voxel after unsplatting (this project's choice)."""
     blocks: Expert[Few] = 1
-    """3-D convolution blocks."""
+    """Number of blocks of 3-D convolutions."""
     feature_channels: Expert[Positive | None] = None
-    """Channels per voxel of a branch of their own for the features, without 3-D convolutions (this project's
-    option). None: occupancy and features are read from the same channels, as in the paper."""
+    """Channels per voxel of a separate branch for the features, without 3-D convolutions (this project's
+    option). None: occupancy and features share their channels, as in the paper."""
 
 
 class QueryConfig(Strict):
     """Query points near LiDAR returns, whose occupancy Img-ALSO predicts."""
 
     returns: Expert[Positive] = 2048
-    """Returns that are drawn per key frame and step; each gives three queries (this project's choice)."""
+    """Returns that are drawn per key frame and step. Each gives three queries (this project's choice)."""
     distance_m: Expert[Annotated[float, Field(gt=0)]] = 0.1
-    """Largest distance of a query behind its return, and before it (ALSO's)."""
+    """Largest distance of a query in front of its return or behind it (ALSO's)."""
 
 
 class PretrainLossConfig(Strict):
-    """Weights of the losses; the total is the weighted sum. Defaults: the paper's."""
+    """Weights of the losses, whose weighted sum is minimised. Defaults: the paper's."""
 
     occupancy: NotNegative = 1.0
     """Weight of the binary cross-entropy. 0: distillation only."""
@@ -147,15 +150,15 @@ class PretrainLossConfig(Strict):
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
-    """Take the mean over the training set off every feature target first (this project's option)."""
-    center_key_frames: Positive = 32
-    """Key frames, spread over the training set, from which that mean is taken at the start of a run."""
+    """Subtract the mean over the training set from every feature target (this project's option)."""
+    center_key_frames: Expert[Positive] = 32
+    """Key frames, spread over the training set, from which the mean is computed at the start of a run."""
     queries: NotNegative = 0.0
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
     """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
-    own: tuple[str, ...] = ()
-    """Names of objectives of your own, which Python hands over as `objectives`; written down by the run."""
+    own: Expert[tuple[str, ...]] = ()
+    """Names of objectives of your own, which Python code passes as `objectives`; written by the run."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
@@ -174,12 +177,12 @@ class OptimConfig(Strict):
     """Key frames per optimiser step, over all devices."""
     micro_batch_size: Positive | None = None
     """Key frames in memory at once on each device; gradients accumulate. None: the device's share of the
-    batch. Losses are means over what a micro-batch holds, and a step takes the mean of these."""
+    batch. A loss is the mean over a micro-batch, and a step takes the mean of these losses."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Highest learning rate of the cycle."""
     student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of the student, as a share of that of the head. Below 1, fine-tuning changes less of what
-    the student has learned before, while its new head is learned as fast."""
+    """Learning rate of the student, as a share of that of the head. Below 1, fine-tuning keeps more of what
+    the student has learned before, while its new head learns at the full rate."""
     weight_decay: NotNegative = 1e-7
     """Decoupled weight decay."""
     warmup: Expert[Annotated[float, Field(gt=0, lt=1)]] = 0.05
@@ -189,6 +192,7 @@ class OptimConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
+        """Refuse a batch that is not made of whole micro-batches."""
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.micro_batch_size}")
         return self
@@ -206,34 +210,34 @@ class EngineConfig(Strict):
     device: DeviceName = "auto"
     """Where to compute."""
     devices: Positive = 1
-    """Processes on each machine, one per device."""
+    """Number of processes on each machine, one per device."""
     nodes: Positive = 1
-    """Machines; torchrun or SLURM starts the same command on all of them."""
+    """Number of machines; torchrun or SLURM starts the same command on each."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16-mixed on GPUs that have it, else float32."""
     recompute: bool = False
-    """Compute activations of the blocks that grow with the grid anew in the backward pass instead of keeping
-    them: less memory above all for BEVFormer, more time, the same result."""
+    """Compute the activations of the blocks that grow with the grid again in the backward pass. This takes
+    less memory, most of all for BEVFormer, and more time; the result is the same."""
     workers: Annotated[int, Field(ge=0)] = 4
-    """Processes that load data, at most one per core; 0 loads in the training process."""
+    """Number of processes that load data, at most one per core; 0 loads in the training process."""
     deterministic: bool = False
-    """Prefer deterministic algorithms, some of which are slower on GPUs; torch warns where it has none."""
+    """Prefer deterministic algorithms, some of which are slower on GPUs. torch warns where it has none."""
     log_every: Expert[Positive] = 10
-    """Optimiser steps per line of `metrics.jsonl`."""
+    """Optimiser steps per row of metrics."""
     loggers: tuple[LoggerName, ...] | None = None
-    """Where these figures go as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
+    """Loggers that get the metrics as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
     folder and send nothing, unless WANDB_MODE is `online` or MLFLOW_TRACKING_URI names a server. None:
     TensorBoard, if it is installed."""
     checkpoint_minutes: NotNegative = 10.0
-    """Time between checkpoints; 0 saves one after every step."""
+    """Minutes between checkpoints; 0 saves one after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
-    """Broken key frames that each process may skip before the run stops."""
+    """Number of broken key frames that each process may skip before the run stops."""
 
 
 class DataConfig(Strict):
     """A data set on disk."""
 
     root: InputPath
-    """Dataset folder: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    """Folder of the data set: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
-    """Name of the folder with the tables. None: the only one there is."""
+    """Name of the folder with the tables. None: there is only one."""

@@ -1,7 +1,4 @@
-"""Settings of the students: a union told apart by `kind`, so that options of one cannot be given to another.
-
-This module imports no torch. Every setting carries its documentation as a docstring.
-"""
+"""Settings of the students: a union discriminated by `kind`; each kind has its own. Imports no torch."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +11,7 @@ Sampling = Literal["published", "aligned"]
 
 
 class ImageStudentConfig(Strict):
-    """What the students that are built here have in common: an image network, and their widths."""
+    """Common settings of the students that are built here: the image network and the widths."""
 
     kind: str
     """Which student this is."""
@@ -25,11 +22,11 @@ class ImageStudentConfig(Strict):
     `tf_efficientnet_lite0` and `vit_small_patch14_dinov2`) or the path of a file of timm weights (for vision
     transformers also in Meta's format)."""
     freeze_stem: bool = False
-    """Keep the backbone's layers up to stride 8 as they are, statistics included; takes less time."""
+    """Freeze the backbone's layers up to stride 8, statistics included, which takes less time."""
     freeze_backbone: bool = False
-    """Keep the whole backbone as it is; the neck and all behind it learn."""
+    """Freeze the whole backbone; the neck and all that follows are trained."""
     lora_rank: Annotated[int, Field(ge=0, le=1000)] = 0
-    """For vision transformers: learn updates of this rank in the attention, keep the rest (LoRA). 0: none."""
+    """For vision transformers: train updates of this rank in attention, freeze the rest (LoRA). 0: none."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
     bev_channels: Positive = 128
@@ -37,6 +34,7 @@ class ImageStudentConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "ImageStudentConfig":
+        """Refuse to freeze random weights."""
         kept = {
             "freeze_stem": self.freeze_stem,
             "freeze_backbone": self.freeze_backbone,
@@ -44,7 +42,7 @@ class ImageStudentConfig(Strict):
         }
         if self.backbone_weights == "none" and any(kept.values()):
             name = next(name for name, value in kept.items() if value)
-            raise ValueError(f"{name} would keep random weights: leave it out, or give backbone_weights")
+            raise ValueError(f"{name} would freeze random weights: leave it out, or give backbone_weights")
         return self
 
 
@@ -71,6 +69,7 @@ class BevFormerConfig(ImageStudentConfig):
 
     @model_validator(mode="after")
     def _check_channels(self) -> "BevFormerConfig":
+        """Refuse channels that the heads cannot share."""
         if self.bev_channels % self.heads or self.bev_channels % 2:
             raise ValueError(
                 f"bev_channels {self.bev_channels} must be even and a multiple of the {self.heads} heads"
@@ -90,8 +89,9 @@ class LssConfig(ImageStudentConfig):
 
     @model_validator(mode="after")
     def _check_depth(self) -> "LssConfig":
+        """Refuse an empty range of depths."""
         if not self.depth_m[0] < self.depth_m[1]:
-            raise ValueError(f"depth_m must be two numbers, the smaller one first, not {self.depth_m}")
+            raise ValueError(f"expected two numbers as depth_m, the smaller one first, got {self.depth_m}")
         return self
 
 
@@ -103,12 +103,12 @@ class PublishedSimpleBevConfig(ImageStudentConfig):
     backbone: str = "resnet101"
     """timm name of the image network; the published weights are of `resnet101`."""
     sampling: Sampling = "published"
-    """Where features are read: `published` as the authors' code does, up to a cell too far to the right and
-    bottom, or `aligned`, where the voxel really is."""
+    """Where features are read: `published` as in the authors' code, up to a cell too far to the right and
+    bottom, or `aligned`, where the voxel is."""
 
 
 class OwnStudentConfig(Strict):
-    """A module of your own, which Python code hands over as `student=…`; settings cannot build it."""
+    """A module of your own, which Python code passes as `student=…`; settings cannot build it."""
 
     kind: Literal["own"] = "own"
     """Which student this is."""
@@ -130,7 +130,7 @@ KINDS = tuple(kind for kind in STUDENTS if kind != "own")
 
 
 def _kind_of(student: object) -> object:
-    """The kind of a student's settings; those that do not say it are SimpleBEV's."""
+    """Return the kind of a student's settings; the default is SimpleBEV."""
     return student.get("kind", "simplebev") if isinstance(student, dict) else getattr(student, "kind", None)
 
 
@@ -143,7 +143,7 @@ StudentConfig = Annotated[
     Discriminator(
         _kind_of,
         custom_error_type="unknown_student",
-        custom_error_message=f"There is no such student; the kinds are {', '.join(KINDS)}",
+        custom_error_message=f"There is no such student; expected one of {', '.join(KINDS)}",
     ),
 ]
 """Settings of a student. Each kind has its own, so that options of one cannot be given to another."""
