@@ -45,7 +45,8 @@ def expert(field: FieldInfo) -> str:
 def rows(model: type[Strict], prefix: str = "") -> list[str]:
     """Table rows of the settings of a class, without its sections."""
     return [
-        f"| `--{prefix}{name.replace('_', '-')}` | {default_of(field)} | {one_line(field.description)}{expert(field)} |"
+        f"| `--{prefix}{name.replace('_', '-')}` | {default_of(field)} "
+        f"| {one_line(field.description)}{expert(field)} |"
         for name, field in model.model_fields.items()
         if not sections_of(field)
     ]
