@@ -119,7 +119,16 @@ def test_sources__are_finished(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["occfeat", "occfeat.settings.sections", "occfeat.settings.recipes", "occfeat.cli"]
+    "module",
+    [
+        "occfeat",
+        "occfeat.settings.sections",
+        "occfeat.settings.recipes",
+        "occfeat.api",
+        "occfeat.cli",
+        "occfeat.runs.card",
+        "occfeat.runs.output",
+    ],
 )
 def test_import__needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"

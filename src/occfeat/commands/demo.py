@@ -211,7 +211,7 @@ class _Demo:
 
 
 def _same_again(config: DemoConfig) -> str:
-    words = ["occfeat", "demo", "--out", str(config.out), *(["--quick"] if config.quick else [])]
+    words = ["occfeat", config.command, "--out", str(config.out), *(["--quick"] if config.quick else [])]
     if config.seed != DemoConfig().seed:
         words += ["--seed", str(config.seed)]
     return shlex.join(words)

@@ -9,6 +9,7 @@ from occfeat.report.page.runs import AnalysisResults, Metrics, RunFiles
 from occfeat.report.pictures.embedded import picture_uri
 from occfeat.runs.saved_settings import settings_text
 from occfeat.segmentation.robustness.results import RobustnessResults
+from occfeat.settings.commands import TRAINING
 
 SPREAD = (
     "Runs that differ in seed or draw of labels alone form a group: mean, in brackets the least and the most."
@@ -103,7 +104,7 @@ def _grid_of(run: RunFiles) -> str:
 
 def how_it_learned(groups: Sequence[Group]) -> Iterator[Section]:
     """Curves of each command, and a table of where they end."""
-    for command, title in (("pretrain", "Pretraining"), ("finetune", "Fine-tuning")):
+    for command, title in ((name, kind.stage.capitalize()) for name, kind in TRAINING.items()):
         members = [
             (series, member, run)
             for series, group in enumerate(groups)
