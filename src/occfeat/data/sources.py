@@ -4,7 +4,7 @@ Besides those of this package, a source is known when `register_source` was call
 installed package names its class as an entry point of the group `occfeat.sources`.
 """
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from occfeat.data.nuscenes.source import NuScenes
@@ -37,19 +37,25 @@ def known_sources() -> dict[str, type[DataSource]]:
     """
     known = dict(_registered)
     for point in entry_points(group=ENTRY_POINTS):
-        try:
-            source = point.load()
-        except (ImportError, AttributeError) as error:
-            what = f"The data source {point.name} ({point.value}) of an installed package cannot be loaded"
-            raise SettingsError(f"{what}: {error}.", hint="Mend or uninstall that package.") from error
-        _add(known, source)
+        _add(known, _load(point))
     return known
+
+
+def _load(point: EntryPoint) -> type[DataSource]:
+    """Return the format that an installed package names."""
+    what = f"The data source {point.name} ({point.value}) of an installed package cannot be loaded"
+    hint = "Correct or uninstall that package."
+    try:
+        source = point.load()
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{what}: {error}.", hint=hint) from error
+    if not (isinstance(source, type) and issubclass(source, DataSource)):
+        raise SettingsError(f"{what}: expected a class that derives from DataSource.", hint=hint)
+    return source
 
 
 def _add(known: dict[str, type[DataSource]], source: type[DataSource]) -> None:
     """Add a format to those known by name."""
-    if not (isinstance(source, type) and issubclass(source, DataSource)):
-        raise SettingsError(f"Expected a class that derives from DataSource, got {source!r}.")
     if known.setdefault(source.name, source) is not source:
         other = known[source.name]
         raise SettingsError(

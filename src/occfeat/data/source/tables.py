@@ -4,7 +4,7 @@ A pose is (x, y, z, qw, qx, qy, qz): a translation in metres and a rotation as a
 metres, times in microseconds. Axes: `n` rows of a table, `k` numbers of a vector.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -97,9 +97,9 @@ class Joined:
     categories: tuple[str, ...]
     """Names of the categories of boxes, in the words of the format."""
     hashes: dict[str, str]
-    """Hash of the content of each file, by the names of `DataSource.files`."""
-    faults: Faults
-    """What is wrong, of which key frame."""
+    """Hash of the content of each file, as `DataSource.hash_files` returns them."""
+    faults: Faults = field(default_factory=Faults)
+    """What is wrong with which key frame."""
 
 
 def fixed_lists(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
