@@ -81,9 +81,9 @@ def test_own_source__samples(drives: Path) -> None:
     assert vehicle[24, 20]  # the auto
     assert vehicle[30, 20]  # the lorry
     assert not sample.labels.low_visibility.any()  # the format has no levels of visibility
-    assert sample.points_ego is not None
-    assert len(sample.points_ego) == POINTS
-    torch.testing.assert_close(sample.points_ego[:, 2], torch.zeros(POINTS), atol=1e-6, rtol=0)
+    assert sample.points is not None
+    assert len(sample.points) == POINTS
+    torch.testing.assert_close(sample.points.points_ego[:, 2], torch.zeros(POINTS), atol=1e-6, rtol=0)
 
 
 def test_own_source__damage_is_found(drives: Path) -> None:
