@@ -30,7 +30,7 @@ BUILD = """
 import json, resource, sys, time
 from pathlib import Path
 from occfeat.settings.sections import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 begin = time.perf_counter()
 index = Index.open(DataConfig(root=Path(sys.argv[1])), rebuild=True)
 seconds = time.perf_counter() - begin
@@ -42,7 +42,7 @@ OPEN = """
 import json, sys, time
 from pathlib import Path
 from occfeat.settings.sections import DataConfig
-from occfeat.data.index import Index
+from occfeat.data.index.index import Index
 def resident(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1e3
@@ -59,8 +59,8 @@ READ = """
 import json, random, sys, time
 from pathlib import Path
 from occfeat.settings.sections import DataConfig
-from occfeat.data import reading  # torch: not what is measured here
-from occfeat.data.index import Index
+from occfeat.data.index import reading  # torch: not what is measured here
+from occfeat.data.index.index import Index
 def resident(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1e3

@@ -11,7 +11,7 @@ import jobs
 from filelock import FileLock
 
 from occfeat.atomic import write_text_atomic
-from occfeat.data.maps.maps import LAYERS
+from occfeat.data.maps.masks import LAYERS
 
 LEDGER = Path(__file__).with_name("first_three.jsonl")
 """A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""

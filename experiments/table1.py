@@ -15,7 +15,7 @@ from typing import Any
 
 import jobs
 
-from occfeat.data.maps.maps import LAYERS
+from occfeat.data.maps.masks import LAYERS
 
 RECIPES = ("paper-simplebev-b0", "paper-simplebev-r50", "paper-bevformer-b0", "paper-bevformer-r50")
 OBJECTIVES = {

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.keyframe import Boxes
+from occfeat.data.nuscenes.source import NuScenes
 from occfeat.geometry.frames import rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.analysis.naming import NAMES, inside_boxes, name_voxels
@@ -54,12 +55,12 @@ def test_name_voxels__boxes_before_layers_and_layers_on_the_ground_alone() -> No
     layers["drivable_area"][:, :12] = True
     layers["ped_crossing"][8, 2] = True
     boxes = boxes_at(("vehicle.car", 4.5, 0.5, 0.3), ("human.pedestrian.adult", 90.0, 0.0, 0.0))
-    named = [NAMES[number] for number in name_voxels(cells, boxes, layers, GRID)]
+    named = [NAMES[number] for number in name_voxels(cells, boxes, NuScenes.taxonomy, layers, GRID)]
     assert named == ["car", "drivable_area", "other", "ped_crossing", "other"]
 
 
 def test_name_voxels__without_boxes_and_maps_everything_is_other() -> None:
-    named = name_voxels(torch.tensor([[1, 2, 3]]), boxes_at(), {}, GRID)
+    named = name_voxels(torch.tensor([[1, 2, 3]]), boxes_at(), NuScenes.taxonomy, {}, GRID)
     assert [NAMES[number] for number in named] == ["other"]
 
 
@@ -67,5 +68,5 @@ def test_name_voxels__objects_of_no_class_are_not_the_road_below_them() -> None:
     cells = torch.tensor([[4, 8, 0], [12, 8, 0]])
     layers = {"drivable_area": torch.ones(16, 16, dtype=torch.bool)}
     boxes = boxes_at(("animal", -3.5, 0.5, 0.0), ("vehicle.emergency.police", 4.5, 0.5, 0.0))
-    named = [NAMES[number] for number in name_voxels(cells, boxes, layers, GRID)]
+    named = [NAMES[number] for number in name_voxels(cells, boxes, NuScenes.taxonomy, layers, GRID)]
     assert named == ["other", "car"]

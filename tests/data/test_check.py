@@ -61,7 +61,7 @@ def test_check__some_cameras_missing_is_a_note(folder: Path) -> None:
     )
     report = check(DataConfig(root=folder))
     assert found(report) == {}
-    assert report.notes[0] == "1 key frames lack records of some of the 6 cameras."
+    assert report.notes[0] == "1 key frames have no record of some of the 6 cameras."
 
 
 @pytest.mark.parametrize("location", ["singapore-onenorth", "../../../etc/passwd"])

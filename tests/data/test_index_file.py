@@ -16,6 +16,7 @@ import pytest
 
 from occfeat.data.index import index_file
 from occfeat.data.index.index import Index
+from occfeat.data.source.source import DataSource
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.settings.sections import DataConfig
 
@@ -125,12 +126,12 @@ def test_open__those_that_start_together_build_once(
     caplog.set_level(logging.INFO)
     join, together, builds = index_file._join_with_progress, Barrier(2), list[Path]()
 
-    def slow_join(tables: Path, total_bytes: int) -> pa.Table:
-        builds.append(tables)
+    def slow_join(source: DataSource, total_bytes: int) -> pa.Table:
+        builds.append(source.folder)
         deadline = time.monotonic() + 20
         while "waiting for it" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
-        return join(tables, total_bytes)
+        return join(source, total_bytes)
 
     def start(_: int) -> str:
         together.wait()
@@ -168,7 +169,7 @@ def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
         Index.open(DataConfig(root=tmp_path / "file"))
     with pytest.raises(DatasetError, match="give the folder above"):
         Index.open(DataConfig(root=folder / "v1.0-mini"))
-    with pytest.raises(DatasetError, match="no folder with nuScenes tables"):
+    with pytest.raises(DatasetError, match=r"of a known format \(nuscenes\)(?s:.*)v1\.0-trainval"):
         Index.open(DataConfig(root=folder / "samples"))
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from occfeat.data.keyframe import Boxes
 from occfeat.data.labels import draw_labels, rasterize
+from occfeat.data.nuscenes.source import NuScenes
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid
@@ -128,7 +129,7 @@ def test_draw_labels__classes_and_visibility() -> None:
         ),
         visibility=torch.tensor([4, 1, 1, 1, 0]),
     )
-    labels = draw_labels(boxes, ONE, GRID, ("vehicle", "pedestrian"))
+    labels = draw_labels(boxes, NuScenes.taxonomy, ONE, GRID, ("vehicle", "pedestrian"))
     assert labels.classes == ("vehicle", "pedestrian")
     footprints = boxes.footprint_ego()
     torch.testing.assert_close(labels.target[0], rasterize(footprints[[0, 1, 4]], GRID))
@@ -139,12 +140,12 @@ def test_draw_labels__classes_and_visibility() -> None:
 
 def test_draw_labels__unknown_class() -> None:
     with pytest.raises(SettingsError, match="no class 'tree'"):
-        draw_labels(boxes_at([(0, 0)]), ONE, GRID, ("tree",))
+        draw_labels(boxes_at([(0, 0)]), NuScenes.taxonomy, ONE, GRID, ("tree",))
 
 
 def test_draw_labels__no_boxes() -> None:
     empty = boxes_at([], center_ego=torch.empty(0, 3, dtype=torch.float64))
-    assert not draw_labels(empty, ONE, GRID, ("vehicle",)).target.any()
+    assert not draw_labels(empty, NuScenes.taxonomy, ONE, GRID, ("vehicle",)).target.any()
 
 
 def test_draw_labels__quarter_turn_turns_the_mask() -> None:
@@ -158,8 +159,8 @@ def test_draw_labels__quarter_turn_turns_the_mask() -> None:
     turn = from_rotation(
         rotation_about_z(torch.tensor(math.pi / 2, dtype=torch.float64)), torch.zeros(3).double()
     )
-    before = draw_labels(boxes, ONE, GRID, ("vehicle",)).target[0]
-    after = draw_labels(boxes, turn, GRID, ("vehicle",)).target[0]
+    before = draw_labels(boxes, NuScenes.taxonomy, ONE, GRID, ("vehicle",)).target[0]
+    after = draw_labels(boxes, NuScenes.taxonomy, turn, GRID, ("vehicle",)).target[0]
     # (x, y) goes to (-y, x): corner k of the old mask to corner 200 - k of the new one
     expected = torch.zeros_like(before)
     x, y = before.nonzero().unbind(1)

@@ -13,7 +13,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.maps.masks import AREAS, Expansion
+from occfeat.data.maps.masks import AREAS, ShapeMap
 from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.errors import DatasetError
 from tests.map_files import crossroads, make_expansion, rectangle, write_expansion
@@ -24,17 +24,17 @@ Document = dict[str, Any]
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., Expansion]:
+def read(tmp_path: Path) -> Callable[..., ShapeMap]:
     number = count()
 
-    def write_and_read(**layers: Any) -> Expansion:
+    def write_and_read(**layers: Any) -> ShapeMap:
         return read_expansion(write_expansion(tmp_path, make_expansion(**layers), f"town-{next(number)}"))
 
     return write_and_read
 
 
-def of_areas(*areas: shapely.Polygon) -> Expansion:
-    return Expansion({"walkway": shapely.STRtree(areas)})
+def of_areas(*areas: shapely.Polygon) -> ShapeMap:
+    return ShapeMap({"walkway": shapely.STRtree(areas)})
 
 
 def affine(turn_rad: float, x: float, y: float, mirror: bool = False) -> np.ndarray:
@@ -48,7 +48,7 @@ def affine(turn_rad: float, x: float, y: float, mirror: bool = False) -> np.ndar
     return result
 
 
-def test_draw__area_with_a_hole(read: Callable[..., Expansion]) -> None:
+def test_draw__area_with_a_hole(read: Callable[..., ShapeMap]) -> None:
     """Corners are rounded to cells, both borders are filled; the border of the hole is not."""
     expansion = read(walkway=[[rectangle(4.4, 10, 20, 12), rectangle(10, 13, 8, 4)]])
     mask = expansion.draw("walkway", ONE, SHAPE)
@@ -59,13 +59,13 @@ def test_draw__area_with_a_hole(read: Callable[..., Expansion]) -> None:
     assert not expansion.draw("ped_crossing", ONE, SHAPE).any()
 
 
-def test_draw__hole_of_a_later_area_empties_what_lies_below(read: Callable[..., Expansion]) -> None:
+def test_draw__hole_of_a_later_area_empties_what_lies_below(read: Callable[..., ShapeMap]) -> None:
     below, above = [rectangle(10, 10, 10, 10)], [rectangle(5, 5, 20, 20), rectangle(12, 12, 4, 4)]
     assert read(drivable_area=[below, above]).draw("drivable_area", ONE, SHAPE)[13, 13] == 0
     assert read(drivable_area=[above, below]).draw("drivable_area", ONE, SHAPE)[13, 13] == 1
 
 
-def test_draw__lines_of_both_kinds(read: Callable[..., Expansion]) -> None:
+def test_draw__lines_of_both_kinds(read: Callable[..., ShapeMap]) -> None:
     expansion = read(road_divider=[[[(5.9, 10.9), (30.9, 10.9)]]], lane_divider=[[[(20, 2), (20, 8)]]])
     mask = expansion.draw("divider", ONE, SHAPE)
     assert mask[5:31, 10].all()  # drawn from the cells that hold the nodes
@@ -74,7 +74,7 @@ def test_draw__lines_of_both_kinds(read: Callable[..., Expansion]) -> None:
     assert mask.sum() < 3 * (28 + 9)
 
 
-def test_draw__line_that_comes_back_is_not_closed(read: Callable[..., Expansion]) -> None:
+def test_draw__line_that_comes_back_is_not_closed(read: Callable[..., ShapeMap]) -> None:
     """A line that leaves the grid and enters it again is two lines."""
     mask = read(lane_divider=[[[(-5, 5), (10, 5), (10, 60), (25, 60), (25, -5)]]]).draw("divider", ONE, SHAPE)
     assert mask[:11, 5].all()
@@ -84,7 +84,7 @@ def test_draw__line_that_comes_back_is_not_closed(read: Callable[..., Expansion]
 
 
 @pytest.mark.parametrize("far", [60.0, 1e4, 1e8])
-def test_draw__what_lies_outside_leaves_no_trace(read: Callable[..., Expansion], far: float) -> None:
+def test_draw__what_lies_outside_leaves_no_trace(read: Callable[..., ShapeMap], far: float) -> None:
     expansion = read(
         walkway=[[rectangle(far, far, 5, 5)], [rectangle(-far, 3, 5, 5)]],
         lane_divider=[[[(far, far), (far + 9, far)]]],
@@ -93,11 +93,11 @@ def test_draw__what_lies_outside_leaves_no_trace(read: Callable[..., Expansion],
     assert not expansion.draw("divider", ONE, SHAPE).any()
 
 
-def test_draw__area_beyond_all_borders_fills_everything(read: Callable[..., Expansion]) -> None:
+def test_draw__area_beyond_all_borders_fills_everything(read: Callable[..., ShapeMap]) -> None:
     assert read(walkway=[[rectangle(-1e8, -1e8, 2e8, 2e8)]]).draw("walkway", ONE, SHAPE).all()
 
 
-def test_draw__area_that_shares_a_border_with_the_grid(read: Callable[..., Expansion]) -> None:
+def test_draw__area_that_shares_a_border_with_the_grid(read: Callable[..., ShapeMap]) -> None:
     mask = read(walkway=[[rectangle(40, 0, 10, 10)], [rectangle(0, 0, 2, 2)]]).draw("walkway", ONE, SHAPE)
     assert mask.sum() == 9
 
@@ -175,7 +175,7 @@ def test_read__is_done_once(tmp_path: Path) -> None:
     }
 
 
-def test_read__areas_that_cross_themselves(read: Callable[..., Expansion]) -> None:
+def test_read__areas_that_cross_themselves(read: Callable[..., ShapeMap]) -> None:
     """As in the devkit they are left out; drivable ones are repaired."""
     bow_tie = [[(5, 5), (25, 25), (25, 5), (5, 25)]]
     expansion = read(walkway=[bow_tie], drivable_area=[bow_tie])
@@ -186,7 +186,7 @@ def test_read__areas_that_cross_themselves(read: Callable[..., Expansion]) -> No
     assert not drivable[15, 7]
 
 
-def test_read__shapes_of_too_few_nodes(read: Callable[..., Expansion]) -> None:
+def test_read__shapes_of_too_few_nodes(read: Callable[..., ShapeMap]) -> None:
     good = rectangle(5, 5, 20, 20)
     shapes = [[[]], [good[:2], good], [good, [], good[:1]], [[good[0], good[1], good[0]]]]
     expansion = read(walkway=shapes, lane_divider=[[[]], [[(1, 1)]]])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.labels import CLASSES, draw_labels
-from occfeat.data.maps.maps import LAYERS, cells_from_global, find_ground, require_maps
-from occfeat.data.maps.masks import Expansion
+from occfeat.data.maps.maps import cells_from_global, find_ground, require_maps
+from occfeat.data.maps.masks import LAYERS, ShapeMap
 from occfeat.data.nuscenes.base_map import BaseMap
 from occfeat.data.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
@@ -109,7 +109,8 @@ def test_labels__classes_in_any_order_on_one_head(folder: Path) -> None:
     labels = labels_of(index, *classes).labels
     assert labels is not None
     assert labels.classes == classes
-    alone = draw_labels(index.key_frame(0).boxes, ONE, GRID.bev, ("vehicle", "pedestrian"))
+    boxes, taxonomy = index.key_frame(0).boxes, index.source.taxonomy
+    alone = draw_labels(boxes, taxonomy, ONE, GRID.bev, ("vehicle", "pedestrian"))
     torch.testing.assert_close(labels.target[[1, 3]], alone.target)
     torch.testing.assert_close(labels.low_visibility[[1, 3]], alone.low_visibility)
     assert alone.low_visibility.any()
@@ -147,49 +148,49 @@ def test_find_ground__base_map_for_drivable_area_alone(folder: Path) -> None:
     white[::-1][4800:5200, 10000:10500] = True  # rows go down: y from 480 to 520 m, x from 1000 to 1050 m
     write_base_map(folder / "maps" / "empty.png", white)
     index = opened(folder)
-    assert find_ground(index, index.key_frame(0), ("vehicle",)) is None
-    ground = find_ground(index, index.key_frame(0), ("vehicle", "drivable_area"))
+    assert find_ground(index.source, index.key_frame(0), ("vehicle",)) is None
+    ground = find_ground(index.source, index.key_frame(0), ("vehicle", "drivable_area"))
     assert ground is not None
     assert isinstance(ground.map, BaseMap)
     labels = labels_of(index, "drivable_area").labels
     assert labels is not None
     assert labels.target[0, 64:, 12:36].all()
     write_expansion(folder, crossroads(*CAR))
-    with_expansion = find_ground(index, index.key_frame(0), ("drivable_area",))
+    with_expansion = find_ground(index.source, index.key_frame(0), ("drivable_area",))
     assert with_expansion is not None
-    assert isinstance(with_expansion.map, Expansion)
+    assert isinstance(with_expansion.map, ShapeMap)
 
 
 def test_require_maps__says_what_is_missing_and_where_to_get_it(folder: Path) -> None:
     index, (_, *others) = opened(folder), LAYERS
-    require_maps(index, index.rows("all"), ("vehicle", "pedestrian"))
+    require_maps(index.source, index.places(index.rows("all")), ("vehicle", "pedestrian"))
     for layers in (others, LAYERS, ("vehicle", "walkway")):
         with pytest.raises(SettingsError) as caught:
-            require_maps(index, index.rows("all"), layers)
+            require_maps(index.source, index.places(index.rows("all")), layers)
         for part in ("walkway", "singapore-onenorth", str(folder), "maps/expansion", "nuscenes.org", "1.3"):
             assert part in str(caught.value)
     (folder / "maps" / "empty.png").unlink()
     with pytest.raises(SettingsError, match=r"maps/empty\.png"):
-        require_maps(index, index.rows("all"), ("drivable_area",))
+        require_maps(index.source, index.places(index.rows("all")), ("drivable_area",))
 
 
-def test_require_maps__looks_at_the_places_of_the_rows_alone(folder: Path) -> None:
+def test_require_maps__looks_at_the_given_places_alone(folder: Path) -> None:
     def move(records: Records) -> None:
         records[1]["location"] = "boston-seaport"
 
     edit_table(folder, "log", move)
     write_expansion(folder, crossroads(*CAR))
     index = opened(folder)
-    require_maps(index, index.rows("mini_train"), LAYERS)
+    require_maps(index.source, index.places(index.rows("mini_train")), LAYERS)
     with pytest.raises(SettingsError, match="boston-seaport"):
-        require_maps(index, index.rows("mini_val"), LAYERS)
+        require_maps(index.source, index.places(index.rows("mini_val")), LAYERS)
 
 
 def test_require_maps__no_place_is_known(folder: Path) -> None:
     (folder / "v1.0-mini" / "log.json").unlink()
     index = opened(folder)
     with pytest.raises(SettingsError, match=r"where each scene was recorded[^\n]*\n.*log\.json"):
-        require_maps(index, index.rows("all"), ("walkway",))
+        require_maps(index.source, index.places(index.rows("all")), ("walkway",))
 
 
 @pytest.mark.parametrize("location", ["../../secret", "/etc/passwd", "a\0b", "C:\\x", "x" * 5000])
@@ -202,7 +203,7 @@ def test_require_maps__location_that_leads_out_of_the_folder(folder: Path, locat
     write_expansion(folder.parent, crossroads(*CAR), "secret")
     index = opened(folder)
     with pytest.raises((KeyFrameError, SettingsError)):
-        require_maps(index, index.rows("all"), ("walkway",))
+        require_maps(index.source, index.places(index.rows("all")), ("walkway",))
 
 
 def test_require_maps__base_map_that_leads_out_of_the_folder(folder: Path) -> None:
@@ -214,7 +215,7 @@ def test_require_maps__base_map_that_leads_out_of_the_folder(folder: Path) -> No
     write_base_map(folder.parent / "other.png", np.ones((9, 9), dtype=bool))
     index = opened(folder)
     with pytest.raises(KeyFrameError, match="leaves the data folder"):
-        require_maps(index, index.rows("all"), ("drivable_area",))
+        require_maps(index.source, index.places(index.rows("all")), ("drivable_area",))
     broken = KeyFrames(index, VIEW, grid=GRID, augment=None, classes=("drivable_area",))[Draw(0, 0)]
     assert isinstance(broken, BrokenKeyFrame)
 
@@ -223,7 +224,7 @@ def test_require_maps__damaged(folder: Path) -> None:
     write_expansion(folder, {"version": "1.2"})
     index = opened(folder)
     with pytest.raises(DatasetError, match=r"is of version 1\.2"):
-        require_maps(index, index.rows("all"), ("walkway",))
+        require_maps(index.source, index.places(index.rows("all")), ("walkway",))
 
 
 @pytest.mark.data
@@ -234,8 +235,10 @@ def test_real_base_maps(nuscenes_root: Path) -> None:
     classes = ("vehicle", "drivable_area")
     for row in index.rows("all"):
         key_frame = index.key_frame(row)
-        ground = find_ground(index, key_frame, classes)
-        vehicle, drivable = draw_labels(key_frame.boxes, ONE, grid, classes, ground).target
+        ground = find_ground(index.source, key_frame, classes)
+        vehicle, drivable = draw_labels(
+            key_frame.boxes, index.source.taxonomy, ONE, grid, classes, ground
+        ).target
         assert drivable[100:110, 99:101].all()
         assert 0.05 < drivable.float().mean() < 0.6
         assert (vehicle & drivable).sum() > 0.5 * vehicle.sum()

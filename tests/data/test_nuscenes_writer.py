@@ -18,6 +18,7 @@ from PIL import Image
 import occfeat
 from occfeat.data.check.check import check
 from occfeat.data.index.index import Index
+from occfeat.data.nuscenes.lidar import read_sweep
 from occfeat.data.nuscenes.writer.folder import NuScenesWriter
 from occfeat.data.nuscenes.writer.scene import rows_folder
 from occfeat.data.nuscenes.writer.values import (
@@ -30,7 +31,6 @@ from occfeat.data.nuscenes.writer.values import (
     require_pinhole,
     require_rigid,
 )
-from occfeat.data.points import read_sweep
 from occfeat.errors import DatasetError, OccFeatError, RunError
 from occfeat.settings.sections import DataConfig
 

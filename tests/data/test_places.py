@@ -6,7 +6,7 @@ import pytest
 
 from occfeat.data.check.check import check
 from occfeat.data.index.index import Index
-from occfeat.data.place import Place
+from occfeat.data.source.place import Place
 from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import Records, edit_table
 

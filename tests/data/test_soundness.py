@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 
 from occfeat.data.index.index import Index
-from occfeat.data.index.index_file import map_index
-from occfeat.data.index.soundness import require_numbers, require_sound
+from occfeat.data.index.index_file import map_index, require_numbers, require_sound
 from occfeat.settings.sections import DataConfig
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from occfeat.cli import main
-from occfeat.data.maps.maps import LAYERS
+from occfeat.data.maps.masks import LAYERS
 from tests.map_files import crossroads, write_expansion
 from tests.nuscenes_folder import build_nuscenes_folder, read_records
 from tests.small_runs import Flags

@@ -45,7 +45,11 @@ def compare(root: Path, theirs: Arrays) -> int:
     for row in index.rows("all"):
         key_frame = index.key_frame(row)
         labels = draw_labels(
-            key_frame.boxes, torch.eye(4, dtype=torch.float64), GRID, ("vehicle", "pedestrian")
+            key_frame.boxes,
+            index.source.taxonomy,
+            torch.eye(4, dtype=torch.float64),
+            GRID,
+            ("vehicle", "pedestrian"),
         )
         for i, name in enumerate(labels.classes):
             for kind, ours in (("all", labels.target[i]), ("low", labels.low_visibility[i])):

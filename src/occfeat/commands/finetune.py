@@ -13,7 +13,7 @@ from occfeat.commands.training import Training, begin_training, outcome_of, sett
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.maps.maps import require_maps
+from occfeat.data.labels import require_classes
 from occfeat.data.subsets import label_subset, lines_of
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
@@ -68,7 +68,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     for checked in (rows, val_rows):
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
-            require_maps(index, checked, config.classes)
+            require_classes(index.source, index.places(checked), config.classes)
     network = _build(config, own)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with training.open_run() as run:

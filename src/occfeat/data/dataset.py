@@ -170,8 +170,11 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         )
 
     def _labels(self, key_frame: KeyFrame, change: Change) -> Labels:
-        ground = find_ground(self.index, key_frame, self.classes)
-        return draw_labels(key_frame.boxes, change.new_ego_from_ego, self.grid.bev, self.classes, ground)
+        source = self.index.source
+        ground = find_ground(source, key_frame, self.classes)
+        return draw_labels(
+            key_frame.boxes, source.taxonomy, change.new_ego_from_ego, self.grid.bev, self.classes, ground
+        )
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
         """The image, at half scale if all that sees it sees it smaller still; effects see whole images."""
@@ -220,7 +223,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         """Read the LiDAR of a key frame, in the augmented ego frame."""
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        points = read_points(self.index.root, key_frame.sweeps, self.view.ego_radius_m)
+        points = read_points(self.index.source, key_frame.sweeps, self.view.ego_radius_m)
         return points.transform(change.new_ego_from_ego.float())
 
 

@@ -6,10 +6,10 @@ Axes: `n` boxes. Poses are kept in float64, because global coordinates reach kil
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from occfeat.data.place import Place
+from occfeat.data.source.place import Place
 from occfeat.geometry.frames import from_rotation, rotation_from_quaternion, transform_points
 
 
@@ -62,22 +62,26 @@ class Boxes:
     ego_from_box: Float[Tensor, "n 3 3"]
     """Rotation of each box: its x axis runs along the length, forward."""
     visibility: Int64[Tensor, " n"]
-    """nuScenes visibility 1 (0-40 %) to 4 (80-100 %), 0 where unknown."""
+    """Level of visibility in the words of the data source, 0 where unknown; see `Taxonomy.low_visibility`."""
     lidar_points: Int64[Tensor, " n"]
     """LiDAR returns inside each box, as the tables give them."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def in_categories(self, beginnings: tuple[str, ...]) -> Bool[Tensor, " n"]:
+        """Return which boxes have a category whose name begins with one of some texts."""
+        return torch.tensor([one.startswith(beginnings) for one in self.category], dtype=torch.bool)
+
     def corners_ego(self) -> Float[Tensor, "n 8 3"]:
-        """Corners: four of the bottom as in `footprint_ego`, then the four above them."""
+        """Return the corners: four of the bottom as in `footprint_ego`, then the four above them."""
         signs = [(1, -1), (1, 1), (-1, 1), (-1, -1)]
         unit = torch.tensor([(x, y, z) for z in (-1, 1) for x, y in signs], dtype=self.size_m.dtype) / 2
         ego_from_box = from_rotation(self.ego_from_box, self.center_ego)
         return transform_points(ego_from_box, unit * self.size_m[:, None])
 
     def footprint_ego(self) -> Float[Tensor, "n 4 2"]:
-        """Bottom corners seen from above: front right, front left, back left, back right."""
+        """Return the bottom corners seen from above: front right, front left, back left, back right."""
         return self.corners_ego()[:, :4, :2]
 
 
@@ -102,5 +106,5 @@ class KeyFrame:
 
 
 def transform_from_pose(pose: Float[Tensor, "*B 7"]) -> Float[Tensor, "*B 4 4"]:
-    """Transform of a pose of the tables: translation x, y, z in metres, then quaternion w, x, y, z."""
+    """Return the transform of poses: translation x, y, z in metres, then quaternion w, x, y, z."""
     return from_rotation(rotation_from_quaternion(pose[..., 3:]), pose[..., :3])

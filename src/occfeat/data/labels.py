@@ -1,11 +1,11 @@
 """Labels: which BEV cells hold an object or a map layer, by the rules the field's published numbers use.
 
 The rule for objects is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
-`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `map_masks`. Axes: `n`
+`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `maps.masks`. Axes: `n`
 boxes, `K` classes, `X Y` BEV cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -16,16 +16,16 @@ from numpy import ndarray
 from torch import Tensor
 
 from occfeat.data.keyframe import Boxes
-from occfeat.data.maps.maps import LAYERS, Ground
+from occfeat.data.maps.maps import Ground, require_maps
+from occfeat.data.maps.masks import LAYERS
 from occfeat.data.sample import Labels
+from occfeat.data.source.place import Place
+from occfeat.data.source.source import OBJECT_CLASSES, DataSource, Taxonomy
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import BevGrid
 
-OBJECTS = {"vehicle": "vehicle.", "pedestrian": "human.pedestrian"}
-"""What the category names of each class of objects begin with."""
-
-CLASSES = (*OBJECTS, *LAYERS)
+CLASSES = (*OBJECT_CLASSES, *LAYERS)
 """Everything that can be segmented."""
 
 _FAR_CELLS = 8192
@@ -34,7 +34,7 @@ reach farther, as far as they must."""
 
 
 def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
-    """Cells that at least one footprint covers.
+    """Return the cells that at least one footprint covers.
 
     Footprints are convex, in metres, and may lie partly or wholly outside of the grid.
     """
@@ -51,17 +51,33 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
     return torch.from_numpy(mask.astype(bool))
 
 
+def require_classes(source: DataSource, places: Iterable[Place], classes: Sequence[str]) -> None:
+    """Make sure that a data source has labels of some classes in some places, before anything is computed.
+
+    Raises:
+        DatasetError: A map is damaged, or its name leads out of the data folder.
+        SettingsError: The source has no such class, or there is no map that has these layers.
+    """
+    known = (*source.taxonomy.classes, *LAYERS)
+    if unknown := [name for name in classes if name not in known]:
+        hint = f"Classes: {', '.join(known)}."
+        raise SettingsError(f"Data in the format {source.name} have no class {unknown[0]!r}.", hint=hint)
+    require_maps(source, places, classes)
+
+
 def draw_labels(
     boxes: Boxes,
+    taxonomy: Taxonomy,
     new_ego_from_ego: Float[Tensor, "4 4"],
     grid: BevGrid,
     classes: Sequence[str],
     ground: Ground | None = None,
 ) -> Labels:
-    """Masks of the classes.
+    """Draw the masks of some classes.
 
     Args:
         boxes: Boxes in the key frame's ego frame.
+        taxonomy: What their categories and levels of visibility mean.
         new_ego_from_ego: The BEV augmentation; identity for none.
         grid: Cells in the augmented ego frame.
         classes: Names among `CLASSES`.
@@ -70,32 +86,28 @@ def draw_labels(
     Raises:
         SettingsError: There is no such class.
     """
-    if unknown := [name for name in classes if name not in CLASSES]:
-        raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(CLASSES)}.")
+    known = (*taxonomy.classes, *LAYERS)
+    if unknown := [name for name in classes if name not in known]:
+        raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(known)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
     footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
-    hidden = boxes.visibility == 1
+    hidden = torch.tensor([level == taxonomy.low_visibility for level in boxes.visibility.tolist()]).bool()
     masks = []
     for name in classes:
-        if name in OBJECTS:
-            of_class = _of_class(boxes, name)
-            target = rasterize(footprints_ego[of_class], grid)
-            masks.append((target, rasterize(footprints_ego[of_class & hidden], grid)))
-        elif ground is not None:
+        if name in LAYERS:
+            if ground is None:
+                raise ValueError(f"{name} needs the map under the car")
             target = ground.draw(name, new_ego_from_ego, grid)
             masks.append((target, torch.zeros_like(target)))
         else:
-            raise ValueError(f"{name} needs the map under the car")
+            of_class = boxes.in_categories(taxonomy.classes[name])
+            target = rasterize(footprints_ego[of_class], grid)
+            masks.append((target, rasterize(footprints_ego[of_class & hidden], grid)))
     return Labels(
         classes=tuple(classes),
         target=torch.stack([target for target, _ in masks]),
         low_visibility=torch.stack([low for _, low in masks]),
     )
-
-
-def _of_class(boxes: Boxes, name: str) -> Bool[Tensor, " n"]:
-    """Which boxes belong to a class of objects."""
-    return torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:

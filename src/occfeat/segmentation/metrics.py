@@ -1,9 +1,9 @@
 """IoU in BEV, pooled over a whole split and named after its protocol.
 
-`CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of
-nuScenes visibility 1 (0-40 %), in prediction and truth alike (Simple-BEV's and PointBeV's rule). Map layers
-have no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. Which
-cells count as predicted is said in `training.overlap`.
+`CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of low
+visibility, in prediction and truth alike (Simple-BEV's and PointBeV's rule). The data source says which level
+is low: for nuScenes it is 1 (0-40 %). Map layers have no visibility: `LAYER_iou/map` counts every cell, and
+`mean_iou/map` is the mean over the layers. Which cells count as predicted is said in `training.overlap`.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from torchmetrics import Metric
 
-from occfeat.data.maps.maps import LAYERS, layers_of
+from occfeat.data.maps.maps import layers_of
+from occfeat.data.maps.masks import LAYERS
 from occfeat.data.sample import Labels
 from occfeat.training.overlap import Overlap, overlap
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.maps.maps import LAYERS
+from occfeat.data.maps.masks import LAYERS
 from occfeat.data.sample import Batch, Cameras, Labels, Sample
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
@@ -68,7 +68,7 @@ class FinetuningNetwork(nn.Module):
     Args:
         segmenter: The network that is fine-tuned.
         positive_weight: Weight of cells that hold the class.
-        ignore_low_visibility: Leave cells of objects of visibility 1 out of the loss.
+        ignore_low_visibility: Leave cells of objects of low visibility out of the loss.
     """
 
     def __init__(self, segmenter: Segmenter, *, positive_weight: float, ignore_low_visibility: bool) -> None:

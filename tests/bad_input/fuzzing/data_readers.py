@@ -10,11 +10,11 @@ from PIL import Image
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
-from occfeat.data.maps.maps import LAYERS
+from occfeat.data.maps.masks import LAYERS
 from occfeat.data.nuscenes.base_map import read_base_map
+from occfeat.data.nuscenes.lidar import read_sweep
 from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
-from occfeat.data.points import read_sweep
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives

@@ -13,6 +13,6 @@ def index(config: IndexConfig) -> Outcome:
     """
     opened = Index.open(config.source, rebuild=config.rebuild)
     counts = {name: len(opened.rows(name)) for name in ("all", *opened.splits()) if name != "all"}
-    lines = [f"{opened.version}: {len(opened)} key frames, tables {opened.fingerprint[:12]}"]
+    lines = [f"{opened.source.title}: {len(opened)} key frames, tables {opened.fingerprint[:12]}"]
     lines += [f"  {name}: {count} key frames" for name, count in counts.items() if count]
     return Outcome("\n".join([*lines, str(opened.file)]))

@@ -13,7 +13,7 @@ from occfeat.commands.outcome import RunOutcome, table
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.maps.maps import require_maps
+from occfeat.data.labels import require_classes
 from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
@@ -58,7 +58,7 @@ def _evaluate(
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
-    require_maps(index, rows, card.classes)
+    require_classes(index.source, index.places(rows), card.classes)
     plan = CorruptedPlan.make(config, index, card, out)
     split = _Split(config, card, index, rows, model.segmenter, fabric)
     evaluation, writes = split.evaluate(), fabric.is_global_zero

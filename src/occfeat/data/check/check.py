@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a data folder at once, before hours of training do.
+"""Find everything that is wrong with a data folder at once, before hours of training do.
 
 Tables, tokens, calibration, names, presence and size of every file, and the head and end of every image are
 always looked at. Decoding all files takes as long as reading the whole set, so without being asked for it is
@@ -26,11 +26,9 @@ from occfeat.data.check.files import (
 )
 from occfeat.data.check.findings import Findings, Problem
 from occfeat.data.index.index import Index
-from occfeat.data.index.index_file import find_version
-from occfeat.data.maps.maps import without_expansion
-from occfeat.data.nuscenes.json_tables import read_table
-from occfeat.data.nuscenes.splits import ALL
-from occfeat.data.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
+from occfeat.data.source.source import DataSource
+from occfeat.data.source.splits import ALL
+from occfeat.data.sources import find_source
 from occfeat.data.subsets import spread
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig
@@ -49,7 +47,8 @@ class Report:
     """What a check found."""
 
     root: Path
-    version: str
+    title: str
+    """Version of the data set, or the name of its format."""
     split: str
     key_frames: int
     """Key frames that were checked."""
@@ -62,9 +61,9 @@ class Report:
     """Worth knowing, but nothing wrong."""
 
     def text(self) -> str:
-        """The report for people to read."""
+        """Return the report for people to read."""
         lines = [
-            f"{self.root} ({self.version}): {self.complete} of {self.key_frames} key frames of "
+            f"{self.root} ({self.title}): {self.complete} of {self.key_frames} key frames of "
             f"{self.split} are complete; files of {self.decoded} decoded in full."
         ]
         for problem in self.problems:
@@ -91,17 +90,17 @@ def check(
         DatasetError: There is no data folder or no tables at all.
         SettingsError: There is no such split.
     """
-    root = data.root
-    version = find_version(root, data.version)
+    source = find_source(data.root, data.version)
     findings = Findings()
-    _check_extra_tables(root / version, findings)
+    for kind, example in source.problems():
+        findings.add(kind, example)
     try:
         index = Index.open(data)
     except DatasetError as error:
-        _check_needed_tables(root / version, findings, error)
-        return Report(root, version, split, 0, 0, 0, findings.problems(root, version))
+        _add_index_problems(source, findings, error)
+        return Report(source.root, source.title, split, 0, 0, 0, findings.problems(source))
     if len(index) == 0:
-        findings.add("no key frames", f"{version}/sample.json lists none")
+        findings.add("no key frames", f"{source.token_file.relative_to(source.root)} lists none")
     rows = index.rows(split) if len(index) else np.zeros(0, dtype=np.int64)
     for kind, count, examples in index.metadata.loose_faults:
         findings.add_many(kind, count, examples)
@@ -109,10 +108,10 @@ def check(
         needs = frozenset(needs) - {"lidar"}
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
-    check_content(root, present, decoded, findings)
+    check_content(source, present, decoded, findings)
     complete = len(rows) - len(findings.broken_rows)
-    problems, notes = findings.problems(root, version), _notes(index, rows)
-    return Report(root, version, split, len(rows), complete, len(decoded), problems, notes)
+    problems, notes = findings.problems(source), _notes(index, rows)
+    return Report(source.root, source.title, split, len(rows), complete, len(decoded), problems, notes)
 
 
 def quick_check(
@@ -135,7 +134,7 @@ def quick_check(
     _check_key_frames(index, rows, findings, view, needs)
     if not findings.broken_rows:
         return
-    problems = findings.problems(index.root, index.version)
+    problems = findings.problems(index.source)
     first = [f"{one.count} x {one.kind}, first: {one.first[0]}" for one in problems]
     message = f"{len(findings.broken_rows)} of {len(rows)} key frames in {index.root} cannot be used."
     if len(findings.broken_rows) > (allowed or 0):
@@ -164,41 +163,25 @@ def _check_key_frames(
         files.append(lidar_files(index, rows, view.sweeps))
         for row in rows[~with_lidar(index, rows)]:
             findings.add("no LiDAR record", f"sample {index.token(row)}", row=int(row))
-    return check_presence(index.root, chain(*files), findings)
+    return check_presence(index.source, chain(*files), findings)
 
 
-def _check_extra_tables(folder: Path, findings: Findings) -> None:
-    """Note tables that this package does not need but a complete set has."""
-    for name in OTHER_TABLES:
-        _check_table(folder / f"{name}.json", findings)
-
-
-def _check_needed_tables(folder: Path, findings: Findings, error: DatasetError) -> None:
-    """Note every needed table that is missing or not JSON; if there is none, what else went wrong."""
+def _add_index_problems(source: DataSource, findings: Findings, error: DatasetError) -> None:
+    """Note what is wrong with the files that the index needs; if nothing is, the error itself."""
     before = findings.counts.total()
-    for name in NEEDED_TABLES:
-        _check_table(folder / f"{name}.json", findings)
+    for kind, example in source.index_problems():
+        findings.add(kind, example)
     if findings.counts.total() == before:
         findings.add("unreadable table", " ".join((error.message, *error.first)))
 
 
-def _check_table(path: Path, findings: Findings) -> None:
-    try:
-        for _ in read_table(path):
-            pass
-    except DatasetError as error:
-        findings.add("unreadable table" if path.is_file() else "missing table", error.message)
-
-
 def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
+    """Return what is worth knowing about some key frames, but not wrong."""
     notes = []
     if len(rows) and not with_lidar(index, rows).any():
         notes.append("No key frame has a LiDAR record: fine-tuning is possible, pretraining is not.")
     offsets = index.column("cameras").offsets.to_numpy()
     fewer = int((offsets[rows + 1] - offsets[rows] < len(index.channels)).sum())
     if fewer:
-        notes.append(f"{fewer} key frames lack records of some of the {len(index.channels)} cameras.")
-    if mapless := without_expansion(index, rows):
-        places = ", ".join(mapless)
-        notes.append(f"No map expansion of {places}: of the map, only drivable_area can be segmented there.")
-    return tuple(notes)
+        notes.append(f"{fewer} key frames have no record of some of the {len(index.channels)} cameras.")
+    return (*notes, *index.source.notes(index.places(rows)))

@@ -17,7 +17,7 @@ from occfeat.data.check.findings import Findings
 from occfeat.data.check.listing import Listing
 from occfeat.data.images import check_size, ends_properly, read_image, read_size
 from occfeat.data.index.index import Index
-from occfeat.data.points import check_bytes, read_sweep
+from occfeat.data.source.source import DataSource
 from occfeat.errors import KeyFrameError
 
 BLOCK = 4000
@@ -33,7 +33,7 @@ class KeyFrameFile:
     path: str
     """Name relative to the data folder."""
     token: str
-    """Token of its record in `sample_data`."""
+    """Token of its record."""
     size: tuple[int, int] | None = None
     """(height, width) in pixels of an image; None for a LiDAR file."""
 
@@ -42,15 +42,20 @@ class KeyFrameFile:
         """What it holds."""
         return "LiDAR file" if self.size is None else "image"
 
-    def describe(self, what: str = "") -> str:
-        """File, token and what is wrong."""
-        return f"{self.path} (sample_data {self.token})" + (f": {what}" if what else "")
+    def describe(self, record: str, what: str = "") -> str:
+        """Return file, token and what is wrong.
+
+        Args:
+            record: What the token names, as `DataSource.record` says.
+            what: What is wrong, if the kind of problem does not say all.
+        """
+        return f"{self.path} ({record} {self.token})" + (f": {what}" if what else "")
 
 
 def image_files(
     index: Index, rows: Int64[ndarray, " n"], channels: Collection[str]
 ) -> Iterator[KeyFrameFile]:
-    """Images of some cameras of some key frames."""
+    """Return the images of some cameras of some key frames."""
     lists = index.column("cameras")
     offsets, entries = lists.offsets.to_numpy(), lists.values
     count = offsets[rows + 1] - offsets[rows]
@@ -63,7 +68,7 @@ def image_files(
 
 
 def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> Iterator[KeyFrameFile]:
-    """LiDAR files of those key frames that have a record of one: its own, and sweeps before it."""
+    """Return the LiDAR files of those key frames that have a record of one: its own, and sweeps before it."""
     lists = index.column("sweeps")
     offsets = lists.offsets.to_numpy()
     rows = rows[with_lidar(index, rows)]
@@ -76,49 +81,52 @@ def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> It
 
 
 def _ranges(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
-    """The numbers from `first` to `first + count - 1`, for all n, one after the other."""
+    """Return the numbers from `first` to `first + count - 1`, for all n, one after the other."""
     before = count.cumsum() - count
     indices: ndarray = np.repeat(first - before, count) + np.arange(count.sum())
     return indices
 
 
 def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-    """Which key frames have a LiDAR record."""
+    """Return which key frames have a LiDAR record."""
     has_lidar: ndarray = index.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
     return has_lidar
 
 
-def check_presence(root: Path, files: Iterator[KeyFrameFile], findings: Findings) -> list[KeyFrameFile]:
-    """Note files that are absent, empty, of an impossible size or outside of the data folder.
+def check_presence(
+    source: DataSource, files: Iterator[KeyFrameFile], findings: Findings
+) -> list[KeyFrameFile]:
+    """Note files that are missing, empty, of an impossible size or outside of the data folder.
 
     Returns:
         The others.
     """
-    listing, present = Listing(root), []
+    listing, record, present = Listing(source.root), source.record, []
     for file in files:
         listed = listing.look_up(file.path)
         if listed.leaves_root:
-            findings.add("file outside the data folder", file.describe(), row=file.row)
+            findings.add("file outside the data folder", file.describe(record), row=file.row)
         elif listed.size < 0:
-            findings.add(f"missing {file.kind}", file.describe(), row=file.row)
-        elif fault := _size_fault(file, listed.size):
-            findings.add(f"damaged {file.kind}", file.describe(fault), row=file.row)
+            findings.add(f"missing {file.kind}", file.describe(record), row=file.row)
+        elif fault := _size_fault(source, file, listed.size):
+            findings.add(f"damaged {file.kind}", file.describe(record, fault), row=file.row)
         else:
             present.append(file)
     return present
 
 
 def check_content(
-    root: Path, files: list[KeyFrameFile], decoded_rows: Collection[int], findings: Findings
+    source: DataSource, files: list[KeyFrameFile], decoded_rows: Collection[int], findings: Findings
 ) -> None:
     """Look at head and end of every image, and decode all files of some key frames."""
     from rich.console import Console
     from rich.progress import track
 
-    real_root, console = root.resolve(), Console(file=sys.stderr)
+    real_root, console = source.root.resolve(), Console(file=sys.stderr)
 
     def look(file: KeyFrameFile) -> tuple[str, str] | None:
-        return _content_fault(real_root / file.path, file, decode=file.row in decoded_rows)
+        """Return what is wrong inside a file."""
+        return _content_fault(source, real_root / file.path, file, decode=file.row in decoded_rows)
 
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         blocks = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
@@ -130,26 +138,29 @@ def check_content(
             strict=True,
         ):
             if fault is not None:
-                findings.add(fault[0], file.describe(fault[1]), row=file.row)
+                findings.add(fault[0], file.describe(source.record, fault[1]), row=file.row)
 
 
-def _size_fault(file: KeyFrameFile, size: int) -> str:
+def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
+    """Return what is wrong with the size of a file in bytes; empty if nothing is."""
     if file.size is not None:
         return "the file is empty" if size == 0 else ""
     try:
-        check_bytes(Path(file.path), size)
+        source.check_bytes(Path(file.path), size)
     except KeyFrameError as error:
         return error.message
     return ""
 
 
-def _content_fault(path: Path, file: KeyFrameFile, *, decode: bool) -> tuple[str, str] | None:
-    """Kind and description of what is wrong inside a file."""
+def _content_fault(
+    source: DataSource, path: Path, file: KeyFrameFile, *, decode: bool
+) -> tuple[str, str] | None:
+    """Return kind and description of what is wrong inside a file."""
     kind = f"damaged {file.kind}"
     try:
         if file.size is None:
             if decode:
-                read_sweep(path)
+                source.read_sweep(path)
             return None
         size = read_size(path)
         kind = "image of another size"

@@ -3,38 +3,33 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from occfeat.data.source.source import DataSource
 
 MAX_EXAMPLES = 5
 """Examples shown of each kind."""
 
 _HINTS = {
-    "missing table": "Extract the metadata archive again ({version}_meta).",
-    "unreadable table": "Extract the metadata archive again ({version}_meta).",
-    "dangling token": "Tables of different versions may have been mixed: extract {version}_meta again.",
-    "impossible token": "Correct the record, or extract {version}_meta again.",
-    "impossible pose": "Correct the record, or extract {version}_meta again.",
-    "impossible box": "Correct the record, or extract {version}_meta again.",
-    "singular intrinsics": "Correct the record, or extract {version}_meta again.",
-    "missing LiDAR file": "Extract the LiDAR archives ({lidar}) into {root}. Fine-tuning and evaluation work "
-    "without them.",
-    "missing image": "Extract the camera archives ({camera}) into {root}.",
+    "missing table": "Restore the file.",
+    "unreadable table": "Restore the file: it is damaged, or not what its name says.",
+    "dangling token": "Correct the record, or remove what names it.",
+    "impossible token": "Correct the record.",
+    "impossible pose": "Correct the record.",
+    "impossible box": "Correct the record.",
+    "singular intrinsics": "Correct the record.",
+    "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",
+    "missing image": "Copy the images into {root}.",
     "file outside the data folder": "Names must stay inside {root}, links followed: mount the other disk "
     "there, or give the folder that really holds the files.",
-    "damaged LiDAR file": "Extract it again from the LiDAR archives ({lidar}).",
-    "damaged image": "Extract it again from the camera archives ({camera}).",
-    "image of another size": "The tables belong to other images: extract {version}_meta and the camera "
-    "archives ({camera}) again.",
-    "duplicate record": "Remove one of them, or extract {version}_meta again.",
-    "no key frames": "Give another version, or extract {version}_meta again.",
+    "damaged LiDAR file": "Restore the file.",
+    "damaged image": "Restore the file.",
+    "image of another size": "The tables belong to other images: restore those that belong together.",
+    "duplicate record": "Remove one of them.",
+    "no key frames": "Give another version, or restore its tables.",
     "no sensor": "These key frames are of no use; leave them out of the splits.",
     "no LiDAR record": "These key frames cannot be used for pretraining.",
 }
-_ARCHIVES = {
-    "v1.0-trainval": ("v1.0-trainval01_blobs_lidar to v1.0-trainval10_blobs_lidar", "..._blobs_camera"),
-    "v1.0-test": ("v1.0-test_blobs_lidar", "v1.0-test_blobs_camera"),
-    "v1.0-mini": ("v1.0-mini", "v1.0-mini"),
-}
+"""What to do about a kind of problem, where the data source has nothing better to say."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +64,10 @@ class Findings:
         known = self.examples.setdefault(kind, [])
         known.extend(examples[: MAX_EXAMPLES - len(known)])
 
-    def problems(self, root: Path, version: str) -> tuple[Problem, ...]:
-        """Everything found, by kind, in the order of the first discovery."""
-        lidar, camera = _ARCHIVES.get(version, ("those with LiDAR", "those with cameras"))
+    def problems(self, source: DataSource) -> tuple[Problem, ...]:
+        """Return everything found, by kind, in the order of the first discovery."""
+        hints = {kind: hint.format(root=source.root) for kind, hint in _HINTS.items()} | dict(source.hints())
         return tuple(
-            Problem(
-                kind,
-                count,
-                tuple(self.examples[kind]),
-                _HINTS.get(kind, "").format(root=root, version=version, lidar=lidar, camera=camera),
-            )
+            Problem(kind, count, tuple(self.examples[kind]), hints.get(kind, ""))
             for kind, count in self.counts.items()
         )

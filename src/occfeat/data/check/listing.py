@@ -1,4 +1,4 @@
-"""Looks up many files of a data folder at once: each folder is listed a single time."""
+"""Look up many files of a data folder at once: each folder is listed a single time."""
 
 import os
 import re
@@ -30,7 +30,7 @@ class Listing:
         self._folders: dict[str, dict[str, os.DirEntry[str]] | None] = {}
 
     def look_up(self, relative: str) -> Listed:
-        """Size of a file, and whether its name stays inside the data folder."""
+        """Return the size of a file, and whether its name stays inside the data folder."""
         folder, _, name = relative.rpartition("/")
         # a plain name in a folder that was found to lie inside cannot leave: most files are looked up so
         if (folder not in self._folders or not _PLAIN.fullmatch(name)) and leaves(relative):
@@ -49,7 +49,7 @@ class Listing:
         return Listed(status.st_size if stat.S_ISREG(status.st_mode) else -1)
 
     def _list(self, folder: str) -> dict[str, os.DirEntry[str]] | None:
-        """Entries of a folder; None if it lies outside of the data folder."""
+        """Return the entries of a folder; None if it lies outside of the data folder."""
         try:
             with os.scandir(resolve(self._root, folder) if folder else self._root) as entries:
                 return {entry.name: entry for entry in entries}
@@ -59,6 +59,7 @@ class Listing:
             return {}
 
     def _follow(self, relative: str) -> Listed:
+        """Return what a name stands for whose links must be followed."""
         try:
             path = resolve(self._root, relative)
         except KeyFrameError:

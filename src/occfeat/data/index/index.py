@@ -17,10 +17,12 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from occfeat.data.index.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
-from occfeat.data.index.index_file import find_version, map_index, open_or_build
-from occfeat.data.nuscenes.splits import ALL, read_splits
+from occfeat.data.index.index_file import map_index, open_or_build
 from occfeat.data.paths import is_plain_name, resolve
-from occfeat.data.place import Place
+from occfeat.data.source.place import Place
+from occfeat.data.source.source import DataSource
+from occfeat.data.source.splits import ALL
+from occfeat.data.sources import find_source
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.settings.sections import DataConfig
 
@@ -51,13 +53,12 @@ class Index:
     pickled: the copy opens the same file.
     """
 
-    def __init__(self, file: Path, root: Path, version: str) -> None:
+    def __init__(self, file: Path, source: DataSource) -> None:
         """Use `open`; this only maps a file that is known to be current."""
         self.file = file
-        self.root = root
-        self.version = version
+        self.source = source
         self._table, self.metadata = map_index(file)
-        self._splits = read_splits(root, version)
+        self._splits = source.splits()
 
     @classmethod
     def open(cls, data: DataConfig, *, rebuild: bool = False) -> "Index":
@@ -71,14 +72,24 @@ class Index:
             DatasetError: The folder or a table is missing or damaged, or nothing can be written.
             SettingsError: The folder holds several versions and none was chosen.
         """
-        version = find_version(data.root, data.version)
-        return cls(open_or_build(data.root, version, rebuild=rebuild), data.root, version)
+        source = find_source(data.root, data.version)
+        return cls(open_or_build(source, rebuild=rebuild), source)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.file, self.root, self.version, self.fingerprint)
+        return _reopen, (self.file, self.source, self.fingerprint)
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def root(self) -> Path:
+        """The data folder."""
+        return self.source.root
+
+    @property
+    def version(self) -> str:
+        """Folder of the tables in the data folder; empty if they lie in the data folder itself."""
+        return self.source.version
 
     @property
     def fingerprint(self) -> str:
@@ -91,26 +102,28 @@ class Index:
         return self.metadata.channels
 
     def splits(self) -> tuple[str, ...]:
-        """Splits of which this set has at least one key frame."""
+        """Return the splits of which this set has at least one key frame."""
         present = self._present_scenes()
         return tuple(split for split, scenes in self._splits.items() if not present.keys().isdisjoint(scenes))
 
     def rows(self, split: str) -> Int64[ndarray, " n"]:
-        """Key frames of a split, scenes in the split's order and then by time; `all` is every key frame.
+        """Return the key frames of a split, scenes in the split's order and then by time.
+
+        `all` stands for every key frame.
 
         Raises:
             SettingsError: There is no such split, or the set has none of its key frames.
             DatasetError: There is no key frame at all.
         """
         if len(self) == 0:
-            hint = "Give another version, or extract its tables again."
-            raise DatasetError(f"{self.root / self.version} holds no key frames.", hint=hint)
+            hint = "Give another version, or restore its tables."
+            raise DatasetError(f"{self.source.folder} holds no key frames.", hint=hint)
         if split == ALL:
             return np.arange(len(self), dtype=np.int64)
         known = self.splits()
         if split not in known:
             raise SettingsError(
-                f"Split {split!r} has no key frames in {self.root / self.version}.",
+                f"Split {split!r} has no key frames in {self.source.folder}.",
                 hint=f"Splits with key frames there: {', '.join((*known, ALL))}.",
             )
         number = self._present_scenes()
@@ -123,40 +136,40 @@ class Index:
         return np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in bounds])
 
     def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
-        """Names of the scenes of some key frames."""
+        """Return the names of the scenes of some key frames."""
         names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
         return names
 
     def places(self, rows: Int64[ndarray, " n"]) -> tuple[Place, ...]:
-        """Where some key frames were recorded, each place once."""
+        """Return where some key frames were recorded, each place once."""
         numbers = np.unique(self._scene_numbers()[rows])
         return tuple(dict.fromkeys(self.metadata.places[number] for number in numbers))
 
     def first_of_scene(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-        """First key frame of the scene of each."""
+        """Return the first key frame of the scene of each."""
         scene = self._scene_numbers()
         first: ndarray = np.searchsorted(scene, scene[rows])
         return first
 
     def token(self, row: SupportsIndex) -> str:
-        """Token of a key frame."""
+        """Return the token of a key frame."""
         return str(self._table["token"][index(row)])
 
     def row_of(self, token: str) -> int:
-        """Row of a key frame.
+        """Return the row of a key frame.
 
         Raises:
             DatasetError: There is no such key frame; the hint names some that there are.
         """
         row = pc.index(self._table["token"], token).as_py()
         if row < 0:
-            folder, first = self.root / self.version, self._table["token"][:FIRST_TOKENS].to_pylist()
-            hint = f"The first are {', '.join(first)}; all are in {folder / 'sample.json'}."
-            raise DatasetError(f"There is no key frame {token!r} in {folder}.", hint=hint)
+            first = self._table["token"][:FIRST_TOKENS].to_pylist()
+            hint = f"The first are {', '.join(first)}; all are in {self.source.token_file}."
+            raise DatasetError(f"There is no key frame {token!r} in {self.source.folder}.", hint=hint)
         return int(row)
 
     def has_lidar_file(self, row: SupportsIndex) -> bool:
-        """Whether a key frame has a LiDAR record, and its file is there."""
+        """Return whether a key frame has a LiDAR record and its file is there."""
         sweeps = self.key_frame(row).sweeps
         try:
             return bool(sweeps) and resolve(self.root, sweeps[0].path).is_file()
@@ -164,16 +177,16 @@ class Index:
             return False
 
     def column(self, name: str) -> pa.Array:
-        """A column of the memory-mapped table, see `arrow.assemble`."""
+        """Return a column of the memory-mapped table, see `arrow.assemble`."""
         chunks = self._table[name]
         return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
 
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
-        """(kind, message) of everything that is wrong with a key frame in the tables."""
+        """Return (kind, message) of everything that is wrong with a key frame in the tables."""
         return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]
 
     def key_frame(self, row: SupportsIndex, *, sweeps: int = 1) -> "KeyFrame":
-        """Everything the tables say about a key frame.
+        """Return everything the tables say about a key frame.
 
         Args:
             row: Which one.
@@ -199,16 +212,18 @@ class Index:
         return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
 
     def _present_scenes(self) -> dict[str, int]:
-        """Numbers of the scenes that have key frames, by name; a table of scenes may list more."""
+        """Return the numbers of the scenes that have key frames, by name; a table of scenes may list more."""
         return {self.metadata.scenes[number]: int(number) for number in np.unique(self._scene_numbers())}
 
     def _scene_numbers(self) -> ndarray:
+        """Return the number of the scene of every key frame."""
         numbers: ndarray = self.column("scene").to_numpy()
         return numbers
 
 
-def _reopen(file: Path, root: Path, version: str, fingerprint: str) -> Index:
-    opened = Index(file, root, version)
+def _reopen(file: Path, source: DataSource, fingerprint: str) -> Index:
+    """Open an index again in another process."""
+    opened = Index(file, source)
     if opened.fingerprint != fingerprint:
         raise DatasetError(f"The index {file} was built anew while it was in use.", hint="Start again.")
     return opened

@@ -1,10 +1,13 @@
 """Where an index file lies, whether it is current, and how it is written.
 
-Current means: of this version of the layout, and made from tables with these contents. Contents are compared
-by hash, so a copied set keeps its index. As hashing gigabytes takes seconds, a small file beside the index
-remembers the sizes and times of the tables whose hashes were last found right; while those stay the same,
-opening reads nothing but the index itself. Of the processes that need an index that is not there, one builds
-it under a lock.
+Current means: of this version of the layout, and made by the same data source from files with these contents.
+Contents are compared by hash, so a copied set keeps its index. As hashing gigabytes takes seconds, a small
+file beside the index remembers the sizes and times of the files whose hashes were last found right. While
+those stay the same, opening reads nothing but the index itself. Of the processes that need an index that is
+not there, one builds it under a lock.
+
+An index is looked at before it is trusted: Arrow maps a file without reading it, and in a damaged one would
+read beyond its memory.
 """
 
 import gc
@@ -19,107 +22,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import BaseFileLock, FileLock, Timeout
 
 from occfeat.atomic import put_in_place
-from occfeat.data.index.arrow import SCHEMA_VERSION
-from occfeat.data.index.soundness import require_numbers, require_sound
-from occfeat.data.nuscenes.tables import (
-    NEEDED_TABLES,
-    OTHER_TABLES,
-    hash_table,
-    indexed_tables,
-    require_tables,
-)
-from occfeat.data.place import Place
-from occfeat.errors import DatasetError, SettingsError
+from occfeat.data.index.arrow import SCHEMA, SCHEMA_VERSION, assemble
+from occfeat.data.source.place import Place
+from occfeat.data.source.source import DataSource
+from occfeat.errors import DatasetError
 
 _log = logging.getLogger(__name__)
 
 _NAME = f"occfeat-index-{SCHEMA_VERSION}"
+
+_UNNAMED = "nuscenes"
+"""Source of an index that names none: it was made when there was no other."""
 
 
 @dataclass(frozen=True)
 class Metadata:
     """What holds for the whole set."""
 
+    source: str
+    """Name of the data source that made the index."""
     channels: tuple[str, ...]
     categories: tuple[str, ...]
     scenes: tuple[str, ...]
     places: tuple[Place, ...]
     """Where each scene was recorded."""
     hashes: dict[str, str]
-    """Hash of the content of each table that was read."""
+    """Hash of the content of each file that was read."""
     fingerprint: str
     """Hash of all that every index needs."""
     loose_faults: tuple[tuple[str, int, tuple[str, ...]], ...]
     """Faults that belong to no key frame: kind, number, first messages."""
 
 
-def find_version(root: Path, version: str | None) -> str:
-    """Name of the folder with the tables.
+def open_or_build(source: DataSource, *, rebuild: bool) -> Path:
+    """Return the path of a current index of a data set, built now if need be.
 
     Raises:
-        DatasetError: There is none.
-        SettingsError: There are several and none was chosen.
+        DatasetError: A file of the set is missing or damaged, or the index can be written nowhere.
     """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.is_file() else "does not exist"
-        raise DatasetError(f"Data folder {root} {what}.", hint="Check the path (`--data`).")
-    try:
-        found = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
-    except OSError as error:
-        raise DatasetError(f"Data folder {root} cannot be read: {error.strerror or error}.") from error
-    if version is not None:
-        if Path(version).name != version or not (root / version).is_dir():
-            hint = f"Versions there: {', '.join(found) or 'none'}."
-            raise DatasetError(f"Data folder {root} has no version {version!r}.", hint=hint)
-        return version
-    if not found:
-        hint = "Give the folder that holds `v1.0-trainval` (or another version), `samples` and so on."
-        if _has_tables(root):
-            hint = f"It holds the tables themselves: give the folder above, {root.parent}."
-        raise DatasetError(f"Data folder {root} has no folder with nuScenes tables in it.", hint=hint)
-    if len(found) > 1:
-        hint = "Choose one with `--version`."
-        raise SettingsError(f"Data folder {root} holds several versions.", first=found, hint=hint)
-    return found[0]
-
-
-def _has_tables(folder: Path) -> bool:
-    return any((folder / f"{name}.json").is_file() for name in (*NEEDED_TABLES, *OTHER_TABLES))
-
-
-def open_or_build(root: Path, version: str, *, rebuild: bool) -> Path:
-    """Path of a current index of these tables, built now if need be."""
-    folder = root / version
-    require_tables(folder)
-    places = (folder / f"{_NAME}.arrow", _cache_folder(folder) / f"{_NAME}.arrow")
-    if not rebuild and (path := _find_current(folder, places)):
+    source.require_files()
+    paths = (source.folder / f"{_NAME}.arrow", _cache_folder(source.folder) / f"{_NAME}.arrow")
+    if not rebuild and (path := _find_current(source, paths)):
         return path
-    with _lock(places) as waited:
-        if waited and (path := _find_current(folder, places)):
+    with _lock(paths) as waited:
+        if waited and (path := _find_current(source, paths)):
             return path
-        return _build(folder, places)
+        return _build(source, paths)
 
 
-def _find_current(folder: Path, places: tuple[Path, ...]) -> Path | None:
-    """The first current index."""
-    return next((path for path in places if path.is_file() and _is_current(path, folder)), None)
+def _find_current(source: DataSource, paths: tuple[Path, ...]) -> Path | None:
+    """Return the first current index."""
+    return next((path for path in paths if path.is_file() and _is_current(path, source)), None)
 
 
 @contextmanager
-def _lock(places: tuple[Path, ...]) -> Iterator[bool]:
-    """Keep other processes from building the index, too; gives whether one of them had to be waited for.
+def _lock(paths: tuple[Path, ...]) -> Iterator[bool]:
+    """Keep other processes from building the index, too; give whether one of them had to be waited for.
 
     The lock lies where the index will. Where nothing can be written, or no file can be locked, each process
     builds its own.
     """
     with ExitStack() as held:
         waited = False
-        for path in places:
+        for path in paths:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(path.with_name(f".{_NAME}.lock"))
@@ -133,7 +105,7 @@ def _lock(places: tuple[Path, ...]) -> Iterator[bool]:
 
 
 def _acquire(lock: BaseFileLock) -> bool:
-    """Take a lock; gives whether another process had it."""
+    """Take a lock; give whether another process had it."""
     try:
         lock.acquire(timeout=0)
         return False
@@ -160,10 +132,12 @@ def map_index(path: Path) -> tuple[pa.Table, Metadata]:
 
 
 def _metadata(table: pa.Table) -> Metadata:
+    """Return what an index says of the whole set."""
     values = orjson.loads(table.schema.metadata[b"occfeat"])
     if values["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"its layout is version {values['schema_version']}, not {SCHEMA_VERSION}")
     return Metadata(
+        source=values.get("source", _UNNAMED),
         channels=tuple(values["channels"]),
         categories=tuple(values["categories"]),
         scenes=tuple(values["scenes"]),
@@ -177,50 +151,119 @@ def _metadata(table: pa.Table) -> Metadata:
 
 
 def _require_sound(path: Path) -> Metadata:
-    """The metadata of an index file of which every byte was looked at; it is let go of again.
+    """Return the metadata of an index file of which every byte was looked at; it is let go of again.
 
     Raises:
         DatasetError: It is damaged.
     """
     try:
         table, metadata = map_index(path)
-        require_sound(table)
-        require_numbers(
-            table,
-            scenes=min(len(metadata.scenes), len(metadata.places)),
-            channels=len(metadata.channels),
-            categories=len(metadata.categories),
-        )
+        _require_whole(table, metadata)
     except (pa.ArrowException, ValueError) as error:
         raise DatasetError(f"The index {path} is damaged: {error}.") from error
     return metadata
 
 
-def _is_current(path: Path, folder: Path) -> bool:
-    """Whether an index is whole and was made from the tables as they are now."""
+def _require_whole(table: pa.Table, metadata: Metadata) -> None:
+    """Refuse a table that no index can be.
+
+    Raises:
+        ArrowException: Its lists or texts lead beyond its memory.
+        ValueError: Its columns or numbers are impossible.
+    """
+    require_sound(table)
+    require_numbers(
+        table,
+        scenes=min(len(metadata.scenes), len(metadata.places)),
+        channels=len(metadata.channels),
+        categories=len(metadata.categories),
+    )
+
+
+def require_sound(table: pa.Table) -> None:
+    """Refuse a table that no index can be, whatever its metadata say.
+
+    Raises:
+        ArrowException: Its lists or texts lead beyond its memory.
+        ValueError: It has other columns, nulls, or more than one piece.
+    """
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("its columns are not those of an index")
+    table.validate(full=True)
+    for name in table.column_names:
+        if table[name].num_chunks > 1:
+            raise ValueError(f"{name} is in several pieces")
+        if any(map(_has_nulls, table[name].chunks)):
+            raise ValueError(f"{name} has holes")
+
+
+def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: int) -> None:
+    """Refuse a sound table whose numbers name what its metadata do not have.
+
+    Raises:
+        ValueError: They do, or its key frames are not in the order of their scenes.
+    """
+    if not len(table):
+        return
+    scene = table["scene"].chunk(0).to_numpy()
+    if (np.diff(scene) < 0).any():
+        raise ValueError("its scenes are out of order")
+    _require_below(table["scene"].chunk(0), scenes, "scene")
+    _require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
+    _require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
+    for name in ("height", "width"):
+        _require_below(table["cameras"].chunk(0).values.field(name), 2**31, name)
+
+
+def _require_below(numbers: pa.Array, end: int, what: str) -> None:
+    """Refuse whole numbers below 0 or not below an end."""
+    if not len(numbers):
+        return
+    found: dict[str, int] = pc.min_max(numbers).as_py()
+    if found["min"] < 0 or found["max"] >= end:
+        raise ValueError(f"it names {what} {found['min']} to {found['max']} of {end}")
+
+
+def _has_nulls(array: Any) -> bool:
+    """Return whether a column or anything inside it has nulls."""
+    if array.null_count:
+        return True
+    if isinstance(array, pa.StructArray):
+        return any(_has_nulls(array.field(number)) for number in range(array.type.num_fields))
+    return isinstance(array, pa.ListArray | pa.FixedSizeListArray) and _has_nulls(array.values)
+
+
+def _is_current(path: Path, source: DataSource) -> bool:
+    """Return whether an index is whole and was made by a source from its files as they are now."""
     try:
-        hashes = _require_sound(path).hashes
+        metadata = _require_sound(path)
     except DatasetError as error:
         _log.warning("%s It is built again.", error.message)
         return False
-    stamps = _stamps(folder)
+    if metadata.source != source.name:
+        text = "%s was made by the data source %s, not %s. It is built again."
+        _log.warning(text, path, metadata.source, source.name)
+        return False
+    stamps = _stamps(source)
     if _read_stamps(path) == stamps:
         return True
-    _log.info("The tables in %s have other times than when they were indexed; comparing contents.", folder)
-    if {name: hash_table(folder / f"{name}.json") for name in indexed_tables(folder)} == hashes:
+    text = "The tables in %s have other times than when they were indexed; comparing contents."
+    _log.info(text, source.folder)
+    if source.hash_files() == metadata.hashes:
         _write_stamps(path, stamps)
         return True
-    _log.warning("The tables in %s have changed since %s was built. It is built again.", folder, path)
+    _log.warning("The tables in %s have changed since %s was built. It is built again.", source.folder, path)
     return False
 
 
-def _stamps(folder: Path) -> dict[str, list[int]]:
-    """Size and time of change of each table."""
-    stats = {name: (folder / f"{name}.json").stat() for name in indexed_tables(folder)}
+def _stamps(source: DataSource) -> dict[str, list[int]]:
+    """Return size and time of change of each file of a data set."""
+    stats = {name: path.stat() for name, path in source.files().items()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def _read_stamps(path: Path) -> Any:
+    """Return the stamps beside an index; None if there are none that can be read."""
     try:
         return orjson.loads(path.with_suffix(".json").read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -228,18 +271,24 @@ def _read_stamps(path: Path) -> Any:
 
 
 def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
+    """Write the stamps beside an index, if that is possible."""
     try:
         _write_atomically(path.with_suffix(".json"), lambda stream: stream.write(orjson.dumps(stamps)))
     except OSError:  # in a read-only place contents are compared again next time
         _log.debug("Cannot remember the times of the tables beside %s", path)
 
 
-def _build(folder: Path, places: tuple[Path, ...]) -> Path:
-    """Read the tables and write the index to the first place that can be written."""
-    stamps = _stamps(folder)
-    table = _join_with_progress(folder, sum(size for size, _ in stamps.values()))
+def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
+    """Read the files and write the index to the first path that can be written."""
+    stamps = _stamps(source)
+    table = _join_with_progress(source, sum(size for size, _ in stamps.values()))
+    try:
+        _require_whole(table, _metadata(table))
+    except (pa.ArrowException, ValueError) as error:
+        what = f"The data source {source.name} joined tables that cannot be indexed"
+        raise DatasetError(f"{what}: {error}.", hint="Compare its `join` with `Joined`.") from error
     failures = []
-    for path in places:
+    for path in paths:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_atomically(path, lambda stream: _write_table(stream, table))
@@ -251,16 +300,15 @@ def _build(folder: Path, places: tuple[Path, ...]) -> Path:
         _log.info("Wrote the index of %d key frames to %s", len(table), path)
         return path
     hint = "Make room in one of them, or point XDG_CACHE_HOME to a folder that can be written."
-    raise DatasetError("The index can be written nowhere.", first=failures, hint=hint)
+    raise DatasetError("The index cannot be written anywhere.", first=failures, hint=hint)
 
 
-def _join_with_progress(folder: Path, total_bytes: int) -> pa.Table:
+def _join_with_progress(source: DataSource, total_bytes: int) -> pa.Table:
+    """Read the files of a data set into an index, showing how far it is on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from occfeat.data.nuscenes.join import join
-
-    _log.info("Building the index of %s (%.0f MB of tables; done once)", folder, total_bytes / 1e6)
+    _log.info("Building the index of %s (%.0f MB of tables; done once)", source.folder, total_bytes / 1e6)
     columns = (
         TextColumn("indexing {task.fields[name]}"),
         BarColumn(),
@@ -269,14 +317,14 @@ def _join_with_progress(folder: Path, total_bytes: int) -> pa.Table:
     )
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=total_bytes, name=folder.name)
+        task = progress.add_task("", total=total_bytes, name=source.title)
         with _no_garbage_collection():
-            return join(folder, lambda count: progress.advance(task, count))
+            return assemble(source.join(lambda count: progress.advance(task, count)), source)
 
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Millions of records without cycles: looking for cycles among them would take a third of the time."""
+    """Pause the search for cycles: records have none, and it takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -287,6 +335,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _write_table(stream: Any, table: pa.Table) -> None:
+    """Write an index in one piece."""
     with pa.ipc.new_file(stream, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(len(table), 1))
 
@@ -305,7 +354,7 @@ def _write_atomically(path: Path, write: Any) -> None:
 
 
 def _cache_folder(folder: Path) -> Path:
-    """Folder for the index of tables that lie in a read-only place, one for each such place."""
+    """Return the folder for the index of tables that lie in a read-only folder, one for each such folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
     return Path(base) / "occfeat" / f"{folder.name}-{place}"

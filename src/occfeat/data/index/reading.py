@@ -1,4 +1,4 @@
-"""Makes the value `KeyFrame` from one row of the memory-mapped index."""
+"""Make the value `KeyFrame` from one row of the memory-mapped index."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from occfeat.geometry.frames import invert, transform_points
 def read_key_frame(
     table: pa.Table, metadata: Metadata, row: int, *, first_of_scene: int, sweeps: int
 ) -> KeyFrame:
-    """A key frame of the index; `Index.key_frame` says what the arguments mean."""
+    """Return a key frame of the index; `Index.key_frame` says what the arguments mean."""
     global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
     ego_from_global = invert(global_from_ego)
     scene = table["scene"][row].as_py()
@@ -37,6 +37,7 @@ def read_key_frame(
 def _cameras(
     lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]
 ) -> tuple[CameraRecord, ...]:
+    """Return the images of a key frame."""
     entries, begin, end = lists.values, *_bounds(lists, row)
     intrinsics = _matrix(entries.field("intrinsics"), begin, end).reshape(-1, 3, 3)
     ego_from_camera = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
@@ -62,6 +63,7 @@ def _cameras(
 def _sweeps(
     lists: pa.ListArray, row: int, first_of_scene: int, count: int, ego_from_global: Float[Tensor, "4 4"]
 ) -> tuple[SweepRecord, ...]:
+    """Return the last sweeps of a key frame and its scene, backwards in time."""
     _, end = _bounds(lists, row)
     begin = max(end - count, _bounds(lists, first_of_scene)[0])
     entries = lists.values
@@ -76,6 +78,7 @@ def _sweeps(
 
 
 def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]) -> Boxes:
+    """Return the boxes of a key frame in its ego frame."""
     entries, begin, end = lists.values, *_bounds(lists, row)
     global_from_box = transform_from_pose(_matrix(entries.field("pose"), begin, end))
     ego_from_box = ego_from_global @ global_from_box
@@ -92,21 +95,22 @@ def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: F
 
 
 def _bounds(lists: pa.ListArray, row: int) -> tuple[int, int]:
-    """Where the entries of a row begin and end."""
+    """Return where the entries of a row begin and end."""
     return lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
 
 
 def _values(entries: pa.StructArray, begin: int, end: int, *names: str) -> list[list[Any]]:
-    """Plain values of some fields of some entries."""
+    """Return plain values of some fields of some entries."""
     return [entries.field(name).slice(begin, end - begin).to_pylist() for name in names]
 
 
 def _matrix(vectors: pa.FixedSizeListArray, begin: int, end: int) -> Float[Tensor, "n k"]:
-    """Some vectors, copied out of the memory-mapped file."""
+    """Return some vectors, copied out of the memory-mapped file."""
     width = vectors.type.list_size
     values = vectors.values.slice(begin * width, (end - begin) * width).to_numpy()
     return torch.from_numpy(values.reshape(-1, width).copy())
 
 
 def _numbers(column: pa.Array, begin: int, end: int) -> Any:
+    """Return some whole numbers, copied out of the memory-mapped file."""
     return torch.from_numpy(column.slice(begin, end - begin).to_numpy().astype(np.int64))

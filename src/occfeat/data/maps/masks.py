@@ -1,4 +1,4 @@
-"""Layers of a map expansion as shapes, and the BEV cells that they cover.
+"""Map layers as shapes, and the BEV cells that they cover.
 
 The rule is that of nuscenes-devkit 1.2, from which the field's published map labels are made: a shape is cut
 at the border of the grid, corners of areas are rounded to whole cells and filled by `cv2.fillPoly`, border
@@ -19,6 +19,9 @@ from numpy import ndarray
 AREAS = ("drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area")
 """Layers of areas, which may have holes."""
 
+LAYERS = (*AREAS, "divider")
+"""Map layers that can be segmented, each a binary task of its own."""
+
 LINE_THICKNESS = 2
 """Thickness of lines for `cv2.polylines`, which fills two or three cells across: the devkit's, whatever the
 size of a cell."""
@@ -28,19 +31,19 @@ _BORDER = 1e-9
 
 
 @dataclass(frozen=True)
-class Expansion:
-    """The layers of one map."""
+class ShapeMap:
+    """A map whose layers are areas and lines."""
 
     layers: dict[str, shapely.STRtree]
-    """Shapes of each layer, in metres, found quickly by place."""
+    """Shapes of each layer, in metres, found quickly by position."""
 
     def draw(
         self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
     ) -> Bool[ndarray, "X Y"]:
-        """Cells that a layer covers.
+        """Return the cells that a layer covers.
 
         Args:
-            layer: One of `AREAS`, or `divider`.
+            layer: One of `LAYERS`.
             cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
             shape: Number of cells along x and y.
         """
@@ -62,11 +65,12 @@ class Expansion:
 
 
 def _move(b_from_a: Float64[ndarray, "3 3"], points_a: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n 2"]:
+    """Return points in another frame."""
     return points_a @ b_from_a[:2, :2].T + b_from_a[:2, 2]
 
 
 def _fill(canvas: ndarray, area: shapely.Geometry) -> None:
-    """Fill an area, which may have several parts; a border that it shares with the grid is no part."""
+    """Fill an area, which may have several parts; a border that it shares with the grid is not one."""
     parts = [part for part in shapely.get_parts(area) if isinstance(part, shapely.Polygon)]
     if parts:
         cv2.fillPoly(canvas, [_rounded(part.exterior) for part in parts], 1)
@@ -75,10 +79,12 @@ def _fill(canvas: ndarray, area: shapely.Geometry) -> None:
 
 
 def _rounded(ring: shapely.LinearRing) -> Int32[ndarray, "n 2"]:
+    """Return the corners of a ring, rounded to whole cells."""
     return np.round(shapely.get_coordinates(ring)).astype(np.int32)
 
 
 def _draw_lines(canvas: ndarray, lines: shapely.Geometry) -> None:
+    """Draw lines between the cells of their nodes."""
     cells = [
         np.floor(shapely.get_coordinates(line) + _BORDER).astype(np.int32)
         for line in shapely.get_parts(lines)

@@ -39,7 +39,7 @@ class BaseMap:
     def draw(
         self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
     ) -> Bool[ndarray, "X Y"]:
-        """Cells whose centre is white (this project's choice); outside of the picture there are none.
+        """Return the cells whose centre is white (this project's choice); none lie outside of the picture.
 
         Args:
             layer: `drivable_area`, the only one.
@@ -66,7 +66,7 @@ def read_base_map(path: Path) -> BaseMap:
     The picture is decoded whole, which takes a byte per pixel for a moment: PNG knows no other way.
 
     Raises:
-        DatasetError: The file cannot be read, is no PNG, is cut short or has too many pixels.
+        DatasetError: The file cannot be read, is not a PNG, is cut short or has too many pixels.
     """
     try:
         # not `Image.open`, which refuses pictures as large as nuScenes' base maps really are
@@ -85,6 +85,6 @@ def read_base_map(path: Path) -> BaseMap:
 
 
 def _bits(picture: Image.Image, top: int) -> UInt8[ndarray, "rows bytes"]:
-    """Some rows of a picture: 1 is white. To turn a picture into an array copies it, hence some rows only."""
+    """Return some rows of a picture: 1 is white. An array is a copy of its picture, hence only some rows."""
     strip = picture.crop((0, top, picture.width, min(top + _STRIP_PX, picture.height)))
     return np.packbits(np.asarray(strip.convert("L")) >= _WHITE, axis=1)

@@ -1,7 +1,7 @@
-"""Joins the tables of a nuScenes set into one Arrow table with a row per key frame.
+"""Join the tables of a nuScenes set to the neutral tables of `occfeat.data.source.tables`.
 
 Of `sample_data` only key-frame images and LiDAR sweeps are kept, and of `ego_pose` what those need, so memory
-is bounded by what the index holds. A record that points at another one that does not exist, or that has an
+is bounded by what an index holds. A record that points at another one that does not exist, or that has an
 impossible value, does not stop the reading: it is noted as a fault of its key frame, which `occfeat check`
 reports and which makes that key frame unreadable.
 """
@@ -16,13 +16,14 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.index.arrow import Joined, assemble, fixed_lists
 from occfeat.data.nuscenes.json_tables import Record, integers, texts, vectors
 from occfeat.data.nuscenes.places import read_places
 from occfeat.data.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
-from occfeat.data.nuscenes.tables import Fault, Faults, Tables, dangling, is_pose, require_tables
+from occfeat.data.nuscenes.tables import Tables, dangling
 from occfeat.data.paths import is_plain_name
-from occfeat.data.place import Place
+from occfeat.data.source.faults import Fault, Faults
+from occfeat.data.source.place import Place
+from occfeat.data.source.tables import Joined, fixed_lists, is_pose
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,16 @@ class _Samples:
     scenes: tuple[str, ...]
 
 
-def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
+def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
     """Read and join the tables of a folder.
 
     Args:
         folder: Where the `.json` files are.
         on_bytes: Called with the number of bytes just read.
 
-    Returns:
-        The index as `arrow.assemble` lays it out, hashes of the tables in its metadata.
-
     Raises:
-        DatasetError: A table is missing, not JSON, or lacks a field.
+        DatasetError: A table is missing or not JSON, or a record has no field of a name that is needed.
     """
-    require_tables(folder)
     tables, faults = Tables(folder, on_bytes), Faults()
     rig = read_rig(tables)
     scenes = tables.records("scene")
@@ -58,24 +55,42 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> pa.Table:
     shots = _read_shots(tables, rig, samples, faults)
     shots = _with_poses(shots, tables, rig, faults)
     boxes, categories = _read_boxes(tables, samples, faults)
-    return assemble(
-        Joined(
-            tokens=samples.tokens,
-            timestamp_us=samples.timestamp_us,
-            scene=samples.scene,
-            scenes=samples.scenes,
-            places=places,
-            rig=rig,
-            shots=shots,
-            boxes=boxes,
-            categories=categories,
-            faults=faults,
-            hashes=tables.hashes,
-        )
+    return Joined(
+        tokens=samples.tokens,
+        timestamp_us=samples.timestamp_us,
+        scene=samples.scene,
+        scenes=samples.scenes,
+        places=places,
+        channels=rig.channels,
+        cameras=_cameras_of(shots, rig),
+        sweeps=_sweeps_of(shots, rig),
+        boxes=boxes,
+        categories=categories,
+        hashes=tables.hashes,
+        faults=faults,
     )
 
 
+def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
+    """Return the key-frame images among shots, with their cameras."""
+    sensor, is_key = shots["sensor"].to_numpy(), shots["is_key"].to_numpy()
+    chosen = (rig.kind[sensor] == CAMERA) & is_key
+    sensor, cameras = sensor[chosen], shots.filter(pa.array(chosen))
+    cameras = cameras.append_column("channel", pa.array(rig.camera[sensor]))
+    cameras = cameras.append_column("intrinsics", fixed_lists(rig.intrinsics[sensor]))
+    return cameras.append_column("calibration", fixed_lists(rig.pose[sensor]))
+
+
+def _sweeps_of(shots: pa.Table, rig: Rig) -> pa.Table:
+    """Return the LiDAR sweeps among shots, with their calibration."""
+    sensor = shots["sensor"].to_numpy()
+    chosen = rig.kind[sensor] == LIDAR
+    sweeps = shots.filter(pa.array(chosen))
+    return sweeps.append_column("calibration", fixed_lists(rig.pose[sensor[chosen]]))
+
+
 def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -> _Samples:
+    """Return the key frames in their order."""
     path = tables.path("scene")
     scenes = texts(scene_records, "name", path)
     number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
@@ -98,13 +113,14 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
 
 
 def _read_shots(tables: Tables, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
-    """Key-frame images, and LiDAR sweeps, those between key frames too, each with its sensor and row."""
+    """Return key-frame images and all LiDAR sweeps, each with its sensor and row."""
     path, empty = tables.path("sample_data"), _shots_of([], tables.path("sample_data"), rig, samples, faults)
     parts = [_shots_of(records, path, rig, samples, faults) for records in tables.batches("sample_data")]
     return pa.concat_tables([empty, *parts])
 
 
 def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
+    """Return the shots among some records; those that cannot be used become faults."""
     sensor_tokens = texts(records, "calibrated_sensor_token", path)
     sensor = np.array([rig.position.get(token, -1) for token in sensor_tokens], dtype=np.int64)
     kind, is_key = rig.kind[sensor], integers(records, "is_key_frame", path).astype(bool)
@@ -141,7 +157,7 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
 
 
 def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
-    """Height or width of images; 0 where there is none, as for a LiDAR."""
+    """Return the height or width of images; 0 where there is none, as for a LiDAR."""
     sizes = [record.get(name) for record in records]
     return np.array([size if type(size) is int and 0 < size < 2**31 else 0 for size in sizes], dtype=np.int64)
 
@@ -161,13 +177,13 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
             else dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
         )
         faults.add(int(row[i]), fault)
-    shots = shots.drop_columns("ego_pose_token").append_column("pose", fixed_lists(pose[number]))
+    shots = shots.drop_columns("ego_pose_token").append_column("ego_pose", fixed_lists(pose[number]))
     is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
     return shots.filter(pa.array(usable | is_image))
 
 
 def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray, "n 7"], ndarray]:
-    """The wanted ego poses, NaN for those that are missing, and which were found."""
+    """Return the wanted ego poses, NaN for those that are missing, and which were found."""
     path = tables.path("ego_pose")
     pose, found = np.full((len(wanted), 7), np.nan), np.zeros(len(wanted), dtype=bool)
     for records in tables.batches("ego_pose"):
@@ -181,7 +197,7 @@ def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray
 
 
 def _read_boxes(tables: Tables, samples: _Samples, faults: Faults) -> tuple[pa.Table, tuple[str, ...]]:
-    """Annotations with row and category number, and the category names."""
+    """Return the annotations with row and category number, and the category names."""
     records, path = tables.records("category"), tables.path("category")
     names = texts(records, "name", path)
     number = {token: i for i, token in enumerate(texts(records, "token", path))}
@@ -208,6 +224,7 @@ def _boxes_of(
     lost: dict[str, Fault],
     faults: Faults,
 ) -> pa.Table:
+    """Return the boxes among some records; those that cannot be used become faults."""
     tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
     instances = texts(records, "instance_token", path)
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
@@ -247,4 +264,5 @@ _VISIBILITY = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 
 
 def _count(value: object) -> int:
+    """Return a number of returns; 0 for anything else."""
     return value if type(value) is int and 0 <= value < 2**31 else 0

@@ -1,4 +1,4 @@
-"""Streaming reader of JSON tables: files that hold one list of flat records.
+"""Read JSON tables as a stream: files that hold one list of flat records.
 
 A table of nuScenes has up to 1.5 GB; parsed whole it would take ten times that in memory. The file is read in
 chunks, each cut behind its last complete record and parsed on its own.
@@ -28,7 +28,7 @@ _SPACE = b" \t\r\n"
 def read_table(
     path: Path, *, on_bytes: Callable[[bytes], object] | None = None, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[list[Record]]:
-    """Records of a table in batches of about `chunk_bytes` of file each.
+    """Return the records of a table in batches of about `chunk_bytes` of file each.
 
     Args:
         path: JSON file with one list of objects, pretty-printed or not.
@@ -50,6 +50,7 @@ def read_table(
 def _batches(
     stream: BinaryIO, path: Path, on_bytes: Callable[[bytes], object] | None, chunk_bytes: int
 ) -> Iterator[list[Record]]:
+    """Return the records of an open table in batches."""
     pending, consumed, first = b"", 0, True
     while chunk := stream.read(chunk_bytes):
         if on_bytes is not None:
@@ -80,7 +81,7 @@ def _open_list(pending: bytes, path: Path) -> tuple[bytes, int]:
 
 
 def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) -> tuple[list[Record], int]:
-    """Records up to the last complete one, and the position behind it; 0 if there is none.
+    """Return the records up to the last complete one, and the position behind it; 0 if there is none.
 
     The last closing brace is nearly always right, and when it is not, because it belongs to a text or to
     an object inside a record, then what precedes it is no valid JSON: the quotes or braces do not match.
@@ -97,7 +98,7 @@ def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) ->
 
 
 def _scan_record_end(pending: bytes) -> int:
-    """Position behind the last complete record, counting brackets outside of texts: exact, and slower."""
+    """Return the position behind the last complete record by counting brackets: exact, and slower."""
     depth = end = 0
     for match in _STRUCTURE.finditer(pending):
         mark = match[0]
@@ -110,6 +111,7 @@ def _scan_record_end(pending: bytes) -> int:
 
 
 def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
+    """Return the records of a piece of a table that ends the list."""
     head = _head(first)
     try:
         records: list[Any] = orjson.loads(head + body)
@@ -119,6 +121,7 @@ def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
 
 
 def _checked(records: list[Any], path: Path, consumed: int, first: bool) -> list[Record]:
+    """Refuse records that are not objects."""
     records = records if first else records[1:]
     if not set(map(type, records)) <= {dict}:
         raise _not_json(path, "a record is not an object", consumed, kind="not a JSON list of records")
@@ -126,11 +129,12 @@ def _checked(records: list[Any], path: Path, consumed: int, first: bool) -> list
 
 
 def _head(first: bool) -> bytes:
-    """What makes a piece of the list a list: later pieces begin with the comma that separates them."""
+    """Return what makes a piece of the list a list: later pieces begin with the comma that separates them."""
     return b"[" if first else b"[0"
 
 
 def _not_json(path: Path, why: str, byte: int, kind: str = "not valid JSON") -> DatasetError:
+    """Return the error of a table that cannot be parsed."""
     return DatasetError(
         f"Table {path} is {kind} near byte {byte:,}: {why}.",
         hint=f"The file is damaged or cut short. {_fetch_hint(path)}",
@@ -138,23 +142,24 @@ def _not_json(path: Path, why: str, byte: int, kind: str = "not valid JSON") -> 
 
 
 def _fetch_hint(path: Path) -> str:
+    """Return where to get a table from."""
     return (
         f"Extract the metadata archive of {path.parent.name} again (for nuScenes: {path.parent.name}_meta)."
     )
 
 
 def texts(records: list[Record], field: str, path: Path) -> list[str]:
-    """One text field of every record, such as a token."""
+    """Return one text field of every record, such as a token."""
     return _column(records, field, path, _as_texts, "a text")
 
 
 def integers(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
-    """One whole-number or true/false field of every record."""
+    """Return one whole-number or true/false field of every record."""
     return _column(records, field, path, _as_integers, "a whole number")
 
 
 def vectors(records: list[Record], field: str, path: Path, width: int) -> NDArray[np.float64]:
-    """One field of `width` numbers of every record, as (records, width); null becomes NaN."""
+    """Return one field of `width` numbers of every record, as (records, width); null becomes NaN."""
     return _column(records, field, path, lambda values: _as_vectors(values, width), f"{width} numbers")
 
 
@@ -176,18 +181,21 @@ def _column(
 
 
 def _as_texts(values: list[Any]) -> list[str]:
+    """Return values that are all texts."""
     if not set(map(type, values)) <= {str}:
         raise TypeError
     return values
 
 
 def _as_integers(values: list[Any]) -> NDArray[np.int64]:
+    """Return values that are all whole numbers or true or false."""
     if not set(map(type, values)) <= {int, bool}:
         raise TypeError
     return np.array(values, dtype=np.int64)
 
 
 def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
+    """Return values that are all vectors of one width."""
     array = np.array(values, dtype=np.float64).reshape(len(values), -1) if values else np.empty((0, width))
     if array.shape[1] != width:
         raise ValueError
@@ -195,4 +203,5 @@ def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
 
 
 def _bad_field(path: Path, record: Record, what: str) -> DatasetError:
+    """Return the error of a record whose field cannot be used."""
     return DatasetError(f"Table {path}: record {record.get('token')!r} {what}.", hint=_fetch_hint(path))

@@ -1,6 +1,6 @@
-"""nuScenes' map expansion, version 1.3: reads the layers that are segmented, as shapes.
+"""Read nuScenes' map expansion, version 1.3: the layers that are segmented, as shapes.
 
-Axes: `n` nodes. Places are in the global frame seen from above, in metres.
+Axes: `n` nodes. Positions are in the global frame seen from above, in metres.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ import shapely
 from jaxtyping import Int64
 from numpy import ndarray
 
-from occfeat.data.maps.masks import AREAS, Expansion
-from occfeat.data.nuscenes.tables import FARTHEST_M
+from occfeat.data.maps.masks import AREAS, ShapeMap
+from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
 
 VERSION = "1.3"
@@ -32,22 +32,23 @@ Record = dict[str, Any]
 
 
 @lru_cache(maxsize=16)
-def read_expansion(path: Path) -> Expansion:
+def read_expansion(path: Path) -> ShapeMap:
     """Read the layers of a map; kept for the rest of the process.
 
     Areas that cross themselves are left out, as in the devkit, but for drivable ones, which are repaired.
     So are shapes of too few nodes to cover anything.
 
     Raises:
-        DatasetError: The file cannot be read, is not JSON, is of another version, or has a record that
-            lacks a field, names another one that does not exist, or lies nowhere on this planet.
+        DatasetError: The file cannot be read, is not JSON, is of another version, or has an
+            incomplete record, or one that names another that does not exist or lies nowhere on this planet.
     """
     reader = _Reader(path, _parse(path))
     layers = {name: shapely.STRtree(reader.areas(name)) for name in AREAS}
-    return Expansion({**layers, "divider": shapely.STRtree(reader.lines(LINES))})
+    return ShapeMap({**layers, "divider": shapely.STRtree(reader.lines(LINES))})
 
 
 def _parse(path: Path) -> Record:
+    """Return the content of a file, by layer."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DatasetError(f"Map expansion {path} has more than {MAX_BYTES:,} bytes, which is refused.")
@@ -75,11 +76,11 @@ class _Reader:
         self._points = np.array(points, dtype=np.float64).reshape(2, -1).T
         near = (np.abs(self._points) < FARTHEST_M).all(axis=1)
         if not near.all():
-            raise _damaged(path, f"has an impossible place: node {tokens[int(np.argmin(near))]}")
+            raise _damaged(path, f"has an impossible position: node {tokens[int(np.argmin(near))]}")
         self._polygon, self._line = self._by_token("polygon"), self._by_token("line")
 
     def areas(self, layer: str) -> ndarray:
-        """Areas of a layer, in the order of the file."""
+        """Return the areas of a layer, in the order of the file."""
         rings, owners = self._rings(layer)
         areas: ndarray = np.asarray(
             shapely.polygons(
@@ -93,7 +94,7 @@ class _Reader:
         return areas
 
     def _rings(self, layer: str) -> tuple[list[list[Any]], list[int]]:
-        """Nodes of the rings of a layer, and the area each belongs to: outlines, each before its holes."""
+        """Return the nodes of the rings of a layer, outlines before their holes, and the area of each."""
         records = self._records(layer)
         if layer == "drivable_area":
             tokens = list(chain.from_iterable(self._fields(records, layer, "polygon_tokens", list)))
@@ -113,7 +114,7 @@ class _Reader:
         return rings, owners
 
     def lines(self, layers: tuple[str, ...]) -> ndarray:
-        """Lines of some layers."""
+        """Return the lines of some layers."""
         paths: list[list[Any]] = []
         for layer in layers:
             tokens = self._fields(self._records(layer), layer, "line_token", str)
@@ -122,13 +123,13 @@ class _Reader:
         return self._shapes(paths, shapely.linestrings)
 
     def _shapes(self, paths: list[list[Any]], build: Callable[..., ndarray]) -> ndarray:
-        """A ring or line through the nodes of each path."""
+        """Return a ring or line through the nodes of each path."""
         lengths = np.fromiter(map(len, paths), dtype=np.int64, count=len(paths))
         node = self._numbers(list(chain.from_iterable(paths)))
         return build(self._points[node], indices=np.repeat(np.arange(len(paths)), lengths))
 
     def _numbers(self, tokens: list[Any]) -> Int64[ndarray, " n"]:
-        """Numbers of nodes."""
+        """Return the numbers of nodes."""
         try:
             numbers = np.fromiter(map(self._node.get, tokens, repeat(-1)), dtype=np.int64, count=len(tokens))
         except TypeError as error:
@@ -138,24 +139,26 @@ class _Reader:
         return numbers
 
     def _records(self, layer: str) -> list[Record]:
+        """Return the records of a layer."""
         records = self._document.get(layer)
         if not isinstance(records, list) or not set(map(type, records)) <= {dict}:
             raise _damaged(self._path, f"has no layer {layer!r}")
         return records
 
     def _by_token(self, layer: str) -> dict[str, Record]:
+        """Return the records of a layer by token."""
         records = self._records(layer)
         return dict(zip(self._fields(records, layer, "token", str), records, strict=True))
 
     def _named(self, tokens: list[Any], layer: str, target: str, known: dict[str, Record]) -> list[Record]:
-        """Records of `target` that a layer names."""
+        """Return the records of `target` that a layer names."""
         for token in tokens:
             if not isinstance(token, str) or token not in known:
                 raise _damaged(self._path, f"names {target} {token!r} in {layer}, which is not in it")
         return [known[token] for token in tokens]
 
     def _fields(self, records: list[Any], layer: str, field: str, *kinds: type) -> list[Any]:
-        """One field of every record."""
+        """Return one field of every record."""
         try:
             values = [record[field] for record in records]
         except (KeyError, TypeError) as error:
@@ -166,5 +169,6 @@ class _Reader:
 
 
 def _damaged(path: Path, what: str) -> DatasetError:
+    """Return the error of a file that cannot be used."""
     hint = f"Extract the map expansion of version {VERSION} again; it comes from nuscenes.org."
     return DatasetError(f"Map expansion {path} {what}.", hint=hint)

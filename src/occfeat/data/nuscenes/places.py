@@ -7,15 +7,17 @@ it.
 import logging
 
 from occfeat.data.nuscenes.json_tables import Record, texts
-from occfeat.data.nuscenes.tables import Faults, Tables, dangling, hash_table
-from occfeat.data.place import Place
+from occfeat.data.nuscenes.tables import Tables, dangling
+from occfeat.data.source.faults import Faults
+from occfeat.data.source.place import Place
+from occfeat.data.source.source import hash_file
 from occfeat.errors import DatasetError
 
 _log = logging.getLogger(__name__)
 
 
 def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[Place, ...]:
-    """The place of each scene.
+    """Return the place of each scene.
 
     A scene that names a log which does not exist is noted as a fault of no key frame, because its key
     frames can still be used for everything but map layers.
@@ -35,13 +37,13 @@ def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[P
 
 
 def _locations(tables: Tables) -> dict[str, str]:
-    """Location by the token of a log."""
+    """Return the location by the token of a log."""
     records, path = _optional_records(tables, "log", ("token", "location")), tables.path("log")
     return dict(zip(texts(records, "token", path), texts(records, "location", path), strict=True))
 
 
 def _base_maps(tables: Tables) -> dict[str, str]:
-    """File name of the base map by the token of a log."""
+    """Return the file name of the base map by the token of a log."""
     return {
         log: record["filename"]
         for record in _optional_records(tables, "map", ("filename",))
@@ -50,11 +52,12 @@ def _base_maps(tables: Tables) -> dict[str, str]:
 
 
 def _texts_of(value: object) -> list[str]:
+    """Return the texts of a list, or none of anything else."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> list[Record]:
-    """Records of a table with these texts; none if it is missing or damaged, as `occfeat check` reports."""
+    """Return the records of a table with these texts; none if it is missing or damaged."""
     path = tables.path(name)
     if not path.is_file():
         return []
@@ -64,6 +67,6 @@ def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> lis
             texts(records, field, path)
     except DatasetError as error:
         _log.warning("%s Where scenes were recorded is not known.", error.message)
-        tables.hashes[name] = hash_table(path)
+        tables.hashes[name] = hash_file(path)
         return []
     return records

@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.nuscenes.json_tables import texts, vectors
-from occfeat.data.nuscenes.tables import Fault, Tables, dangling, is_pose
+from occfeat.data.nuscenes.tables import Tables, dangling
+from occfeat.data.source.faults import Fault
+from occfeat.data.source.tables import is_pose
 from occfeat.geometry.pinhole import is_pinhole
 
 LIDAR_CHANNEL = "LIDAR_TOP"
@@ -39,7 +41,7 @@ class Rig:
 
 
 def read_rig(tables: Tables) -> Rig:
-    """Sensors and their calibrations."""
+    """Return the sensors and their calibrations."""
     sensors = _sensors(tables)
     records, path = tables.records("calibrated_sensor"), tables.path("calibrated_sensor")
     tokens, sensor_tokens = texts(records, "token", path), texts(records, "sensor_token", path)
@@ -65,20 +67,21 @@ def read_rig(tables: Tables) -> Rig:
 
 
 def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
-    """Channel and kind of each sensor token."""
+    """Return channel and kind of each sensor token."""
     records, path = tables.records("sensor"), tables.path("sensor")
     columns = [texts(records, name, path) for name in ("token", "channel", "modality")]
     return {token: (channel, _kind(channel, kind)) for token, channel, kind in zip(*columns, strict=True)}
 
 
 def _kind(channel: str, modality: str) -> int:
+    """Return the kind of a sensor."""
     if modality == "camera":
         return CAMERA
     return LIDAR if channel == LIDAR_CHANNEL else OTHER
 
 
 def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
-    """Nine numbers of a 3x3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
+    """Return the nine numbers of a 3x3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
     try:
         matrix = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError):
@@ -89,7 +92,7 @@ def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
 def _clockwise(
     cameras: list[str], pose: Float64[ndarray, "n 7"], usable: Bool[ndarray, " n"]
 ) -> tuple[str, ...]:
-    """Camera names ordered by where they look, front first and then clockwise; the unusable last."""
+    """Return camera names ordered by where they look, front first and then clockwise; the unusable last."""
     axes: dict[str, complex] = {}
     for name, (w, x, y, z), good in zip(cameras, pose[:, 3:], usable, strict=True):
         if name:  # the camera looks along its z axis: the third column of its rotation
@@ -101,6 +104,7 @@ def _clockwise(
     front = min(axes, key=lambda name: (axes[name] == 0, round(abs(angle[name]), 3), name))
 
     def turn(name: str) -> tuple[bool, float, str]:
+        """Return what cameras are sorted by: how far clockwise from the front one looks."""
         return axes[name] == 0, round((angle[front] - angle[name]) % (2 * math.pi), 6) % 6.283185, name
 
     return tuple(sorted(axes, key=turn))

@@ -78,6 +78,7 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
+    taxonomy = key_frames.index.source.taxonomy
     evidence, views = Evidence(batch, grid, teacher), network.see(batch.images, batch.cameras)
     features = {}
     if (compared := network.compare_features(views, evidence)) is None:
@@ -96,7 +97,7 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
         sample=sample,
         cells=cells,
         centers_ego=all_centers_ego[tuple(cells.unbind(1))],
-        names=name_voxels(cells, key_frame.boxes, draw_layers(key_frames, key_frame), grid),
+        names=name_voxels(cells, key_frame.boxes, taxonomy, draw_layers(key_frames, key_frame), grid),
         features={whose: values.float().cpu() for whose, values in features.items()},
         centered=compared is not None and compared.centered,
         overlap=overlap,
@@ -108,7 +109,7 @@ def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]
     still = torch.eye(4, dtype=torch.float64)
     for layers in (LAYERS, ("drivable_area",)):
         try:
-            ground = find_ground(key_frames.index, key_frame, layers)
+            ground = find_ground(key_frames.index.source, key_frame, layers)
         except SettingsError:
             continue
         if ground is not None:

@@ -1,4 +1,4 @@
-"""What each voxel is: the object whose box it lies in, else the map layer under it, else something else.
+"""Name what each voxel is: the object whose box it lies in, else the map layer under it, else something else.
 
 Axes: `K` voxels, `n` boxes, `L` map layers, `X Y` BEV cells.
 """
@@ -10,23 +10,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.data.keyframe import Boxes
+from occfeat.data.source.source import OBJECT_KINDS, Taxonomy
 from occfeat.geometry.grid import VoxelGrid
-
-OBJECTS = {
-    "car": ("vehicle.car", "vehicle.emergency.police"),
-    "truck": ("vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance"),
-    "bus": ("vehicle.bus",),
-    "trailer": ("vehicle.trailer",),
-    "two-wheeler": ("vehicle.bicycle", "vehicle.motorcycle"),
-    "pedestrian": ("human.pedestrian",),
-    "barrier": ("movable_object.barrier", "movable_object.trafficcone"),
-}
-"""What nuScenes' category names of each class of objects begin with."""
 
 LAYERS = ("ped_crossing", "carpark_area", "walkway", "drivable_area")
 """Map layers of the ground; where several lie, the first of them counts."""
 
-NAMES = (*OBJECTS, *LAYERS, "other")
+NAMES = (*OBJECT_KINDS, *LAYERS, "other")
 """Classes of voxels; the last has what is neither in a box nor on a map layer, which is mostly buildings and
 plants, and objects of no class, such as animals and carts."""
 
@@ -35,13 +25,18 @@ GROUND_M = 0.5
 
 
 def name_voxels(
-    cells: Int64[Tensor, "K 3"], boxes: Boxes, layers: Mapping[str, Bool[Tensor, "X Y"]], grid: VoxelGrid
+    cells: Int64[Tensor, "K 3"],
+    boxes: Boxes,
+    taxonomy: Taxonomy,
+    layers: Mapping[str, Bool[Tensor, "X Y"]],
+    grid: VoxelGrid,
 ) -> Int64[Tensor, " K"]:
-    """Class of each voxel, as its index in `NAMES`.
+    """Return the class of each voxel, as its index in `NAMES`.
 
     Args:
         cells: Voxels as (x, y, z).
         boxes: Boxes in the ego frame; of several around a voxel, the first class in `NAMES` counts.
+        taxonomy: What the categories of boxes mean.
         layers: Masks of the map layers that the data set has, by name.
         grid: Where voxels lie.
     """
@@ -53,14 +48,14 @@ def name_voxels(
             named[on_layer] = NAMES.index(name)
     inside = inside_boxes(centers_ego, boxes, margin_m=max(grid.cell_m) / 2)
     named[inside.any(dim=1)] = NAMES.index("other")
-    for name in reversed(OBJECTS):
-        of_class = torch.tensor([one.startswith(OBJECTS[name]) for one in boxes.category], dtype=torch.bool)
-        named[inside[:, of_class].any(dim=1)] = NAMES.index(name)
+    for name in reversed(OBJECT_KINDS):
+        of_kind = boxes.in_categories(taxonomy.kinds.get(name, ()))
+        named[inside[:, of_kind].any(dim=1)] = NAMES.index(name)
     return named
 
 
 def inside_boxes(points_ego: Float[Tensor, "K 3"], boxes: Boxes, margin_m: float) -> Bool[Tensor, "K n"]:
-    """Which points lie in which boxes, or at most a margin beside them: returns come from their surfaces."""
+    """Return which points lie in which boxes, or at most a margin beside their surfaces."""
     from_center = points_ego.double()[:, None] - boxes.center_ego.double()
     in_box = torch.einsum("nji,knj->kni", boxes.ego_from_box.double(), from_center)
     return (in_box.abs() <= boxes.size_m.double() / 2 + margin_m).all(dim=-1)

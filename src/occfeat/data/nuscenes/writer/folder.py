@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Real
 
 from occfeat.atomic import lock_folder
-from occfeat.data.nuscenes.splits import ALL
 from occfeat.data.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
 from occfeat.data.nuscenes.writer.tables import write_tables
 from occfeat.data.nuscenes.writer.values import (
@@ -21,6 +20,7 @@ from occfeat.data.nuscenes.writer.values import (
     RecordingLog,
     require_plain_name,
 )
+from occfeat.data.source.splits import ALL
 from occfeat.errors import DatasetError, RunError
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Real, UInt8
 
 from occfeat.data.nuscenes.rig import LIDAR_CHANNEL
-from occfeat.data.nuscenes.tables import FARTHEST_M
 from occfeat.data.paths import is_plain_name, leaves
+from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
 
 RIGID_TOLERANCE = 1e-3

@@ -1,0 +1,152 @@
+"""The nuScenes format as a data source. This module imports no torch."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from occfeat.data.nuscenes import lidar
+from occfeat.data.nuscenes.join import join
+from occfeat.data.nuscenes.json_tables import read_table
+from occfeat.data.nuscenes.splits import read_splits
+from occfeat.data.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
+from occfeat.data.source.place import Place
+from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
+from occfeat.data.source.tables import Joined
+from occfeat.errors import DatasetError
+
+_ARCHIVES = {
+    "v1.0-trainval": ("v1.0-trainval01_blobs_lidar to v1.0-trainval10_blobs_lidar", "..._blobs_camera"),
+    "v1.0-test": ("v1.0-test_blobs_lidar", "v1.0-test_blobs_camera"),
+    "v1.0-mini": ("v1.0-mini", "v1.0-mini"),
+}
+"""LiDAR and camera archives of each official version."""
+
+_HINTS = {
+    "missing table": "Extract the metadata archive again ({meta}).",
+    "unreadable table": "Extract the metadata archive again ({meta}).",
+    "dangling token": "Tables of different versions may have been mixed: extract {meta} again.",
+    "impossible token": "Correct the record, or extract {meta} again.",
+    "impossible pose": "Correct the record, or extract {meta} again.",
+    "impossible box": "Correct the record, or extract {meta} again.",
+    "singular intrinsics": "Correct the record, or extract {meta} again.",
+    "missing LiDAR file": "Extract the LiDAR archives ({lidar}) into {root}. Fine-tuning and evaluation work "
+    "without them.",
+    "missing image": "Extract the camera archives ({camera}) into {root}.",
+    "damaged LiDAR file": "Extract it again from the LiDAR archives ({lidar}).",
+    "damaged image": "Extract it again from the camera archives ({camera}).",
+    "image of another size": "The tables belong to other images: extract {meta} and the camera archives "
+    "({camera}) again.",
+    "duplicate record": "Remove one of them, or extract {meta} again.",
+    "no key frames": "Give another version, or extract {meta} again.",
+}
+"""What to do about a problem of an official version."""
+
+
+class NuScenes(DataSource):
+    """A folder in nuScenes format: `VERSION/*.json`, and the files that these tables name."""
+
+    name = "nuscenes"
+    taxonomy = Taxonomy(
+        classes={"vehicle": ("vehicle.",), "pedestrian": ("human.pedestrian",)},
+        kinds={
+            "car": ("vehicle.car", "vehicle.emergency.police"),
+            "truck": ("vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance"),
+            "bus": ("vehicle.bus",),
+            "trailer": ("vehicle.trailer",),
+            "two-wheeler": ("vehicle.bicycle", "vehicle.motorcycle"),
+            "pedestrian": ("human.pedestrian",),
+            "barrier": ("movable_object.barrier", "movable_object.trafficcone"),
+        },
+        low_visibility=1,  # 0-40 %
+    )
+    record = "sample_data"
+    optional_files = frozenset(PLACE_TABLES)
+
+    @classmethod
+    def versions(cls, root: Path) -> Sequence[str]:
+        """Return the names of the folders that hold at least one table."""
+        return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
+
+    @classmethod
+    def advice(cls, root: Path) -> str:
+        """Return which folder to give."""
+        if _has_tables(root):
+            return f"It holds nuScenes tables itself: give the folder above, {root.parent}."
+        return "For nuScenes, give the folder that holds `v1.0-trainval` (or another version), `samples` etc."
+
+    def files(self) -> dict[str, Path]:
+        """Return the tables that the index is made of, the optional ones among them that are present."""
+        needed = {name: self._table(name) for name in NEEDED_TABLES}
+        return needed | {name: path for name in PLACE_TABLES if (path := self._table(name)).is_file()}
+
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        """Return the splits of `splits.json`, or the official ones."""
+        return read_splits(self.root, self.version)
+
+    def join(self, on_bytes: Callable[[int], object]) -> Joined:
+        """Read and join the tables."""
+        return join(self.folder, on_bytes)
+
+    def read_sweep(self, path: Path) -> Float32[ndarray, "P 5"]:
+        """Return the content of a `.pcd.bin` file."""
+        return lidar.read_sweep(path)
+
+    def check_bytes(self, path: Path, size: int) -> None:
+        """Refuse a `.pcd.bin` file of an impossible size."""
+        lidar.check_bytes(path, size)
+
+    def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
+        """Return the map expansion of a place, or its base map if that suffices."""
+        from occfeat.data.nuscenes.maps import read_map
+
+        return read_map(self.root, self.folder, place, layers)
+
+    def notes(self, places: Iterable[Place]) -> tuple[str, ...]:
+        """Return which places have no map expansion."""
+        from occfeat.data.nuscenes.maps import without_expansion
+
+        if not (mapless := without_expansion(self.root, places)):
+            return ()
+        named = ", ".join(mapless)
+        return (f"No map expansion of {named}: of the map, only drivable_area can be segmented there.",)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Find tables that this package does not need, but a complete set has."""
+        yield from self._table_problems(OTHER_TABLES)
+
+    def index_problems(self) -> Iterator[tuple[str, str]]:
+        """Find needed tables that are missing or not JSON."""
+        yield from self._table_problems(NEEDED_TABLES)
+
+    def hints(self) -> Mapping[str, str]:
+        """Return which official archive to extract again; nothing for data of another origin."""
+        if self.version not in _ARCHIVES:
+            return {}
+        lidars, cameras = _ARCHIVES[self.version]
+        words = {"root": self.root, "meta": f"{self.version}_meta", "lidar": lidars, "camera": cameras}
+        return {kind: hint.format(**words) for kind, hint in _HINTS.items()}
+
+    @property
+    def token_file(self) -> Path:
+        """The table of key frames."""
+        return self._table("sample")
+
+    def _table(self, name: str) -> Path:
+        """Return the file of a table."""
+        return self.folder / f"{name}.json"
+
+    def _table_problems(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Find tables that are missing or not JSON."""
+        for path in map(self._table, names):
+            try:
+                for _ in read_table(path):
+                    pass
+            except DatasetError as error:
+                yield "unreadable table" if path.is_file() else "missing table", error.message
+
+
+def _has_tables(folder: Path) -> bool:
+    """Return whether a folder holds at least one table."""
+    return any((folder / f"{name}.json").is_file() for name in (*NEEDED_TABLES, *OTHER_TABLES))
