@@ -8,7 +8,7 @@ from occfeat.data.check.files import image_files
 from occfeat.data.corruptions.released import open_released, place_of
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, Sample
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.robustness.released_folder import write_released
@@ -19,7 +19,7 @@ VIEW = ViewConfig(image_size=(90, 160))
 
 def read(root: Path, index: Index, row: int = 3) -> Sample | BrokenKeyFrame:
     effect = open_released(root, "Fog", "mid", (), 0)
-    return KeyFrames(index, VIEW, grid=GRID, augment=None, effect=effect)[Draw(row, 0)]
+    return KeyFrames(index, VIEW, Contents(), grid=GRID, effect=effect).read(Draw(row, 0))
 
 
 @pytest.mark.parametrize("between", ["", "samples"])
@@ -27,7 +27,7 @@ def test_open_released__reads_the_files_of_the_same_name(folder: Path, tmp_path:
     index = Index.open(DataConfig(root=folder))
     write_released(tmp_path, index, "Fog", "mid", between=between)
     sample = read(tmp_path, index)
-    clean = KeyFrames(index, VIEW, grid=GRID, augment=None)[Draw(3, 0)]
+    clean = KeyFrames(index, VIEW, Contents(), grid=GRID).read(Draw(3, 0))
     assert isinstance(sample, Sample)
     assert isinstance(clean, Sample)
     # released images are the clean ones turned upside down here, and JPEG again

@@ -11,6 +11,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.run import make_folder, require_empty, require_writable
@@ -36,16 +37,15 @@ def cache(config: CacheConfig) -> Outcome:
     """
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    size = config.teacher.image_size
-    view = ViewConfig(cameras=config.cameras, image_size=size)
+    view = ViewConfig(cameras=config.cameras, image_size=config.teacher.image_size)
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero:
         require_writable(config.out)
     quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
     teacher = build_teacher(config.teacher)
-    key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None, teacher_size=size)
+    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
     card = _card(config, index, teacher, key_frames.channels, len(rows))
-    job = CacheJob(card, teacher, key_frames, rows, config.batch_size, config.engine)
+    job = CacheJob(card, teacher, key_frames, config.batch_size, config.engine)
     with all_alive(fabric), ExitStack() as held:
         if fabric.is_global_zero:
             _begin(config.out, card)

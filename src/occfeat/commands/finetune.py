@@ -14,6 +14,7 @@ from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.maps.maps import require_maps
+from occfeat.data.sample import Contents
 from occfeat.data.subsets import label_subset, lines_of
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
@@ -164,11 +165,11 @@ def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFram
     return KeyFrames(
         index,
         config.view,
+        Contents(classes=config.classes),
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-        classes=config.classes,
     )
 
 

@@ -141,8 +141,13 @@ class TeacherCache:
                 hint=hint,
             )
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the images that the teacher saw."""
+        return self.card.teacher.image_size
+
     def read(self, row: int) -> FeatureMaps:
-        """What the teacher saw in the cameras of one key frame (`N h w F`).
+        """Return what the teacher saw in the cameras of one key frame (`N h w F`).
 
         Raises:
             KeyFrameError: The key frame is not in the cache, or its shard cannot be read.

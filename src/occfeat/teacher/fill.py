@@ -48,15 +48,15 @@ class CacheJob:
     card: CacheCard
     teacher: Teacher
     key_frames: KeyFrames
-    rows: NDArray[np.int64]
-    """Key frames of the split."""
+    """Those of the split, with images as the teacher sees them."""
     batch_size: int
     engine: EngineConfig
 
     def rows_of(self, shard: int) -> NDArray[np.int64]:
-        """Key frames of a shard."""
+        """Return the rows of the index that a shard holds."""
         start = shard * self.card.shard_size
-        return self.rows[start : start + self.card.shard_size]
+        rows: NDArray[np.int64] = self.key_frames.rows[start : start + self.card.shard_size]
+        return rows
 
 
 def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
@@ -132,9 +132,9 @@ class _Writer:
         for loaded in load_batches(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
             self.broken += [key_frame.message for key_frame in loaded.broken]
             require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
-            if loaded.batch is None or loaded.batch.teacher_images is None:
+            if loaded.batch is None:
                 continue
-            images = loaded.batch.teacher_images.to(device, non_blocking=True)
+            images = loaded.batch.images.to(device, non_blocking=True)
             with autocast(device, job.engine.precision):
                 exact = job.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
             stored = encode(exact, job.card.dtype)
