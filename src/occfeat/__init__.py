@@ -3,6 +3,7 @@
 The public API is imported on first use, so that `import occfeat` is quick.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,23 +27,37 @@ if TYPE_CHECKING:
         write_report,
     )
     from occfeat.api_world import build_world
+    from occfeat.data.dataset import KeyFrames
     from occfeat.data.nuscenes.writer.folder import NuScenesWriter
+    from occfeat.data.sample import Contents, ImagesForTeacher, collate
+    from occfeat.geometry.grid import build_grid
+    from occfeat.models.students.build import build_student
+    from occfeat.pretraining.objectives.evidence import occupancy_target
+    from occfeat.settings.recipes import find_recipe
 
 __all__ = [
+    "Contents",
+    "ImagesForTeacher",
+    "KeyFrames",
     "NuScenesWriter",
     "ShippedModel",
     "analyse",
+    "build_grid",
+    "build_student",
     "build_world",
     "cache",
     "check",
+    "collate",
     "convert",
     "demo",
     "doctor",
     "evaluate",
     "export_model",
+    "find_recipe",
     "finetune",
     "index",
     "load_model",
+    "occupancy_target",
     "open_dataset",
     "predict",
     "pretrain",
@@ -50,21 +65,25 @@ __all__ = [
     "write_report",
 ]
 
+_ELSEWHERE = {
+    "Contents": "occfeat.data.sample",
+    "ImagesForTeacher": "occfeat.data.sample",
+    "KeyFrames": "occfeat.data.dataset",
+    "NuScenesWriter": "occfeat.data.nuscenes.writer.folder",
+    "build_grid": "occfeat.geometry.grid",
+    "build_student": "occfeat.models.students.build",
+    "build_world": "occfeat.api_world",
+    "collate": "occfeat.data.sample",
+    "find_recipe": "occfeat.settings.recipes",
+    "occupancy_target": "occfeat.pretraining.objectives.evidence",
+}
+"""Modules of the names that are not in `occfeat.api`."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'occfeat' has no attribute {name!r}")
-    if name == "build_world":
-        from occfeat.api_world import build_world
-
-        return build_world
-    if name == "NuScenesWriter":
-        from occfeat.data.nuscenes.writer.folder import NuScenesWriter
-
-        return NuScenesWriter
-    from occfeat import api
-
-    return getattr(api, name)
+    return getattr(import_module(_ELSEWHERE.get(name, "occfeat.api")), name)
 
 
 def __dir__() -> list[str]:
