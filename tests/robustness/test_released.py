@@ -5,7 +5,7 @@ import torch
 
 from occfeat.data import dataset
 from occfeat.data.check.files import image_files
-from occfeat.data.corruptions.released import open_released, place_of
+from occfeat.data.corruptions.released import open_released, released_name
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Contents, Sample
@@ -57,13 +57,13 @@ def test_open_released__missing_images(folder: Path, tmp_path: Path, between: st
     images = list(image_files(index, index.rows("mini_val"), ("CAM_FRONT", "CAM_BACK")))
     write_released(tmp_path, index, "Fog", "mid", between=between)
     open_released(tmp_path, "Fog", "mid", images, 0)
-    released = [tmp_path / "Fog" / "mid" / between / place_of(image.path) for image in images[:4]]
+    released = [tmp_path / "Fog" / "mid" / between / released_name(image.path) for image in images[:4]]
     released[0].unlink()
     released[1].unlink()
     released[3].write_bytes(b"")
     with pytest.raises(DatasetError, match=r"2 key frame\(s\) lack images in .*mid.*, 1 allowed") as raised:
         open_released(tmp_path, "Fog", "mid", images, 1)
-    assert raised.value.first == tuple(place_of(images[lost].path) for lost in (0, 1, 3))
+    assert raised.value.first == tuple(released_name(images[lost].path) for lost in (0, 1, 3))
     assert "unpack Fog there, or allow more with `--engine.max-broken`" in raised.value.hint
     open_released(tmp_path, "Fog", "mid", images, 2)
 

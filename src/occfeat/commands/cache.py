@@ -63,6 +63,7 @@ def cache(config: CacheConfig) -> Outcome:
 def _card(
     config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
 ) -> CacheCard:
+    """Describe the cache that is to be made."""
     height, width = config.teacher.image_size
     return CacheCard(
         teacher=config.teacher,
@@ -79,7 +80,7 @@ def _card(
 
 
 def _begin(path: Path, card: CacheCard) -> None:
-    """See that the cache is the one to go on with, or new; that it will fit the disk; and write its card."""
+    """Write the card of a cache that is new, or that is the one to go on with, and that will fit the disk."""
     if (path / CARD).is_file():
         if differences := read_cache_card(path).differences(card):
             hint = "Choose another --out, or give the settings it was begun with."
@@ -98,6 +99,7 @@ def _begin(path: Path, card: CacheCard) -> None:
 
 
 def _size(card: CacheCard) -> str:
+    """Describe how large a cache will be."""
     rows, columns = card.patches
     whole = _human(card.key_frame_bytes * NUSCENES_KEY_FRAMES)
     return (
@@ -108,6 +110,7 @@ def _size(card: CacheCard) -> str:
 
 
 def _human(size_bytes: int) -> str:
+    """Return a size in bytes with three digits and a unit."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -15,7 +15,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.maps.maps import require_maps
 from occfeat.data.sample import Contents
-from occfeat.data.subsets import label_subset, lines_of
+from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -60,8 +60,9 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         index,
         index.rows(config.split),
         config.label_fraction,
-        draw=config.label_draw,
-        seed=config.label_seed,
+        EveryKthScene(config.label_seed)
+        if config.label_draw == "scene"
+        else RandomKeyFrames(config.label_seed),
     )
     val_rows = _val_rows(config, index)
     training = begin_training("finetune", config, index, resume=resume)

@@ -70,14 +70,14 @@ class Boxes:
         return len(self.tokens)
 
     def corners_ego(self) -> Float[Tensor, "n 8 3"]:
-        """Corners: four of the bottom as in `footprint_ego`, then the four above them."""
+        """Return the corners: four of the bottom as in `footprint_ego`, then the four above them."""
         signs = [(1, -1), (1, 1), (-1, 1), (-1, -1)]
         unit = torch.tensor([(x, y, z) for z in (-1, 1) for x, y in signs], dtype=self.size_m.dtype) / 2
         ego_from_box = from_rotation(self.ego_from_box, self.center_ego)
         return transform_points(ego_from_box, unit * self.size_m[:, None])
 
     def footprint_ego(self) -> Float[Tensor, "n 4 2"]:
-        """Bottom corners seen from above: front right, front left, back left, back right."""
+        """Return the bottom corners seen from above: front right, front left, back left, back right."""
         return self.corners_ego()[:, :4, :2]
 
 
@@ -102,5 +102,5 @@ class KeyFrame:
 
 
 def transform_from_pose(pose: Float[Tensor, "*B 7"]) -> Float[Tensor, "*B 4 4"]:
-    """Transform of a pose of the tables: translation x, y, z in metres, then quaternion w, x, y, z."""
+    """Return the transform of a pose: translation x, y, z in metres, then quaternion w, x, y, z."""
     return from_rotation(rotation_from_quaternion(pose[..., 3:]), pose[..., :3])
