@@ -19,7 +19,7 @@ from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch
 
-from occfeat.data.sample import Batch, FeatureMaps, Sample, collate
+from occfeat.data.sample import Batch, FeatureMaps, Sample, TeacherMaps, collate
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import build_grid
 from occfeat.settings.recipes import RECIPES
@@ -34,15 +34,13 @@ WAYS = ("kept", "given-back")
 def batch_of(name: str) -> Batch:
     """As many key frames as a step of the recipe has here, cut to its image size."""
     whole, (height, width) = cached_batch(), RECIPES[name]().view.image_size
-    maps, teacher_cameras = whole.teacher_maps, whole.teacher_cameras
-    assert maps is not None
-    assert teacher_cameras is not None
+    saw = whole.teacher
+    assert isinstance(saw, TeacherMaps)
     sample = Sample(
         token="frame",
         images=whole.images[0, ..., :height, :width],
         cameras=replace(whole.cameras.of_key_frame(0), image_size=(height, width)),
-        teacher_cameras=teacher_cameras.of_key_frame(0),
-        teacher_maps=FeatureMaps(maps.values[0], maps.scales[0]),
+        teacher=TeacherMaps(FeatureMaps(saw.maps.values[0], saw.maps.scales[0]), saw.cameras.of_key_frame(0)),
         points=whole.points,
     )
     return collate([sample] * KEY_FRAMES[NAMES.index(name)])

@@ -27,7 +27,7 @@ from measuring import in_fresh_process, peak_mb, record
 from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 
-from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points
+from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points, TeacherMaps
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import build_student
@@ -69,14 +69,12 @@ def batch_of(step: Step) -> Batch:
     rig, total = rig_of(step), step.batch * RETURNS
     points = torch.rand(total, 3) * torch.tensor((100.0, 100.0, 2.0)) - torch.tensor((50.0, 50.0, 1.0))
     shape = (step.batch, step.cameras, 16, 28)
+    maps = FeatureMaps(torch.randint(-127, 128, (*shape, WIDTH), dtype=torch.int8), torch.rand(shape))
     return Batch(
         tokens=("frame",) * step.batch,
         images=torch.randint(0, 256, (step.batch, step.cameras, 3, *SIZE), dtype=torch.uint8),
         cameras=rig,
-        teacher_cameras=rig,
-        teacher_maps=FeatureMaps(
-            torch.randint(-127, 128, (*shape, WIDTH), dtype=torch.int8), torch.rand(shape)
-        ),
+        teacher=TeacherMaps(maps, rig),
         points=Points(points, torch.zeros(total, 3), torch.arange(step.batch).repeat_interleave(RETURNS)),
     )
 

@@ -29,7 +29,7 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, Sample
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from occfeat.teacher.cache import TeacherCache
@@ -41,7 +41,7 @@ def package(key_frames: KeyFrames, rows: list[int]) -> float:
     """Seconds to load all key frames with the package."""
     start = time.perf_counter()
     for row in rows:
-        assert isinstance(key_frames[Draw(row, 0)], Sample)
+        key_frames.sample(row)
     return time.perf_counter() - start
 
 
@@ -93,13 +93,9 @@ def loader(index: Index, cache: TeacherCache, *, half: bool) -> KeyFrames:
     return KeyFrames(
         index,
         ViewConfig(image_size=SIZE),
+        Contents(points=True, classes=("vehicle",), teacher=cache),
         grid=VoxelGrid(config.lower_m, config.upper_m, config.cell_m),
-        augment=None,
         effect=None if half else whole_image,
-        teacher_size=cache.card.teacher.image_size,
-        teacher_cache=cache,
-        points=True,
-        classes=("vehicle",),
     )
 
 
@@ -108,7 +104,7 @@ def main(given: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     index, cache = Index.open(DataConfig(root=given.data)), TeacherCache(given.teacher_cache)
     half, whole = (loader(index, cache, half=half) for half in (True, False))
-    rows = [row for row in map(int, index.rows("all")) if isinstance(half[Draw(row, 0)], Sample)]
+    rows = [row for row in map(int, index.rows("all")) if isinstance(half.read(Draw(row, 0)), Sample)]
     rows = rows[: given.key_frames]
     frames = [index.key_frame(row) for row in rows]
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.targets import occupancy_target
 from torch import Tensor, nn
 
-from occfeat.data.sample import Batch, Cameras
+from occfeat.data.sample import Batch, Cameras, TeacherImages
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX
 from occfeat.models.lifting.projection import project_voxels
@@ -64,11 +64,10 @@ class PlainStep(nn.Module):
     @torch.no_grad()
     def _targets(self, batch: Batch) -> tuple[Float[Tensor, "B X Y Z F"], Bool[Tensor, "B X Y Z"]]:
         """Mean teacher feature of every voxel over the cameras that see it, and whether one does."""
-        assert batch.teacher_images is not None
-        assert batch.teacher_cameras is not None
-        maps = self.teacher(batch.teacher_images.flatten(0, 1)).unflatten(0, batch.images.shape[:2])
+        assert isinstance(batch.teacher, TeacherImages)
+        maps = self.teacher(batch.teacher.images.flatten(0, 1)).unflatten(0, batch.images.shape[:2])
         targets = [
-            sample_every_voxel(rig_maps, batch.teacher_cameras.of_key_frame(number), self.student.grid)
+            sample_every_voxel(rig_maps, batch.teacher.cameras.of_key_frame(number), self.student.grid)
             for number, rig_maps in enumerate(maps)
         ]
         return torch.stack([mean for mean, _ in targets]), torch.stack([seen for _, seen in targets])

@@ -24,7 +24,7 @@ from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from occfeat.data.sample import Batch, Cameras, Points
+from occfeat.data.sample import Batch, Cameras, Points, TeacherImages, TeacherMaps
 from occfeat.models.students.build import build_student
 from occfeat.models.students.simplebev import SimpleBev
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
@@ -50,8 +50,10 @@ def sample_batch() -> Batch:
         tokens=("frame",),
         images=noise,
         cameras=rig,
-        teacher_images=noise[..., : TEACHER_SIZE[1]].contiguous(),
-        teacher_cameras=Cameras(rig.intrinsics, rig.ego_from_camera, rig.present, TEACHER_SIZE),
+        teacher=TeacherImages(
+            noise[..., : TEACHER_SIZE[1]].contiguous(),
+            Cameras(rig.intrinsics, rig.ego_from_camera, rig.present, TEACHER_SIZE),
+        ),
         points=Points.of_one_key_frame(points, torch.tensor((0.9, 0.0, 1.8)).expand(POINTS, 3)),
     )
 
@@ -68,10 +70,11 @@ def networks() -> tuple[SimpleBev, PretrainingHead, Teacher]:
 def cached_batch() -> Batch:
     """The batch with what the packaged teacher sees in it, in place of its images."""
     batch = sample_batch()
-    assert batch.teacher_images is not None
+    given = batch.teacher
+    assert isinstance(given, TeacherImages)
     teacher = build_teacher(TeacherConfig(name="packaged", image_size=TEACHER_SIZE))
-    maps = encode(teacher(batch.teacher_images.flatten(0, 1)).unflatten(0, (1, 6)), "int8")
-    return replace(batch, teacher_images=None, teacher_maps=maps)
+    maps = encode(teacher(given.images.flatten(0, 1)).unflatten(0, (1, 6)), "int8")
+    return replace(batch, teacher=TeacherMaps(maps, given.cameras))
 
 
 def step_of(way: str) -> Step:

@@ -18,6 +18,7 @@ from occfeat.pretraining.head import PretrainingHead
 from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch
 
+from occfeat.data.sample import TeacherMaps
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
 from occfeat.settings.recipes import RECIPES
@@ -33,7 +34,8 @@ def measure(name: str, repeats: int, recompute: bool) -> tuple[int, float, float
     torch.manual_seed(0)
     voxels, batch = grid(), cached_batch()
     student = build_student(RECIPES[name]().student, voxels, load_backbone=False)
-    width = batch.teacher_maps.values.shape[-1]
+    assert isinstance(batch.teacher, TeacherMaps)
+    width = batch.teacher.maps.values.shape[-1]
     head = PretrainingHead(student.channels, voxels.shape[2], width, HeadConfig())
     network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
     if recompute:

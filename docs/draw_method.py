@@ -27,7 +27,7 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Cameras, collate
+from occfeat.data.sample import Cameras, Contents, ImagesForTeacher, TeacherImages, collate
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.bev import for_display
@@ -86,11 +86,10 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
     network, settings = load_pretraining(run)
     index, grid = Index.open(DataConfig(root=data)), build_grid(settings.grid)
     row = int(index.rows(SPLIT)[position])
-    size = settings.teacher.image_size
-    key_frames = KeyFrames(index, settings.view, grid=grid, augment=None, teacher_size=size, points=True)
-    large = KeyFrames(
-        index, settings.view.model_copy(update={"image_size": SHOWN_PX}), grid=grid, augment=None, points=True
-    )
+    contents = Contents(points=True, teacher=ImagesForTeacher(settings.teacher.image_size))
+    key_frames = KeyFrames(index, settings.view, contents, grid=grid)
+    large_view = settings.view.model_copy(update={"image_size": SHOWN_PX})
+    large = KeyFrames(index, large_view, Contents(points=True), grid=grid)
     batch, shown = collate([key_frames.sample(row)]), large.sample(row)
     teacher = build_teacher(settings.teacher)
     target = TargetMaker(grid, teacher)(batch)
@@ -99,7 +98,7 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
     probability = network.occupancy_probability(voxels)
     if probability is None or target.features is None:
         raise SystemExit(f"{run} has not learned both occupancy and features: choose another run.")
-    if batch.teacher_images is None or shown.points is None:
+    if not isinstance(batch.teacher, TeacherImages) or shown.points is None:
         raise SystemExit(f"{data} has no images or LiDAR returns: choose another data folder.")
     predicted = (probability >= SHOWN_FROM).nonzero()
     common = target.features.features.mean(dim=0) if settings.loss.center_features else torch.zeros(1)
@@ -112,7 +111,7 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
         predicted=predicted[:, 1:],
         teacher=target.features.features - common,
         student=network.head.features_at(voxels, predicted),
-        patches=teacher(batch.teacher_images[0]).permute(0, 2, 3, 1) - common,
+        patches=teacher(batch.teacher.images[0]).permute(0, 2, 3, 1) - common,
         grid=grid,
     )
 

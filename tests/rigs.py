@@ -2,7 +2,7 @@
 
 import torch
 
-from occfeat.data.sample import Batch, Cameras, Labels, Points
+from occfeat.data.sample import Batch, Cameras, Labels, Points, TeacherImages
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 
@@ -47,12 +47,15 @@ def batch_of(
     hidden = target & (torch.rand(target.shape, generator=random) < 0.3)
     rig = ring_of_cameras(cameras, image_size, key_frames)
     images = _noise(random, key_frames, cameras, image_size)
+    teacher = None
+    if teacher_size is not None:
+        teacher_images = _noise(random, key_frames, cameras, teacher_size)
+        teacher = TeacherImages(teacher_images, ring_of_cameras(cameras, teacher_size, key_frames))
     return Batch(
         tokens=tuple(f"frame{number}" for number in range(key_frames)),
         images=images,
         cameras=rig,
-        teacher_images=None if teacher_size is None else _noise(random, key_frames, cameras, teacher_size),
-        teacher_cameras=None if teacher_size is None else ring_of_cameras(cameras, teacher_size, key_frames),
+        teacher=teacher,
         points=Points(
             points_ego=points,
             origins_ego=torch.tensor([0.3, -0.2, 1.6]).expand_as(points),

@@ -25,24 +25,38 @@ if TYPE_CHECKING:
         view,
         write_report,
     )
+    from occfeat.data.dataset import KeyFrames
     from occfeat.data.nuscenes.writer.folder import NuScenesWriter
+    from occfeat.data.sample import Contents, ImagesForTeacher, collate
+    from occfeat.geometry.grid import build_grid
+    from occfeat.models.students.build import build_student
+    from occfeat.pretraining.objectives.evidence import occupancy_target
     from occfeat.release.shipped import ShippedModel, load_model
+    from occfeat.settings.recipes import find_recipe
 
 __all__ = [
+    "Contents",
+    "ImagesForTeacher",
+    "KeyFrames",
     "NuScenesWriter",
     "ShippedModel",
     "analyse",
+    "build_grid",
+    "build_student",
     "build_world",
     "cache",
     "check",
+    "collate",
     "convert",
     "demo",
     "doctor",
     "evaluate",
     "export_model",
+    "find_recipe",
     "finetune",
     "index",
     "load_model",
+    "occupancy_target",
     "open_dataset",
     "predict",
     "pretrain",
@@ -50,11 +64,18 @@ __all__ = [
     "write_report",
 ]
 
-
-_FROM = {
+_ELSEWHERE = {
+    "Contents": "occfeat.data.sample",
+    "ImagesForTeacher": "occfeat.data.sample",
+    "KeyFrames": "occfeat.data.dataset",
     "NuScenesWriter": "occfeat.data.nuscenes.writer.folder",
     "ShippedModel": "occfeat.release.shipped",
+    "build_grid": "occfeat.geometry.grid",
+    "build_student": "occfeat.models.students.build",
+    "collate": "occfeat.data.sample",
+    "find_recipe": "occfeat.settings.recipes",
     "load_model": "occfeat.release.shipped",
+    "occupancy_target": "occfeat.pretraining.objectives.evidence",
 }
 """Modules of the names that are not functions of `occfeat.api`."""
 
@@ -62,7 +83,7 @@ _FROM = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'occfeat' has no attribute {name!r}")
-    return getattr(import_module(_FROM.get(name, "occfeat.api")), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "occfeat.api")), name)
 
 
 def __dir__() -> list[str]:

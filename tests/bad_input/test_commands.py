@@ -37,7 +37,7 @@ from tests.small_runs import Flags
         (["--student.kind=lss", "--student.layers=3"], "setting of bevformer, but this student is lss"),
         (["--student.kind", "bevformer", "--student.bev-channels", "12"], "multiple of the 8 heads"),
         (["--student.kind", "bevformer", "--loss.depth", "1"], "for the student lss"),
-        (["--teacher-cache", "/nowhere"], "/nowhere is no teacher cache"),
+        (["--teacher-cache", "/nowhere"], "/nowhere is not a teacher cache"),
         (["--augment.scale", "2", "1"], "smaller one first"),
         (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "not a multiple of 2"),
         (["--recipe", "papre"], "There is no recipe 'papre'"),

@@ -10,6 +10,7 @@ from occfeat.data.check.check import Report, check
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
+from occfeat.data.sample import Contents
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
@@ -41,7 +42,7 @@ def found(report: Report) -> dict[str, int]:
 def read(folder: Path, row: int) -> object:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(45, 80))
-    return KeyFrames(index, view, grid=GRID, augment=None, points=True, classes=("vehicle",))[Draw(row, 0)]
+    return KeyFrames(index, view, Contents(points=True, classes=("vehicle",)), grid=GRID).read(Draw(row, 0))
 
 
 @pytest.mark.parametrize("damage", BREAKING)

@@ -11,7 +11,7 @@ from occfeat.cli import main
 from occfeat.commands.dataset.recording import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Points
+from occfeat.data.sample import Contents, Points
 from occfeat.geometry.grid import build_grid
 from occfeat.report.recording import layout
 from occfeat.runs.card import read_card
@@ -88,7 +88,7 @@ def test_view__records_a_scene(
 def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(90, 160))
-    key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None)
+    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()))
     sample = key_frames.sample(int(index.rows("all")[0]))
     whole = layout(sample.cameras, key_frames.channels, predicted=True).root_container
     ahead, behind, below = whole.contents

@@ -9,30 +9,37 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from occfeat.data import dataset
-from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, Loaded, collate_key_frames
+from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample
-from occfeat.errors import SettingsError
+from occfeat.data.sample import (
+    Contents,
+    FeatureMaps,
+    ImagesForTeacher,
+    Sample,
+    TeacherImages,
+    TeacherMaps,
+    collate,
+)
+from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
+from occfeat.training.loading import Draws, Loaded, collate_readable
 from tests.data.test_augment import EVERYTHING
 from tests.nuscenes_folder import CHANNELS, edit_table
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 VIEW = ViewConfig(image_size=(45, 80))
-CLASSES = ("vehicle", "pedestrian")
+EVERY_PART = Contents(points=True, classes=("vehicle", "pedestrian"), teacher=ImagesForTeacher((56, 98)))
 
 
 def key_frames(index: Index, view: ViewConfig = VIEW, augment: AugmentConfig | None = None) -> KeyFrames:
-    return KeyFrames(
-        index, view, grid=GRID, augment=augment, teacher_size=(56, 98), points=True, classes=CLASSES
-    )
+    return KeyFrames(index, view, EVERY_PART, grid=GRID, augment=augment)
 
 
 def read(data: KeyFrames, row: int = 0, epoch: int = 0) -> Sample:
-    sample = data[Draw(row, epoch)]
+    sample = data.read(Draw(row, epoch))
     assert isinstance(sample, Sample), sample
     return sample
 
@@ -42,8 +49,8 @@ def test_getitem(index: Index) -> None:
     record = index.key_frame(2)
     assert sample.token == index.token(2)
     assert sample.images.shape == (6, 3, 45, 80)
-    assert sample.teacher_images is not None
-    assert sample.teacher_images.shape == (6, 3, 56, 98)
+    assert isinstance(sample.teacher, TeacherImages)
+    assert sample.teacher.images.shape == (6, 3, 56, 98)
     assert sample.cameras.present.all()
     expected = record.cameras[1].intrinsics * torch.tensor([[0.5], [0.5], [1]])
     torch.testing.assert_close(sample.cameras.intrinsics[1].double(), expected, rtol=1e-6, atol=1e-6)
@@ -61,8 +68,8 @@ def test_getitem(index: Index) -> None:
 
 
 def test_getitem__parts_nobody_asked_for(index: Index) -> None:
-    sample = read(KeyFrames(index, VIEW, grid=GRID, augment=None))
-    assert sample.teacher_images is sample.teacher_cameras is sample.points is sample.labels is None
+    sample = read(KeyFrames(index, VIEW, Contents(), grid=GRID))
+    assert sample.teacher is sample.points is sample.labels is None
 
 
 def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
@@ -77,10 +84,10 @@ def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
     change_image = dataset.change_image
     monkeypatch.setattr(dataset, "change_image", lambda image, *rest: change_image(note(image), *rest))
     view = ViewConfig(image_size=(45, 80))
-    read(KeyFrames(index, view, grid=GRID, augment=None))
+    read(KeyFrames(index, view, Contents(), grid=GRID))
     assert set(sizes) == {(45, 80)}
     sizes.clear()
-    read(KeyFrames(index, view, grid=GRID, augment=None, effect=lambda file, *_: note(file())))
+    read(KeyFrames(index, view, Contents(), grid=GRID, effect=lambda file, *_: note(file())))
     assert set(sizes) == {(90, 160)}
 
 
@@ -150,11 +157,10 @@ def test_getitem__points_stay_under_their_pixels(index: Index, augment: AugmentC
     for epoch in range(3):
         sample = read(data, 0, epoch)
         moved = points_ego @ data_change(data, epoch)[:3, :3].T
-        assert sample.teacher_images is not None
-        assert sample.teacher_cameras is not None
+        assert isinstance(sample.teacher, TeacherImages)
         for images, cameras in (
             (sample.images, sample.cameras),
-            (sample.teacher_images, sample.teacher_cameras),
+            (sample.teacher.images, sample.teacher.cameras),
         ):
             for i in range(6):
                 seen = transform_points(invert(cameras.ego_from_camera[i].double()), moved[i : i + 1])
@@ -201,9 +207,9 @@ def test_getitem__bev_change_moves_points_and_labels_together(index: Index) -> N
 
 def test_getitem__teacher_sees_the_unaugmented_image(index: Index) -> None:
     plain, changed = read(key_frames(index)), read(key_frames(index, augment=EVERYTHING))
-    assert plain.teacher_images is not None
-    assert changed.teacher_images is not None
-    assert torch.equal(plain.teacher_images, changed.teacher_images)
+    assert isinstance(plain.teacher, TeacherImages)
+    assert isinstance(changed.teacher, TeacherImages)
+    assert torch.equal(plain.teacher.images, changed.teacher.images)
     assert not torch.equal(plain.images, changed.images)
 
 
@@ -216,7 +222,7 @@ def test_getitem__same_draw_same_sample(index: Index) -> None:
 def test_getitem__broken(folder: Path, index: Index) -> None:
     record = index.key_frame(1)
     (folder / record.cameras[2].path).unlink()
-    broken = key_frames(index)[Draw(1, 0)]
+    broken = key_frames(index).read(Draw(1, 0))
     assert isinstance(broken, BrokenKeyFrame)
     assert broken.token == record.token
     assert record.token in broken.message
@@ -230,21 +236,21 @@ def test_getitem__without_lidar(folder: Path) -> None:
         lambda records: records.remove(next(one for one in records if "samples/LIDAR" in one["filename"])),
     )
     index = Index.open(DataConfig(root=folder))
-    broken = key_frames(index)[Draw(0, 0)]
+    broken = key_frames(index).read(Draw(0, 0))
     assert isinstance(broken, BrokenKeyFrame)
     assert "no LiDAR record" in broken.message
-    assert isinstance(KeyFrames(index, VIEW, grid=GRID, augment=None)[Draw(0, 0)], Sample)
+    assert isinstance(KeyFrames(index, VIEW, Contents(), grid=GRID).read(Draw(0, 0)), Sample)
 
 
-def test_collate_key_frames(index: Index) -> None:
+def test_collate_readable(index: Index) -> None:
     data = key_frames(index)
     broken = BrokenKeyFrame("x", "gone")
-    loaded = collate_key_frames([read(data, 0), broken, read(data, 4)])
+    loaded = collate_readable([read(data, 0), broken, read(data, 4)])
     assert loaded.broken == (broken,)
     assert loaded.batch is not None
     assert loaded.batch.tokens == (index.token(0), index.token(4))
     assert loaded.batch.images.shape == (2, 6, 3, 45, 80)
-    assert collate_key_frames([broken]) == Loaded(None, (broken,))
+    assert collate_readable([broken]) == Loaded(None, (broken,))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -252,14 +258,14 @@ def test_data_loader__workers_give_the_same(index: Index, workers: int) -> None:
     data = key_frames(index, augment=EVERYTHING)
     draws = [[Draw(row, 1) for row in rows] for rows in ((0, 1), (2, 3), (4, 5))]
     loader = DataLoader(
-        data,
+        Draws(data),
         batch_sampler=draws,  # type: ignore[arg-type]
         num_workers=workers,
-        collate_fn=collate_key_frames,
+        collate_fn=collate_readable,
         multiprocessing_context="spawn" if workers == 1 else "fork",
     )
     for loaded, rows in zip(loader, draws, strict=True):
-        here = collate_key_frames([data[draw] for draw in rows])
+        here = collate_readable([data.read(draw) for draw in rows])
         assert loaded.batch is not None
         assert here.batch is not None
         assert loaded.batch.tokens == here.batch.tokens
@@ -267,6 +273,73 @@ def test_data_loader__workers_give_the_same(index: Index, workers: int) -> None:
         assert loaded.batch.points is not None
         assert here.batch.points is not None
         torch.testing.assert_close(loaded.batch.points.points_ego, here.batch.points.points_ego)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_key_frames__are_a_plain_data_set_of_a_split(index: Index, workers: int) -> None:
+    rows = index.rows("mini_val")
+    data = KeyFrames(index, VIEW, EVERY_PART, grid=GRID, rows="mini_val")
+    assert len(data) == len(rows) > 2
+    assert data[1].token == index.token(int(rows[1]))
+    assert data[-1].token == index.token(int(rows[-1]))
+    with pytest.raises(IndexError):
+        data[len(rows)]
+    loader = DataLoader(data, batch_size=2, num_workers=workers, collate_fn=collate)
+    batches = list(loader)
+    assert [token for batch in batches for token in batch.tokens] == [index.token(int(row)) for row in rows]
+    assert all(batch.points is not None and batch.labels is not None for batch in batches)
+    assert [one.token for one in data] == [index.token(int(row)) for row in rows]  # type: ignore[attr-defined]
+
+
+def test_key_frames__of_chosen_rows(index: Index) -> None:
+    data = KeyFrames(index, VIEW, Contents(), grid=GRID, rows=index.rows("all")[[4, 1]])
+    assert [data[0].token, data[1].token] == [index.token(4), index.token(1)]
+    with pytest.raises(SettingsError, match="nowhere"):
+        KeyFrames(index, VIEW, Contents(), grid=GRID, rows="nowhere")
+
+
+def test_key_frames__positions_and_rows_draw_the_same_changes(index: Index) -> None:
+    data = KeyFrames(
+        index, VIEW, Contents(), grid=GRID, rows=index.rows("all")[2:], augment=EVERYTHING, seed=5
+    )
+    for epoch in (0, 3):
+        again = read(data, row=3, epoch=epoch)
+        assert torch.equal(data.of_epoch(epoch)[1].images, again.images)
+        assert torch.equal(data.of_epoch(epoch)[1].cameras.ego_from_camera, again.cameras.ego_from_camera)
+    assert not torch.equal(data[1].images, data.of_epoch(3)[1].images)
+    assert data.epoch == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_key_frames__one_that_cannot_be_read_raises_in_a_plain_loader(folder: Path, workers: int) -> None:
+    index = Index.open(DataConfig(root=folder))
+    path = index.key_frame(1).cameras[2].path
+    (folder / path).unlink()
+    data = KeyFrames(index, VIEW, Contents(), grid=GRID)
+    with pytest.raises(KeyFrameError, match=path) as caught:
+        list(DataLoader(data, batch_size=2, num_workers=workers, collate_fn=collate))
+    assert index.token(1) in str(caught.value)
+    assert "occfeat check" in str(caught.value)
+
+
+class Seen:
+    """A store whose maps hold the row."""
+
+    image_size = (28, 56)
+
+    def read(self, row: int) -> FeatureMaps:
+        return FeatureMaps(torch.full((6, 2, 4, 5), row, dtype=torch.int8), torch.ones(6, 2, 4))
+
+
+def test_getitem__stored_maps_come_with_the_cameras_of_their_images(index: Index) -> None:
+    data = KeyFrames(index, VIEW, Contents(teacher=Seen()), grid=GRID, rows=index.rows("all")[3:])
+    saw = data[1].teacher
+    assert isinstance(saw, TeacherMaps)
+    assert (saw.maps.values == 4).all()
+    assert saw.cameras.image_size == (28, 56)
+    seeing = KeyFrames(index, VIEW, Contents(teacher=ImagesForTeacher((28, 56))), grid=GRID).sample(4).teacher
+    assert isinstance(seeing, TeacherImages)
+    assert torch.equal(saw.cameras.intrinsics, seeing.cameras.intrinsics)
 
 
 def test_memory_does_not_grow(index: Index) -> None:
@@ -288,7 +361,7 @@ def test_memory_does_not_grow(index: Index) -> None:
 @pytest.mark.data
 def test_real_key_frame__lidar_lands_on_vehicles_of_the_label(nuscenes_root: Path) -> None:
     index = Index.open(DataConfig(root=nuscenes_root))
-    sample = read(KeyFrames(index, ViewConfig(), grid=GRID, augment=None, points=True, classes=("vehicle",)))
+    sample = read(KeyFrames(index, ViewConfig(), Contents(points=True, classes=("vehicle",)), grid=GRID))
     assert sample.points is not None
     assert sample.labels is not None
     height_m = sample.points.points_ego[:, 2]

@@ -17,7 +17,7 @@ from occfeat.data.labels import CLASSES, draw_labels
 from occfeat.data.maps.maps import cells_from_global, find_ground, require_maps
 from occfeat.data.maps.masks import LAYERS, ShapeMap
 from occfeat.data.nuscenes.base_map import BaseMap
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.geometry.frames import (
     from_rotation,
@@ -43,8 +43,8 @@ def opened(folder: Path) -> Index:
 
 
 def labels_of(index: Index, *classes: str, augment: AugmentConfig | None = None) -> Sample:
-    key_frames = KeyFrames(index, VIEW, grid=GRID, augment=augment, seed=3, classes=classes)
-    sample = key_frames[Draw(0, 0)]
+    key_frames = KeyFrames(index, VIEW, Contents(classes=classes), grid=GRID, augment=augment, seed=3)
+    sample = key_frames.read(Draw(0, 0))
     assert isinstance(sample, Sample)
     return sample
 
@@ -136,10 +136,10 @@ def test_labels__follow_the_augmentation(folder: Path) -> None:
 
 def test_dataset__stays_small_for_the_processes_that_load(folder: Path) -> None:
     write_expansion(folder, crossroads(*CAR))
-    key_frames = KeyFrames(opened(folder), VIEW, grid=GRID, augment=None, classes=LAYERS)
-    assert isinstance(key_frames[Draw(0, 0)], Sample)
+    key_frames = KeyFrames(opened(folder), VIEW, Contents(classes=LAYERS), grid=GRID)
+    assert isinstance(key_frames.read(Draw(0, 0)), Sample)
     assert len(pickle.dumps(key_frames)) < 3000
-    again = pickle.loads(pickle.dumps(key_frames))[Draw(0, 0)]
+    again = pickle.loads(pickle.dumps(key_frames)).read(Draw(0, 0))
     assert isinstance(again, Sample)
 
 
@@ -216,7 +216,7 @@ def test_require_maps__base_map_that_leads_out_of_the_folder(folder: Path) -> No
     index = opened(folder)
     with pytest.raises(KeyFrameError, match="leaves the data folder"):
         require_maps(index.source, index.places(index.rows("all")), ("drivable_area",))
-    broken = KeyFrames(index, VIEW, grid=GRID, augment=None, classes=("drivable_area",))[Draw(0, 0)]
+    broken = KeyFrames(index, VIEW, Contents(classes=("drivable_area",)), grid=GRID).read(Draw(0, 0))
     assert isinstance(broken, BrokenKeyFrame)
 
 

@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from occfeat.data.sample import Batch, Cameras, Labels, Points, Sample, collate
+from occfeat.data.sample import (
+    Batch,
+    Cameras,
+    FeatureMaps,
+    Labels,
+    Points,
+    Sample,
+    TeacherImages,
+    TeacherMaps,
+    collate,
+)
 
 
 def make_cameras(cameras: int = 2, size: tuple[int, int] = (4, 6)) -> Cameras:
@@ -29,8 +39,11 @@ def make_sample(number: int = 0, *, points: int | None = None, teacher: bool = F
         token=f"token{number}",
         images=torch.full((2, 3, 4, 6), number, dtype=torch.uint8),
         cameras=make_cameras(),
-        teacher_images=torch.full((2, 3, 14, 28), number, dtype=torch.uint8) if teacher else None,
-        teacher_cameras=make_cameras(size=(14, 28)) if teacher else None,
+        teacher=(
+            TeacherImages(torch.full((2, 3, 14, 28), number, dtype=torch.uint8), make_cameras(size=(14, 28)))
+            if teacher
+            else None
+        ),
         points=None if points is None else make_points(number, points),
         labels=Labels(
             classes=("vehicle", "pedestrian"),
@@ -60,10 +73,11 @@ def test_collate__stacks_everything() -> None:
     assert batch.images[:, 0, 0, 0, 0].tolist() == [0, 1]
     assert batch.cameras.intrinsics.shape == (2, 2, 3, 3)
     assert batch.cameras.image_size == (4, 6)
-    assert batch.teacher_images is not None
-    assert batch.teacher_images.shape == (2, 2, 3, 14, 28)
-    assert batch.teacher_cameras is not None
-    assert batch.teacher_cameras.image_size == (14, 28)
+    assert isinstance(batch.teacher, TeacherImages)
+    assert batch.teacher.images.shape == (2, 2, 3, 14, 28)
+    assert batch.teacher.images[:, 0, 0, 0, 0].tolist() == [0, 1]
+    assert batch.teacher.cameras.intrinsics.shape == (2, 2, 3, 3)
+    assert batch.teacher.cameras.image_size == (14, 28)
     assert batch.labels is not None
     assert batch.labels.classes == ("vehicle", "pedestrian")
     assert batch.labels.target[:, 0, 0, 0].tolist() == [False, True]
@@ -93,15 +107,32 @@ def test_collate__only_empty_clouds() -> None:
 
 def test_collate__what_a_stage_does_not_need_is_none() -> None:
     batch = collate([replace(make_sample(), labels=None)])
-    assert batch.teacher_images is None
-    assert batch.teacher_cameras is None
+    assert batch.teacher is None
     assert batch.points is None
     assert batch.labels is None
 
 
-def test_collate__refuses_a_mixture_of_samples_with_and_without_points() -> None:
-    with pytest.raises(ValueError, match="LiDAR"):
-        collate([make_sample(0), make_sample(1, points=2)])
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (make_sample(1, points=2), "LiDAR points"),
+        (make_sample(1, teacher=True), "something for the teacher"),
+        (replace(make_sample(1), labels=None), "labels"),
+    ],
+)
+def test_collate__refuses_samples_that_were_not_read_alike(other: Sample, what: str) -> None:
+    with pytest.raises(ValueError, match=f"some samples have {what} and others have none"):
+        collate([make_sample(0), other])
+
+
+def test_collate__stored_maps() -> None:
+    maps = FeatureMaps(torch.zeros(2, 4, 5, 7, dtype=torch.int8), torch.ones(2, 4, 5))
+    sample = replace(make_sample(), teacher=TeacherMaps(maps, make_cameras(size=(14, 28))))
+    batch = collate([sample, sample, sample])
+    assert isinstance(batch.teacher, TeacherMaps)
+    assert batch.teacher.maps.values.shape == (3, 2, 4, 5, 7)
+    assert batch.teacher.maps.scales.shape == (3, 2, 4, 5)
+    assert batch.teacher.cameras.present.shape == (3, 2)
 
 
 def test_to__moves_every_tensor_and_keeps_the_rest() -> None:

@@ -102,7 +102,7 @@ def test_cache__stopped_by_a_signal_keeps_what_is_finished(
     assert main(words(path)) == 130
     assert "same `occfeat cache` command" in capsys.readouterr().err
     assert [file.name for file in path.glob("*.safetensors")] == ["shard-00000.safetensors"]
-    with pytest.raises(CacheError, match="1 of 2 files lack"):
+    with pytest.raises(CacheError, match="1 of 2 files are missing"):
         TeacherCache(path)
 
 
@@ -122,7 +122,7 @@ def test_pretrain__refuses_key_frames_the_cache_lacks(
 ) -> None:
     more = ["--teacher-cache", str(made), "--split", "all", "--optim.epochs", "1"]
     assert main(flags("pretrain", tmp_path / "run", *more)) == 2
-    assert "lacks 3 of the 6 key frames" in capsys.readouterr().err
+    assert "does not hold 3 of the 6 key frames" in capsys.readouterr().err
 
 
 def test_pretrain__refuses_another_data_set(

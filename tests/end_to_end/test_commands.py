@@ -15,7 +15,7 @@ from occfeat.cli import main
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample, collate
+from occfeat.data.sample import Contents, Sample, collate
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig
@@ -221,7 +221,7 @@ def test_predict__data_and_own_images_agree(finetuned: Path, folder: Path) -> No
         torch.stack([camera.lidar_ego_from_camera for camera in key_frame.cameras]),
     )
     card = read_card(finetuned)
-    sample = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)[Draw(0, 0)]
+    sample = KeyFrames(index, card.view, Contents(), grid=build_grid(card.grid)).read(Draw(0, 0))
     assert isinstance(sample, Sample)
     batch = collate([sample])
     with torch.inference_mode():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from occfeat.data.sample import FeatureMaps
+from occfeat.data.sample import FeatureMaps, TeacherMaps
 from occfeat.errors import TrainingError
 from occfeat.pretraining.objectives.contract import HeadShape
 from occfeat.pretraining.objectives.evidence import Evidence
@@ -63,7 +63,7 @@ def test_prepare__keeps_the_mean_of_the_targets_if_they_are_centred() -> None:
 def test_features__loss_and_comparison_take_the_centre_off_every_target() -> None:
     scales = torch.ones(2, 4, 3, 5)
     maps = FeatureMaps(torch.randint(-100, 100, (2, 4, 3, 5, 6)).to(torch.int8), scales)
-    batch = replace(batch_of(), teacher_cameras=ring_of_cameras(4, (42, 70), 2), teacher_maps=maps)
+    batch = replace(batch_of(), teacher=TeacherMaps(maps, ring_of_cameras(4, (42, 70), 2)))
     shape = HeadShape(bev_channels=4, voxel_channels=8, heights=GRID.shape[2], teacher_channels=6)
     objective, evidence = Features(1.0, centered=True), Evidence(batch, GRID)
     output, voxels = objective.build_output(shape), torch.randn(2, 8, *GRID.shape)

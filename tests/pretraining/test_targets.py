@@ -31,8 +31,8 @@ def test_occupancy_target__equals_a_loop_over_points() -> None:
 def test_feature_target__equals_sampling_each_voxel_in_each_camera() -> None:
     batch = batch_of(key_frames=2, cameras=5, teacher_size=(28, 56))
     assert batch.points is not None
-    assert batch.teacher_cameras is not None
-    cameras = batch.teacher_cameras
+    assert batch.teacher is not None
+    cameras = batch.teacher.cameras
     cameras.present[1, 2] = False
     occupied = occupancy_target(batch.points, 2, GRID)
     maps = torch.randn(10, 6, 2, 4)
@@ -76,11 +76,11 @@ def test_feature_target__a_map_of_pixel_positions_gives_back_the_projection() ->
 def test_seen_cells__are_those_with_a_feature_target() -> None:
     batch = batch_of(key_frames=2, cameras=2, teacher_size=(28, 56))
     assert batch.points is not None
-    assert batch.teacher_cameras is not None
-    batch.teacher_cameras.present[1, 0] = False
+    assert batch.teacher is not None
+    batch.teacher.cameras.present[1, 0] = False
     occupied = occupancy_target(batch.points, 2, GRID)
-    target = feature_target(occupied, torch.randn(4, 6, 2, 4), batch.teacher_cameras, GRID)
-    seen = seen_cells(occupied, batch.teacher_cameras, GRID)
+    target = feature_target(occupied, torch.randn(4, 6, 2, 4), batch.teacher.cameras, GRID)
+    seen = seen_cells(occupied, batch.teacher.cameras, GRID)
     assert torch.equal(seen, target.cells)
     assert 20 < len(seen) < occupied.sum()
 
@@ -96,11 +96,11 @@ def test_feature_target__without_points_is_empty() -> None:
 def test_feature_target__autocast_does_not_move_pixels(dtype: torch.dtype) -> None:
     batch = batch_of(teacher_size=(28, 56))
     assert batch.points is not None
-    assert batch.teacher_cameras is not None
+    assert batch.teacher is not None
     occupied = occupancy_target(batch.points, 2, GRID)
     maps = torch.randn(8, 6, 2, 4)
-    plain = feature_target(occupied, maps, batch.teacher_cameras, GRID)
+    plain = feature_target(occupied, maps, batch.teacher.cameras, GRID)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-        rounded = feature_target(occupied, maps, batch.teacher_cameras, GRID)
+        rounded = feature_target(occupied, maps, batch.teacher.cameras, GRID)
     assert torch.equal(plain.cells, rounded.cells)
     assert torch.equal(plain.features, rounded.features)

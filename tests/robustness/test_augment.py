@@ -8,7 +8,7 @@ from occfeat.data.corruptions.augment import OccasionalCorruption, training_effe
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, Sample
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.nuscenes_folder import CHANNELS
 from tests.robustness.test_corruptions import GRID
@@ -59,18 +59,18 @@ def test_draw__crashed_cameras_change() -> None:
 def test_key_frames__all_cameras_suffer_the_same_or_none_does(folder: Path) -> None:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(90, 160))
-    plain = KeyFrames(index, view, grid=GRID, augment=None)
-    changed = KeyFrames(index, view, grid=GRID, augment=None, effect=effect(0.5, "ColorQuant"))
+    plain = KeyFrames(index, view, Contents(), grid=GRID)
+    changed = KeyFrames(index, view, Contents(), grid=GRID, effect=effect(0.5, "ColorQuant"))
     seen = set()
     for row in range(6):
         for epoch in range(4):
-            before, after = plain[Draw(row, epoch)], changed[Draw(row, epoch)]
+            before, after = plain.read(Draw(row, epoch)), changed.read(Draw(row, epoch))
             assert isinstance(before, Sample)
             assert isinstance(after, Sample)
             same = [torch.equal(*pair) for pair in zip(before.images, after.images, strict=True)]
             assert all(same) or not any(same)
             seen.add(same[0])
-            again = changed[Draw(row, epoch)]
+            again = changed.read(Draw(row, epoch))
             assert isinstance(again, Sample)
             assert torch.equal(again.images, after.images)
     assert seen == {True, False}

@@ -8,14 +8,15 @@ from torch.utils.data import DataLoader
 
 from occfeat.data import dataset
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES, Corruption, chosen, random_numbers
-from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
+from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, ImagesForTeacher, Sample, TeacherImages
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import CorruptionName, DataConfig, Severity, ViewConfig
+from occfeat.training.loading import Draws, collate_readable
 from tests.nuscenes_folder import CHANNELS, build_nuscenes_folder
 from tests.robustness.scene import made_up_image
 
@@ -41,7 +42,7 @@ def index(folder: Path) -> Index:
 
 
 def key_frames(index: Index, corruption: Corruption | None) -> KeyFrames:
-    return KeyFrames(index, VIEW, grid=GRID, augment=None, effect=corruption, teacher_size=(56, 98))
+    return KeyFrames(index, VIEW, Contents(teacher=ImagesForTeacher((56, 98))), grid=GRID, effect=corruption)
 
 
 def test_chosen() -> None:
@@ -150,21 +151,21 @@ def test_call__black_and_white_images(name: CorruptionName, value: int) -> None:
 
 def test_key_frames__student_is_corrupted_and_teacher_is_not(index: Index) -> None:
     clean, lost = (
-        key_frames(index, one)[Draw(0, 0)] for one in (None, Corruption("ColorQuant", "hard", CHANNELS))
+        key_frames(index, one).read(Draw(0, 0)) for one in (None, Corruption("ColorQuant", "hard", CHANNELS))
     )
     assert isinstance(clean, Sample)
     assert isinstance(lost, Sample)
     assert not torch.equal(clean.images, lost.images)
-    assert clean.teacher_images is not None
-    assert lost.teacher_images is not None
-    assert torch.equal(clean.teacher_images, lost.teacher_images)
+    assert isinstance(clean.teacher, TeacherImages)
+    assert isinstance(lost.teacher, TeacherImages)
+    assert torch.equal(clean.teacher.images, lost.teacher.images)
     assert lost.cameras.present.all()
 
 
-@pytest.mark.parametrize("teacher_size", [None, (56, 98)])
+@pytest.mark.parametrize("teacher", [None, ImagesForTeacher((56, 98))])
 @pytest.mark.parametrize("name", ["CameraCrash", "Fog"])
 def test_key_frames__images_are_decoded_once_and_those_of_dead_cameras_not_at_all(
-    index: Index, monkeypatch: pytest.MonkeyPatch, name: CorruptionName, teacher_size: tuple[int, int] | None
+    index: Index, monkeypatch: pytest.MonkeyPatch, name: CorruptionName, teacher: ImagesForTeacher | None
 ) -> None:
     decoded: list[Path] = []
 
@@ -174,16 +175,16 @@ def test_key_frames__images_are_decoded_once_and_those_of_dead_cameras_not_at_al
 
     monkeypatch.setattr(dataset, "read_image", read_and_note)
     corruption = Corruption(name, "mid", CHANNELS)
-    data = KeyFrames(index, VIEW, grid=GRID, augment=None, effect=corruption, teacher_size=teacher_size)
-    assert isinstance(data[Draw(0, 0)], Sample)
-    dead = corruption.crashed if name == "CameraCrash" and teacher_size is None else frozenset()
+    data = KeyFrames(index, VIEW, Contents(teacher=teacher), grid=GRID, effect=corruption)
+    assert isinstance(data.read(Draw(0, 0)), Sample)
+    dead = corruption.crashed if name == "CameraCrash" and teacher is None else frozenset()
     assert sorted(path.parent.name for path in decoded) == sorted(set(CHANNELS) - dead)
     assert len(decoded) < 6 or not dead
 
 
 def test_key_frames__are_corrupted_before_they_are_scaled(index: Index) -> None:
     """Scaling mixes the few values that quantisation leaves, so there are more of them again."""
-    sample = key_frames(index, Corruption("ColorQuant", "hard", CHANNELS))[Draw(0, 0)]
+    sample = key_frames(index, Corruption("ColorQuant", "hard", CHANNELS)).read(Draw(0, 0))
     assert isinstance(sample, Sample)
     assert len(sample.images.unique()) > 4
 
@@ -192,13 +193,13 @@ def test_key_frames__are_corrupted_before_they_are_scaled(index: Index) -> None:
 def test_key_frames__number_of_workers_does_not_matter(index: Index, name: CorruptionName) -> None:
     data = key_frames(index, Corruption(name, "mid", index.channels, seed=1))
     draws = [[Draw(row, 0)] for row in range(4)]
-    here = [collate_key_frames([data[draw] for draw in batch]).batch for batch in draws]
+    here = [collate_readable([data.read(draw) for draw in batch]).batch for batch in draws]
     for workers, start in ((1, "fork"), (2, "fork")):
         loader = DataLoader(
-            data,
+            Draws(data),
             batch_sampler=draws,  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=collate_key_frames,
+            collate_fn=collate_readable,
             multiprocessing_context=start,
             timeout=60,
         )
@@ -211,19 +212,19 @@ def test_key_frames__number_of_workers_does_not_matter(index: Index, name: Corru
 def test_key_frames__another_process_started_afresh_gives_the_same(index: Index) -> None:
     data = key_frames(index, Corruption("Fog", "mid", index.channels, seed=1))
     loader = DataLoader(
-        data,
+        Draws(data),
         batch_sampler=[[Draw(1, 0)]],  # type: ignore[arg-type]
         num_workers=1,
-        collate_fn=collate_key_frames,
+        collate_fn=collate_readable,
         multiprocessing_context="spawn",
     )
-    here = data[Draw(1, 0)]
+    here = data.read(Draw(1, 0))
     assert isinstance(here, Sample)
     assert torch.equal(next(iter(loader)).batch.images[0], here.images)
 
 
 def test_key_frames__image_that_is_too_small_is_a_broken_key_frame(tmp_path: Path) -> None:
     small = Index.open(DataConfig(root=build_nuscenes_folder(tmp_path / "small", image_size=(20, 30))))
-    broken = key_frames(small, Corruption("Fog", "easy", CHANNELS))[Draw(0, 0)]
+    broken = key_frames(small, Corruption("Fog", "easy", CHANNELS)).read(Draw(0, 0))
     assert isinstance(broken, BrokenKeyFrame)
     assert "30 x 20 pixels; corruptions need at least 32 x 32" in broken.message

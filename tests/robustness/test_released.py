@@ -5,10 +5,10 @@ import torch
 
 from occfeat.data import dataset
 from occfeat.data.check.files import image_files
-from occfeat.data.corruptions.released import open_released, place_of
+from occfeat.data.corruptions.released import open_released, released_name
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents, Sample
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.robustness.released_folder import write_released
@@ -19,7 +19,7 @@ VIEW = ViewConfig(image_size=(90, 160))
 
 def read(root: Path, index: Index, row: int = 3) -> Sample | BrokenKeyFrame:
     effect = open_released(root, "Fog", "mid", (), 0)
-    return KeyFrames(index, VIEW, grid=GRID, augment=None, effect=effect)[Draw(row, 0)]
+    return KeyFrames(index, VIEW, Contents(), grid=GRID, effect=effect).read(Draw(row, 0))
 
 
 @pytest.mark.parametrize("between", ["", "samples"])
@@ -27,7 +27,7 @@ def test_open_released__reads_the_files_of_the_same_name(folder: Path, tmp_path:
     index = Index.open(DataConfig(root=folder))
     write_released(tmp_path, index, "Fog", "mid", between=between)
     sample = read(tmp_path, index)
-    clean = KeyFrames(index, VIEW, grid=GRID, augment=None)[Draw(3, 0)]
+    clean = KeyFrames(index, VIEW, Contents(), grid=GRID).read(Draw(3, 0))
     assert isinstance(sample, Sample)
     assert isinstance(clean, Sample)
     # released images are the clean ones turned upside down here, and JPEG again
@@ -57,13 +57,13 @@ def test_open_released__missing_images(folder: Path, tmp_path: Path, between: st
     images = list(image_files(index, index.rows("mini_val"), ("CAM_FRONT", "CAM_BACK")))
     write_released(tmp_path, index, "Fog", "mid", between=between)
     open_released(tmp_path, "Fog", "mid", images, 0)
-    released = [tmp_path / "Fog" / "mid" / between / place_of(image.path) for image in images[:4]]
+    released = [tmp_path / "Fog" / "mid" / between / released_name(image.path) for image in images[:4]]
     released[0].unlink()
     released[1].unlink()
     released[3].write_bytes(b"")
     with pytest.raises(DatasetError, match=r"2 key frame\(s\) lack images in .*mid.*, 1 allowed") as raised:
         open_released(tmp_path, "Fog", "mid", images, 1)
-    assert raised.value.first == tuple(place_of(images[lost].path) for lost in (0, 1, 3))
+    assert raised.value.first == tuple(released_name(images[lost].path) for lost in (0, 1, 3))
     assert "unpack Fog there, or allow more with `--engine.max-broken`" in raised.value.hint
     open_released(tmp_path, "Fog", "mid", images, 2)
 

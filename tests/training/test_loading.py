@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import Dataset
 
-from occfeat.data.dataset import BrokenKeyFrame, Draw
+from occfeat.data.dataset import Draw
 from occfeat.data.sample import Sample
 from occfeat.errors import TrainingError
 from occfeat.settings.sections import EngineConfig
@@ -18,13 +17,13 @@ from occfeat.training.loading import load_batches
 from tests.rigs import ring_of_cameras
 
 
-class Deadly(Dataset[Sample | BrokenKeyFrame]):
+class Deadly:
     """The process that reads key frame 5 is killed the first time; not at all if `alive`."""
 
     def __init__(self, folder: Path, *, alive: bool = False) -> None:
         self.mark, self.alive = folder / "mark", alive
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def read(self, draw: Draw) -> Sample:
         if draw.row == 5 and not self.alive and not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -99,7 +98,7 @@ def test_system_without_a_signal_for_deaths__loads(tmp_path: Path, monkeypatch: 
 
 def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:
     class Wrong(Deadly):
-        def __getitem__(self, draw: Draw) -> Sample:
+        def read(self, draw: Draw) -> Sample:
             raise RuntimeError("not dead")
 
     with pytest.raises(RuntimeError, match="not dead"):

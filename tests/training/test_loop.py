@@ -12,7 +12,6 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample import Batch, Sample
@@ -27,13 +26,13 @@ from tests.rigs import ring_of_cameras
 CHANGES_WITH_TIME = ("time/",)
 
 
-class Numbers(Dataset[Sample | BrokenKeyFrame]):
+class Numbers:
     """Key frame r shows the number r + epoch / 10 in every pixel; those in `broken` cannot be read."""
 
     def __init__(self, broken: tuple[int, ...] = (), poison: int | None = None) -> None:
         self.broken, self.poison = broken, poison
 
-    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+    def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
         if draw.row in self.broken:
             return BrokenKeyFrame(f"frame{draw.row}", f"frame{draw.row}: cannot be read")
         rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
@@ -174,9 +173,9 @@ def test_broken_key_frames__are_counted_once_after_resuming_too(tmp_path: Path, 
 class SlowNumbers(Numbers):
     """Numbers from a slow disk."""
 
-    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+    def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
         time.sleep(0.03)
-        return super().__getitem__(draw)
+        return super().read(draw)
 
 
 def test_slow_loading__is_said_once_with_what_to_do(tmp_path: Path) -> None:

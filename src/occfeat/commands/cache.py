@@ -11,6 +11,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.output import make_folder, require_empty, require_writable
@@ -36,16 +37,15 @@ def cache(config: CacheConfig) -> Outcome:
     """
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    size = config.teacher.image_size
-    view = ViewConfig(cameras=config.cameras, image_size=size)
+    view = ViewConfig(cameras=config.cameras, image_size=config.teacher.image_size)
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero:
         require_writable(config.out)
     quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
     teacher = build_teacher(config.teacher)
-    key_frames = KeyFrames(index, view, grid=build_grid(GridConfig()), augment=None, teacher_size=size)
+    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
     card = _card(config, index, teacher, key_frames.channels, len(rows))
-    job = CacheJob(card, teacher, key_frames, rows, config.batch_size, config.engine)
+    job = CacheJob(card, teacher, key_frames, config.batch_size, config.engine)
     with all_alive(fabric), ExitStack() as held:
         if fabric.is_global_zero:
             _begin(config.out, card)
@@ -63,6 +63,7 @@ def cache(config: CacheConfig) -> Outcome:
 def _card(
     config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
 ) -> CacheCard:
+    """Describe the cache that is to be made."""
     height, width = config.teacher.image_size
     return CacheCard(
         teacher=config.teacher,
@@ -79,7 +80,7 @@ def _card(
 
 
 def _begin(path: Path, card: CacheCard) -> None:
-    """See that the cache is the one to go on with, or new; that it will fit the disk; and write its card."""
+    """Write the card of a cache that is new, or that is the one to go on with, and that will fit the disk."""
     if (path / CARD).is_file():
         if differences := read_cache_card(path).differences(card):
             hint = "Choose another --out, or give the settings it was begun with."
@@ -98,6 +99,7 @@ def _begin(path: Path, card: CacheCard) -> None:
 
 
 def _size(card: CacheCard) -> str:
+    """Describe how large a cache will be."""
     rows, columns = card.patches
     whole = _human(card.key_frame_bytes * NUSCENES_KEY_FRAMES)
     return (
@@ -108,6 +110,7 @@ def _size(card: CacheCard) -> str:
 
 
 def _human(size_bytes: int) -> str:
+    """Return a size in bytes with three digits and a unit."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -27,7 +27,7 @@ from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import collate
+from occfeat.data.sample import Contents, collate
 from occfeat.data.subsets import spread
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.geometry.grid import build_grid
@@ -316,7 +316,8 @@ def _draw(out: Path, split: str) -> None:
     card = read_card(out / "none-0")
     index = Index.open(DataConfig(root=out / "street"))
     grid = build_grid(card.grid)
-    key_frames = KeyFrames(index, card.view, grid=grid, augment=None, points=True, classes=card.classes)
+    contents = Contents(points=True, classes=card.classes)
+    key_frames = KeyFrames(index, card.view, contents, grid=grid)
     rows = index.rows(split)
     between = spread(rows, SHOWN + 2)[1:-1]
     chosen = between if len(between) else rows

@@ -14,7 +14,8 @@ from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.labels import require_classes
-from occfeat.data.subsets import label_subset, lines_of
+from occfeat.data.sample import Contents
+from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -60,8 +61,9 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         index,
         index.rows(config.split),
         config.label_fraction,
-        draw=config.label_draw,
-        seed=config.label_seed,
+        EveryKthScene(config.label_seed)
+        if config.label_draw == "scene"
+        else RandomKeyFrames(config.label_seed),
     )
     val_rows = _val_rows(config, index)
     training = begin_training(config, index, resume=resume)
@@ -165,11 +167,11 @@ def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFram
     return KeyFrames(
         index,
         config.view,
+        Contents(classes=config.classes),
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-        classes=config.classes,
     )
 
 

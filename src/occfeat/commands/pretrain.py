@@ -14,8 +14,9 @@ from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
-from occfeat.data.dataset import Draw, KeyFrames, collate_key_frames
+from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents, ImagesForTeacher
 from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -32,7 +33,7 @@ from occfeat.settings.commands import PretrainConfig
 from occfeat.teacher.cache import TeacherCache
 from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import autocast
-from occfeat.training.loading import in_order, load_batches
+from occfeat.training.loading import collate_readable, in_order, load_batches
 from occfeat.training.loop import Job
 
 
@@ -133,16 +134,15 @@ def key_frames_of(
     config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need], *, learn: bool
 ) -> KeyFrames:
     """Return key frames with all that objectives need, changed at random if they are to learn from."""
+    teacher = cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
     return KeyFrames(
         index,
         config.view,
+        Contents(points="points" in needs, teacher=teacher if "teacher" in needs else None),
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-        teacher_size=config.teacher.image_size if "teacher" in needs else None,
-        teacher_cache=cache,
-        points="points" in needs,
     )
 
 
@@ -211,7 +211,7 @@ def _draw(
     training: Training[PretrainConfig],
 ) -> None:
     """Draw what was learned about the first key frame: occupancy, and features."""
-    loaded = collate_key_frames([job.key_frames[Draw(int(job.rows[0]), 0)]])
+    loaded = collate_readable([job.key_frames.read(Draw(int(job.rows[0]), 0))])
     if loaded.batch is None or loaded.batch.points is None:
         return
     batch = loaded.batch.to(training.fabric.device)

@@ -34,8 +34,11 @@ class ImageChange:
     flip: bool = False
     """Mirror left to right."""
     brightness: float = 1.0
+    """Factor of all values."""
     contrast: float = 1.0
+    """Factor of the distance from the mean grey of the image."""
     saturation: float = 1.0
+    """Factor of the distance of each pixel from its own grey."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Change:
 
 
 def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch: int, row: int) -> Change:
-    """Draw the change of one sample; without settings the one that changes nothing."""
+    """Draw the change of one sample; without settings, return the one that changes nothing."""
     if config is None:
         return Change((ImageChange(),) * cameras, torch.eye(4, dtype=torch.float64))
     random = np.random.default_rng((seed, epoch, row))
@@ -58,6 +61,7 @@ def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch:
 
 
 def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> ImageChange:
+    """Draw what is done to one image."""
     zoom = random.uniform(*config.scale)
     right, down, turn, flip, *light = random.uniform(-1, 1, size=7)
     spans = (config.brightness, config.contrast, config.saturation)
@@ -76,6 +80,7 @@ def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> Im
 
 
 def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Float[Tensor, "4 4"]:
+    """Draw the turn and mirroring of the ego frame."""
     turn, flip_x, flip_y = random.uniform(-1, 1, size=3)
     angle = torch.tensor(math.radians(config.bev_rotation_deg) * float(turn), dtype=torch.float64)
     mirror = torch.ones(3, dtype=torch.float64)
@@ -87,7 +92,7 @@ def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Floa
 def new_from_old_px(
     change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
-    """Where `change_image` moves pixel positions, float64."""
+    """Return where `change_image` moves pixel positions, float64."""
     zoomed = zoomed_size(change, size)
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 
@@ -107,12 +112,12 @@ def change_image(
 
 
 def zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) that an image is scaled to before it is cropped to size."""
+    """Return the (height, width) that an image is scaled to before it is cropped to size."""
     return max(1, round(size[0] * change.zoom)), max(1, round(size[1] * change.zoom))
 
 
 def _corner(change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """(left, top) of the crop in whole pixels, so that cropping does not interpolate."""
+    """Return (left, top) of the crop in whole pixels, so that cropping does not interpolate."""
     left = (zoomed[1] - size[1]) / 2 + change.shift[0] * size[1]
     top = (zoomed[0] - size[0]) / 2 + change.shift[1] * size[0]
     return round(left), round(top)
@@ -121,6 +126,7 @@ def _corner(change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int])
 def _new_from_zoomed_px(
     change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
+    """Return where cropping, mirroring and turning move pixel positions, float64."""
     new_from_zoomed = camera.crop(*_corner(change, zoomed, size))
     if change.flip:
         new_from_zoomed = camera.flip_left_right(size[1]) @ new_from_zoomed
@@ -132,6 +138,7 @@ def _new_from_zoomed_px(
 def _crop(
     image: UInt8[Tensor, "3 H W"], corner: tuple[int, int], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
+    """Cut out a part of an image; what lies outside it is black."""
     (left, top), (height, width) = corner, size
     right, bottom = left + width - image.shape[2], top + height - image.shape[1]
     return F.pad(image, (-left, right, -top, bottom))
@@ -163,5 +170,5 @@ def _change_light(image: UInt8[Tensor, "3 H W"], change: ImageChange) -> UInt8[T
 
 
 def _grey(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "1 H W"]:
-    """Luma of ITU-R BT.601."""
+    """Return the luma of ITU-R BT.601."""
     return (image * image.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(0, keepdim=True)

@@ -1,14 +1,16 @@
-"""Key frames as samples, for torch's DataLoader.
+"""Key frames as samples: a map-style data set.
 
 Axes: `N` cameras, `H W` student image, `h w` teacher image.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
+from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -27,16 +29,25 @@ from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
 from occfeat.data.points import read_points
-from occfeat.data.sample import Batch, Cameras, Labels, Points, Sample, StoredFeatures, collate
+from occfeat.data.sample import (
+    Cameras,
+    Contents,
+    ImagesForTeacher,
+    Labels,
+    Points,
+    Sample,
+    TeacherImages,
+    TeacherMaps,
+)
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, ViewConfig
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
-"""Gives the image as it is on disk, decoded when it is first asked for; may raise a `KeyFrameError`."""
+"""Returns the image as it is on disk, decoded when it is first asked for; may raise a `KeyFrameError`."""
 
 ImageEffect = Callable[[ImageReader, CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
-"""Gives an image as if it had been recorded so: of the same size, before it is scaled or augmented.
+"""Returns an image as if it had been recorded so: of the same size, before it is scaled or augmented.
 
 Takes the reader of the image on disk, which it need not call, its camera, the token of the key frame and the
 epoch; may raise a `KeyFrameError`.
@@ -45,95 +56,97 @@ epoch; may raise a `KeyFrameError`.
 
 @dataclass(frozen=True)
 class Draw:
-    """One key frame in one epoch: what a sampler asks the data set for."""
+    """One key frame in one epoch: what the order of training asks for."""
 
     row: int
     """Row of the index."""
     epoch: int
-    """Counts into the augmentation."""
+    """Which of the random changes to apply."""
 
 
 @dataclass(frozen=True)
 class BrokenKeyFrame:
-    """A key frame that could not be read: a value, so that a loading process does not die of it."""
+    """A key frame that cannot be read: a value, so that a loading process does not die of it."""
 
     token: str
+    """Token of the key frame."""
     message: str
     """Which file and what is wrong with it."""
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A batch, less the key frames that could not be read."""
+class KeyFrames(Dataset[Sample]):
+    """A map-style data set of key frames: `key_frames[3]` is the fourth one of its split.
 
-    batch: Batch | None
-    """None if none could be read."""
-    broken: tuple[BrokenKeyFrame, ...]
-
-    def pin_memory(self) -> "Loaded":
-        """The same in page-locked memory; called by torch's DataLoader."""
-        return Loaded(None if self.batch is None else self.batch.pin_memory(), self.broken)
-
-
-class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
-    """Reads, augments and labels key frames. Nothing is kept between samples but maps, once per process."""
+    It works in a plain `torch.utils.data.DataLoader` with `collate`. A key frame that cannot be read raises a
+    `KeyFrameError`, in the process of the loader too: leave it out of `rows`, or repair its files (`occfeat
+    check` lists them). Nothing is kept between samples but maps, once per process.
+    """
 
     def __init__(
         self,
         index: Index,
         view: ViewConfig,
+        contents: Contents,
         *,
         grid: VoxelGrid,
-        augment: AugmentConfig | None,
+        rows: str | Int64[ndarray, " n"] = "all",
+        augment: AugmentConfig | None = None,
         seed: int = 0,
         effect: ImageEffect | None = None,
-        teacher_size: tuple[int, int] | None = None,
-        teacher_cache: StoredFeatures | None = None,
-        points: bool = False,
-        classes: tuple[str, ...] = (),
     ) -> None:
-        """Choose what samples hold.
+        """Choose key frames and what their samples hold.
 
         Args:
-            index: The set.
+            index: The index of the data folder.
             view: Cameras, image size and LiDAR sweeps.
+            contents: What a sample holds.
             grid: Cells of the labels.
-            augment: Random changes. None: none, as for evaluation.
-            seed: Of the random changes.
-            effect: Done to the student's images first, such as a corruption. The teacher's stay clean.
-            teacher_size: (height, width) of the teacher's images. None: there is no teacher.
-            teacher_cache: Where to read what it saw in them, instead of giving the images.
-            points: Read the LiDAR.
-            classes: Draw labels of these classes.
+            rows: Name of a split, or rows of the index, in order.
+            augment: Random changes. None: no change, as for evaluation.
+            seed: Seed of the random changes.
+            effect: Applied to the student's images first, such as a corruption. The teacher's stay clean.
 
         Raises:
-            SettingsError: The set has no camera of a name that is asked for.
+            SettingsError: The index has no camera of a given name, or no such split.
         """
-        self.index, self.view, self.grid, self.augment, self.seed = index, view, grid, augment, seed
-        self.effect = effect
-        self.teacher_size, self.teacher_cache = teacher_size, teacher_cache
-        self.points, self.classes = points, classes
+        self.index, self.view, self.contents, self.grid = index, view, contents, grid
+        self.rows = index.rows(rows) if isinstance(rows, str) else rows
+        self.augment, self.seed, self.effect, self.epoch = augment, seed, effect, 0
         self.channels = view.cameras or index.channels
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
             hint = f"Its cameras: {', '.join(index.channels) or 'none'}."
             raise SettingsError(f"The set has no camera {', '.join(unknown)}.", hint=hint)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.rows)
 
-    def sample(self, row: int) -> Sample:
-        """One key frame, as in the first epoch.
+    def __getitem__(self, position: int) -> Sample:
+        return self.sample(int(self.rows[position]), self.epoch)
+
+    def of_epoch(self, epoch: int) -> "KeyFrames":
+        """Return the same key frames, changed at random as in another epoch; the first one is 0."""
+        other = copy(self)
+        other.epoch = epoch
+        return other
+
+    def sample(self, row: int, epoch: int = 0) -> Sample:
+        """Read the key frame of a row of the index.
+
+        Args:
+            row: Row of the index, whether or not it belongs to this data set.
+            epoch: Which of the random changes to apply.
 
         Raises:
             KeyFrameError: It cannot be read.
         """
-        sample = self[Draw(row, 0)]
-        if not isinstance(sample, Sample):
+        read = self.read(Draw(row, epoch))
+        if not isinstance(read, Sample):
             hint = "Restore its files; `occfeat check` lists all that is broken."
-            raise KeyFrameError(sample.message, hint=hint)
-        return sample
+            raise KeyFrameError(read.message, hint=hint)
+        return read
 
-    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+    def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        """Read a key frame as it is in an epoch, or say why it cannot be read."""
         try:
             key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps)
             change = draw_change(
@@ -146,50 +159,57 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
             return BrokenKeyFrame(token, message)
 
     def _sample(self, draw: Draw, key_frame: KeyFrame, change: Change) -> Sample:
+        """Read all that a sample shall hold."""
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
-        size, plain, stored = self.view.image_size, (ImageChange(),) * len(rig), self.teacher_cache
         files = [
             None if record is None else cache(partial(self._image, record, image_change))
             for record, image_change in zip(rig, change.images, strict=True)
         ]
-        images = _images(self._affected(files, rig, key_frame.token, draw.epoch), change.images, size)
-        teacher_images = teacher_cameras = None
-        if self.teacher_size is not None:
-            teacher_cameras = self._cameras(rig, plain, self.teacher_size, change)
-            teacher_images = _images(files, plain, self.teacher_size) if stored is None else None
+        affected = self._affected(files, rig, key_frame.token, draw.epoch)
         return Sample(
             token=key_frame.token,
-            images=images,
-            cameras=self._cameras(rig, change.images, size, change),
-            teacher_images=teacher_images,
-            teacher_cameras=teacher_cameras,
-            teacher_maps=None if stored is None else stored.read(draw.row),
-            points=self._points(key_frame, change) if self.points else None,
-            labels=self._labels(key_frame, change) if self.classes else None,
+            images=_images(affected, change.images, self.view.image_size),
+            cameras=self._cameras(rig, change.images, self.view.image_size, change),
+            teacher=self._teacher(draw.row, files, rig, change),
+            points=self._points(key_frame, change) if self.contents.points else None,
+            labels=self._labels(key_frame, change) if self.contents.classes else None,
         )
 
+    def _teacher(
+        self, row: int, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], change: Change
+    ) -> TeacherImages | TeacherMaps | None:
+        """Give the teacher its images, or read what it saw."""
+        wanted, plain = self.contents.teacher, (ImageChange(),) * len(rig)
+        if wanted is None:
+            return None
+        cameras = self._cameras(rig, plain, wanted.image_size, change)
+        if isinstance(wanted, ImagesForTeacher):
+            return TeacherImages(_images(files, plain, wanted.image_size), cameras)
+        return TeacherMaps(wanted.read(row), cameras)
+
     def _labels(self, key_frame: KeyFrame, change: Change) -> Labels:
-        source = self.index.source
-        ground = find_ground(source, key_frame, self.classes)
+        """Draw the labels of a key frame in the augmented ego frame."""
+        source, classes = self.index.source, self.contents.classes
+        ground = find_ground(source, key_frame, classes)
         return draw_labels(
-            key_frame.boxes, source.taxonomy, change.new_ego_from_ego, self.grid.bev, self.classes, ground
+            key_frame.boxes, source.taxonomy, change.new_ego_from_ego, self.grid.bev, classes, ground
         )
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
-        """The image, at half scale if all that sees it sees it smaller still; effects see whole images."""
+        """Decode an image, at half scale if all that see it see it smaller still; effects see it whole."""
         path = resolve(self.index.root, record.path)
         if self.effect is not None:
             return read_image(path, record.size)
         sizes = [zoomed_size(change, self.view.image_size)]
-        if self.teacher_size is not None and self.teacher_cache is None:
-            sizes.append(self.teacher_size)
+        if isinstance(self.contents.teacher, ImagesForTeacher):
+            sizes.append(self.contents.teacher.image_size)
         return read_image(path, record.size, (max(h for h, _ in sizes), max(w for _, w in sizes)))
 
     def _affected(
         self, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], token: str, epoch: int
     ) -> Sequence[ImageReader | None]:
-        """Readers of the images as the student's cameras recorded them."""
+        """Return readers of the images as the student's cameras recorded them."""
         if self.effect is None:
             return files
         return [
@@ -204,7 +224,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         size: tuple[int, int],
         change: Change,
     ) -> Cameras:
-        """The calibration that fits images of one size."""
+        """Return the calibration that fits images of one size."""
         intrinsics = torch.eye(3, dtype=torch.float64).repeat(len(rig), 1, 1)
         ego_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(rig), 1, 1)
         for i, record in enumerate(rig):
@@ -215,6 +235,7 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
         return Cameras(intrinsics.float(), ego_from_camera.float(), present, size)
 
     def _ego_from_camera(self, record: CameraRecord) -> Float[Tensor, "4 4"]:
+        """Return the pose of a camera, with or without the ego motion up to the LiDAR's time."""
         if self.view.compensate_ego_motion:
             return record.lidar_ego_from_camera
         return record.camera_ego_from_camera
@@ -230,16 +251,9 @@ class KeyFrames(Dataset[Sample | BrokenKeyFrame]):
 def _images(
     files: Sequence[ImageReader | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
 ) -> UInt8[Tensor, "N 3 H W"]:
-    """Images of one size; black where there is no file."""
+    """Read images of one size; black where there is no file."""
     images = torch.zeros(len(files), 3, *size, dtype=torch.uint8)
     for i, file in enumerate(files):
         if file is not None:
             images[i] = change_image(file(), changes[i], size)
     return images
-
-
-def collate_key_frames(read: list[Sample | BrokenKeyFrame]) -> Loaded:
-    """Stack the samples and set the broken key frames aside."""
-    samples = [one for one in read if isinstance(one, Sample)]
-    broken = tuple(one for one in read if isinstance(one, BrokenKeyFrame))
-    return Loaded(collate(samples) if samples else None, broken)

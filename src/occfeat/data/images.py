@@ -63,7 +63,7 @@ def read_image(
 
 
 def _suffices_at_half(image: Image.Image, needed_size: tuple[int, int]) -> bool:
-    """Whether half a JPEG is large enough, and its pixels fall together with the whole one's."""
+    """Return whether half a JPEG is large enough, and its pixels coincide with those of the whole one."""
     if JpegImagePlugin.get_sampling(image) not in _ALIGNED_AT_HALF:
         return False
     sides = zip((image.height, image.width), needed_size, strict=True)
@@ -71,10 +71,10 @@ def _suffices_at_half(image: Image.Image, needed_size: tuple[int, int]) -> bool:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image in pixels, from its header alone.
+    """Return (height, width) of an image in pixels, from its header alone.
 
     Raises:
-        KeyFrameError: The file is absent, or is no image.
+        KeyFrameError: The file is absent, or is not an image.
     """
     with _opened(path, path) as image:
         return image.height, image.width
@@ -92,7 +92,7 @@ def check_size(path: Path, size: tuple[int, int], expected_size: tuple[int, int]
 
 
 def ends_properly(path: Path) -> bool:
-    """Whether a file ends with the mark every JPEG ends with; one that does not is probably cut short."""
+    """Return whether a file ends with the mark of every JPEG; one that does not is probably cut short."""
     with path.open("rb") as stream:
         stream.seek(0, os.SEEK_END)
         stream.seek(-min(len(_JPEG_END), stream.tell()), os.SEEK_END)
@@ -100,6 +100,7 @@ def ends_properly(path: Path) -> bool:
 
 
 def _read_bytes(path: Path) -> bytes:
+    """Read an image file, every failure as a `KeyFrameError`."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise KeyFrameError(f"Image {path} has more than {MAX_BYTES:,} bytes, which is refused.")
@@ -114,7 +115,7 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def _opened(path: Path, source: Path | BytesIO) -> Iterator[Image.Image]:
-    """An image whose every failure is a `KeyFrameError`."""
+    """Open an image whose every failure is a `KeyFrameError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of metadata, sizes that `check_size` judges

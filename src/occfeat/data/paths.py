@@ -18,7 +18,7 @@ _HINT = (
 
 
 def resolve(root: Path, relative: str) -> Path:
-    """Path of a file named in a table.
+    """Return the path of a file named in a table.
 
     Args:
         root: The data folder; may itself be a link.
@@ -40,12 +40,12 @@ def resolve(root: Path, relative: str) -> Path:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a file can be named after it without landing in another folder, on any system."""
+    """Return whether a file can be named after it without landing in another folder, on any system."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def leaves(relative: str) -> bool:
-    """Whether a name is no name inside the data folder, links aside.
+    """Return whether a name leads out of the data folder or is empty, links aside.
 
     Both systems' rules are applied, so that a data set that is refused is refused everywhere.
     """

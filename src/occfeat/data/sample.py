@@ -1,4 +1,4 @@
-"""The one contract between data and models: `Cameras`, `Points`, `Labels`, `Sample` and `Batch`.
+"""The one contract between data and models: `Sample`, `Batch` and their parts; `Contents` asks for them.
 
 Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image or its
 patches, `F` teacher channels, `P` LiDAR points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and
@@ -17,20 +17,22 @@ from occfeat.geometry.frames import transform_points
 
 # Not typing.Self, which the run-time shape checks of the tests cannot read.
 T = TypeVar("T", bound="_Tensors")
+Part = TypeVar("Part")
 
 
 class _Tensors:
     """Moves every tensor of a frozen dataclass, and of the dataclasses inside it, at once."""
 
     def to(self: T, device: torch.device | str, non_blocking: bool = False) -> T:
-        """The same value on another device."""
+        """Return the same value on another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: T) -> T:
-        """The same value in page-locked memory, for fast copies to a GPU."""
+        """Return the same value in page-locked memory, for fast copies to a GPU."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
+        """Return the same value with every tensor changed, those of its parts included."""
         changed: dict[str, Tensor | _Tensors] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -50,12 +52,12 @@ class Cameras(_Tensors):
     ego_from_camera: Float[Tensor, "*B N 4 4"]
     """Camera frame to ego frame at the LiDAR's time, ego motion in between included."""
     present: Bool[Tensor, "*B N"]
-    """False for a camera this key frame lacks: its image is black and it sees nothing."""
+    """False for a camera that this key frame does not have: its image is black and it sees nothing."""
     image_size: tuple[int, int]
     """(height, width) in pixels of the image tensors."""
 
     def of_key_frame(self, index: int) -> "Cameras":
-        """The calibration of one key frame of a batch."""
+        """Return the calibration of one key frame of a batch."""
         return Cameras(
             self.intrinsics[index], self.ego_from_camera[index], self.present[index], self.image_size
         )
@@ -115,9 +117,10 @@ class FeatureMaps(_Tensors):
     values: Shaped[Tensor, "*B N h w F"]
     """Integers of eight bits or floats of sixteen."""
     scales: Float32[Tensor, "*B N h w"]
+    """One factor per patch."""
 
     def decode(self) -> Float32[Tensor, "*B N F h w"]:
-        """Features as the teacher gives them."""
+        """Return features as the teacher gives them."""
         return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
 
 
@@ -125,87 +128,131 @@ class FeatureMaps(_Tensors):
 class StoredFeatures(Protocol):
     """Where a data set finds what the teacher saw, such as a teacher cache."""
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the images that the teacher saw."""
+
     def read(self, row: int) -> FeatureMaps:
-        """Return what it saw in a key frame (`N h w F`), or raise a `KeyFrameError`."""
+        """Return what it saw in the key frame of a row (`N h w F`), or raise a `KeyFrameError`."""
+
+
+@dataclass(frozen=True)
+class ImagesForTeacher:
+    """Says that samples shall hold images for a teacher."""
+
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a sample shall hold besides the images and cameras of the student."""
+
+    points: bool = False
+    """LiDAR returns."""
+    classes: tuple[str, ...] = ()
+    """Classes of the BEV labels; without classes there are no labels."""
+    teacher: ImagesForTeacher | StoredFeatures | None = None
+    """Images for the teacher, or the store of what it saw. None: there is no teacher."""
+
+
+@dataclass(frozen=True)
+class TeacherImages(_Tensors):
+    """What the teacher is to look at."""
+
+    images: UInt8[Tensor, "*B N 3 h w"]
+    """The same RGB images as the student's, never augmented."""
+    cameras: Cameras
+    """Calibration of these images, in the (possibly augmented) ego frame."""
+
+
+@dataclass(frozen=True)
+class TeacherMaps(_Tensors):
+    """What the teacher saw, from a store."""
+
+    maps: FeatureMaps
+    cameras: Cameras
+    """Calibration of the images that it saw, in the (possibly augmented) ego frame."""
 
 
 @dataclass(frozen=True)
 class Sample(_Tensors):
-    """One key frame. What a stage does not need is None."""
+    """One key frame. What was not asked for is None."""
 
     token: str
+    """Token of the key frame."""
     images: UInt8[Tensor, "N 3 H W"]
     """RGB images of the student, augmented."""
     cameras: Cameras
-    teacher_images: UInt8[Tensor, "N 3 h w"] | None = None
-    """The same images for the teacher, never augmented. None also if what it sees in them is cached."""
-    teacher_cameras: Cameras | None = None
-    """Calibration of the images the teacher sees or saw."""
-    teacher_maps: FeatureMaps | None = None
-    """What the teacher saw, from a cache."""
+    """Calibration of these images."""
+    teacher: TeacherImages | TeacherMaps | None = None
+    """What the teacher is to look at, or what it saw."""
     points: Points | None = None
+    """LiDAR returns."""
     labels: Labels | None = None
+    """What each BEV cell holds."""
 
 
 @dataclass(frozen=True)
 class Batch(_Tensors):
-    """Several key frames. What a stage does not need is None."""
+    """Several key frames. What was not asked for is None."""
 
     tokens: tuple[str, ...]
+    """Tokens of the key frames."""
     images: UInt8[Tensor, "B N 3 H W"]
+    """RGB images of the student, augmented."""
     cameras: Cameras
-    teacher_images: UInt8[Tensor, "B N 3 h w"] | None = None
-    teacher_cameras: Cameras | None = None
-    teacher_maps: FeatureMaps | None = None
+    """Calibration of these images."""
+    teacher: TeacherImages | TeacherMaps | None = None
+    """What the teacher is to look at, or what it saw."""
     points: Points | None = None
     """LiDAR returns of all key frames, one key frame after the other."""
     labels: Labels | None = None
+    """What each BEV cell holds."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack key frames that were read with the same settings."""
-    first = samples[0]
-    clouds = [sample.points for sample in samples if sample.points is not None]
-    if clouds and len(clouds) < len(samples):
-        raise ValueError("some samples have LiDAR points and others have none: read them alike")
+    """Stack key frames that were read with the same `Contents`; made for torch's `DataLoader`.
+
+    Raises:
+        ValueError: Some samples have LiDAR points, labels or something for the teacher and others have not.
+    """
+    teacher: list[TeacherImages | TeacherMaps] = _all_or_none(
+        [sample.teacher for sample in samples], "something for the teacher"
+    )
+    points = _all_or_none([sample.points for sample in samples], "LiDAR points")
+    labels = _all_or_none([sample.labels for sample in samples], "labels")
     return Batch(
         tokens=tuple(sample.token for sample in samples),
         images=torch.stack([sample.images for sample in samples]),
-        cameras=_stack_cameras([sample.cameras for sample in samples]),
-        teacher_images=(
-            None
-            if first.teacher_images is None
-            else torch.stack([s.teacher_images for s in samples if s.teacher_images is not None])
-        ),
-        teacher_cameras=(
-            None
-            if first.teacher_cameras is None
-            else _stack_cameras([s.teacher_cameras for s in samples if s.teacher_cameras is not None])
-        ),
-        teacher_maps=(
-            None
-            if first.teacher_maps is None
-            else _stack_maps([s.teacher_maps for s in samples if s.teacher_maps is not None])
-        ),
-        points=_join_points(clouds) if clouds else None,
-        labels=(
-            None
-            if first.labels is None
-            else _stack_labels([s.labels for s in samples if s.labels is not None])
-        ),
+        cameras=_stack([sample.cameras for sample in samples]),
+        teacher=_stack(teacher) if teacher else None,
+        points=_join_points(points) if points else None,
+        labels=_stack(labels) if labels else None,
     )
 
 
-def _stack_cameras(cameras: Sequence[Cameras]) -> Cameras:
-    return Cameras(
-        intrinsics=torch.stack([rig.intrinsics for rig in cameras]),
-        ego_from_camera=torch.stack([rig.ego_from_camera for rig in cameras]),
-        present=torch.stack([rig.present for rig in cameras]),
-        image_size=cameras[0].image_size,
-    )
+def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:
+    """Return the same part of all samples, or an empty list if none has it."""
+    found = [part for part in parts if part is not None]
+    if found and len(found) < len(parts):
+        raise ValueError(f"some samples have {what} and others have none: read them alike")
+    return found
+
+
+def _stack(parts: Sequence[T]) -> T:
+    """Return one value whose tensors are those of all parts, stacked; the rest is that of the first part."""
+    first, stacked = parts[0], dict[str, Tensor | _Tensors]()
+    for field in fields(first):  # type: ignore[arg-type]
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], Tensor):
+            stacked[field.name] = torch.stack(values)
+        elif isinstance(values[0], _Tensors):
+            stacked[field.name] = _stack(values)
+    return replace(first, **stacked)  # type: ignore[type-var]
 
 
 def _join_points(clouds: Sequence[Points]) -> Points:
@@ -214,19 +261,4 @@ def _join_points(clouds: Sequence[Points]) -> Points:
         points_ego=torch.cat([cloud.points_ego for cloud in clouds]),
         origins_ego=torch.cat([cloud.origins_ego for cloud in clouds]),
         key_frame=torch.repeat_interleave(torch.tensor([len(cloud) for cloud in clouds])),
-    )
-
-
-def _stack_maps(maps: Sequence[FeatureMaps]) -> FeatureMaps:
-    return FeatureMaps(
-        values=torch.stack([one.values for one in maps]),
-        scales=torch.stack([one.scales for one in maps]),
-    )
-
-
-def _stack_labels(labels: Sequence[Labels]) -> Labels:
-    return Labels(
-        classes=labels[0].classes,
-        target=torch.stack([one.target for one in labels]),
-        low_visibility=torch.stack([one.low_visibility for one in labels]),
     )

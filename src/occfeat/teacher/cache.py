@@ -29,6 +29,7 @@ from occfeat.settings.strict import Positive, Strict
 CARD = "cache.json"
 """Name of the description in a cache folder."""
 INT8_LARGEST = 127
+"""Largest value that eight bits hold."""
 
 
 class CacheCard(Strict):
@@ -69,7 +70,7 @@ class CacheCard(Strict):
         return tokens * (self.channels * (1 if self.dtype == "int8" else 2) + 4)
 
     def differences(self, other: "CacheCard") -> list[str]:
-        """One line per field in which the cache of this card differs from what a run wants."""
+        """Return one line per field in which the cache of this card differs from what a run wants."""
         ours, theirs = self.model_dump(), other.model_dump()
         return [
             f"{name}: the cache has {ours[name]}, this run {theirs[name]}"
@@ -94,7 +95,7 @@ class TeacherCache:
         if first := list(islice(missing_shards(path, self.card), 3)):
             count = max(self.card.shards - sum(1 for _ in path.glob("shard-*.safetensors")), len(first))
             raise CacheError(
-                f"The teacher cache {path} is not finished: {count} of {self.card.shards} files lack.",
+                f"The teacher cache {path} is not finished: {count} of {self.card.shards} files are missing.",
                 first=[shard_file(path, number).name for number in first],
                 hint="Run the `occfeat cache` command that began it again; it goes on where it was.",
             )
@@ -121,7 +122,7 @@ class TeacherCache:
             rows: Key frames of the run.
             teacher: Settings of its teacher.
             cameras: Its cameras, in order.
-            fingerprint: Of its data set.
+            fingerprint: Fingerprint of its data set.
             allowed: Key frames that may be missing because they were broken.
 
         Raises:
@@ -136,13 +137,18 @@ class TeacherCache:
         missing = int((~np.isin(rows, self._rows)).sum())
         if missing > allowed:
             raise CacheError(
-                f"The teacher cache {self.path} (split {self.card.split}) lacks {missing} of the {len(rows)} "
-                "key frames of this run.",
+                f"The teacher cache {self.path} (split {self.card.split}) does not hold {missing} of the "
+                f"{len(rows)} key frames of this run.",
                 hint=hint,
             )
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the images that the teacher saw."""
+        return self.card.teacher.image_size
+
     def read(self, row: int) -> FeatureMaps:
-        """What the teacher saw in the cameras of one key frame (`N h w F`).
+        """Return what the teacher saw in the cameras of one key frame (`N h w F`).
 
         Raises:
             KeyFrameError: The key frame is not in the cache, or its shard cannot be read.
@@ -162,7 +168,7 @@ class TeacherCache:
 
 
 def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) -> FeatureMaps:
-    """Teacher features as a cache stores them: each token divided by its largest value.
+    """Return teacher features as a cache stores them: each token divided by its largest value.
 
     Raises:
         CacheError: They are not finite.
@@ -181,21 +187,22 @@ def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) ->
 
 
 def _above_zero(scales: Float[Tensor, "*B h w"]) -> Float[Tensor, "*B h w 1"]:
+    """Return scales that features can be divided by."""
     return scales.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
 
 
 def shard_file(path: Path, number: int) -> Path:
-    """Path of a shard."""
+    """Return the path of a shard."""
     return path / f"shard-{number:05d}.safetensors"
 
 
 def missing_shards(path: Path, card: CacheCard) -> Iterator[int]:
-    """Numbers of the files that are not there yet; a damaged card can ask for more than a list could hold."""
+    """Yield the numbers of files that are missing; a damaged card can ask for more than a list could hold."""
     return (number for number in range(card.shards) if not shard_file(path, number).is_file())
 
 
 def read_cache_card(path: Path) -> CacheCard:
-    """The description in a cache folder.
+    """Read the description in a cache folder.
 
     Raises:
         CacheError: There is none, or it is damaged.
@@ -203,7 +210,7 @@ def read_cache_card(path: Path) -> CacheCard:
     file = path / CARD
     if not file.is_file():
         raise CacheError(
-            f"{path} is no teacher cache: {CARD} is missing.", hint="Make one with `occfeat cache`."
+            f"{path} is not a teacher cache: {CARD} is missing.", hint="Make one with `occfeat cache`."
         )
     try:
         return CacheCard.model_validate_json(file.read_bytes())
@@ -213,7 +220,7 @@ def read_cache_card(path: Path) -> CacheCard:
 
 
 def read_shard_rows(file: Path, card: CacheCard) -> Int64[ndarray, " n"]:
-    """Key frames of a shard.
+    """Read which key frames a shard holds, and check its layout.
 
     Raises:
         CacheError: The file is damaged or has another layout than the card says.
@@ -233,9 +240,12 @@ def read_shard_rows(file: Path, card: CacheCard) -> Int64[ndarray, " n"]:
         "scales": ("F32", tokens),
     }
     if layout != wanted:
-        raise CacheError(f"The shard {file} holds {_said(layout)}, not {_said(wanted)}.", hint=hint)
+        raise CacheError(
+            f"Expected {_in_words(wanted)} in the shard {file}, got {_in_words(layout)}.", hint=hint
+        )
     return rows
 
 
-def _said(layout: dict[str, tuple[str, list[int]]]) -> str:
+def _in_words(layout: dict[str, tuple[str, list[int]]]) -> str:
+    """Describe names, types and shapes of tensors."""
     return ", ".join(f"{name} {kind} {shape}" for name, (kind, shape) in layout.items())

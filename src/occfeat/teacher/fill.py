@@ -27,7 +27,7 @@ from occfeat.training.device import autocast
 from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading import in_order, load_batches, require_few_broken
 
-DONE = object()
+NO_MORE = object()
 """Comes after the last batch of a process."""
 
 
@@ -46,17 +46,21 @@ class CacheJob:
     """What is cached, and how."""
 
     card: CacheCard
+    """How the cache is laid out."""
     teacher: Teacher
+    """What sees the images."""
     key_frames: KeyFrames
-    rows: NDArray[np.int64]
-    """Key frames of the split."""
+    """Those of the split, with images as the teacher sees them."""
     batch_size: int
+    """Key frames that the teacher sees at once."""
     engine: EngineConfig
+    """How it is computed."""
 
     def rows_of(self, shard: int) -> NDArray[np.int64]:
-        """Key frames of a shard."""
+        """Return the rows of the index that a shard holds."""
         start = shard * self.card.shard_size
-        return self.rows[start : start + self.card.shard_size]
+        rows: NDArray[np.int64] = self.key_frames.rows[start : start + self.card.shard_size]
+        return rows
 
 
 def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
@@ -68,7 +72,7 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
         TrainingError: More key frames are broken than `engine.max_broken`.
     """
     job.teacher.to(fabric.device)
-    writer = _Writer(path, job, fabric)
+    writer = _ShardWriter(path, job, fabric)
     numbers = []
     for number in range(fabric.global_rank, job.card.shards, fabric.world_size):
         if shard_file(path, number).is_file():
@@ -80,9 +84,9 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
         bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
         working = True
         while working:  # as long as any process has a batch left, so that all hear of a wish to stop
-            busy = next(work, DONE) is not DONE
+            busy = next(work, NO_MORE) is not NO_MORE
             progress.update(bar, completed=writer.seen)
-            working, stopping = _anywhere(fabric, busy, stop.signal is not None)
+            working, stopping = _in_any_process(fabric, busy, stop.signal is not None)
             if stopping:
                 reason = stop.signal.name if stop.signal else "Another process stopped"
                 raise Interrupted(_how_to_go_on(path, reason))
@@ -91,13 +95,13 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
     return Filled(round(seen), similarity / seen if seen else float("nan"))
 
 
-def _anywhere(fabric: Fabric, *wishes: bool) -> list[bool]:
-    """Whether any process wants something, wish by wish."""
+def _in_any_process(fabric: Fabric, *wishes: bool) -> list[bool]:
+    """Return whether any process wants something, wish by wish."""
     mine = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
     return [bool(count) for count in torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum"))]
 
 
-class _Writer:
+class _ShardWriter:
     """Writes shards and keeps count."""
 
     def __init__(self, path: Path, job: CacheJob, fabric: Fabric) -> None:
@@ -109,7 +113,7 @@ class _Writer:
     def write(self, number: int) -> Iterator[None]:
         """Write one shard, stopping after every batch."""
         rows, maps = list[int](), list[FeatureMaps]()
-        for batch_rows, stored in self._see(self.job.rows_of(number)):
+        for batch_rows, stored in self._batches(self.job.rows_of(number)):
             rows += batch_rows
             maps.append(stored)
             yield
@@ -124,17 +128,17 @@ class _Writer:
         write_atomic(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
 
     @torch.inference_mode()
-    def _see(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], FeatureMaps]]:
-        """Rows and stored features of one batch after the other."""
+    def _batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], FeatureMaps]]:
+        """Yield rows and features, as they are stored, of one batch after the other."""
         job, device = self.job, self.fabric.device
         row_of = {job.key_frames.index.token(row): int(row) for row in rows}
         batches = in_order(rows, job.batch_size)
         for loaded in load_batches(job.key_frames, batches, job.engine, pin=device.type == "cuda"):
             self.broken += [key_frame.message for key_frame in loaded.broken]
             require_few_broken(self.broken, len(self.broken), job.engine.max_broken)
-            if loaded.batch is None or loaded.batch.teacher_images is None:
+            if loaded.batch is None:
                 continue
-            images = loaded.batch.teacher_images.to(device, non_blocking=True)
+            images = loaded.batch.images.to(device, non_blocking=True)
             with autocast(device, job.engine.precision):
                 exact = job.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
             stored = encode(exact, job.card.dtype)
@@ -145,7 +149,7 @@ class _Writer:
 
 
 def sha256_of(network: nn.Module) -> str:
-    """Hash of all tensors of a network, by name."""
+    """Return the hash of all tensors of a network, by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -154,9 +158,11 @@ def sha256_of(network: nn.Module) -> str:
 
 
 def _progress() -> Progress:
+    """Make the progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def _how_to_go_on(path: Path, reason: str) -> str:
+    """Say that the cache can be finished later, and how."""
     return f"{reason}: the finished files in {path} stay. Go on with the same `occfeat cache` command."

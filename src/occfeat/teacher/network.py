@@ -73,7 +73,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()  # not inference_mode: its tensors could not take part in a loss
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float32[Tensor, "M D h w"]:
-        """Features of RGB images, without class and register tokens.
+        """Return features of RGB images, without class and register tokens.
 
         Raises:
             SettingsError: The image size is not a multiple of the patch.
@@ -87,7 +87,7 @@ class Teacher(nn.Module):
 
 
 def build_teacher(config: TeacherConfig) -> Teacher:
-    """The teacher of these settings on the CPU, with its weights.
+    """Build the teacher of these settings on the CPU, with its weights.
 
     Raises:
         SettingsError: The name, block or image size makes no sense.
@@ -106,7 +106,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         load_checked(transformer, packaged.packaged_teacher_weights(), "packaged teacher")
     elif config.weights == "hub":
         with torch.device("meta"):
-            _create(name)  # what is no transformer is refused before anything is fetched
+            _create(name)  # what is not a transformer is refused before anything is fetched
         transformer = create_pretrained(name, WITHOUT_NETWORK, num_classes=0, dynamic_img_size=True)
         count = len(transformer.state_dict())
         logger.info("teacher %s: loaded %d/%d tensors from the hub", name, count, count)
@@ -121,7 +121,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
 
 
 def check_size(image_size: tuple[int, int], patch_px: int) -> None:
-    """Stop at an image whose (height, width) is not made of whole patches.
+    """Refuse an image whose (height, width) is not made of whole patches.
 
     Raises:
         SettingsError: With the nearest sizes that are.
@@ -137,6 +137,7 @@ def check_size(image_size: tuple[int, int], patch_px: int) -> None:
 
 
 def _create(name: str) -> Any:
+    """Make a transformer with random weights."""
     try:
         return timm.create_model(name, num_classes=0, dynamic_img_size=True)
     except TypeError as error:
@@ -155,6 +156,7 @@ def _load_file(transformer: nn.Module, path: Path, what: str) -> None:
 
 
 def _check(transformer: Any, block: int, normalize: bool) -> None:
+    """Refuse a network, block or normalisation that cannot give patch features."""
     if not hasattr(transformer, "blocks") or not hasattr(transformer, "forward_intermediates"):
         raise _not_a_transformer(type(transformer).__name__)
     blocks = len(transformer.blocks)
@@ -171,6 +173,7 @@ def _check(transformer: Any, block: int, normalize: bool) -> None:
 
 
 def _not_a_transformer(name: str) -> SettingsError:
+    """Return the error for a network that is not a vision transformer."""
     return SettingsError(
         f"{name} is not a plain vision transformer.",
         hint="Take one such as vit_small_patch14_dinov2.lvd142m or vit_small_patch16_dinov3.lvd1689m.",

@@ -6,15 +6,16 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from occfeat.data.dataset import BrokenKeyFrame, Draw, Loaded, collate_key_frames
-from occfeat.data.sample import Sample
+from occfeat.data.dataset import BrokenKeyFrame, Draw
+from occfeat.data.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
 from occfeat.settings.sections import EngineConfig
 
@@ -25,8 +26,51 @@ _CUT_OFF = (ConnectionError, EOFError)
 """What receiving a batch raises when its process dies while it sends."""
 
 
+@runtime_checkable
+class KeyFrameReader(Protocol):
+    """What batches are loaded from, such as `KeyFrames`."""
+
+    def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        """Read a key frame as it is in an epoch, or say why it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch, less the key frames that could not be read."""
+
+    batch: Batch | None
+    """None if none could be read."""
+    broken: tuple[BrokenKeyFrame, ...]
+    """Those that could not be read."""
+
+    def pin_memory(self) -> "Loaded":
+        """Return the same in page-locked memory; called by torch's DataLoader."""
+        return Loaded(None if self.batch is None else self.batch.pin_memory(), self.broken)
+
+
+class Draws(Dataset[Sample | BrokenKeyFrame]):
+    """Key frames by `Draw`, as torch's DataLoader asks for them.
+
+    Args:
+        key_frames: Where they are read.
+    """
+
+    def __init__(self, key_frames: KeyFrameReader) -> None:
+        self.key_frames = key_frames
+
+    def __getitem__(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        return self.key_frames.read(draw)
+
+
+def collate_readable(read: list[Sample | BrokenKeyFrame]) -> Loaded:
+    """Stack the samples and set the broken key frames aside."""
+    samples = [one for one in read if isinstance(one, Sample)]
+    broken = tuple(one for one in read if isinstance(one, BrokenKeyFrame))
+    return Loaded(collate(samples) if samples else None, broken)
+
+
 def load_batches(
-    key_frames: Dataset[Sample | BrokenKeyFrame],
+    key_frames: KeyFrameReader,
     batches: Iterable[list[Draw]],
     engine: EngineConfig,
     *,
@@ -35,7 +79,7 @@ def load_batches(
     """Load batches of key frames in `engine.workers` processes, but at most one per core.
 
     Args:
-        key_frames: The data set.
+        key_frames: Where key frames are read.
         batches: The draws of each batch, in order.
         engine: How many workers.
         pin: Deliver page-locked memory, for copies to a GPU.
@@ -101,21 +145,22 @@ def _put_back(before: Any) -> None:
 
 
 def _loader(
-    key_frames: Dataset[Sample | BrokenKeyFrame], batches: _Batches, engine: EngineConfig, *, pin: bool
+    key_frames: KeyFrameReader, batches: _Batches, engine: EngineConfig, *, pin: bool
 ) -> DataLoader[Loaded]:
+    """Make the loader of some batches; random numbers of the training stay untouched."""
     return DataLoader(  # collation turns samples into what the loader gives
-        key_frames,  # type: ignore[arg-type]
+        Draws(key_frames),  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=min(engine.workers, _cores()),
-        collate_fn=collate_key_frames,
+        collate_fn=collate_readable,
         pin_memory=pin,
         worker_init_fn=_ignore_interrupts,
-        generator=torch.Generator(),  # leaves the random numbers of the training untouched
+        generator=torch.Generator(),  # in place of the global one
     )
 
 
 def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
-    """Batches that take each key frame once, for evaluation."""
+    """Return batches that take each key frame once and unchanged, for evaluation."""
     return [
         [Draw(row=int(row), epoch=0) for row in rows[start : start + batch_size]]
         for start in range(0, len(rows), batch_size)
@@ -139,7 +184,7 @@ def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> Non
 
 
 def slow_loading(share: float, workers: int) -> str:
-    """What to do about training that waits for data."""
+    """Say what to do about training that waits for data."""
     cores = _cores()
     text = f"{share:.0%} of the time is spent waiting for data. "
     if workers < cores:
@@ -151,12 +196,14 @@ def slow_loading(share: float, workers: int) -> str:
 
 
 def _cores() -> int:
-    """Cores this process may use, which a job scheduler can make fewer than the machine has."""
+    """Count the cores this process may use, which a job scheduler can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupts(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal, and a job scheduler's SIGTERM every process of the job:
-    # the training process decides what happens.
+    """Leave interrupts to the training process.
+
+    Ctrl-C reaches every process of the terminal, and a job scheduler's SIGTERM every process of the job.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

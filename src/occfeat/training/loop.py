@@ -17,10 +17,8 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from occfeat.data.dataset import BrokenKeyFrame, Loaded
-from occfeat.data.sample import Batch, Sample
+from occfeat.data.sample import Batch
 from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
 from occfeat.models.recompute import recompute_activations
 from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
@@ -32,7 +30,14 @@ from occfeat.training.attempt import Attempt
 from occfeat.training.device import autocast
 from occfeat.training.gathering import gather_texts
 from occfeat.training.interrupt import StopRequest
-from occfeat.training.loading import SLOW_LOADING, load_batches, require_few_broken, slow_loading
+from occfeat.training.loading import (
+    SLOW_LOADING,
+    KeyFrameReader,
+    Loaded,
+    load_batches,
+    require_few_broken,
+    slow_loading,
+)
 from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
 from occfeat.training.order import TrainingOrder, steps_for
 from occfeat.training.progress import TrainingProgress
@@ -51,8 +56,8 @@ class Job(Generic[Target]):
     """Called as `network(batch, target)`; gives a `Step`."""
     make_target: Callable[[Batch], Target]
     """Target of a batch, made without gradients."""
-    key_frames: Dataset[Sample | BrokenKeyFrame]
-    """Indexed by `Draw`."""
+    key_frames: KeyFrameReader
+    """Where key frames are read."""
     rows: NDArray[np.int64]
     """Key frames to train on."""
     optim: OptimConfig

@@ -48,8 +48,7 @@ class TrainingOrder(Sampler[list[Draw]]):
         self.first_step = first_step
         self.rank = rank
         self.world_size = world_size
-        self._epoch = -1
-        self._shuffled = rows
+        self._latest: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         share = self.batch_size // self.world_size
@@ -63,14 +62,17 @@ class TrainingOrder(Sampler[list[Draw]]):
                 yield [self.draw(position) for position in range(start, start + self.micro_batch_size)]
 
     def draw(self, position: int) -> Draw:
-        """The key frame at a position of the endless line, and the epoch it belongs to."""
-        epoch, index = divmod(position, len(self.rows))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
-        return Draw(row=int(self._shuffled[index]), epoch=epoch)
+        """Return the key frame at a position of the endless line, and the epoch it belongs to."""
+        epoch, position_in_epoch = divmod(position, len(self.rows))
+        return Draw(row=int(self._shuffled(epoch)[position_in_epoch]), epoch=epoch)
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        """Shuffle the key frames of an epoch; the latest epoch is kept."""
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        return self._latest[1]
 
 
 def steps_for(key_frames: int, epochs: int, batch_size: int) -> int:
-    """Optimiser steps that take `epochs` passes over the key frames, rounded up."""
+    """Return the number of optimiser steps that take `epochs` passes over the key frames, rounded up."""
     return -(-key_frames * epochs // batch_size)

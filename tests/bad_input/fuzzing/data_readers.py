@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames, collate_key_frames
+from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
 from occfeat.data.maps.masks import LAYERS
@@ -15,10 +15,12 @@ from occfeat.data.nuscenes.base_map import read_base_map
 from occfeat.data.nuscenes.lidar import read_sweep
 from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
+from occfeat.data.sample import Contents
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.settings.sections import DataConfig, PretrainLossConfig, ViewConfig
+from occfeat.training.loading import collate_readable
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
 from tests.map_files import crossroads, write_base_map, write_expansion
@@ -48,14 +50,14 @@ def _read_folder(root: Path, *, rebuild: bool) -> None:
 
 
 def _read_key_frames(index: Index, rows: Iterable[int]) -> None:
-    key_frames = KeyFrames(index, VIEW, grid=GRID, augment=None, points=True, classes=("vehicle",))
+    key_frames = KeyFrames(index, VIEW, Contents(points=True, classes=("vehicle",)), grid=GRID)
     maker = TargetMaker(build_objectives(PretrainLossConfig(features=0, unknown="ignore")), GRID)
     for row in rows:
         index.faults_of(row)
-        sample = key_frames[Draw(row, 0)]
+        sample = key_frames.read(Draw(row, 0))
         if isinstance(sample, BrokenKeyFrame):
             continue
-        loaded = collate_key_frames([sample])
+        loaded = collate_readable([sample])
         assert loaded.batch is not None
         maker(loaded.batch)
 

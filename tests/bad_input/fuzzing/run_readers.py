@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.layers import base_layer
@@ -85,10 +84,11 @@ def cache(folder: Path) -> Reader:
     )
 
 
-class _Numbers(Dataset[Sample]):
+class _Numbers:
     """Key frames of one small camera."""
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def read(self, draw: Draw) -> Sample:
+        """Read a small sample."""
         rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
         return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), draw.row, dtype=torch.uint8), rig)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Points, collate
+from occfeat.data.sample import Contents, Points, collate
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target
@@ -52,7 +52,8 @@ def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
     predictor = None if config.run is None else _predictor(config.run, index)
     painted = {} if config.pretraining is None else voxels_by_features(config.pretraining, index, rows)
     grid = build_grid(config.grid)
-    key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True, classes=config.classes)
+    contents = Contents(points=True, classes=config.classes)
+    key_frames = KeyFrames(index, config.view, contents, grid=grid, rows=rows)
     for row in map(int, rows):
         sample = key_frames.sample(row)
         points, labels = sample.points, sample.labels
@@ -77,7 +78,7 @@ def occupied_cells(points: Points, grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
 
 def _predictor(run: Path, index: Index) -> Predictor:
     model = load_model(RunFolder.of(run).path)
-    key_frames = KeyFrames(index, model.card.view, grid=build_grid(model.card.grid), augment=None)
+    key_frames = KeyFrames(index, model.card.view, Contents(), grid=build_grid(model.card.grid))
     return Predictor(model, key_frames)
 
 
@@ -101,7 +102,7 @@ def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]
     """
     network, config = load_pretraining(RunFolder.of(run).path)
     grid = build_grid(config.grid)
-    key_frames = KeyFrames(index, config.view, grid=grid, augment=None, points=True)
+    key_frames = KeyFrames(index, config.view, Contents(points=True), grid=grid, rows=rows)
     cells, features = [], []
     for row in map(int, rows):
         batch = collate([key_frames.sample(row)])

@@ -7,6 +7,7 @@ from occfeat.commands.dataset.recording import record
 from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.report.pictures.plots import draw_calibration
@@ -40,9 +41,8 @@ def view(config: ViewerConfig) -> Outcome:
     grid = build_grid(config.grid)
     key_frame = index.key_frame(row)
     has_lidar = config.calibration and index.has_lidar_file(row)
-    key_frames = KeyFrames(
-        index, config.view, grid=grid, augment=None, points=has_lidar, classes=config.classes
-    )
+    contents = Contents(points=has_lidar, classes=config.classes)
+    key_frames = KeyFrames(index, config.view, contents, grid=grid)
     sample = key_frames.sample(row)
     corners_ego = key_frame.boxes.corners_ego().float()
     draw_calibration(

@@ -15,6 +15,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.release.model import BevModel
@@ -157,7 +158,7 @@ def _matrices(
 
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
     card = read_card(run)
-    key_frames = KeyFrames(index, card.view, grid=build_grid(card.grid), augment=None)
+    key_frames = KeyFrames(index, card.view, Contents(), grid=build_grid(card.grid))
     rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
         sample = key_frames.sample(int(row))

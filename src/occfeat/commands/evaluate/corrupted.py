@@ -182,7 +182,7 @@ def draw_examples(
     """Draw what the first camera of a key frame sees under each corruption, if it can be read."""
 
     def read(effect: ImageEffect | None) -> Sample | None:
-        sample = key_frames(effect)[Draw(row, 0)]
+        sample = key_frames(effect).read(Draw(row, 0))
         return sample if isinstance(sample, Sample) else None
 
     clean = read(None)

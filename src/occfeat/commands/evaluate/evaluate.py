@@ -14,6 +14,7 @@ from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.labels import require_classes
+from occfeat.data.sample import Contents
 from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
@@ -94,7 +95,8 @@ class _Split:
     def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames:
         card = self.card
         grid = build_grid(card.grid)
-        return KeyFrames(self.index, card.view, grid=grid, augment=None, effect=effect, classes=card.classes)
+        contents = Contents(classes=card.classes)
+        return KeyFrames(self.index, card.view, contents, grid=grid, rows=self.rows, effect=effect)
 
     def evaluate(self, effect: ImageEffect | None = None) -> Evaluation:
         return evaluate_segmenter(

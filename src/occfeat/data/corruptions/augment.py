@@ -14,12 +14,12 @@ from occfeat.settings.sections import AugmentConfig, CorruptionName
 def training_effect(
     config: AugmentConfig, channels: tuple[str, ...], seed: int
 ) -> "OccasionalCorruption | None":
-    """What happens to training images before anything else; None if nothing does.
+    """Return what happens to training images before anything else; None if nothing does.
 
     Args:
         config: The settings.
-        channels: All cameras of the set.
-        seed: Of the run.
+        channels: All cameras of the data set.
+        seed: Seed of the run.
     """
     names = chosen(config.corruptions)
     if not names or config.corruption_probability == 0:
@@ -42,7 +42,7 @@ class OccasionalCorruption:
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """The image, corrupted or as it is.
+        """Return the image, corrupted or as it is.
 
         Raises:
             KeyFrameError: It cannot be read, or would be corrupted, but is too small.
@@ -51,7 +51,7 @@ class OccasionalCorruption:
         return read() if corruption is None else corruption(read, camera, token, epoch)
 
     def draw(self, token: str, epoch: int) -> Corruption | None:
-        """What a key frame suffers in an epoch."""
+        """Draw what a key frame suffers in an epoch; None: nothing."""
         random = random_numbers(self.seed, token, epoch)
         if random.random() >= self.probability:
             return None

@@ -26,7 +26,7 @@ def motion_blur(
 def streak(
     values: Float32[ndarray, "H W *C"], radius: int, sigma: float, angle_deg: float
 ) -> Float32[ndarray, "H W *C"]:
-    """Mean of each pixel and of those that lie behind it in a row, the farther the less.
+    """Average each pixel with those that lie behind it in a row; the farther they are, the less they count.
 
     Args:
         values: Any number of channels; the border continues outwards.
@@ -42,7 +42,7 @@ def streak(
 def streak_kernel(
     radius: int, sigma: float, angle_deg: float
 ) -> tuple[Float32[ndarray, "h w"], tuple[int, int]]:
-    """Weights of the pixels around one, which add up to 1, and where that one is, as (column, row)."""
+    """Return weights of the pixels around one, which add up to 1, and where that one is: (column, row)."""
     step = np.arange(2 * radius + 1)
     weight = np.exp(-(step**2) / (2 * sigma**2))
     angle = math.radians(angle_deg)

@@ -44,12 +44,12 @@ SNOW_MIX = (0.8, 0.7, 0.7)
 
 
 def chosen(names: tuple[CorruptionChoice, ...]) -> tuple[CorruptionName, ...]:
-    """The corruptions that are asked for, each once and in nuScenes-C's order; `all` stands for all."""
+    """Return the corruptions that are asked for, once each in nuScenes-C's order; `all` stands for all."""
     return tuple(name for name in NAMES if name in names or "all" in names)
 
 
 def random_numbers(*key: object) -> np.random.Generator:
-    """Random numbers of a key of plain values: the same in every process and on every machine."""
+    """Return random numbers of a key of plain values: the same in every process and on every machine."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
 
@@ -67,7 +67,7 @@ class Corruption:
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """The image as it would have been recorded; that of a dead camera is black and is not read.
+        """Return the image as it would have been recorded; that of a dead camera is black and is not read.
 
         Raises:
             KeyFrameError: The image is too small, or cannot be read.
@@ -92,7 +92,7 @@ class Corruption:
 
     @property
     def crashed(self) -> frozenset[str]:
-        """The cameras that are dead for the whole set, if this is `CameraCrash`."""
+        """Cameras that are dead for the whole data set, if this is `CameraCrash`."""
         draws = CRASH_DRAWS[SEVERITIES.index(self.severity)]
         return crashed_cameras(self.channels, draws, random_numbers(self.seed, self.name, self.severity))
 
@@ -124,4 +124,4 @@ def corrupt_pixels(
         case "Snow":
             flakes = snow_flakes(pixels.shape[:2], *SNOW_FLAKES[level], random)
             return snow(pixels, flakes, SNOW_MIX[level])
-    raise ValueError(f"{name} is no corruption of what a camera sees")
+    raise ValueError(f"{name} is not a corruption of what a camera sees")

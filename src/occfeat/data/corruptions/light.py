@@ -36,7 +36,7 @@ def brighten(image: UInt8[ndarray, "H W 3"], amount: float) -> UInt8[ndarray, "H
 
 @lru_cache(maxsize=3)
 def _brighter(amount: float) -> UInt8[ndarray, "65536"]:
-    """New channel by value and channel of the old pixel."""
+    """Tabulate the new channel by value and channel of the old pixel."""
     value, channel = np.divmod(np.arange(1 << 16), 256)
     raised = np.minimum(value + 255 * amount, 255)
     scaled = np.where(value == 0, raised, channel * raised / np.maximum(value, 1))
@@ -72,7 +72,7 @@ def darken(
 
 
 def _darkened(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256"]:
-    """What becomes of each byte without noise, float64 from 0 to 1."""
+    """Return what becomes of each byte without noise, float64 from 0 to 1."""
     stretched = (torch.arange(256, dtype=torch.float64) - lowest) / max(1, highest - lowest)
     return stretched.clamp(0, 1) ** 2 * brightest
 
@@ -81,7 +81,7 @@ def _darkened(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256
 def _dark_table(
     lowest: int, highest: int, brightest: float, photons: int, noise: float
 ) -> UInt8[ndarray, " n"]:
-    """New byte by old byte and `_BITS` random bits: the inverse distribution function of every byte."""
+    """Tabulate the new byte by old byte and `_BITS` random bits: every byte's inverse distribution."""
     expected = _darkened(lowest, highest, brightest) * photons
     chances = _poisson(expected, photons) @ _bytes_of_counts(photons, noise)
     draws = 1 << _BITS
@@ -93,14 +93,14 @@ def _dark_table(
 
 
 def _poisson(expected: Float[Tensor, "256"], most: int) -> Float[Tensor, "256 counts"]:
-    """Probability of each count of photons; the last one stands for all from there on."""
+    """Return the probability of each count of photons; the last one stands for all from there on."""
     count = torch.arange(most, dtype=torch.float64)
     chances = (torch.xlogy(count, expected[:, None]) - expected[:, None] - torch.lgamma(count + 1)).exp()
     return torch.cat((chances, (1 - chances.sum(1, keepdim=True)).clamp(min=0)), dim=1)
 
 
 def _bytes_of_counts(photons: int, noise: float) -> Float[Tensor, "counts 256"]:
-    """Probability of each byte, given the photons: a Gaussian around their share, cut to a byte."""
+    """Return the probability of each byte, given the photons: a Gaussian around their share, cut."""
     value = (torch.arange(photons + 1, dtype=torch.float64) / photons)[:, None]
     edges = torch.arange(1, 256, dtype=torch.float64) / 255
     below = torch.special.ndtr((edges - value) / noise)

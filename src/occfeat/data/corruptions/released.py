@@ -31,18 +31,18 @@ class ReleasedCorruption:
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """The released image; the clean one is not read.
+        """Return the released image; the clean one is not read.
 
         Raises:
             KeyFrameError: It is missing, damaged, or of another size.
         """
-        return read_image(resolve(self.folder, place_of(camera.path)), camera.size)
+        return read_image(resolve(self.folder, released_name(camera.path)), camera.size)
 
 
 def open_released(
     root: Path, name: CorruptionName, severity: Severity, images: Sequence[KeyFrameFile], allowed: int
 ) -> ReleasedCorruption:
-    """One corruption at one severity of the released set.
+    """Open one corruption at one severity of the released set.
 
     Args:
         root: Folder that holds one folder per corruption.
@@ -60,15 +60,15 @@ def open_released(
         raise DatasetError(f"There is no folder {folder}.", hint=f"{hint}.")
     released = ReleasedCorruption(folder / "samples" if (folder / "samples").is_dir() else folder)
     listing = Listing(released.folder)
-    missing = [image for image in images if listing.look_up(place_of(image.path)).size <= 0]
+    missing = [image for image in images if listing.look_up(released_name(image.path)).size <= 0]
     if (lacking := len({image.row for image in missing})) > allowed:
         message = f"{lacking} key frame(s) lack images in {released.folder}, {allowed} allowed. First:"
-        first = [place_of(image.path) for image in missing[:3]]
+        first = [released_name(image.path) for image in missing[:3]]
         raise DatasetError(message, first=first, hint=f"{hint}, or allow more with `--engine.max-broken`.")
     return released
 
 
-def place_of(path: str) -> str:
-    """Where the released set keeps the image that belongs to a clean one, below its folder of cameras."""
+def released_name(path: str) -> str:
+    """Return where the released set has the image of a clean one, below its folder of cameras."""
     clean = PurePosixPath(path)
     return f"{clean.parent.name}/{clean.name}"

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def crashed_cameras(channels: tuple[str, ...], draws: int, random: np.random.Generator) -> frozenset[str]:
-    """Cameras that are dead for a whole set.
+    """Draw the cameras that are dead for a whole data set.
 
     Args:
         channels: All cameras of the set.
@@ -18,5 +18,5 @@ def crashed_cameras(channels: tuple[str, ...], draws: int, random: np.random.Gen
 
 
 def frame_is_lost(probability: float, random: np.random.Generator) -> bool:
-    """Whether one camera loses one image."""
+    """Draw whether one camera loses one image."""
     return bool(random.random() < probability)

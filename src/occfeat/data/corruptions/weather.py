@@ -35,7 +35,7 @@ def fog(
 
 
 def fog_heights(side: int, decay: float, random: np.random.Generator) -> Float32[ndarray, "S S"]:
-    """Plasma fractal by the diamond-square algorithm on a torus, scaled to 0...1.
+    """Make a plasma fractal by the diamond-square algorithm on a torus, scaled to 0...1.
 
     Args:
         side: At least this many rows and columns; the next power of two is made.
@@ -56,9 +56,10 @@ def fog_heights(side: int, decay: float, random: np.random.Generator) -> Float32
 def _refine(
     corner: Float32[ndarray, "S S"], amplitude: float, random: np.random.Generator
 ) -> Float32[ndarray, "T T"]:
-    """Twice as many rows and columns: squares get a middle, then the diamonds between get theirs."""
+    """Double rows and columns: squares get a middle, then the diamonds between get theirs."""
 
     def middle(*around: Float32[ndarray, "S S"]) -> Float32[ndarray, "S S"]:
+        """Average four neighbours and add noise."""
         noise = random.random(corner.shape, dtype=np.float32)
         noise -= np.float32(0.5)
         noise *= np.float32(2 * amplitude)
@@ -108,7 +109,7 @@ def snow_flakes(
     sigma: float,
     random: np.random.Generator,
 ) -> Float32[ndarray, "H W"]:
-    """Falling flakes: magnified noise above a threshold, drawn out downwards.
+    """Draw falling flakes: magnified noise above a threshold, drawn out downwards.
 
     Args:
         size: (height, width) in pixels.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occfeat.data.sample import Batch, Cameras, Points
+from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.teacher.network import Teacher
 
@@ -42,18 +42,19 @@ class Evidence:
     @property
     def teacher_cameras(self) -> Cameras:
         """Calibration of the images the teacher sees or saw."""
-        if self.batch.teacher_cameras is None:
+        if self.batch.teacher is None:
             raise ValueError("expected a batch with teacher images or features, got one without")
-        return self.batch.teacher_cameras
+        return self.batch.teacher.cameras
 
     @cached_property
     def teacher_maps(self) -> Float[Tensor, "BN F h w"]:
         """Features of all images, the cameras of one key frame after the other."""
-        if self.batch.teacher_maps is not None:
-            return self.batch.teacher_maps.decode().flatten(0, 1)
-        if self.teacher is None or self.batch.teacher_images is None:
+        given = self.batch.teacher
+        if isinstance(given, TeacherMaps):
+            return given.maps.decode().flatten(0, 1)
+        if self.teacher is None or given is None:
             raise ValueError("expected a teacher and a batch with its images, or a batch with what it saw")
-        return self.teacher(self.batch.teacher_images.flatten(0, 1))
+        return self.teacher(given.images.flatten(0, 1))
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:

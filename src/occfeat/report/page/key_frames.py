@@ -16,7 +16,7 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Batch, Labels, Sample, collate
+from occfeat.data.sample import Batch, Contents, Labels, Sample, collate
 from occfeat.errors import RunError
 from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target
@@ -70,7 +70,7 @@ class SegmentationPredictor:
             raise RunError(f"{run.path} has not finished.", hint="Leave it out, or let it finish.")
         self.name, self.model = run.name, load_model(run.path, device)
         grid, classes = build_grid(run.card.grid), run.card.classes
-        self.key_frames = KeyFrames(index, run.card.view, grid=grid, augment=None, classes=classes)
+        self.key_frames = KeyFrames(index, run.card.view, Contents(classes=classes), grid=grid)
         self.device = device
 
     def score(self, row: int) -> float | None:
@@ -129,7 +129,7 @@ class PretrainingPredictor:
         self.name, self.grid, self.device = run.name, build_grid(settings.grid), device
         self.network = load_network(run.path, settings).to(device)
         points = all(index.has_lidar_file(row) for row in rows)
-        self.key_frames = KeyFrames(index, settings.view, grid=self.grid, augment=None, points=points)
+        self.key_frames = KeyFrames(index, settings.view, Contents(points=points), grid=self.grid)
 
     @torch.inference_mode()
     def predict(self, rows: Sequence[int]) -> list[Prediction]:

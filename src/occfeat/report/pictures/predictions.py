@@ -31,7 +31,7 @@ def draw_predictions(
     device = next(segmenter.parameters()).device
     written = []
     for row in rows:
-        sample = key_frames[Draw(int(row), 0)]
+        sample = key_frames.read(Draw(int(row), 0))
         if not isinstance(sample, Sample) or sample.labels is None:
             continue
         batch = collate([sample]).to(device)
