@@ -15,12 +15,11 @@ from dataclasses import replace
 
 import torch
 from measuring import in_fresh_process, peak_mb, ratio, record
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from step import cached_batch
+from step import cached_batch, pretraining_network
 
 from occfeat.data.sample import Batch, FeatureMaps, Sample, TeacherMaps, collate
 from occfeat.models.students.build import build_student
+from occfeat.pretraining.network import TargetMaker
 from occfeat.release.shipped import build_grid
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig
@@ -53,8 +52,8 @@ def measure(name: str, way: str, steps: int) -> tuple[float, float, float]:
     torch.manual_seed(0)
     grid = build_grid(recipe.grid)
     student = build_student(recipe.student, grid, load_backbone=False)
-    head = PretrainingHead(student.channels, grid.shape[2], 384, recipe.head)
-    network, maker = PretrainingNetwork(student, head, recipe.loss).train(), TargetMaker(grid, None)
+    network = pretraining_network(student, grid, recipe.loss, recipe.head)
+    maker = TargetMaker(network.objectives, grid)
     optimizer, times, faults = build_optimizer(network, OptimConfig()), [], []
     for _ in range(2 + steps):
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()

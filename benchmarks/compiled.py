@@ -11,18 +11,16 @@ from functools import partial
 
 import torch
 from measuring import arguments, in_turn, ratio, record
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import Step, cached_batch, grid, networks, seconds
 
-from occfeat.settings.sections import PretrainLossConfig
+from occfeat.pretraining.network import TargetMaker
 from occfeat.training.allocator import keep_freed_memory
 
 
 def step_of(*, compiled: bool) -> Step:
     """Loss of a forward pass, ready for backward; the same weights and the same batch."""
-    student, head, _ = networks()
-    network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
-    batch, maker = cached_batch(), TargetMaker(grid(), None)
+    network, _ = networks()
+    batch, maker = cached_batch(), TargetMaker(network.objectives, grid())
     if compiled:
         network.compile()
     return lambda: network(batch, maker(batch)).loss

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from measuring import arguments, record
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from step import cached_batch, grid, networks
 from torch import Tensor, nn
 
-from occfeat.settings.sections import PretrainLossConfig
+from occfeat.pretraining.network import TargetMaker
 
 LARGE = 0.03
 """Share of a step's arithmetic from which on a convolution counts as large."""
@@ -39,8 +38,7 @@ class Met:
 
 def convolutions() -> list[Met]:
     """All convolutions of a step, those with most arithmetic first."""
-    student, head, _ = networks()
-    network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
+    network, _ = networks()
     found: list[Met] = []
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -56,7 +54,7 @@ def convolutions() -> list[Met]:
             layer.register_forward_hook(watch(name))
     batch = cached_batch()
     with torch.no_grad():
-        network(batch, TargetMaker(grid(), None)(batch))
+        network(batch, TargetMaker(network.objectives, grid())(batch))
     for one in found:
         one.layer._forward_hooks.clear()
     return sorted(found, key=lambda one: -one.flops)

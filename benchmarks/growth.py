@@ -24,14 +24,14 @@ from index import BUILD, KEY_FRAMES, READ, run, write_tables
 from lifting import surround_rig
 from matplotlib.figure import Figure
 from measuring import in_fresh_process, peak_mb, record
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
+from step import pretraining_network
 
 from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points, TeacherMaps
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import build_student
-from occfeat.settings.sections import GridConfig, HeadConfig, PretrainLossConfig
+from occfeat.pretraining.network import TargetMaker
+from occfeat.settings.sections import GridConfig
 from occfeat.settings.students import SimpleBevConfig
 
 SIZE, WIDTH, RETURNS = (128, 224), 384, 34_688
@@ -85,11 +85,8 @@ def measure(step: Step, repeats: int) -> tuple[float, float]:
     voxels = VoxelGrid(config.lower_m, config.upper_m, (size_m, size_m, config.cell_m[2]))
     batch, times = batch_of(step), []
     student = build_student(SimpleBevConfig(), voxels, load_backbone=False)
-    head = PretrainingHead(student.channels, voxels.shape[2], WIDTH, HeadConfig())
-    network, maker = (
-        PretrainingNetwork(student, head, PretrainLossConfig()).train(),
-        TargetMaker(voxels, None),
-    )
+    network = pretraining_network(student, voxels)
+    maker = TargetMaker(network.objectives, voxels)
     for _ in range(1 + repeats):
         start = time.perf_counter()
         network(batch, maker(batch)).loss.backward()

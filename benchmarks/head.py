@@ -13,37 +13,43 @@ from functools import partial
 
 import torch
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
-from occfeat.pretraining.head import ChannelsLastConv3d, PretrainingHead
-from occfeat.pretraining.losses import cosine, feature_loss, occupancy_loss
 from torch import Tensor, nn
 
+from occfeat.pretraining.objectives.contract import HeadShape
+from occfeat.pretraining.objectives.features import Features, cosine, feature_loss
+from occfeat.pretraining.objectives.occupancy import Occupancy, occupancy_logits, occupancy_loss
+from occfeat.pretraining.trunk import ChannelsLastConv3d, Trunk
 from occfeat.settings.sections import HeadConfig
 
 BEV_CHANNELS, SHAPE, WIDTH, OCCUPIED = 128, (200, 200, 8), 384, 0.02
 WAYS = ("occupied voxels only", "every voxel")
 
 
-def inputs() -> tuple[PretrainingHead, Tensor, Tensor, Tensor]:
-    """Head, BEV features, occupancy and teacher features, the same every time."""
+def inputs() -> tuple[nn.ModuleDict, Tensor, Tensor, Tensor]:
+    """Build head, BEV features, occupancy and teacher features, the same every time."""
     torch.manual_seed(0)
-    head = PretrainingHead(BEV_CHANNELS, SHAPE[2], WIDTH, HeadConfig())
+    config = HeadConfig()
+    shape = HeadShape(BEV_CHANNELS, config.channels, SHAPE[2], WIDTH)
+    parts = {"trunk": Trunk(BEV_CHANNELS, SHAPE[2], config)}
+    parts |= {one.name: one.build_output(shape) for one in (Occupancy(1.0), Features(0.01))}
     occupied = torch.rand(1, *SHAPE) < OCCUPIED
     bev = torch.randn(1, BEV_CHANNELS, *SHAPE[:2]).requires_grad_()
-    return head, bev, occupied, torch.randn(int(occupied.sum()), WIDTH)
+    return nn.ModuleDict(parts), bev, occupied, torch.randn(int(occupied.sum()), WIDTH)
 
 
-def loss_of(way: str, head: PretrainingHead, bev: Tensor, occupied: Tensor, target: Tensor) -> Tensor:
-    """Sum of both losses of pretraining."""
-    voxels = head(bev)
+def loss_of(way: str, head: nn.ModuleDict, bev: Tensor, occupied: Tensor, target: Tensor) -> Tensor:
+    """Sum both losses of pretraining."""
+    voxels, features = head["trunk"](bev), head["features"]
     if way == "every voxel":
-        assert head.features is not None
-        predicted = head.features(head.activation(voxels.own).permute(0, 2, 3, 4, 1))[occupied]
+        predicted = features.linear(voxels.permute(0, 2, 3, 4, 1))[occupied]
     else:
-        predicted = head.features_at(voxels, occupied.nonzero())
-    return occupancy_loss(head.occupancy_logits(voxels), occupied) + feature_loss(cosine(predicted, target))
+        predicted = features(voxels, occupied.nonzero())
+    return occupancy_loss(occupancy_logits(head["occupancy"], voxels), occupied) + feature_loss(
+        cosine(predicted, target)
+    )
 
 
-def seconds(way: str, head: PretrainingHead, bev: Tensor, *truth: Tensor) -> float:
+def seconds(way: str, head: nn.ModuleDict, bev: Tensor, *truth: Tensor) -> float:
     """Time of forward and backward."""
     head.zero_grad()
     start = time.perf_counter()

@@ -10,8 +10,6 @@ Axes: `B` key frames, `N` cameras, `C` channels, `X Y Z` voxels, `F` teacher cha
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.targets import occupancy_target
 from torch import Tensor, nn
 
 from occfeat.data.sample import Batch, Cameras, TeacherImages
@@ -20,6 +18,9 @@ from occfeat.models.encoders.encoder import STRIDE_PX
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.students.simplebev import SimpleBev
+from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.pretraining.objectives.evidence import occupancy_target
+from occfeat.pretraining.objectives.occupancy import occupancy_logits
 from occfeat.teacher.network import Teacher
 
 
@@ -27,27 +28,25 @@ class PlainStep(nn.Module):
     """Student, head and teacher; a call gives the loss of a batch.
 
     Args:
-        student: A SimpleBEV network.
-        head: Its pretraining head.
+        network: A SimpleBEV student with its pretraining head.
         teacher: The frozen teacher.
         weight: Of the feature loss.
     """
 
-    def __init__(self, student: SimpleBev, head: PretrainingHead, teacher: Teacher, weight: float) -> None:
+    def __init__(self, network: PretrainingNetwork, teacher: Teacher, weight: float) -> None:
         super().__init__()
-        self.student, self.head, self.teacher, self.weight = student, head, teacher, weight
+        self.student: SimpleBev = network.student
+        self.trunk, self.outputs, self.teacher, self.weight = network.trunk, network.outputs, teacher, weight
         self.to(memory_format=torch.contiguous_format)
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         """Occupancy loss and weighted feature loss."""
         occupied = self._occupied(batch)
         target, seen = self._targets(batch)
-        voxels = self.head(self._bev(batch))
-        logits = self.head.occupancy_logits(voxels)
+        voxels = self.trunk(self._bev(batch))
+        logits = occupancy_logits(self.outputs["occupancy"], voxels)
         loss = F.binary_cross_entropy_with_logits(logits, occupied.float())
-        assert self.head.features is not None
-        own = self.head.activation(voxels.own).permute(0, 2, 3, 4, 1)
-        predicted = self.head.features(own)  # (B, X, Y, Z, F): every voxel
+        predicted = self.outputs["features"].linear(voxels.permute(0, 2, 3, 4, 1))  # (B, X, Y, Z, F)
         similarity = F.cosine_similarity(predicted, target, dim=-1)
         counted = occupied & seen
         return loss - self.weight * similarity[counted].mean()

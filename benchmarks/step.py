@@ -18,22 +18,23 @@ from functools import partial
 import torch
 from lifting import grid, surround_rig
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
 from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from occfeat.data.sample import Batch, Cameras, Points, TeacherImages, TeacherMaps
-from occfeat.models.students.build import build_student
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.students.build import Student, build_student
 from occfeat.models.students.simplebev import SimpleBev
+from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
+from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import encode
 from occfeat.teacher.network import Teacher, build_teacher
 
 WAYS = ("package", "plain")
-TEACHER_SIZE, POINTS, WEIGHT = (224, 392), 34_688, 0.01
+TEACHER_SIZE, POINTS, WEIGHT, WIDTH = (224, 392), 34_688, 0.01, 384
 Step = Callable[[], Tensor]
 
 
@@ -58,13 +59,27 @@ def sample_batch() -> Batch:
     )
 
 
-def networks() -> tuple[SimpleBev, PretrainingHead, Teacher]:
-    """The same random student and head every time, and the packaged teacher."""
+def pretraining_network(
+    student: Student,
+    voxels: VoxelGrid,
+    loss: PretrainLossConfig = PretrainLossConfig(),  # noqa: B008 - settings cannot be changed
+    head: HeadConfig = HeadConfig(),  # noqa: B008
+) -> PretrainingNetwork:
+    """Build the head of a student that distils the packaged teacher; ready to train."""
+    objectives = build_objectives(loss, head=head)
+    network = PretrainingNetwork(
+        student, objectives, heights=voxels.shape[2], head=head, teacher_channels=WIDTH
+    )
+    return network.train()
+
+
+def networks() -> tuple[PretrainingNetwork, Teacher]:
+    """Build the same random network every time, and the packaged teacher."""
     torch.manual_seed(0)
     student = build_student(SimpleBevConfig(backbone_weights="none"), grid())
     assert isinstance(student, SimpleBev)
     teacher = build_teacher(TeacherConfig(name="packaged", image_size=TEACHER_SIZE))
-    return student, PretrainingHead(student.channels, 8, teacher.channels, HeadConfig()), teacher
+    return pretraining_network(student, grid(), PretrainLossConfig(features=WEIGHT)), teacher
 
 
 def cached_batch() -> Batch:
@@ -79,13 +94,11 @@ def cached_batch() -> Batch:
 
 def step_of(way: str) -> Step:
     """Loss of a forward pass, ready for backward; the same weights and the same batch."""
-    student, head, teacher = networks()
+    network, teacher = networks()
     if way == "plain":
-        plain, batch = PlainStep(student, head, teacher, WEIGHT).train(), sample_batch()
+        plain, batch = PlainStep(network, teacher, WEIGHT).train(), sample_batch()
         return lambda: plain(batch)
-    cached = cached_batch()
-    network = PretrainingNetwork(student, head, PretrainLossConfig(features=WEIGHT)).train()
-    maker = TargetMaker(grid(), None)
+    cached, maker = cached_batch(), TargetMaker(network.objectives, grid())
     return lambda: network(cached, maker(cached)).loss
 
 

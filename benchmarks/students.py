@@ -14,15 +14,13 @@ import time
 import torch
 from lifting import grid
 from measuring import in_fresh_process, peak_mb, record
-from occfeat.pretraining.head import PretrainingHead
-from occfeat.pretraining.task import PretrainingNetwork, TargetMaker
-from step import cached_batch
+from step import cached_batch, pretraining_network
 
-from occfeat.data.sample import TeacherMaps
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
+from occfeat.pretraining.network import TargetMaker
 from occfeat.settings.recipes import RECIPES
-from occfeat.settings.sections import HeadConfig, OptimConfig, PretrainLossConfig
+from occfeat.settings.sections import OptimConfig
 from occfeat.training.optim import build_optimizer
 
 NAMES = tuple(name for name in RECIPES if name != "cpu-small")
@@ -34,13 +32,11 @@ def measure(name: str, repeats: int, recompute: bool) -> tuple[int, float, float
     torch.manual_seed(0)
     voxels, batch = grid(), cached_batch()
     student = build_student(RECIPES[name]().student, voxels, load_backbone=False)
-    assert isinstance(batch.teacher, TeacherMaps)
-    width = batch.teacher.maps.values.shape[-1]
-    head = PretrainingHead(student.channels, voxels.shape[2], width, HeadConfig())
-    network = PretrainingNetwork(student, head, PretrainLossConfig()).train()
+    network = pretraining_network(student, voxels)
     if recompute:
         recompute_activations(network)
-    optimizer, maker, times = build_optimizer(network, OptimConfig()), TargetMaker(voxels, None), []
+    optimizer, times = build_optimizer(network, OptimConfig()), []
+    maker = TargetMaker(network.objectives, voxels)
     for _ in range(1 + repeats):
         start = time.perf_counter()
         network(batch, maker(batch)).loss.backward()

@@ -11,11 +11,11 @@ import time
 
 import torch
 from measuring import arguments, record
-from occfeat.pretraining.targets import occupancy_target
 
 from occfeat.data.sample import Points
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.pretraining import visibility
+from occfeat.pretraining.objectives import visibility
+from occfeat.pretraining.objectives.evidence import occupancy_target
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 RETURNS, HEIGHT_M = 35_000, 1.8

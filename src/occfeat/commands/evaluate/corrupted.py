@@ -74,7 +74,7 @@ class CorruptedPlan:
         return plan
 
     def start(self, key_frames: int, clean: Metrics) -> RobustnessResults:
-        """Results without any corruption yet.
+        """Return results without any corruption yet.
 
         Raises:
             SettingsError: The baseline cannot be compared with.
@@ -98,7 +98,7 @@ class CorruptedPlan:
 
 
 def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
-    """What is done to the images; of the released set, every image that will be read is looked up."""
+    """Return what is done to the images; look up every image of the released set that will be read."""
     names, root = chosen(config.corruptions), config.corrupted_data
     if root is None:
         seed = config.engine.seed
@@ -115,7 +115,7 @@ def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
 
 
 def begin(plan: CorruptedPlan, clean: Evaluation, out: Path, *, writes: bool) -> RobustnessResults:
-    """Results of the clean images, and of the corruptions that a stopped evaluation had finished.
+    """Return results of the clean images, and of corruptions that a stopped evaluation had finished.
 
     Args:
         plan: Which ones.
@@ -173,6 +173,7 @@ def evaluate_corrupted(
 
 
 def _write(out: Path, results: RobustnessResults) -> None:
+    """Write the results as JSON."""
     write_text_atomic(out / ROBUSTNESS, results.model_dump_json(indent=2) + "\n")
 
 
@@ -182,6 +183,7 @@ def draw_examples(
     """Draw what the first camera of a key frame sees under each corruption, if it can be read."""
 
     def read(effect: ImageEffect | None) -> Sample | None:
+        """Read the key frame; None if that fails."""
         sample = key_frames(effect).read(Draw(row, 0))
         return sample if isinstance(sample, Sample) else None
 
@@ -197,7 +199,7 @@ def draw_examples(
 
 
 def _draw_radars(out: Path, results: RobustnessResults, baseline: RobustnessResults | None) -> None:
-    """One radar for each metric."""
+    """Draw one radar plot for each metric."""
     names = tuple(results.corrupted)
     if len(names) < SPOKES:
         return
@@ -210,6 +212,7 @@ def _draw_radars(out: Path, results: RobustnessResults, baseline: RobustnessResu
 
 
 def _radar(name: str, results: RobustnessResults, names: tuple[CorruptionName, ...], metric: str) -> Radar:
+    """Return the values of one metric as a radar plot takes them."""
     corrupted = [
         [_number(results.corrupted[one][severity][metric]) for severity in SEVERITIES] for one in names
     ]
@@ -217,4 +220,5 @@ def _radar(name: str, results: RobustnessResults, names: tuple[CorruptionName, .
 
 
 def _number(metric: Metric) -> float:
+    """Return a metric as a number; NaN if it is not known."""
     return float("nan") if metric is None else metric

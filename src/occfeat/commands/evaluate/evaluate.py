@@ -56,6 +56,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
 def _evaluate(
     config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
 ) -> RunOutcome:
+    """Evaluate a loaded network, with corruptions if they are asked for."""
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
@@ -93,12 +94,14 @@ class _Split:
     fabric: Fabric
 
     def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames:
+        """Return the key frames with labels, their images changed by an effect."""
         card = self.card
         grid = build_grid(card.grid)
         contents = Contents(classes=card.classes)
         return KeyFrames(self.index, card.view, contents, grid=grid, rows=self.rows, effect=effect)
 
     def evaluate(self, effect: ImageEffect | None = None) -> Evaluation:
+        """Evaluate the network on the split, its images changed by an effect."""
         return evaluate_segmenter(
             self.segmenter,
             self.card.classes,
@@ -112,6 +115,6 @@ class _Split:
 
 
 def _outcome(fabric: Fabric, text: str, file: Path, metrics: dict[str, float]) -> RunOutcome:
-    """What the first process says, and the others do not."""
+    """Return what the first process says, and the others do not."""
     shown = f"{text}{file}" if fabric.is_global_zero else ""
     return RunOutcome(shown, path=file.parent, metrics=metrics)

@@ -24,7 +24,7 @@ def probe(
     test_labels: Int64[Tensor, " K2"],
     names: Sequence[str],
 ) -> Scores:
-    """Area under the ROC curve of a linear probe per class, each against all other voxels.
+    """Compute the area under the ROC curve of a linear probe per class, each against all other voxels.
 
     Logistic regression on directions, as features are compared by cosine; classes that either side lacks
     have no value. The mean over the others is called `mean`.
@@ -44,7 +44,7 @@ def probe(
 
 
 def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count: int, seed: int) -> Scores:
-    """How well k-means clusters of directions fit the classes: purity, NMI and ARI, 1 for a perfect fit.
+    """Score how k-means clusters of directions fit the classes: purity, NMI and ARI, 1 for a perfect fit.
 
     Purity alone rises with the number of clusters and with one large class: its share of the largest class is
     given beside it.
@@ -65,7 +65,7 @@ def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count:
 
 
 def mean_by_class(values: Float[Tensor, " K"], labels: Int64[Tensor, " K"], names: Sequence[str]) -> Scores:
-    """Mean of a value over the voxels of each class that occurs."""
+    """Return the mean of a value over the voxels of each class that occurs."""
     means = {
         name: float(values[labels == number].mean())
         for number, name in enumerate(names)
@@ -77,7 +77,7 @@ def mean_by_class(values: Float[Tensor, " K"], labels: Int64[Tensor, " K"], name
 def mean_by_distance(
     values: Float[Tensor, " K"], distance_m: Float[Tensor, " K"], edges_m: Sequence[float]
 ) -> Scores:
-    """Mean of a value over rings around the car, by a name such as `10-20 m`; empty rings have no value."""
+    """Return the mean of a value over rings around the car, by names such as `10-20 m`, but empty rings."""
     means = {}
     for low, high in pairwise(edges_m):
         ring = (distance_m >= low) & (distance_m < high)
@@ -101,16 +101,16 @@ def overlap_by_distance(
 
 
 def ring_name(low_m: float, high_m: float) -> str:
-    """What a ring is called."""
+    """Return the name of a ring."""
     return f"{low_m:g}-{high_m:g} m"
 
 
 def with_mean(scores: Scores) -> Scores:
-    """The scores and their mean, if there are any."""
+    """Return the scores and their mean, if there are any."""
     return {**scores, "mean": sum(scores.values()) / len(scores)} if scores else {}
 
 
 def similarity(features: Float[Tensor, "K F"], chosen: int) -> Float[Tensor, " K"]:
-    """Cosine of each voxel's feature and that of the chosen voxel."""
+    """Return the cosine of each voxel's feature and that of the chosen voxel."""
     directions = F.normalize(features.float(), dim=1)
     return torch.mv(directions, directions[chosen])
