@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from occfeat.data.sample import Cameras
-from occfeat.models.students.build import Student, build_student
+from occfeat.models.students.build import build_student
+from occfeat.models.students.student import Student
 from occfeat.settings.students import STUDENTS, ImageStudentConfig
 from tests.models.rigs import SQUARE_GRID, looking, surround
 from tests.models.test_simplebev import images_for

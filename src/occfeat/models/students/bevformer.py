@@ -21,6 +21,7 @@ from occfeat.models.lifting.hits import QueryHits, build_hits, stack_hits
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.recompute import Recomputable
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 from occfeat.settings.students import BevFormerConfig
 
 SELF_POSITIONS = 4
@@ -31,7 +32,7 @@ INITIAL_STD = 0.02
 """Standard deviation of the queries and their position embedding at first (this project's choice)."""
 
 
-class BevFormer(nn.Module):
+class BevFormer(Student):
     """A camera-only BEV network of attention.
 
     Args:

@@ -17,6 +17,7 @@ from occfeat.models.students.lss import Lss
 from occfeat.models.students.own import OwnStudent
 from occfeat.models.students.published_simplebev import PublishedSimpleBev, published_neck
 from occfeat.models.students.simplebev import SimpleBev
+from occfeat.models.students.student import Student
 from occfeat.models.weights import packaged
 from occfeat.models.weights.hub import create_pretrained
 from occfeat.models.weights.loading import load_checked, read_weights_file
@@ -37,10 +38,6 @@ WITHOUT_NETWORK = (
     "Without network, set backbone_weights to the path of a file of timm weights, or to none to start from "
     "random weights."
 )
-
-
-Student = SimpleBev | BevFormer | Lss | PublishedSimpleBev | OwnStudent
-"""A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
 
 
 def build_student(

@@ -15,6 +15,7 @@ from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_siz
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, splat
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 from occfeat.settings.students import LssConfig
 
 
@@ -26,7 +27,7 @@ class Lifted(NamedTuple):
     """Softmax over D gives the probability of each depth bin."""
 
 
-class Lss(nn.Module):
+class Lss(Student):
     """A camera-only BEV network that guesses depths.
 
     This project's choices: image features of stride 8, and the normalisation and BEV network of the other

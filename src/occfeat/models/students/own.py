@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.students.student import Student
 
 
-class OwnStudent(nn.Module):
+class OwnStudent(Student):
     """A user's module in the place of a student.
 
     Args:

@@ -21,10 +21,11 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.published import build_sampling_plan, lift_published
+from occfeat.models.students.student import Student
 from occfeat.settings.students import PublishedSimpleBevConfig
 
 
-class PublishedSimpleBev(nn.Module):
+class PublishedSimpleBev(Student):
     """A camera-only BEV network that computes what Simple-BEV's published code computes.
 
     Args:

@@ -12,9 +12,10 @@ from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_siz
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan, lift
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 
 
-class SimpleBev(nn.Module):
+class SimpleBev(Student):
     """A camera-only BEV network.
 
     Normalisation: the backbone keeps its own (running batch statistics for most networks); everything behind
