@@ -54,7 +54,7 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
 
 
 def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
-    """The weights of a run, of which the student is the one that its card describes.
+    """Read the weights of a run whose student is the one that its card describes.
 
     Before a student is built it is compared without memory: a damaged card may describe one of any size.
 
@@ -76,6 +76,7 @@ def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
 
 
 def _student_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the student, without their prefix."""
     prefix = "student."
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -100,6 +101,7 @@ class ShippedModel(BevModel, ModelHubMixin):
         self.folder = folder
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        """Write weights and card, for `save_pretrained`."""
         write_model(save_directory, self.segmenter, self.card)
 
     @classmethod
@@ -148,7 +150,7 @@ class ShippedModel(BevModel, ModelHubMixin):
         return load_model(folder, device, student)
 
     def generate_model_card(self, *, license: str = "other") -> HubCard:
-        """The README of the published folder.
+        """Return the README of the published folder.
 
         Args:
             license: Identifier of the weights' licence, as the hub knows it.

@@ -43,7 +43,7 @@ WITHOUT_NETWORK = (
 def build_student(
     config: StudentConfig, grid: VoxelGrid, own: nn.Module | None = None, *, load_backbone: bool = True
 ) -> Student:
-    """A student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
+    """Build a student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
 
     Args:
         config: Which student, and its settings.
@@ -76,7 +76,7 @@ def build_student(
 
 
 def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageEncoder:
-    """The image encoder: a transformer if the backbone is one."""
+    """Build the image encoder: a transformer if the backbone is one."""
     name, channels, freeze = config.backbone, config.image_channels, config.freeze_backbone
     neck = published_neck if isinstance(config, PublishedSimpleBevConfig) else default_neck
     encoder: ImageEncoder
@@ -100,6 +100,7 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
 
 
 def _require_module(own: nn.Module | None, name: str) -> nn.Module:
+    """Return the user's module, or refuse settings that name one where none was handed over."""
     if own is None:
         raise SettingsError(
             f"The student is a module of your own, {name}, which settings cannot build.",
@@ -109,6 +110,7 @@ def _require_module(own: nn.Module | None, name: str) -> nn.Module:
 
 
 def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) -> None:
+    """Load the backbone as the settings say."""
     weights = config.backbone_weights
     if weights == "packaged":
         _load_packaged(encoder, config.backbone)
@@ -123,6 +125,7 @@ def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) ->
 
 
 def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
+    """Load the weights of the installed package, if they are of this backbone."""
     if backbone == packaged.TEACHER_NAME:
         _load_backbone(encoder, backbone, packaged.packaged_teacher_weights())
         return
@@ -150,5 +153,5 @@ def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tens
 
 
 def _flat(name: str) -> str:
-    """A name that is the same in a whole network and in its `features_only` form (stages.0 and stages_0)."""
+    """Return a name that a whole network and its `features_only` form share (stages.0 and stages_0)."""
     return name.replace(".", "_")

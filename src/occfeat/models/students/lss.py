@@ -56,15 +56,15 @@ class Lss(Student):
         self.bev_encoder = BevEncoder(channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         return self.encode(self.lift_images(images, cameras).features)
 
     def encode(self, lifted: Float[Tensor, "B C1 X Y"]) -> Float[Tensor, "B C X Y"]:
-        """BEV features from lifted image features."""
+        """Return BEV features from lifted image features."""
         return self.bev_encoder(self.compress(lifted))
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Lifted:
-        """Image features spread in BEV; 0 in cells that no pixel's ray reaches."""
+        """Return image features spread in BEV; 0 in cells that no pixel's ray reaches."""
         maps = self.encoder(images.flatten(0, 1))
         features = maps.unflatten(0, images.shape[:2])
         logits = self.depth(maps).float().unflatten(0, images.shape[:2])

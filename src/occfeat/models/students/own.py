@@ -37,7 +37,7 @@ class OwnStudent(Student):
         self.module = module
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features, as the module gives them.
+        """Return BEV features, as the module gives them.
 
         Raises:
             SettingsError: They do not fit the grid.

@@ -49,12 +49,12 @@ class PublishedSimpleBev(Student):
         self.bev_network = BevNetwork(self.channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return self.encode_bev(features, cameras)
 
     def encode_bev(self, features: Float[Tensor, "B N C h w"], cameras: Cameras) -> Float[Tensor, "B C2 X Y"]:
-        """BEV features of image features."""
+        """Return BEV features of image features."""
         size = feature_size(cameras.image_size)
         plans = self.plans.plans(cameras, size, STRIDE_PX, self.grid, self.aligned)
         volume = lift_published(features, plans)
@@ -81,7 +81,7 @@ class BevNetwork(nn.Module):
         self.up_full = UpStep(64, channels)
 
     def forward(self, bev: Float[Tensor, "B C X R"]) -> Float[Tensor, "B C X R"]:
-        """BEV features of the same grid."""
+        """Return BEV features of the same grid."""
         half = self.stage_half(self.stem(bev))
         quarter = self.stage_quarter(half)
         eighth = self.stage_eighth(quarter)
@@ -98,14 +98,14 @@ class UpStep(nn.Module):
     def forward(
         self, coarse: Float[Tensor, "B C2 X2 R2"], fine: Float[Tensor, "B C X R"]
     ) -> Float[Tensor, "B C X R"]:
-        """Features of the finer grid."""
+        """Return features of the finer grid."""
         resized = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         projected: Tensor = self.project(resized)
         return projected + fine
 
 
 def published_neck(inputs: int, channels: int) -> nn.Module:
-    """Two convolutions four times as wide as the features, then a linear layer."""
+    """Return two convolutions four times as wide as the features, then a linear layer."""
     wide = 4 * channels
     return nn.Sequential(
         nn.Conv2d(inputs, wide, 3, padding=1, bias=False),

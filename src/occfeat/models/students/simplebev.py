@@ -42,11 +42,11 @@ class SimpleBev(Student):
         self.bev_encoder = BevEncoder(channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         return self.bev_encoder(self.compress(self.lift_images(images, cameras).flatten(1, 2)))
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C Z X Y"]:
-        """Image features at voxel centres; 0 where no camera sees the voxel."""
+        """Return image features at voxel centres; 0 where no camera sees the voxel."""
         features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         size = feature_size(cameras.image_size)
         return lift(features, self.plans.plans(cameras, size, STRIDE_PX, self.grid))

@@ -58,7 +58,7 @@ TEACHER_FILE = PackagedFile(
 
 
 def packaged_student_weights() -> dict[str, Tensor]:
-    """Tensors of timm's `tf_efficientnet_lite0`, classifier included.
+    """Read the tensors of timm's `tf_efficientnet_lite0`, classifier included.
 
     Raises:
         WeightsError: The package is not installed or its file is not the known one.
@@ -68,7 +68,7 @@ def packaged_student_weights() -> dict[str, Tensor]:
 
 
 def packaged_teacher_weights() -> dict[str, Tensor]:
-    """Tensors of timm's `vit_small_patch14_dinov2`, derived from DINOv2-S; its saliency head is left out.
+    """Read the tensors of timm's `vit_small_patch14_dinov2`, derived from DINOv2-S, without saliency head.
 
     Raises:
         WeightsError: The package is not installed or its file is not the known one.
@@ -86,7 +86,7 @@ def packaged_teacher_weights() -> dict[str, Tensor]:
 
 @cache
 def locate(file: PackagedFile) -> Path:
-    """Path of an installed file whose content is the known one; it is read in full once per process.
+    """Return the path of an installed file with the known content; it is read in full once per process.
 
     Raises:
         WeightsError: The package is absent, or the file is another one.
@@ -110,7 +110,7 @@ def locate(file: PackagedFile) -> Path:
 
 
 def _efficientnet_name(name: str) -> str:
-    """The timm name of a tensor of the package, which numbers all blocks in one row."""
+    """Return the timm name of a tensor of the package, which numbers all blocks in one row."""
     outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
     outside["_fc"] = "classifier"
     first_stage = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -133,6 +133,7 @@ _STAGE_AND_BLOCK = [
 
 
 def _vit_tensors(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of the teacher."""
     class_position, patch_positions = _positions(stored)
     embeddings = "backbone.embeddings"
     tensors = {
@@ -148,6 +149,7 @@ def _vit_tensors(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _block_tensors(stored: dict[str, Tensor], block: int) -> dict[str, Tensor]:
+    """Rename the tensors of one block, queries, keys and values joined."""
     source, target = f"backbone.encoder.layer.{block}", f"blocks.{block}"
     names = {"attn.proj": "attention.output.dense", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
     names |= {"norm1": "norm1", "norm2": "norm2"}
@@ -162,7 +164,7 @@ def _block_tensors(stored: dict[str, Tensor], block: int) -> dict[str, Tensor]:
 
 
 def _positions(stored: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The position embedding, split in two and folded into constants without a name, found by its shapes."""
+    """Return the position embedding, split in two and folded into nameless constants, found by its shapes."""
     nameless = [tensor for name, tensor in stored.items() if name.startswith("onnx::")]
     (class_position,) = (tensor for tensor in nameless if tensor.shape == (1, 1, 384))
     (patch_positions,) = (tensor for tensor in nameless if tensor.shape == (1, 37 * 37, 384))
