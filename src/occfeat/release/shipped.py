@@ -59,7 +59,7 @@ def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
     Before a student is built it is compared without memory: a damaged card may describe one of any size.
 
     Raises:
-        RunError: No student can be built of the card.
+        RunError: The student of the card cannot be built.
         WeightsError: The weights cannot be read, or are those of another student.
     """
     tensors = read_weights_file(folder / WEIGHTS)
@@ -69,7 +69,7 @@ def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
         with torch.device("meta"):
             described = build_student(card.student, build_grid(card.grid), load_backbone=False)
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-        message = f"{folder / CARD} describes no student that can be built: {error}"
+        message = f"{folder / CARD} describes a student that cannot be built: {error}"
         raise RunError(message, hint="Restore it from a copy.") from error
     require_fit(described, _student_tensors(tensors), f"student of {folder}")
     return tensors
@@ -145,7 +145,7 @@ class ShippedModel(BevModel, ModelHubMixin):
                 allow_patterns=[CARD, WEIGHTS, README],
             )
         except Exception as error:  # of a dozen kinds, by what stands between here and the hub
-            what = f"{pretrained_model_name_or_path} is no folder and could not be downloaded: {error}"
+            what = f"{pretrained_model_name_or_path} is not a folder and could not be downloaded: {error}"
             raise WeightsError(what, hint="Check the name or the path, or the network.") from error
         return load_model(folder, device, student)
 
@@ -175,7 +175,7 @@ def load_model(
         student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
 
     Raises:
-        RunError: The folder holds no finished model.
+        RunError: The folder does not hold a finished model.
         SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """

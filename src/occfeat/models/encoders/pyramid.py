@@ -1,7 +1,7 @@
 """Convolutional networks as image encoders: two stages of a timm network, joined at stride 8.
 
-Images whose size is no multiple of 16 are padded at the right and at the bottom, which leaves the cells where
-they are; the last ones then reach over the border of the image.
+Images whose size is not a multiple of 16 are padded at the right and at the bottom. That leaves the cells
+where they are; the last ones then reach over the border of the image.
 
 Axes: `M` images, `H W` image in pixels, `D` channels of the network, `h2 w2` feature cells of the padded
 image.

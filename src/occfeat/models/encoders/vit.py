@@ -68,7 +68,7 @@ class VitEncoder(ImageEncoder):
         (patches,) = self.backbone.forward_intermediates(
             padded, indices=[last], norm=True, output_fmt="NCHW", intermediates_only=True
         )
-        # Networks that average their patches have their final LayerNorm here, and none in place of `norm`.
+        # Networks that average their patches have their final LayerNorm here, and none as `norm`.
         patches = self.backbone.fc_norm(patches.movedim(1, -1)).movedim(-1, 1)
         rows, columns = feature_size((height, width))
         y, x = ((torch.arange(count, device=normal.device) + 0.5) * STRIDE_PX for count in (rows, columns))

@@ -65,8 +65,8 @@ def build_plan(
 ) -> SplattingPlan:
     """Return the plan of one rig; it depends on the calibration only.
 
-    Feature cells whose centre lies outside the image (where the image size is no multiple of the stride) and
-    absent cameras have no points.
+    Absent cameras have no points, nor have feature cells whose centre lies outside the image, where its size
+    is not a multiple of the stride.
 
     Args:
         cameras: Calibration of one key frame, without batch axis.

@@ -1,9 +1,9 @@
 """BEVFormer for single frames (arXiv 2203.17270): BEV queries that attend to each other and to the images.
 
-Left out of the paper's network, as the key frames here stand alone: temporal attention, whose place
-self-attention on the BEV plane takes. This project's choices: one scale of image features (stride 8), no
-embedding of cameras, so that any rig works, normalisation before each step instead of after it, which trains
-without a long warm-up, no dropout, and the BEV network of the other students at the end.
+Self-attention on the BEV plane replaces the paper's temporal attention, as key frames here stand alone. This
+project's choices: one scale of image features (stride 8); no embedding of cameras, so that any rig works;
+normalisation before each step instead of after it, which trains without a long warm-up; no dropout; and the
+BEV network of the other students at the end.
 
 Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `Q` queries, one per BEV cell (X Y), `H`
 queries listed per camera, `X Y` BEV cells (x forward, y left).

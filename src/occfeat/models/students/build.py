@@ -53,14 +53,14 @@ def build_student(
 
     Raises:
         SettingsError: The backbone does not exist or cannot be used, or the user's module is missing or
-            has no place.
+            not wanted.
         WeightsError: The backbone's weights cannot be had or do not fit.
     """
     if isinstance(config, OwnStudentConfig):
         return OwnStudent(_require_module(own, config.name), grid)
     if own is not None:
         raise SettingsError(
-            f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
+            f"Expected no module with a student of kind {config.kind}, got {type(own).__name__}.",
             hint="Leave `student` out.",
         )
     encoder = _build_encoder(config, load_backbone=load_backbone)
@@ -89,7 +89,9 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
     else:
         if config.lora_rank:
             hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."
-            raise SettingsError(f"Low-rank updates are for vision transformers; {name} is none.", hint=hint)
+            raise SettingsError(
+                f"Low-rank updates are for vision transformers; {name} is not one.", hint=hint
+            )
         stem = config.freeze_stem
         encoder = PyramidEncoder(name, channels, freeze_stem=stem, freeze_backbone=freeze, make_neck=neck)
     if load_backbone:

@@ -13,7 +13,7 @@ from occfeat.models.students.student import Student
 
 
 class OwnStudent(Student):
-    """A user's module in the place of a student.
+    """A user's module as student.
 
     Args:
         module: Takes images and cameras, gives BEV features (B, C, X, Y) of the grid; its attribute

@@ -80,7 +80,8 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(
-            f"There is no weights file {path}.", hint="Give the path of a .safetensors, .pth or .pt file."
+            f"Expected a weights file, got {path}, which is not a file.",
+            hint="Give the path of a .safetensors, .pth or .pt file.",
         )
     try:
         return load_file(path) if path.suffix == ".safetensors" else _unwrap(read_torch_file(path), path)

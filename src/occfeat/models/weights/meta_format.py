@@ -28,7 +28,7 @@ def timm_from_meta(tensors: Mapping[str, Tensor], wanted: Collection[str]) -> di
         wanted: Names of the timm network: variants of DINOv3 differ in how they store biases.
 
     Raises:
-        WeightsError: The file has biases the network has no place for.
+        WeightsError: The file has biases that the network does not.
     """
     kept = {_unchunked(name): t for name, t in tensors.items() if not re.fullmatch(TRAINING_ONLY, name)}
     if "storage_tokens" in kept:

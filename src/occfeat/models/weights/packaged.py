@@ -97,7 +97,9 @@ def locate(file: PackagedFile) -> Path:
     except metadata.PackageNotFoundError as error:
         raise WeightsError(f"The weights package {file.package} is not installed.", hint=hint) from error
     if not path.is_file():
-        raise WeightsError(f"The package {file.package} lacks its file {file.path}.", hint=hint)
+        raise WeightsError(
+            f"The package {file.package} is incomplete: expected the file {file.path}.", hint=hint
+        )
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != file.sha256:

@@ -74,7 +74,7 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
         hint = "Give a fine-tuning run that was evaluated under corruptions, or the folder of its results."
         if (path / CARD).is_file() and read_card(path).stage == "segmentation":
             hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
-        raise RunError(f"The baseline {path} holds no {RESULTS} of {split}.", hint=hint)
+        raise RunError(f"The baseline {path} does not hold {RESULTS} of {split}.", hint=hint)
     return _read(file)
 
 
