@@ -35,7 +35,7 @@ def command(run: Path, data: Path, out: Path, *more: str) -> list[str]:
         (["--corruptions", "fog"], "fog"),
         (
             ["--corruptions", "Fog", "--baseline", "/nowhere"],
-            "/nowhere does not hold robustness.json of mini_val",
+            "does not hold robustness.json of mini_val",
         ),
         (["--corruptions", "Fog", "--corrupted-data", "/nowhere"], "There is no folder /nowhere/Fog/easy"),
         (["--baseline", "/nowhere"], "baseline is for corruptions"),

@@ -80,7 +80,7 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(
-            f"Expected a weights file, got {path}, which is not a file.",
+            f"The weights file {path} does not exist.",
             hint="Give the path of a .safetensors, .pth or .pt file.",
         )
     try:
