@@ -2,7 +2,7 @@
 
 The features of all cameras lie below one another as one image. Each voxel is read once per layer:
 one layer for each camera, or, for a rig that is known, only as many as there are cameras that see one and the
-same voxel. The numbers are those of `models.sampling.lift_dense`.
+same voxel. The numbers are those of `models.lifting.sampling.lift_dense`.
 
 Axes: `N` cameras, `C` channels, `h w` feature cells of a camera, `ZX Y` voxels, `K` layers.
 """
