@@ -37,7 +37,7 @@ def default_neck(width: int, channels: int) -> nn.Module:
 
 
 class ImageEncoder(nn.Module):
-    """What all image encoders share: colours, what is frozen, and the neck.
+    """The base of all image encoders: normalisation of colours, frozen layers and the neck.
 
     Args:
         name: timm name of the network, which says what colours its weights expect.

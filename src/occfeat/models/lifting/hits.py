@@ -26,7 +26,7 @@ class QueryHits:
     """The queries that are computed for each camera."""
 
     queries: Int64[Tensor, "*B N H"]
-    """Number of each query; fillers name any query."""
+    """Index of each query; fillers are any query."""
     positions: Float32[Tensor, "*B N H K 2"]
     """Reference points as shares (x, y) of width and height of the features; 0 where unseen."""
     seen: Bool[Tensor, "*B N H K"]

@@ -55,7 +55,7 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class LiftingPlan:
-    """How one rig's image features become a volume: one sparse matrix per height, and its transpose."""
+    """The lifting of one rig as one sparse matrix per height, and its transpose."""
 
     feature_shape: tuple[int, int, int]
     """Cameras, and height and width of their features in cells."""

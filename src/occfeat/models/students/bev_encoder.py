@@ -71,7 +71,7 @@ class ResidualBlock(Recomputable):
 
 
 class UpBlock(Recomputable):
-    """Brings coarse features to a finer grid and adds those that were there before."""
+    """Upsamples coarse features to a finer grid and adds the features of that grid."""
 
     def __init__(self, coarse: int, fine: int, outputs: int) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ INITIAL_STD = 0.02
 
 
 class BevFormer(Student):
-    """A camera-only BEV network of attention.
+    """A camera-only BEV network made of attention.
 
     Args:
         encoder: Image encoder at stride 8.
@@ -77,7 +77,7 @@ class BevFormer(Student):
 
 
 class PositionEmbedding(nn.Module):
-    """What tells the queries of different cells apart: half the channels for the row, half for the column.
+    """Tells the queries of different cells apart: half the channels for the row, half for the column.
 
     Args:
         shape: Number of BEV cells along x and y.

@@ -1,6 +1,6 @@
 """The network of Simple-BEV's authors (arXiv 2206.07959), layer by layer, for the weights they published.
 
-For everything else `simplebev` is the better choice. What differs: the lifting (`published_lifting`), a wider
+For everything else `simplebev` is the better choice. What differs: the lifting (`lifting.published`), a wider
 neck, normalisation by batch statistics in the BEV network, and the order of the axes. The published network
 knows voxels of a camera's frame (x right, y down, z forward). Here they are those of the grid in the ego
 frame, mirrored into that order before the BEV network and back behind it.
@@ -89,7 +89,7 @@ class BevNetwork(nn.Module):
 
 
 class UpStep(nn.Module):
-    """Brings coarse features to a finer grid and adds those that were there before."""
+    """Upsamples coarse features to a finer grid and adds the features of that grid."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()

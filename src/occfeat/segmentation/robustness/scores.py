@@ -24,7 +24,7 @@ Corrupted = dict[CorruptionName, dict[Severity, Metrics]]
 
 
 class Score(Strict):
-    """How a network stands one corruption, or several in the mean."""
+    """How well a network withstands one corruption, or several on average."""
 
     iou: Metric
     """Mean over the severities."""
