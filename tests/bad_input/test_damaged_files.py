@@ -171,7 +171,7 @@ def test_card__of_another_student(tmp_path: Path, change: dict[str, Any]) -> Non
     card = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**card, "student": {**card["student"], **change}}))
     assert read_card(tmp_path).student.model_dump().items() >= change.items()
-    with pytest.raises(OccFeatError, match=r"do not fit|no student that can be built"):
+    with pytest.raises(OccFeatError, match=r"do not fit|a student that cannot be built"):
         load_model(tmp_path)
 
 

@@ -33,7 +33,10 @@ def command(run: Path, data: Path, out: Path, *more: str) -> list[str]:
     [
         (["--corruptions", "Frog"], "Frog"),
         (["--corruptions", "fog"], "fog"),
-        (["--corruptions", "Fog", "--baseline", "/nowhere"], "/nowhere holds no robustness.json of mini_val"),
+        (
+            ["--corruptions", "Fog", "--baseline", "/nowhere"],
+            "does not hold robustness.json of mini_val",
+        ),
         (["--corruptions", "Fog", "--corrupted-data", "/nowhere"], "There is no folder /nowhere/Fog/easy"),
         (["--baseline", "/nowhere"], "baseline is for corruptions"),
         (["--corrupted-data", "/nowhere"], "corrupted_data is for corruptions"),

@@ -182,7 +182,7 @@ def test_convert__damaged_or_absent_files_are_refused(
     (tmp_path / "short.pth").write_bytes(whole[: len(whole) // 2])
     for name, said in (
         (tmp_path / "short.pth", "cannot be read as weights"),
-        (tmp_path / "none.pth", "no weights file"),
+        (tmp_path / "none.pth", "does not exist"),
         (run / "weights.safetensors", "weights of this package"),
     ):
         assert main(["convert", str(name), "--out", str(tmp_path / "run")]) == 2

@@ -67,5 +67,5 @@ def test_own_student__cannot_be_built_from_settings() -> None:
 
 def test_own_student__has_no_place_beside_another_one() -> None:
     config = SimpleBevConfig(backbone_weights="none")
-    with pytest.raises(SettingsError, match=r"student is simplebev.*Flat"):
+    with pytest.raises(SettingsError, match=r"student of kind simplebev.*Flat"):
         build_student(config, SQUARE_GRID, Flat(4, 32, 32))

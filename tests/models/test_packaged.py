@@ -21,7 +21,7 @@ def test_locate__absent_package() -> None:
 
 
 def test_locate__absent_file() -> None:
-    with pytest.raises(WeightsError, match=r"lacks its file timm/none\.pth"):
+    with pytest.raises(WeightsError, match=r"expected the file timm/none\.pth"):
         packaged.locate(packaged.PackagedFile("timm", "1", "timm/none.pth", ""))
 
 

@@ -1,5 +1,3 @@
-import copy
-
 import torch
 
 from occfeat.data.sample import Cameras
@@ -46,36 +44,6 @@ def test_simplebev__a_camera_changes_only_what_it_sees() -> None:
     seen = project_voxels(rig_of(cameras), SQUARE_GRID)[2][2]
     assert difference[0][:, seen].abs().amax(0).gt(1e-5).all()
     assert not difference[0][:, ~seen].any()
-
-
-def test_simplebev__same_result_in_a_batch_and_twice() -> None:
-    student, cameras = small_student().eval(), random_cameras(4, batch=2, cameras=3, image_size=(32, 56))
-    images = images_for(cameras)
-    together = student(images, cameras)
-    for index in range(2):
-        rig = rig_of(cameras, index)
-        one = Cameras(rig.intrinsics[None], rig.ego_from_camera[None], rig.present[None], rig.image_size)
-        assert torch.allclose(student(images[index : index + 1], one)[0], together[index], atol=1e-4)
-    assert torch.equal(student(images, cameras), together)
-
-
-def test_simplebev__gradients_repeat_to_the_bit() -> None:
-    student, cameras = small_student(), surround()
-
-    def gradients() -> list[torch.Tensor]:
-        weights = list(student.parameters())
-        return list(torch.autograd.grad(student(images_for(cameras), cameras).square().mean(), weights))
-
-    assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients(), strict=True))
-
-
-def test_simplebev__plans_are_no_weights() -> None:
-    student, cameras = small_student(), surround()
-    before = set(student.state_dict())
-    student(images_for(cameras), cameras)
-    assert len(student.plans) == 1
-    assert set(student.state_dict()) == before
-    assert len(copy.deepcopy(student).plans) == 1
 
 
 def test_simplebev__every_weight_is_initialized() -> None:

@@ -1,13 +1,16 @@
 """What every student can do: learn a batch, and live with a camera that sees no voxel."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from occfeat.data.sample import Cameras
-from occfeat.models.students.build import Student, build_student
+from occfeat.models.students.build import build_student
+from occfeat.models.students.student import Student
 from occfeat.settings.students import STUDENTS, ImageStudentConfig
-from tests.models.rigs import SQUARE_GRID, looking, surround
+from tests.models.rigs import SQUARE_GRID, blind, looking, random_cameras, rig_of, surround
 from tests.models.test_simplebev import images_for
 from tests.rigs import GRID, batch_of
 
@@ -27,7 +30,7 @@ def small_student(kind: str, grid: object) -> Student:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_student__learns_a_batch_by_heart(kind: str) -> None:
+def test_student__overfits_a_batch(kind: str) -> None:
     batch = batch_of(key_frames=2)
     student = small_student(kind, GRID)
     head = torch.nn.Conv2d(16, 1, 1)
@@ -66,3 +69,46 @@ def test_student__with_a_camera_that_sees_no_voxel(kind: str) -> None:
     changed = images.clone()
     changed[0, 3] = 255 - changed[0, 3]
     assert torch.equal(student(changed, away), bev)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__with_no_camera_at_all_is_finite(kind: str) -> None:
+    student, cameras = small_student(kind, SQUARE_GRID), blind(surround())
+    bev = student(images_for(cameras), cameras)
+    bev.square().mean().backward()
+    assert bev.isfinite().all()
+    gradients = [weight.grad for weight in student.parameters() if weight.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__gives_the_same_in_a_batch_and_twice(kind: str) -> None:
+    student = small_student(kind, SQUARE_GRID).eval()
+    cameras = random_cameras(4, batch=2, cameras=3, image_size=(32, 56))
+    images = images_for(cameras)
+    together = student(images, cameras)
+    for index in range(2):
+        rig = rig_of(cameras, index)
+        one = Cameras(rig.intrinsics[None], rig.ego_from_camera[None], rig.present[None], rig.image_size)
+        assert torch.allclose(student(images[index : index + 1], one)[0], together[index], atol=1e-4)
+    assert torch.equal(student(images, cameras), together)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__repeats_its_gradients_to_the_bit(kind: str) -> None:
+    student, cameras = small_student(kind, SQUARE_GRID), surround()
+    weights = list(student.parameters())
+    first, second = (
+        torch.autograd.grad(student(images_for(cameras), cameras).square().mean(), weights) for _ in range(2)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__keeps_plans_that_are_not_weights(kind: str) -> None:
+    student, cameras = small_student(kind, SQUARE_GRID), surround()
+    before = set(student.state_dict())
+    student(images_for(cameras), cameras)
+    assert len(student.plans) == 1
+    assert set(student.state_dict()) == before
+    assert len(copy.deepcopy(student).plans) == 1

@@ -107,7 +107,7 @@ def test_is_transformer__tells_plain_ones_from_others() -> None:
 def test_settings__that_make_no_sense_are_refused(teacher_weights: Path) -> None:
     with pytest.raises(SettingsError, match="test_vit has no stem"):
         build_student(_config(teacher_weights, freeze_stem=True), GRID)
-    with pytest.raises(SettingsError, match="resnet18 is none"):
+    with pytest.raises(SettingsError, match="resnet18 is not one"):
         build_student(_config(teacher_weights, backbone="resnet18", lora_rank=1), GRID)
     for name in ("lora_rank", "freeze_backbone"):
         with pytest.raises(ValidationError, match=f"{name} would keep random weights"):

@@ -57,7 +57,7 @@ def test_require_calibration__that_is_no_tensor() -> None:
 def test_require_calibration__that_is_mirrored() -> None:
     intrinsics, ego_from_camera = calibration()
     ego_from_camera[1, :, 0] *= -1  # a camera frame with x to the left
-    with pytest.raises(SettingsError, match=r"camera\(s\) \[1\] is no rigid transform") as caught:
+    with pytest.raises(SettingsError, match=r"camera\(s\) \[1\] is not a rigid transform") as caught:
         _require_calibration(2, intrinsics, ego_from_camera)
     assert "without mirroring" in str(caught.value.hint)
 

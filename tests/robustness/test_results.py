@@ -46,7 +46,7 @@ def test_read_baseline__file_written_and_read_is_the_same(tmp_path: Path) -> Non
     inside.mkdir(parents=True)
     (inside / ROBUSTNESS).write_text(written.model_dump_json())
     assert read_baseline(tmp_path / "run", "val") == written
-    with pytest.raises(RunError, match=r"holds no robustness\.json of train"):
+    with pytest.raises(RunError, match=r"does not hold robustness\.json of train"):
         read_baseline(tmp_path / "run", "train")
 
 

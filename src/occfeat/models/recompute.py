@@ -14,7 +14,7 @@ class Recomputable(nn.Module):
 
 
 def recompute_activations(network: nn.Module) -> None:
-    """From now on keep only what goes into the blocks that grow with the grid; results stay the same."""
+    """Keep only the inputs of the blocks that grow with the grid from now on; results stay the same."""
     for module in network.modules():
         if isinstance(module, Recomputable):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)

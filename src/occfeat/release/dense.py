@@ -1,4 +1,4 @@
-"""Students without plans and sparse products: what is left are operators that exporters know.
+"""Students without plans and sparse products, in operators that exporters know.
 
 A student is cut in two. `project` computes what depends on the calibration alone, the call computes the rest
 from images and that projection. For a known rig the first part runs once, here, and its result is stored with
@@ -35,15 +35,15 @@ class DenseStudent(nn.Module):
     """A student for one key frame at a time, which computes what the student computes."""
 
     def project(self, cameras: Cameras) -> Projection:
-        """What depends on the calibration of one key frame alone, in operators that can be exported."""
+        """Return what depends on the calibration of one key frame alone, in exportable operators."""
         raise NotImplementedError
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """The same for a rig that will not change, with everything left out that is never seen."""
+        """Return the same for a rig that will not change, without what is never seen."""
         return self.project(cameras)
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
-        """BEV features."""
+        """Return BEV features."""
         raise NotImplementedError
 
 
@@ -55,15 +55,15 @@ class DenseSimpleBev(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Positions of voxels in the features of each camera, and shares."""
+        """Return positions of voxels in the features of each camera, and shares."""
         return feature_positions(cameras, feature_size(cameras.image_size), STRIDE_PX, self.student.grid)
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """The same, cameras that see different voxels put together."""
+        """Return the same, with cameras that see different voxels put together."""
         return only_seen(*self.project(cameras))
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
-        """BEV features."""
+        """Return BEV features."""
         volume = sample_features(self.student.encoder(images), *projection)
         stacked = volume.reshape(1, -1, *self.student.grid.bev.shape)  # channels and heights are one axis
         return self.student.bev_encoder(self.student.compress(stacked))
@@ -77,13 +77,13 @@ class DensePublishedSimpleBev(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Positions of voxels in the features of each camera, and whether it sees them."""
+        """Return positions of voxels in the features of each camera, and whether it sees them."""
         size, grid = feature_size(cameras.image_size), self.student.grid
         positions, seen = published_positions(cameras, size, STRIDE_PX, grid, self.student.aligned)
         return positions[:, None], seen.to(positions.dtype)
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
-        """BEV features."""
+        """Return BEV features."""
         features, (positions, seen) = self.student.encoder(images), projection
         total = count = features.new_zeros(())
         for one, at, sees in zip(features, positions, seen, strict=True):
@@ -92,6 +92,7 @@ class DensePublishedSimpleBev(DenseStudent):
         return self._encode(total / count.clamp(min=1))
 
     def _encode(self, volume: Float[Tensor, "C ZXY"]) -> Float[Tensor, "1 C2 X Y"]:
+        """Return BEV features of a volume, mirrored as the published network expects it."""
         x, y, z = self.student.grid.shape
         down_and_right = volume.view(-1, z, x, y).flip(1, 3).reshape(1, -1, x, y)
         return self.student.bev_network(self.student.compress(down_and_right)).flip(3)
@@ -105,20 +106,21 @@ class DenseBevFormer(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Every query in every camera."""
+        """Return every query in every camera."""
         return self._find(project_queries, cameras)
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Only queries that a camera sees."""
+        """Return only queries that a camera sees."""
         return self._find(build_hits, cameras)
 
     def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Projection:
+        """Return the hits of a rig, found in one of two ways."""
         student, size = self.student, feature_size(cameras.image_size)
         hits = find(cameras, size, STRIDE_PX, student.grid, student.heights)
         return hits.queries, hits.positions, hits.seen, hits.shares
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
-        """BEV features."""
+        """Return BEV features."""
         return self.student.attend(images, QueryHits(*(one[None] for one in projection)))
 
 
@@ -130,7 +132,7 @@ class DenseLss(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Feature cell, depth bin and BEV cell of every point; points outside go to a cell of their own."""
+        """Return feature cell, depth bin and BEV cell of every point; one more cell takes those outside."""
         grid, bins, size = self.student.grid, self.student.bins, feature_size(cameras.image_size)
         points_ego, valid = frustum(cameras, size, STRIDE_PX, bins)
         cell, inside = grid.cell_index(points_ego.flatten(0, 3))
@@ -140,13 +142,13 @@ class DenseLss(DenseStudent):
         return point // bins.count, point % bins.count, column
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Only points that lie in the grid."""
+        """Return only points that lie in the grid."""
         pixels, depths, column = self.project(cameras)
         inside = column < self.student.grid.shape[0] * self.student.grid.shape[1]
         return pixels[inside], depths[inside], column[inside]
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
-        """BEV features."""
+        """Return BEV features."""
         pixels, depths, column = projection
         student, shape = self.student, self.student.grid.bev.shape
         maps = student.encoder(images)
@@ -159,7 +161,7 @@ class DenseLss(DenseStudent):
 
 
 def densify(student: nn.Module) -> DenseStudent:
-    """The student in operators that can be exported; its weights are shared.
+    """Return the student in operators that can be exported; its weights are shared.
 
     Raises:
         ExportError: It is a module of the user's own.

@@ -2,7 +2,7 @@
 
 The features of all cameras lie below one another as one image. Each voxel is read once per layer:
 one layer for each camera, or, for a rig that is known, only as many as there are cameras that see one and the
-same voxel. The numbers are those of `models.sampling.lift_dense`.
+same voxel. The numbers are those of `models.lifting.sampling.lift_dense`.
 
 Axes: `N` cameras, `C` channels, `h w` feature cells of a camera, `ZX Y` voxels, `K` layers.
 """
@@ -20,7 +20,7 @@ from occfeat.models.lifting.projection import project_voxels
 def feature_positions(
     cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "N ZX Y 2"], Float[Tensor, "N ZX Y"]]:
-    """Where each camera of a rig sees each voxel in its features, and what share of the voxel that makes.
+    """Return where each camera of a rig sees each voxel in its features, and its share of the voxel.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -55,7 +55,7 @@ def only_seen(
 def sample_features(
     features: Float[Tensor, "N C h w"], positions: Float[Tensor, "K ZX Y 2"], shares: Float[Tensor, "K ZX Y"]
 ) -> Float[Tensor, "C ZX Y"]:
-    """Features at the positions of `feature_positions`, added up one layer after the other."""
+    """Return features at the positions of `feature_positions`, added up one layer after the other."""
     stacked = features.transpose(0, 1).flatten(1, 2)[None]
     total = features.new_zeros(())
     for at, share in zip(positions, shares, strict=True):

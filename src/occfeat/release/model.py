@@ -41,7 +41,7 @@ class BevModel(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B K X Y"]:
-        """Probability, 0 to 1, of each cell holding each class, for images of the student's size."""
+        """Return the probability, 0 to 1, that a cell holds a class, for images of the student's size."""
         logits: Tensor = self.segmenter(images, cameras)
         return logits.float().sigmoid()
 
@@ -76,7 +76,7 @@ class BevModel(nn.Module):
         intrinsics: Float[Tensor, "N 3 3"],
         ego_from_camera: Float[Tensor, "N 4 4"],
     ) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
-        """What `forward` takes: the images at the student's size, the resize folded into the intrinsics."""
+        """Return what `forward` takes: images of the student's size, and intrinsics that follow."""
         _require_images(images)
         _require_calibration(len(images), intrinsics, ego_from_camera)
         intrinsics, ego_from_camera = intrinsics.cpu(), ego_from_camera.cpu()
@@ -98,6 +98,7 @@ class BevModel(nn.Module):
 
 
 def _require_images(images: Sequence[object] | Tensor) -> None:
+    """Refuse what is not an RGB image."""
     for camera_number, image in enumerate(images):
         if not isinstance(image, Tensor):
             what = f"a {type(image).__name__}"
@@ -112,6 +113,7 @@ def _require_images(images: Sequence[object] | Tensor) -> None:
 
 
 def _require_calibration(count: int, intrinsics: object, ego_from_camera: object) -> None:
+    """Refuse matrices that are not intrinsics or rigid transforms, or not as many as the images."""
     if not (isinstance(intrinsics, Tensor) and isinstance(ego_from_camera, Tensor)):
         hint = "Give tensors, such as torch.as_tensor(array)."
         raise SettingsError("intrinsics and ego_from_camera must be tensors.", hint=hint)
@@ -125,13 +127,15 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
     singular = [number for number, usable in enumerate(pinhole) if not usable]
     if singular:
         hint = "Intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels."
-        raise SettingsError(f"The intrinsics of camera(s) {singular} are no camera matrix.", hint=hint)
+        raise SettingsError(
+            f"The intrinsics of camera(s) {singular} are not those of a pinhole camera.", hint=hint
+        )
     poses = ego_from_camera.cpu().double()  # some GPUs know no float64
     rigid = is_isometry(poses, tolerance=1e-3) & (torch.linalg.det(poses[:, :3, :3]) > 0)
     bent = (~rigid).nonzero().flatten().tolist()
     if bent:
         hint = "Give a rotation, without mirroring, and a translation in metres, last row (0, 0, 0, 1)."
-        raise SettingsError(f"ego_from_camera of camera(s) {bent} is no rigid transform.", hint=hint)
+        raise SettingsError(f"ego_from_camera of camera(s) {bent} is not a rigid transform.", hint=hint)
 
 
 def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
@@ -158,7 +162,7 @@ def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
 
 
 def _stands(ego_from_camera: Float[Tensor, "4 4"]) -> str:
-    """Where a camera is and where it looks, in words."""
+    """Return where a camera is and where it looks, in words."""
     position, along = (
         ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in ego_from_camera[:3, axis].tolist())
         for axis in (3, 2)

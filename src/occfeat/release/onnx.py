@@ -54,7 +54,7 @@ class ExportableModel(nn.Module):
         intrinsics: Float[Tensor, "N 3 3"] | None = None,
         ego_from_camera: Float[Tensor, "N 4 4"] | None = None,
     ) -> Float[Tensor, "K X Y"]:
-        """Probability, 0 to 1, of each cell holding each class; calibration only if no rig is stored."""
+        """Return the probability, 0 to 1, that a cell holds a class; calibration only if no rig is stored."""
         projection: tuple[Tensor, ...] = tuple(
             getattr(self, f"projection{number}") for number in range(self.fixed)
         )
@@ -66,7 +66,7 @@ class ExportableModel(nn.Module):
 
 
 def to_onnx(model: BevModel, inputs: dict[str, Tensor], rig: Cameras | None = None) -> onnx.ModelProto:
-    """The network as ONNX graph.
+    """Return the network as an ONNX graph.
 
     Args:
         model: The network, on the CPU.
@@ -100,7 +100,7 @@ def to_onnx(model: BevModel, inputs: dict[str, Tensor], rig: Cameras | None = No
 
 
 def signature(values: Iterable[onnx.ValueInfoProto]) -> list[str]:
-    """A graph's inputs or outputs, such as `images (6, 3, 224, 400), uint8`."""
+    """Return a graph's inputs or outputs, such as `images (6, 3, 224, 400), uint8`."""
     lines = []
     for value in values:
         tensor = value.type.tensor_type
@@ -119,7 +119,7 @@ def largest_difference(graph: onnx.ModelProto, inputs: dict[str, Tensor], expect
 
 
 def _describe(model: BevModel, rig: Cameras | None) -> dict[str, str]:
-    """What the file says of itself: strings by name, lists as JSON."""
+    """Return the metadata of the file: strings by name, lists as JSON."""
     grid = model.grid
     return {
         "producer": f"occfeat {version('occfeat')}",
@@ -136,7 +136,7 @@ def _describe(model: BevModel, rig: Cameras | None) -> dict[str, str]:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Leave out what a package logs about its own work."""
+    """Silence what a package logs about its own work."""
     log = logging.getLogger(name)
     level = log.level
     log.setLevel(logging.ERROR)

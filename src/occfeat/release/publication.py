@@ -26,7 +26,7 @@ licences of their own. Whoever publishes the weights states their licence in the
 
 
 def describe(folder: Path, card: ModelCard) -> str:
-    """The README's text of a run folder or of what was saved from one, in Markdown."""
+    """Return the README's text of a run folder or of what was saved from one, in Markdown."""
     saved = folder / README
     if saved.is_file() and not RunFolder(folder).settings.is_file():
         return _without_header(saved.read_text(encoding="utf-8"))
@@ -35,12 +35,13 @@ def describe(folder: Path, card: ModelCard) -> str:
 
 
 def _without_header(text: str) -> str:
-    """Text behind the block of metadata that it begins with."""
+    """Return the text behind the block of metadata that it begins with."""
     parts = text.split("---\n", 2)
     return parts[2].lstrip("\n") if text.startswith("---\n") and len(parts) == 3 else text
 
 
 def _network(card: ModelCard) -> str:
+    """Return title, use and grid of the network."""
     height, width = card.view.image_size
     lower, upper, cell = card.grid.lower_m, card.grid.upper_m, card.grid.cell_m
     return f"""# {", ".join(card.classes)} in bird's-eye view, from cameras
@@ -61,7 +62,7 @@ to {upper} m in the ego frame (x forward, y left, z up), in cells of {cell} m.""
 
 
 def _metrics(folder: Path) -> str:
-    """A table of every evaluation in the folder."""
+    """Return a table of every evaluation in the folder."""
     rows = [row for file in RunFolder(folder).evaluations() for row in _rows(file)]
     if not rows:
         return ""
@@ -70,6 +71,7 @@ def _metrics(folder: Path) -> str:
 
 
 def _rows(file: Path) -> Iterator[str]:
+    """Yield the rows of one evaluation."""
     try:
         results = json.loads(file.read_text())
         split, key_frames, metrics = results["split"], results["key_frames"], dict(results["metrics"])
@@ -81,7 +83,7 @@ def _rows(file: Path) -> Iterator[str]:
 
 
 def _training(folder: Path) -> str:
-    """The settings of the run and of the one it started from, and what they ran on."""
+    """Return the settings of the run and of the one it started from, and what they ran on."""
     if not RunFolder(folder).settings.is_file():
         return ""
     settings = _settings(folder)
@@ -96,6 +98,7 @@ def _training(folder: Path) -> str:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a run."""
     file = RunFolder(folder).settings
     settings = read_yaml(file)
     if not isinstance(settings, dict):
@@ -104,11 +107,12 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _as_yaml(settings: dict[str, Any]) -> str:
+    """Return settings as YAML."""
     return yaml.safe_dump(_shortened(settings), sort_keys=False)
 
 
 def _shortened(value: Any) -> Any:
-    """The same settings, absolute paths cut to their last part: the rest says whose machine it was."""
+    """Return the same settings, absolute paths cut to their last part: the rest says whose machine it was."""
     if isinstance(value, dict):
         return {name: _shortened(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -117,6 +121,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _where(folder: Path) -> str:
+    """Return when, on what and with which versions a run was started."""
     environment = RunFolder(folder).read_environment()
     versions = ", ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     commit, device = environment.get("commit") or "unknown", environment.get("gpu") or "the processor"

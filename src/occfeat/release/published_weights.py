@@ -84,7 +84,7 @@ def load_published(segmenter: Segmenter, tensors: Mapping[str, Tensor], path: Pa
 
 
 def published_name(name: str) -> str:
-    """The published name of one of our tensors, such as `head.output.bias`."""
+    """Return the published name of one of our tensors, such as `head.output.bias`."""
     ours = next(prefix for prefix in PREFIXES if name.startswith(prefix))
     return PREFIXES[ours] + name.removeprefix(ours)
 
@@ -92,6 +92,7 @@ def published_name(name: str) -> str:
 def _another_network(
     path: Path, problems: list[str], count: int, tensors: Mapping[str, Tensor]
 ) -> WeightsError:
+    """Return the error of a checkpoint of another network."""
     hint = "Give a camera-only checkpoint with ResNet-101; the heights of "
     hint += "the grid must be as many as it was trained with (8)."
     if any(name.startswith(("student.", "head.")) for name in tensors):

@@ -56,12 +56,12 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
 
 
 def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
-    """The weights of a run, of which the student is the one that its card describes.
+    """Read the weights of a run whose student is the one that its card describes.
 
     Before a student is built it is compared without memory: a damaged card may describe one of any size.
 
     Raises:
-        RunError: No student can be built of the card.
+        RunError: The student of the card cannot be built.
         WeightsError: The weights cannot be read, or are those of another student.
     """
     tensors = read_weights_file(RunFolder(folder).weights)
@@ -71,13 +71,14 @@ def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
         with torch.device("meta"):
             described = build_student(card.student, build_grid(card.grid), load_backbone=False)
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-        message = f"{RunFolder(folder).card} describes no student that can be built: {error}"
+        message = f"{RunFolder(folder).card} describes a student that cannot be built: {error}"
         raise RunError(message, hint="Restore it from a copy.") from error
     require_fit(described, _student_tensors(tensors), f"student of {folder}")
     return tensors
 
 
 def _student_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the student, without their prefix."""
     prefix = "student."
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -102,6 +103,7 @@ class ShippedModel(BevModel, ModelHubMixin):
         self.folder = folder
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        """Write weights and card, for `save_pretrained`."""
         write_model(save_directory, self.segmenter, self.card)
 
     @classmethod
@@ -146,12 +148,12 @@ class ShippedModel(BevModel, ModelHubMixin):
                 allow_patterns=[published.card.name, published.weights.name, README],
             )
         except Exception as error:  # of a dozen kinds, by what stands between here and the hub
-            what = f"{pretrained_model_name_or_path} is no folder and could not be downloaded: {error}"
+            what = f"{pretrained_model_name_or_path} is not a folder and could not be downloaded: {error}"
             raise WeightsError(what, hint="Check the name or the path, or the network.") from error
         return load_model(folder, device, student)
 
     def generate_model_card(self, *, license: str = "other") -> HubCard:
-        """The README of the published folder.
+        """Return the README of the published folder.
 
         Args:
             license: Identifier of the weights' licence, as the hub knows it.
@@ -176,7 +178,7 @@ def load_model(
         student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
 
     Raises:
-        RunError: The folder holds no finished model.
+        RunError: The folder does not hold a finished model.
         SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """

@@ -57,7 +57,7 @@ def evaluate_segmenter(
     engine: EngineConfig,
     fabric: Fabric,
 ) -> Evaluation:
-    """IoU of a segmenter over key frames, which must carry labels of the same classes.
+    """Evaluate a segmenter on key frames, which must carry labels of the same classes.
 
     Several processes share the key frames and add up their counts: the metrics do not depend on how many.
 

@@ -19,12 +19,13 @@ class SegmentationHead(nn.Module):
         self.output = nn.Conv2d(bev_channels, classes, kernel_size=1)
 
     def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B K X Y"]:
-        """Logit of each cell holding each class."""
+        """Return the logit of each cell holding each class."""
         logits: Tensor = self.output(self.block(bev))
         return logits
 
 
 def _block(channels: int) -> nn.Sequential:
+    """Return a 3 x 3 convolution, normalised within each key frame."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
         nn.InstanceNorm2d(channels),

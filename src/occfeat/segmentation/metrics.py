@@ -23,18 +23,18 @@ PROTOCOLS = ("all", "visible", "map")
 
 
 def protocols_of(name: str) -> tuple[str, ...]:
-    """The protocols under which the IoU of a class is reported."""
+    """Return the protocols under which the IoU of a class is reported."""
     return ("map",) if name in LAYERS else ("all", "visible")
 
 
 def metric_names(classes: tuple[str, ...]) -> list[str]:
-    """Names of the metrics of some classes, as `BevIou` computes them."""
+    """Return the names of the metrics of some classes, as `BevIou` computes them."""
     names = [f"{name}_iou/{protocol}" for name in classes for protocol in protocols_of(name)]
     return [*names, "mean_iou/map"] if layers_of(classes) else names
 
 
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
-    """Cells that a protocol counts."""
+    """Return the cells that a protocol counts."""
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
 
@@ -70,7 +70,7 @@ class BevIou(Metric):
             self.counts[row, 1] += torch.stack([of_class.union for of_class in found])
 
     def compute(self) -> dict[str, float]:
-        """IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.
+        """Return IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.
 
         Such classes do not count in the mean over map layers either.
         """

@@ -14,14 +14,14 @@ from occfeat.training.step import Step, mean_of
 
 
 def labels_of(read: Sample | Batch) -> Labels:
-    """The labels of what was read with classes: the target of a fine-tuning step."""
+    """Return the labels of what was read with classes: the target of a fine-tuning step."""
     if read.labels is None:
         raise ValueError("segmentation needs key frames with labels")
     return read.labels
 
 
 def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
-    """Columns of the classes that are objects, and of those that are map layers."""
+    """Return the columns of the classes that are objects, and of those that are map layers."""
     of_map = {"objects": False, "map": True}
     columns = {
         task: [column for column, name in enumerate(classes) if (name in LAYERS) == wanted]
@@ -55,7 +55,7 @@ class Segmenter(nn.Module):
         return self
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B K X Y"]:
-        """Logit of each cell holding each class."""
+        """Return the logit of each cell holding each class."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             bev = self.student(images, cameras)
         logits: Tensor = self.head(bev)
@@ -83,7 +83,7 @@ class FinetuningNetwork(nn.Module):
         return self.segmenter.student
 
     def forward(self, batch: Batch, target: Labels) -> Step:
-        """Weighted binary cross-entropy, and the IoU of each class in the batch under its protocols.
+        """Return the weighted cross-entropy, and the IoU of each class in the batch under its protocols.
 
         Objects and map layers are two tasks of equal weight, so that vehicles do not become one class of
         seven (this project's choice).

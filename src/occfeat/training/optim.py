@@ -42,7 +42,7 @@ def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> No
     """Give an optimiser the moments of a checkpoint; its settings remain those of the run.
 
     Raises:
-        KeyError: The state holds no moments.
+        KeyError: The state does not hold moments.
         ValueError: They are not those of these parameters.
     """
     groups = optimizer.state_dict()["param_groups"]

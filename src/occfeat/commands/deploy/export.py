@@ -61,7 +61,7 @@ def export(config: ExportConfig) -> Outcome:
 
 
 def _example(count: int, image_size: tuple[int, int]) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
-    """Noise, and cameras evenly around the car, to run a network with calibration as input."""
+    """Return noise, and cameras evenly around the car, to run a network with calibration as input."""
     height, width = image_size
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (1, count, 3, height, width), generator=random, dtype=torch.uint8)
@@ -78,6 +78,7 @@ def _example(count: int, image_size: tuple[int, int]) -> tuple[UInt8[Tensor, "1 
 
 
 def _cells(model: BevModel) -> str:
+    """Return what the output holds and where, in words."""
     grid = model.grid
     cell = f"{grid.cell_m[0]:g} x {grid.cell_m[1]:g} m"
     return f"{', '.join(model.classes)} in cells of {cell} from {grid.lower_m} to {grid.upper_m} m"

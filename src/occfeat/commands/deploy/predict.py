@@ -91,6 +91,7 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
 
 
 def _views(config: PredictConfig, run: Path) -> Iterator[View]:
+    """Yield the images that are predicted for: of the rig file, or of key frames."""
     if config.rig is not None:
         yield read_rig_file(config.rig)
     elif config.data is not None:
@@ -99,7 +100,7 @@ def _views(config: PredictConfig, run: Path) -> Iterator[View]:
 
 
 def read_rig_file(path: Path) -> View:
-    """Images and calibration of a rig file.
+    """Read the images and calibration of a rig file.
 
     Raises:
         SettingsError: The file is missing, not JSON, or does not describe cameras.
@@ -116,6 +117,7 @@ def read_rig_file(path: Path) -> View:
 
 
 def _parse_rig_file(path: Path) -> RigFile:
+    """Read a rig file without its images."""
     try:
         return RigFile.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
@@ -133,12 +135,13 @@ def _parse_rig_file(path: Path) -> RigFile:
 
 
 def _problem(path: tuple[int | str, ...], said: str) -> str:
-    """One line, such as `cameras.0.image: Field required`."""
+    """Return one line, such as `cameras.0.image: Field required`."""
     name = ".".join(map(str, path))
     return f"{name}: {said}" if name else said
 
 
 def _read_rig_image(path: Path, camera: RigCamera) -> UInt8[Tensor, "3 H W"]:
+    """Read an image of a rig file."""
     try:
         return read_image(path.absolute().parent / camera.image)
     except KeyFrameError as error:
@@ -148,6 +151,7 @@ def _read_rig_image(path: Path, camera: RigCamera) -> UInt8[Tensor, "3 H W"]:
 def _matrices(
     rig: RigFile, name: Literal["intrinsics", "ego_from_camera"], path: Path
 ) -> Float64[Tensor, "N s s"]:
+    """Return one kind of matrices of all cameras of a rig file."""
     matrices: list[list[list[float]]] = [getattr(camera, name) for camera in rig.cameras]
     for number, rows in enumerate(matrices):
         if any(len(row) != len(rows) for row in rows):
@@ -157,6 +161,7 @@ def _matrices(
 
 
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
+    """Yield the key frames of these tokens, or the first ones."""
     card = read_card(run)
     key_frames = KeyFrames(index, card.view, Contents(), grid=build_grid(card.grid))
     rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
@@ -173,6 +178,7 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
 
 
 def _write(out: Path, view: View, model: BevModel) -> None:
+    """Predict and write one view."""
     images, cameras = model.prepare(view.images, view.intrinsics, view.ego_from_camera)
     probabilities = model(images, cameras)[0].cpu()
     for name, probability in zip(model.classes, probabilities, strict=True):

@@ -1,4 +1,4 @@
-"""The student's image encoder: a network of timm, and a neck that makes features at stride 8 of what it sees.
+"""The student's image encoder: a timm network, and a neck that turns its output into features at stride 8.
 
 Axes: `M` images, `H W` image in pixels, `C` channels, `D` channels of the network, `h w` feature cells.
 
@@ -20,11 +20,11 @@ STRIDE_PX = 8
 """Pixels of the image along each side of a feature cell."""
 
 NeckMaker = Callable[[int, int], nn.Module]
-"""From the channels that come in and those that go out to what mixes them."""
+"""Makes a neck, given its input and its output channels."""
 
 
 def default_neck(width: int, channels: int) -> nn.Module:
-    """Two convolutions, normalised within each image, which treats it alike in training and in use."""
+    """Return two convolutions, normalised within each image, which treats it alike in training and in use."""
     return nn.Sequential(
         nn.Conv2d(width, channels, 3, padding=1, bias=False),
         nn.InstanceNorm2d(channels, affine=True),
@@ -37,7 +37,7 @@ def default_neck(width: int, channels: int) -> nn.Module:
 
 
 class ImageEncoder(nn.Module):
-    """What all image encoders share: colours, what is frozen, and the neck.
+    """The base of all image encoders: normalisation of colours, frozen layers and the neck.
 
     Args:
         name: timm name of the network, which says what colours its weights expect.
@@ -69,7 +69,7 @@ class ImageEncoder(nn.Module):
         self.std.copy_(torch.tensor(std))
 
     def freeze(self, layers: Iterable[nn.Module]) -> None:
-        """Keep layers as they are from now on, statistics included."""
+        """Freeze layers from now on, statistics included."""
         self._frozen = tuple(layers)
         for layer in self._frozen:
             layer.requires_grad_(False)
@@ -82,20 +82,20 @@ class ImageEncoder(nn.Module):
         return self
 
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Features of RGB images; `h` and `w` are those of `feature_size`."""
+        """Return the features of RGB images; `h` and `w` are those of `feature_size`."""
         return self.encode_colors(images.to(self.mean.dtype) / 255)
 
     def encode_colors(self, colors: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Features of RGB images whose values are 0 to 1."""
+        """Return the features of RGB images whose values are 0 to 1."""
         height, width = feature_size((colors.shape[-2], colors.shape[-1]))
         normal = (colors - self.mean[:, None, None]) / self.std[:, None, None]
         return self.neck(self.read(normal))[..., :height, :width]
 
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
-        """What the network sees, in cells of stride 8, at least as many as `feature_size` says."""
+        """Return what the network sees, in cells of stride 8, at least as many as `feature_size` says."""
         raise NotImplementedError
 
 
 def feature_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in cells of the features of an image of (height, width) pixels."""
+    """Return (height, width) in cells of the features of an image of (height, width) pixels."""
     return math.ceil(image_size[0] / STRIDE_PX), math.ceil(image_size[1] / STRIDE_PX)

@@ -1,7 +1,7 @@
 """Convolutional networks as image encoders: two stages of a timm network, joined at stride 8.
 
-Images whose size is no multiple of 16 are padded at the right and at the bottom, which leaves the cells where
-they are; the last ones then reach over the border of the image.
+Images whose size is not a multiple of 16 are padded at the right and at the bottom. That leaves the cells
+where they are; the last ones then reach over the border of the image.
 
 Axes: `M` images, `H W` image in pixels, `D` channels of the network, `h2 w2` feature cells of the padded
 image.
@@ -58,7 +58,7 @@ class PyramidEncoder(ImageEncoder):
             self.freeze(_stem(network))
 
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
-        """Both stages at stride 8."""
+        """Return both stages at stride 8."""
         fine, deep = self.backbone(_pad(normal))
         doubled = F.interpolate(deep, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat((fine, doubled), dim=1)
@@ -71,6 +71,7 @@ def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:
 
 
 def _create_backbone(name: str) -> Any:
+    """Create the part of a timm network that is used, with random weights."""
     refuse_unknown(name)
     stages = _find_stages(name)
     backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
@@ -79,7 +80,7 @@ def _create_backbone(name: str) -> Any:
 
 
 def _find_stages(name: str) -> tuple[int, int]:
-    """Numbers of the stages at both strides, tried without numbers on an image that is no multiple of 32."""
+    """Return the indices of the stages at both strides, tried without memory on `TRIAL_SIZE_PX`."""
     try:
         with torch.device("meta"):
             whole: Any = timm.create_model(name, features_only=True)
@@ -95,6 +96,7 @@ def _find_stages(name: str) -> tuple[int, int]:
 
 
 def _unsuitable(name: str) -> SettingsError:
+    """Return the error of a network without the stages that are needed."""
     return SettingsError(
         f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
         hint="Take a convolutional network, such as resnet50, or a plain vision transformer.",
@@ -102,7 +104,7 @@ def _unsuitable(name: str) -> SettingsError:
 
 
 def _stem(backbone: Any) -> tuple[nn.Module, ...]:
-    """The layers up to stride 8, in their order."""
+    """Return the layers up to stride 8, in their order."""
     last = backbone.feature_info.module_name()[0].replace(".", "_")
     layers = []
     for name, child in backbone.named_children():

@@ -22,7 +22,7 @@ from occfeat.models.weights.hub import refuse_unknown
 
 
 def is_transformer(name: str) -> bool:
-    """Whether a timm name is that of a plain vision transformer.
+    """Return whether a timm name is that of a plain vision transformer.
 
     Raises:
         SettingsError: timm has no network of this name.
@@ -61,14 +61,14 @@ class VitEncoder(ImageEncoder):
             self.freeze((transformer,))
 
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h w"]:
-        """Patch features at the centres of the cells."""
+        """Return patch features at the centres of the cells."""
         height, width = normal.shape[-2:]
         padded = F.pad(normal, (0, -width % self.patch_px, 0, -height % self.patch_px))
         last = len(self.backbone.blocks) - 1
         (patches,) = self.backbone.forward_intermediates(
             padded, indices=[last], norm=True, output_fmt="NCHW", intermediates_only=True
         )
-        # Networks that average their patches have their final LayerNorm here, and none in place of `norm`.
+        # Networks that average their patches have their final LayerNorm here, and none as `norm`.
         patches = self.backbone.fc_norm(patches.movedim(1, -1)).movedim(-1, 1)
         rows, columns = feature_size((height, width))
         y, x = ((torch.arange(count, device=normal.device) + 0.5) * STRIDE_PX for count in (rows, columns))
@@ -103,5 +103,5 @@ class LowRankUpdate(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, weight: Float[Tensor, "O I"]) -> Float[Tensor, "O I"]:
-        """The updated weight."""
+        """Return the updated weight."""
         return weight + self.up @ self.down

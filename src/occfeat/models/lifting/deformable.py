@@ -17,7 +17,7 @@ def deformable_attention(
     positions: Float[Tensor, "M G Q P 2"],
     weights: Float[Tensor, "M G Q P"],
 ) -> Float[Tensor, "M Q C"]:
-    """Weighted sums of values read bilinearly at each query's positions (Deformable DETR, equation 2).
+    """Return weighted sums of values read bilinearly at each query's positions (Deformable DETR, equation 2).
 
     Everything is computed in the type of `values`; call it with float32 under autocast too.
 
@@ -65,12 +65,12 @@ class PositionChooser(nn.Module):
     def forward(
         self, queries: Float[Tensor, "M Q C"]
     ) -> tuple[Float32[Tensor, "M G Q P 2"], Float32[Tensor, "M G Q P"]]:
-        """Offsets (x, y) in cells, and logits of the attention."""
+        """Return offsets (x, y) in cells, and logits of the attention."""
         offsets = self.offsets(queries).float().unflatten(-1, (*self.shape, 2)).transpose(1, 2)
         logits = self.attention(queries).float().unflatten(-1, self.shape).transpose(1, 2)
         return offsets, logits
 
 
 def split_heads(maps: Float[Tensor, "M C h w"], heads: int) -> Float32[Tensor, "M G D h w"]:
-    """The share of each head in the channels, in float32: positions are exact to more than bfloat16 has."""
+    """Return the channels of each head, in float32: positions need more digits than bfloat16 has."""
     return maps.float().reshape(len(maps), heads, -1, *maps.shape[2:])

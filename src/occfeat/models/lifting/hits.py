@@ -26,7 +26,7 @@ class QueryHits:
     """The queries that are computed for each camera."""
 
     queries: Int64[Tensor, "*B N H"]
-    """Number of each query; fillers name any query."""
+    """Index of each query; fillers are any query."""
     positions: Float32[Tensor, "*B N H K 2"]
     """Reference points as shares (x, y) of width and height of the features; 0 where unseen."""
     seen: Bool[Tensor, "*B N H K"]
@@ -43,7 +43,7 @@ def build_hits(
     heights: int,
     device: torch.device | None = None,
 ) -> QueryHits:
-    """The queries each camera of one rig sees; it depends on the calibration only.
+    """Return the queries that each camera of one rig sees; they depend on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -73,7 +73,7 @@ def project_queries(
     heights: int,
     device: torch.device | None = None,
 ) -> QueryHits:
-    """Every query in every camera: the plain way, with the same result; arguments as for `build_hits`."""
+    """Return every query in every camera: the plain way to the same result; arguments as for `build_hits`."""
     u, v, visible = project_voxels(cameras, _pillars(grid, heights), device)
     seen = visible.flatten(2).mT.contiguous()  # (N, Q, K)
     size_px = u.new_tensor((feature_size[1] * stride_px, feature_size[0] * stride_px))
@@ -88,7 +88,7 @@ def project_queries(
 
 
 def stack_hits(rigs: Sequence[QueryHits]) -> QueryHits:
-    """The hits of a batch, the lists of all key frames filled up to the longest one."""
+    """Join the hits of a batch, the lists of all key frames filled up to the longest one."""
     longest = max(rig.queries.shape[1] for rig in rigs)
     missing = [longest - rig.queries.shape[1] for rig in rigs]
     pairs = list(zip(rigs, missing, strict=True))
@@ -101,11 +101,11 @@ def stack_hits(rigs: Sequence[QueryHits]) -> QueryHits:
 
 
 def _pillars(grid: VoxelGrid, heights: int) -> VoxelGrid:
-    """The same box, cut into this many heights: the centres of its cells are the reference points."""
+    """Return the same box with this many heights: the centres of its cells are the reference points."""
     height_m = (grid.upper_m[2] - grid.lower_m[2]) / heights
     return VoxelGrid(grid.lower_m, grid.upper_m, (*grid.cell_m[:2], height_m))
 
 
 def _rows(tensor: Tensor, listed: Int64[Tensor, "N H"]) -> Tensor:
-    """The listed queries of each camera."""
+    """Return the listed queries of each camera."""
     return torch.stack([of_camera[rows] for of_camera, rows in zip(tensor, listed, strict=True)])

@@ -29,7 +29,7 @@ class PlanCache(Generic[Plan]):
         return len(self._plans)
 
     def plans(self, cameras: Cameras, *layout: Any) -> list[Plan]:
-        """The plan of each key frame of a batch, on the device of its calibration.
+        """Return the plan of each key frame of a batch, on the device of its calibration.
 
         Args:
             cameras: Calibration of the batch.
@@ -39,6 +39,7 @@ class PlanCache(Generic[Plan]):
         return [self._plan(rig, *layout, device) for rig in _rigs(cameras.to("cpu"))]
 
     def _plan(self, rig: Cameras, *layout: Any) -> Plan:
+        """Return the plan of one rig, made only if it is not among the latest ones."""
         tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
         key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
         with torch.inference_mode(False):  # what is kept may take part in training later
@@ -50,5 +51,5 @@ class PlanCache(Generic[Plan]):
 
 
 def _rigs(cameras: Cameras) -> Iterator[Cameras]:
-    """The calibration of each key frame of a batch."""
+    """Yield the calibration of each key frame of a batch."""
     return (cameras.of_key_frame(index) for index in range(len(cameras.intrinsics)))

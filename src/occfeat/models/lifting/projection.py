@@ -15,7 +15,7 @@ from occfeat.geometry.grid import VoxelGrid
 def project_voxels(
     cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Bool[Tensor, "N Z X Y"]]:
-    """Pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
+    """Return pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
     u, v, depth_m = voxel_pixels(cameras, grid, device)
     visible = visible_at(cameras.image_size, u, v, depth_m)
     return u, v, visible & cameras.present.to(u.device)[:, None, None, None]
@@ -24,7 +24,7 @@ def project_voxels(
 def voxel_pixels(
     cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"]]:
-    """Pixel positions u and v of all voxel centres in all cameras, and their depths in metres.
+    """Return pixel positions u and v of all voxel centres in all cameras, and their depths in metres.
 
     Pixels of voxels behind a camera mean nothing. Exact to about 1e-3 pixels where a voxel is seen:
     coordinates are counted from the camera, which keeps those of near voxels small. The device defaults to
@@ -43,7 +43,7 @@ def voxel_pixels(
 
 
 def _axes(grid: VoxelGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates of voxel centres along x, y and z in metres."""
+    """Return the coordinates of voxel centres along x, y and z in metres."""
     centers = grid.centers().double()
     return centers[:, 0, 0, 0], centers[0, :, 0, 1], centers[0, 0, :, 2]
 
@@ -51,5 +51,6 @@ def _axes(grid: VoxelGrid) -> tuple[Tensor, Tensor, Tensor]:
 def _outer_sum(
     z: Float32[Tensor, "N 3 Z"], x: Float32[Tensor, "N 3 X"], y: Float32[Tensor, "N 3 Y"]
 ) -> Float32[Tensor, "N 3 Z X Y"]:
+    """Return the sum of one term for each voxel of the contributions of its three coordinates."""
     plane = x[..., :, None] + y[..., None, :]
     return z[..., None, None] + plane[:, :, None]

@@ -27,7 +27,7 @@ class CameraSamples:
     """The voxels that one camera sees, and where it sees them."""
 
     voxels: Int64[Tensor, " P"]
-    """Number of each voxel."""
+    """Index of each voxel."""
     positions: Float32[Tensor, "P 2"]
     """(x, y) in the features, from -1 to 1 between the outer borders of the outermost cells."""
 
@@ -49,7 +49,7 @@ def build_sampling_plan(
     aligned: bool,
     device: torch.device | None = None,
 ) -> SamplingPlan:
-    """The plan of one rig; it depends on the calibration only.
+    """Return the plan of one rig; it depends on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -76,7 +76,7 @@ def published_positions(
     aligned: bool,
     device: torch.device | None = None,
 ) -> tuple[Float32[Tensor, "N V 2"], Bool[Tensor, "N V"]]:
-    """Where each camera looks for each voxel it sees, as in `CameraSamples`, 0 elsewhere; and which it sees.
+    """Return where each camera sees each voxel, as in `CameraSamples` or 0, and whether it does.
 
     Arguments as for `build_sampling_plan`.
     """
@@ -92,7 +92,7 @@ def published_positions(
 def lift_published(
     features: Float[Tensor, "B N C h w"], plans: Sequence[SamplingPlan]
 ) -> Float32[Tensor, "B C Z X Y"]:
-    """Features at voxel centres, in float32 even under autocast; 0 where no camera sees the voxel.
+    """Return features at voxel centres, in float32 even under autocast; 0 where no camera sees the voxel.
 
     Args:
         features: Image features of all cameras.
@@ -102,6 +102,7 @@ def lift_published(
 
 
 def _lift_rig(features: Float32[Tensor, "N C h w"], plan: SamplingPlan) -> Float32[Tensor, "C Z X Y"]:
+    """Lift the features of one rig, one camera after the other."""
     voxels = plan.volume_shape[0] * plan.volume_shape[1] * plan.volume_shape[2]
     total = features.new_zeros(features.shape[1], voxels)
     count = torch.zeros_like(total)

@@ -1,4 +1,4 @@
-"""Read feature maps at sub-pixel positions; and lift by doing just that, the reference of `lifting`.
+"""Read feature maps at sub-pixel positions; and lift by doing just that, the reference of `sparse`.
 
 Axes: `N` images or cameras, `C` channels, `h w` feature cells, `P` points.
 """
@@ -37,7 +37,7 @@ def sample_at_pixels(
 def bilinear_taps(
     cell: Float32[Tensor, "2 P"], image: Int64[Tensor, " P"], feature_size: tuple[int, int]
 ) -> tuple[Int32[Tensor, "P 4"], Float32[Tensor, "P 4"]]:
-    """The four feature cells around each position and their weights: what `sample_at_pixels` reads.
+    """Return the four feature cells around each position and their weights: what `sample_at_pixels` reads.
 
     Args:
         cell: Positions (x, y) in cells, the centre of the first cell at (0, 0).
@@ -63,7 +63,7 @@ def bilinear_taps(
 def lift_dense(
     features: Float[Tensor, "B N C h w"], cameras: Cameras, stride_px: int, grid: VoxelGrid
 ) -> Float[Tensor, "B C Z X Y"]:
-    """What `lifting.lift` computes, by sampling every voxel in every camera (Simple-BEV's way).
+    """Compute what `sparse.lift` computes by sampling every voxel in every camera: the plain reference.
 
     Args:
         features: Image features of all cameras.

@@ -42,7 +42,7 @@ class SparseRows:
     weights: Float32[Tensor, " E"]
 
     def product(self, dense: Float32[Tensor, "K C"]) -> Float32[Tensor, "R C"]:
-        """This matrix times a dense one."""
+        """Return this matrix times a dense one."""
         return F.embedding_bag(
             self.columns,
             dense,
@@ -55,7 +55,7 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class LiftingPlan:
-    """How one rig's image features become a volume: one sparse matrix per height, and its transpose."""
+    """The lifting of one rig as one sparse matrix per height, and its transpose."""
 
     feature_shape: tuple[int, int, int]
     """Cameras, and height and width of their features in cells."""
@@ -78,7 +78,7 @@ def build_plan(
     grid: VoxelGrid,
     device: torch.device | None = None,
 ) -> LiftingPlan:
-    """The plan of one rig; it depends on the calibration only.
+    """Return the plan of one rig; it depends on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -100,7 +100,7 @@ def build_plan(
 
 
 def lift(features: Float[Tensor, "B N C h w"], plans: Sequence[LiftingPlan]) -> Float32[Tensor, "B C Z X Y"]:
-    """Features at voxel centres, in float32 even under autocast; 0 where no camera sees the voxel.
+    """Return features at voxel centres, in float32 even under autocast; 0 where no camera sees the voxel.
 
     Args:
         features: Image features of all cameras.
@@ -115,6 +115,7 @@ class _Lift(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, plans: tuple[LiftingPlan, ...]) -> Tensor:
+        """Multiply the features of each rig with its plan."""
         ctx.plans = plans
         channels = features.shape[2]
         volume = features.new_empty(len(plans), channels, *plans[0].volume_shape)
@@ -126,6 +127,7 @@ class _Lift(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Multiply the gradient by each volume with the transposed plan."""
         (by_volume,) = gradients
         return torch.stack(
             [_lower(one.flatten(2), plan) for one, plan in zip(by_volume, ctx.plans, strict=True)]
@@ -133,7 +135,7 @@ class _Lift(torch.autograd.Function):
 
 
 def _lower(by_volume: Float32[Tensor, "C Z XY"], plan: LiftingPlan) -> Float32[Tensor, "N C h w"]:
-    """Gradient by the features of one rig, given that by its volume."""
+    """Return the gradient by the features of one rig, given that by its volume."""
     channels, _, voxels = by_volume.shape
     rows = by_volume.new_empty(voxels, channels)
     cells = by_volume.new_zeros(len(plan.transposed_slabs[0].starts) - 1, channels)
@@ -144,7 +146,7 @@ def _lower(by_volume: Float32[Tensor, "C Z XY"], plan: LiftingPlan) -> Float32[T
 
 
 def _copy_transposed(source: Float[Tensor, "R K"], target: Float[Tensor, "K R"]) -> None:
-    """target[:] = source.T, in blocks on a CPU: at once it would leave its cache at every step."""
+    """Copy `source.T` to `target`, in blocks on a CPU, as whole rows would not fit its cache."""
     longer = max(source.shape)
     block = CPU_BLOCK if source.device.type == "cpu" else longer
     for start in range(0, longer, block):
@@ -158,7 +160,7 @@ def _copy_transposed(source: Float[Tensor, "R K"], target: Float[Tensor, "K R"])
 def _split(
     seen_by: Int32[Tensor, "Z XY"], columns: Int32[Tensor, "P 4"], weights: Float32[Tensor, "P 4"]
 ) -> Iterator[SparseRows]:
-    """One matrix per height from the taps of all pairs, which are in the order of the voxels."""
+    """Return one matrix per height from the taps of all pairs, which are in the order of the voxels."""
     pairs = seen_by.sum(1).tolist()
     starts = F.pad(4 * seen_by.cumsum(1, dtype=torch.int32), (1, 0))
     parts = zip(starts, torch.split(columns, pairs), torch.split(weights, pairs), strict=True)
@@ -166,7 +168,7 @@ def _split(
 
 
 def _transpose(matrix: SparseRows, columns: int) -> SparseRows:
-    """The transposed matrix: entries in the order of their columns, then of their rows."""
+    """Return the transposed matrix: entries in the order of their columns, then of their rows."""
     ordered, order = matrix.columns.sort(stable=True)
     rows = torch.arange(len(matrix.starts) - 1, dtype=torch.int32, device=ordered.device)
     row_of = rows.repeat_interleave(matrix.starts.diff())

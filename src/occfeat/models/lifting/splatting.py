@@ -32,12 +32,12 @@ class DepthBins:
     count: int
 
     def centers_m(self) -> Float[Tensor, " D"]:
-        """Middle of each bin."""
+        """Return the centre of each bin."""
         size_m = (self.farthest_m - self.nearest_m) / self.count
         return self.nearest_m + size_m * (torch.arange(self.count) + 0.5)
 
     def index(self, depth_m: Float[Tensor, " P"]) -> tuple[Int64[Tensor, " P"], Bool[Tensor, " P"]]:
-        """Bin of each depth, and whether it lies in one at all; the index of others is 0."""
+        """Return the bin of each depth, and whether it lies in one at all; the index of others is 0."""
         scaled = (depth_m - self.nearest_m) / (self.farthest_m - self.nearest_m) * self.count
         inside = (scaled >= 0) & (scaled < self.count)
         return torch.where(inside, scaled, torch.zeros_like(scaled)).long(), inside
@@ -63,10 +63,10 @@ def build_plan(
     bins: DepthBins,
     device: torch.device | None = None,
 ) -> SplattingPlan:
-    """The plan of one rig; it depends on the calibration only.
+    """Return the plan of one rig; it depends on the calibration only.
 
-    Feature cells whose centre lies outside the image (where the image size is no multiple of the stride) and
-    absent cameras have no points.
+    Absent cameras have no points, nor have feature cells whose centre lies outside the image, where its size
+    is not a multiple of the stride.
 
     Args:
         cameras: Calibration of one key frame, without batch axis.
@@ -93,7 +93,7 @@ def build_plan(
 def frustum(
     cameras: Cameras, feature_size: tuple[int, int], stride_px: int, bins: DepthBins
 ) -> tuple[Float32[Tensor, "N h w D 3"], Bool[Tensor, "N h w"]]:
-    """Points in the ego frame at every feature cell's centre and depth, and the cells that have any.
+    """Return points in the ego frame at every feature cell's centre and depth, and which cells have any.
 
     Computed on the CPU in double precision: no autocast, and the same cells on every device.
     """
@@ -117,7 +117,7 @@ def splat(
     plans: Sequence[SplattingPlan],
     shape: tuple[int, int],
 ) -> Float32[Tensor, "B C X Y"]:
-    """Sums of probability * feature over the points in each BEV cell, in float32 even under autocast.
+    """Return sums of probability * feature over the points in each BEV cell, in float32 even under autocast.
 
     Args:
         features: Image features of all cameras.
@@ -136,7 +136,7 @@ def splat(
 def _splat_one(
     features: Float32[Tensor, "N C h w"], probabilities: Float32[Tensor, "N D h w"], plan: SplattingPlan
 ) -> Float32[Tensor, "V C"]:
-    """One sorted segment sum; its gradient makes no outer product either."""
+    """Splat one rig by a sorted segment sum; its gradient makes no outer product either."""
     table = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
     by_pixel = probabilities.permute(0, 2, 3, 1).reshape(-1)  # (N h w D)
     weights = by_pixel.index_select(0, plan.pixels * probabilities.shape[1] + plan.bins)

@@ -40,7 +40,7 @@ class BevEncoder(nn.Module):
         self.up_full = UpBlock(half, channels, channels)
 
     def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B C X Y"]:
-        """BEV features of the same grid, each of which has seen its surroundings."""
+        """Return BEV features of the same grid, each of which has seen its surroundings."""
         half = self.stage_half(self.stem(bev))
         quarter = self.stage_quarter(half)
         eighth = self.stage_eighth(quarter)
@@ -66,12 +66,12 @@ class ResidualBlock(Recomputable):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), _norm(outputs))
 
     def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B C2 X2 Y2"]:
-        """Features of a grid `stride` times as coarse."""
+        """Return features of a grid `stride` times as coarse."""
         return F.relu(self.convolutions(bev) + self.shortcut(bev))
 
 
 class UpBlock(Recomputable):
-    """Brings coarse features to a finer grid and adds those that were there before."""
+    """Upsamples coarse features to a finer grid and adds the features of that grid."""
 
     def __init__(self, coarse: int, fine: int, outputs: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class UpBlock(Recomputable):
     def forward(
         self, coarse: Float[Tensor, "B C2 X2 Y2"], fine: Float[Tensor, "B C X Y"]
     ) -> Float[Tensor, "B C3 X Y"]:
-        """Features of the finer grid."""
+        """Return features of the finer grid."""
         resized = F.interpolate(
             self.project(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False
         )
@@ -89,5 +89,6 @@ class UpBlock(Recomputable):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
+    """Return a normalisation in groups of `CHANNELS_PER_GROUP`, if that divides the channels, or of all."""
     groups = channels // CHANNELS_PER_GROUP if channels % CHANNELS_PER_GROUP == 0 else 1
     return nn.GroupNorm(groups, channels)

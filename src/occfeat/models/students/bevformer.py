@@ -1,9 +1,9 @@
 """BEVFormer for single frames (arXiv 2203.17270): BEV queries that attend to each other and to the images.
 
-Left out of the paper's network, as the key frames here stand alone: temporal attention, whose place
-self-attention on the BEV plane takes. This project's choices: one scale of image features (stride 8), no
-embedding of cameras, so that any rig works, normalisation before each step instead of after it, which trains
-without a long warm-up, no dropout, and the BEV network of the other students at the end.
+Self-attention on the BEV plane replaces the paper's temporal attention, as key frames here stand alone. This
+project's choices: one scale of image features (stride 8); no embedding of cameras, so that any rig works;
+normalisation before each step instead of after it, which trains without a long warm-up; no dropout; and the
+BEV network of the other students at the end.
 
 Axes: `B` key frames, `N` cameras, `C` channels, `h w` feature cells, `Q` queries, one per BEV cell (X Y), `H`
 queries listed per camera, `X Y` BEV cells (x forward, y left).
@@ -21,6 +21,7 @@ from occfeat.models.lifting.hits import QueryHits, build_hits, stack_hits
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.recompute import Recomputable
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 from occfeat.settings.students import BevFormerConfig
 
 SELF_POSITIONS = 4
@@ -31,8 +32,8 @@ INITIAL_STD = 0.02
 """Standard deviation of the queries and their position embedding at first (this project's choice)."""
 
 
-class BevFormer(nn.Module):
-    """A camera-only BEV network of attention.
+class BevFormer(Student):
+    """A camera-only BEV network made of attention.
 
     Args:
         encoder: Image encoder at stride 8.
@@ -56,11 +57,11 @@ class BevFormer(nn.Module):
         self.bev_encoder = BevEncoder(channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         return self.attend(images.flatten(0, 1), self.hits(cameras))
 
     def attend(self, images: UInt8[Tensor, "BN 3 H W"], hits: QueryHits) -> Float[Tensor, "B C X Y"]:
-        """BEV features of images whose rigs the queries are listed for."""
+        """Return BEV features of images whose rigs the queries are listed for."""
         features = self.to_values(self.encoder(images))
         positions = self.positions()
         bev = self.queries.expand(len(hits.queries), -1, -1)
@@ -70,13 +71,13 @@ class BevFormer(nn.Module):
         return self.bev_encoder(plane)
 
     def hits(self, cameras: Cameras) -> QueryHits:
-        """Which queries each camera of the batch sees."""
+        """Return the queries that each camera of the batch sees."""
         size = feature_size(cameras.image_size)
         return stack_hits(self.plans.plans(cameras, size, STRIDE_PX, self.grid, self.heights))
 
 
 class PositionEmbedding(nn.Module):
-    """What tells the queries of different cells apart: half the channels for the row, half for the column.
+    """Tells the queries of different cells apart: half the channels for the row, half for the column.
 
     Args:
         shape: Number of BEV cells along x and y.
@@ -89,7 +90,7 @@ class PositionEmbedding(nn.Module):
         self.along_y = nn.Parameter(INITIAL_STD * torch.randn(shape[1], channels // 2))
 
     def forward(self) -> Float[Tensor, "Q C"]:
-        """One vector per query."""
+        """Return one vector per query."""
         x, y = len(self.along_x), len(self.along_y)
         rows, columns = self.along_x[:, None].expand(x, y, -1), self.along_y.expand(x, y, -1)
         return torch.cat((rows, columns), dim=-1).flatten(0, 1)
@@ -124,7 +125,7 @@ class Layer(Recomputable):
         features: Float[Tensor, "BN C h w"],
         hits: QueryHits,
     ) -> Float[Tensor, "B Q C"]:
-        """The queries after one layer."""
+        """Return the queries after one layer."""
         before_self, before_cross, before_feed_forward = self.norms
         bev = bev + self.self_attention(before_self(bev), positions)
         bev = bev + self.cross_attention(before_cross(bev) + positions, features, hits)
@@ -149,7 +150,7 @@ class BevSelfAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, bev: Float[Tensor, "B Q C"], positions: Float[Tensor, "Q C"]) -> Float[Tensor, "B Q C"]:
-        """What is added to each query."""
+        """Return what is added to each query."""
         plane = self.to_values(bev).mT.unflatten(2, self.shape)  # rows are x, columns are y
         offsets, logits = self.choose(bev + positions)
         at = (self._centers(offsets)[:, None] + offsets) / offsets.new_tensor((self.shape[1], self.shape[0]))
@@ -158,7 +159,7 @@ class BevSelfAttention(nn.Module):
         return self.out(read)
 
     def _centers(self, like: Tensor) -> Float[Tensor, "Q 2"]:
-        """(column, row) of the centre of each cell, in cells from the outer corner."""
+        """Return (column, row) of the centre of each cell, in cells from the outer corner."""
         x, y = (torch.arange(count, dtype=like.dtype, device=like.device) + 0.5 for count in self.shape)
         return torch.stack((y.expand(len(x), -1), x[:, None].expand(-1, len(y))), dim=-1).flatten(0, 1)
 
@@ -188,13 +189,13 @@ class SpatialCrossAttention(nn.Module):
     def forward(
         self, queries: Float[Tensor, "B Q C"], features: Float[Tensor, "BN C h w"], hits: QueryHits
     ) -> Float[Tensor, "B Q C"]:
-        """What is added to each query."""
+        """Return what is added to each query."""
         return self.out(self.read(queries, features, hits))
 
     def read(
         self, queries: Float[Tensor, "B Q C"], features: Float[Tensor, "BN C h w"], hits: QueryHits
     ) -> Float[Tensor, "B Q C"]:
-        """Mean over the cameras that see a query; 0 if none does."""
+        """Return the mean over the cameras that see a query; 0 if none does."""
         batch, count, channels = queries.shape
         first = count * torch.arange(batch, device=queries.device)[:, None, None]
         rows = (first + hits.queries).flatten()  # in the queries of the whole batch
@@ -212,7 +213,7 @@ class SpatialCrossAttention(nn.Module):
     def _around(
         self, offsets: Float[Tensor, "BN G H P 2"], hits: QueryHits, feature_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Positions as shares of the image, and whether their reference points are seen."""
+        """Return positions as shares of the image, and whether their reference points are seen."""
         height, width = feature_size
         reference = hits.positions.flatten(0, 1).repeat_interleave(self.points_per_height, dim=2)
         seen = hits.seen.flatten(0, 1).repeat_interleave(self.points_per_height, dim=2)

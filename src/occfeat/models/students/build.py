@@ -17,6 +17,7 @@ from occfeat.models.students.lss import Lss
 from occfeat.models.students.own import OwnStudent
 from occfeat.models.students.published_simplebev import PublishedSimpleBev, published_neck
 from occfeat.models.students.simplebev import SimpleBev
+from occfeat.models.students.student import Student
 from occfeat.models.weights import packaged
 from occfeat.models.weights.hub import create_pretrained
 from occfeat.models.weights.loading import load_checked, read_weights_file
@@ -39,14 +40,10 @@ WITHOUT_NETWORK = (
 )
 
 
-Student = SimpleBev | BevFormer | Lss | PublishedSimpleBev | OwnStudent
-"""A network with `channels` (C), whose call takes images and cameras to BEV features (B, C, X, Y)."""
-
-
 def build_student(
     config: StudentConfig, grid: VoxelGrid, own: nn.Module | None = None, *, load_backbone: bool = True
 ) -> Student:
-    """A student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
+    """Build a student on the CPU, its backbone loaded as `backbone_weights` says and the rest random.
 
     Args:
         config: Which student, and its settings.
@@ -56,14 +53,14 @@ def build_student(
 
     Raises:
         SettingsError: The backbone does not exist or cannot be used, or the user's module is missing or
-            has no place.
+            not wanted.
         WeightsError: The backbone's weights cannot be had or do not fit.
     """
     if isinstance(config, OwnStudentConfig):
         return OwnStudent(_require_module(own, config.name), grid)
     if own is not None:
         raise SettingsError(
-            f"The student is {config.kind}, so there is no place for the module {type(own).__name__}.",
+            f"Expected no module with a student of kind {config.kind}, got {type(own).__name__}.",
             hint="Leave `student` out.",
         )
     encoder = _build_encoder(config, load_backbone=load_backbone)
@@ -79,7 +76,7 @@ def build_student(
 
 
 def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageEncoder:
-    """The image encoder: a transformer if the backbone is one."""
+    """Build the image encoder: a transformer if the backbone is one."""
     name, channels, freeze = config.backbone, config.image_channels, config.freeze_backbone
     neck = published_neck if isinstance(config, PublishedSimpleBevConfig) else default_neck
     encoder: ImageEncoder
@@ -92,7 +89,9 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
     else:
         if config.lora_rank:
             hint = "Take a backbone such as vit_small_patch14_dinov2.lvd142m, or set lora_rank to 0."
-            raise SettingsError(f"Low-rank updates are for vision transformers; {name} is none.", hint=hint)
+            raise SettingsError(
+                f"Low-rank updates are for vision transformers; {name} is not one.", hint=hint
+            )
         stem = config.freeze_stem
         encoder = PyramidEncoder(name, channels, freeze_stem=stem, freeze_backbone=freeze, make_neck=neck)
     if load_backbone:
@@ -103,6 +102,7 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
 
 
 def _require_module(own: nn.Module | None, name: str) -> nn.Module:
+    """Return the user's module, or refuse settings that name one where none was handed over."""
     if own is None:
         raise SettingsError(
             f"The student is a module of your own, {name}, which settings cannot build.",
@@ -112,6 +112,7 @@ def _require_module(own: nn.Module | None, name: str) -> nn.Module:
 
 
 def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) -> None:
+    """Load the backbone as the settings say."""
     weights = config.backbone_weights
     if weights == "packaged":
         _load_packaged(encoder, config.backbone)
@@ -126,6 +127,7 @@ def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) ->
 
 
 def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
+    """Load the weights of the installed package, if they are of this backbone."""
     if backbone == packaged.TEACHER_NAME:
         _load_backbone(encoder, backbone, packaged.packaged_teacher_weights())
         return
@@ -153,5 +155,5 @@ def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tens
 
 
 def _flat(name: str) -> str:
-    """A name that is the same in a whole network and in its `features_only` form (stages.0 and stages_0)."""
+    """Return a name that a whole network and its `features_only` form share (stages.0 and stages_0)."""
     return name.replace(".", "_")

@@ -15,6 +15,7 @@ from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_siz
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, splat
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 from occfeat.settings.students import LssConfig
 
 
@@ -26,7 +27,7 @@ class Lifted(NamedTuple):
     """Softmax over D gives the probability of each depth bin."""
 
 
-class Lss(nn.Module):
+class Lss(Student):
     """A camera-only BEV network that guesses depths.
 
     This project's choices: image features of stride 8, and the normalisation and BEV network of the other
@@ -55,15 +56,15 @@ class Lss(nn.Module):
         self.bev_encoder = BevEncoder(channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         return self.encode(self.lift_images(images, cameras).features)
 
     def encode(self, lifted: Float[Tensor, "B C1 X Y"]) -> Float[Tensor, "B C X Y"]:
-        """BEV features from lifted image features."""
+        """Return BEV features from lifted image features."""
         return self.bev_encoder(self.compress(lifted))
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Lifted:
-        """Image features spread in BEV; 0 in cells that no pixel's ray reaches."""
+        """Return image features spread in BEV; 0 in cells that no pixel's ray reaches."""
         maps = self.encoder(images.flatten(0, 1))
         features = maps.unflatten(0, images.shape[:2])
         logits = self.depth(maps).float().unflatten(0, images.shape[:2])

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.students.student import Student
 
 
-class OwnStudent(nn.Module):
-    """A user's module in the place of a student.
+class OwnStudent(Student):
+    """A user's module as student.
 
     Args:
         module: Takes images and cameras, gives BEV features (B, C, X, Y) of the grid; its attribute
@@ -36,7 +37,7 @@ class OwnStudent(nn.Module):
         self.module = module
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features, as the module gives them.
+        """Return BEV features, as the module gives them.
 
         Raises:
             SettingsError: They do not fit the grid.

@@ -1,6 +1,6 @@
 """The network of Simple-BEV's authors (arXiv 2206.07959), layer by layer, for the weights they published.
 
-For everything else `simplebev` is the better choice. What differs: the lifting (`published_lifting`), a wider
+For everything else `simplebev` is the better choice. What differs: the lifting (`lifting.published`), a wider
 neck, normalisation by batch statistics in the BEV network, and the order of the axes. The published network
 knows voxels of a camera's frame (x right, y down, z forward). Here they are those of the grid in the ego
 frame, mirrored into that order before the BEV network and back behind it.
@@ -21,10 +21,11 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.published import build_sampling_plan, lift_published
+from occfeat.models.students.student import Student
 from occfeat.settings.students import PublishedSimpleBevConfig
 
 
-class PublishedSimpleBev(nn.Module):
+class PublishedSimpleBev(Student):
     """A camera-only BEV network that computes what Simple-BEV's published code computes.
 
     Args:
@@ -48,12 +49,12 @@ class PublishedSimpleBev(nn.Module):
         self.bev_network = BevNetwork(self.channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return self.encode_bev(features, cameras)
 
     def encode_bev(self, features: Float[Tensor, "B N C h w"], cameras: Cameras) -> Float[Tensor, "B C2 X Y"]:
-        """BEV features of image features."""
+        """Return BEV features of image features."""
         size = feature_size(cameras.image_size)
         plans = self.plans.plans(cameras, size, STRIDE_PX, self.grid, self.aligned)
         volume = lift_published(features, plans)
@@ -80,7 +81,7 @@ class BevNetwork(nn.Module):
         self.up_full = UpStep(64, channels)
 
     def forward(self, bev: Float[Tensor, "B C X R"]) -> Float[Tensor, "B C X R"]:
-        """BEV features of the same grid."""
+        """Return BEV features of the same grid."""
         half = self.stage_half(self.stem(bev))
         quarter = self.stage_quarter(half)
         eighth = self.stage_eighth(quarter)
@@ -88,7 +89,7 @@ class BevNetwork(nn.Module):
 
 
 class UpStep(nn.Module):
-    """Brings coarse features to a finer grid and adds those that were there before."""
+    """Upsamples coarse features to a finer grid and adds the features of that grid."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -97,14 +98,14 @@ class UpStep(nn.Module):
     def forward(
         self, coarse: Float[Tensor, "B C2 X2 R2"], fine: Float[Tensor, "B C X R"]
     ) -> Float[Tensor, "B C X R"]:
-        """Features of the finer grid."""
+        """Return features of the finer grid."""
         resized = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         projected: Tensor = self.project(resized)
         return projected + fine
 
 
 def published_neck(inputs: int, channels: int) -> nn.Module:
-    """Two convolutions four times as wide as the features, then a linear layer."""
+    """Return two convolutions four times as wide as the features, then a linear layer."""
     wide = 4 * channels
     return nn.Sequential(
         nn.Conv2d(inputs, wide, 3, padding=1, bias=False),

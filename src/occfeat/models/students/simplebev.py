@@ -12,9 +12,10 @@ from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_siz
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan, lift
 from occfeat.models.students.bev_encoder import BevEncoder
+from occfeat.models.students.student import Student
 
 
-class SimpleBev(nn.Module):
+class SimpleBev(Student):
     """A camera-only BEV network.
 
     Normalisation: the backbone keeps its own (running batch statistics for most networks); everything behind
@@ -41,11 +42,11 @@ class SimpleBev(nn.Module):
         self.bev_encoder = BevEncoder(channels)
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """BEV features of key frames whose calibration belongs to these very images."""
+        """Return BEV features of key frames whose calibration belongs to these very images."""
         return self.bev_encoder(self.compress(self.lift_images(images, cameras).flatten(1, 2)))
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C Z X Y"]:
-        """Image features at voxel centres; 0 where no camera sees the voxel."""
+        """Return image features at voxel centres; 0 where no camera sees the voxel."""
         features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         size = feature_size(cameras.image_size)
         return lift(features, self.plans.plans(cameras, size, STRIDE_PX, self.grid))

@@ -9,7 +9,7 @@ from occfeat.errors import SettingsError, WeightsError
 
 
 def refuse_unknown(name: str) -> None:
-    """Stop at a network or weights tag that timm does not know, and suggest close ones.
+    """Refuse a network or weights tag that timm does not know, and suggest close ones.
 
     Raises:
         SettingsError: timm has no network of this name, or no weights of this tag for it.
@@ -31,7 +31,7 @@ def refuse_unknown(name: str) -> None:
 
 
 def create_pretrained(name: str, way_out: str, **options: Any) -> Any:
-    """A timm network with the pretrained weights of the hub, downloaded on first use and loaded strictly.
+    """Create a timm network with weights of the hub, downloaded on first use and loaded strictly.
 
     Args:
         name: timm name, with or without the tag of the weights.
@@ -51,7 +51,7 @@ def create_pretrained(name: str, way_out: str, **options: Any) -> Any:
 
 
 def color_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the colours (0 to 1) that the weights of a timm network expect."""
+    """Return mean and standard deviation of the colours (0 to 1) that weights of a timm network expect."""
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD

@@ -58,7 +58,7 @@ def require_fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> 
 
 
 def mismatches(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> list[str]:
-    """One line for every tensor that is missing, unexpected or of another shape."""
+    """Return one line for every tensor that is missing, unexpected or of another shape."""
     missing = [f"missing: {name} {tuple(shape)}" for name, shape in wanted.items() if name not in tensors]
     unexpected = [f"unexpected: {name} {tuple(t.shape)}" for name, t in tensors.items() if name not in wanted]
     misshapen = [
@@ -80,7 +80,8 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(
-            f"There is no weights file {path}.", hint="Give the path of a .safetensors, .pth or .pt file."
+            f"The weights file {path} does not exist.",
+            hint="Give the path of a .safetensors, .pth or .pt file.",
         )
     try:
         return load_file(path) if path.suffix == ".safetensors" else _unwrap(read_torch_file(path), path)
@@ -97,7 +98,7 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch_file(path: Path) -> object:
-    """Tensors and plain values of a torch file, without running code from it.
+    """Read tensors and plain values of a torch file, without running code from it.
 
     Every byte is compared with the checksums in the file, which torch itself does not do.
 
@@ -137,6 +138,7 @@ def _require_whole(path: Path) -> None:
 
 
 def _unwrap(stored: object, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a torch file, which may lie under one of `WRAPPERS`."""
     tensors = stored
     if isinstance(stored, dict):
         tensors = next((stored[key] for key in WRAPPERS if key in stored), stored)

@@ -16,19 +16,19 @@ TRAINING_ONLY = r"mask_token|rope_embed\.periods|local_cls_norm\..*|.*\.bias_mas
 
 
 def is_meta_format(tensors: Collection[str]) -> bool:
-    """Whether these are names of Meta's files, which always hold the token of masked patches."""
+    """Return whether these are names of Meta's files, which always hold the token of masked patches."""
     return "mask_token" in tensors
 
 
 def timm_from_meta(tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """The same tensors under timm's names.
+    """Return the same tensors under timm's names.
 
     Args:
         tensors: Content of a file in Meta's format.
         wanted: Names of the timm network: variants of DINOv3 differ in how they store biases.
 
     Raises:
-        WeightsError: The file has biases the network has no place for.
+        WeightsError: The file has biases that the network does not.
     """
     kept = {_unchunked(name): t for name, t in tensors.items() if not re.fullmatch(TRAINING_ONLY, name)}
     if "storage_tokens" in kept:
@@ -37,11 +37,12 @@ def timm_from_meta(tensors: Mapping[str, Tensor], wanted: Collection[str]) -> di
 
 
 def _unchunked(name: str) -> str:
-    """blocks.2.7.norm1 -> blocks.7.norm1: files made for sharded training count chunks, then blocks."""
+    """Return `blocks.7.norm1` for `blocks.2.7.norm1`: files of sharded training count chunks, then blocks."""
     return re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name)
 
 
 def _from_dinov2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of DINOv2."""
     if (
         "register_tokens" in tensors
     ):  # timm adds positions to patches only, and so keeps the class token's in it
@@ -53,6 +54,7 @@ def _from_dinov2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _from_dinov3(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Rename the tensors of DINOv3."""
     gated = {".mlp.w1.": ".mlp.fc1_g.", ".mlp.w2.": ".mlp.fc1_x.", ".mlp.w3.": ".mlp.fc2."}
     changes = gated | {"storage_tokens": "reg_token", ".ls1.gamma": ".gamma_1", ".ls2.gamma": ".gamma_2"}
     renamed: dict[str, Tensor] = {}
@@ -65,7 +67,7 @@ def _from_dinov3(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[st
 
 
 def _split_bias(name: str, bias: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-    """The biases of queries and values; that of keys is masked out in Meta's network and absent in timm's."""
+    """Return the biases of queries and values; Meta's network masks out that of keys, timm's has none."""
     query, _, value = bias.chunk(3)
     parts = {name.replace("qkv.bias", "q_bias"): query, name.replace("qkv.bias", "v_bias"): value}
     if set(parts) <= set(wanted):
@@ -79,6 +81,7 @@ def _split_bias(name: str, bias: Tensor, wanted: Collection[str]) -> dict[str, T
 
 
 def _replace(name: str, changes: Mapping[str, str]) -> str:
+    """Replace parts of a name."""
     for old, new in changes.items():
         name = name.replace(old, new)
     return name

@@ -59,7 +59,7 @@ TEACHER_FILE = PackagedFile(
 
 
 def packaged_student_weights() -> dict[str, Tensor]:
-    """Tensors of timm's `tf_efficientnet_lite0`, classifier included.
+    """Read the tensors of timm's `tf_efficientnet_lite0`, classifier included.
 
     Raises:
         WeightsError: The package is not installed or its file is not the known one.
@@ -69,7 +69,7 @@ def packaged_student_weights() -> dict[str, Tensor]:
 
 
 def packaged_teacher_weights() -> dict[str, Tensor]:
-    """Tensors of timm's `vit_small_patch14_dinov2`, derived from DINOv2-S; its saliency head is left out.
+    """Read the tensors of timm's `vit_small_patch14_dinov2`, derived from DINOv2-S, without saliency head.
 
     Raises:
         WeightsError: The package is not installed or its file is not the known one.
@@ -89,7 +89,7 @@ def packaged_teacher_weights() -> dict[str, Tensor]:
 
 @cache
 def locate(file: PackagedFile) -> Path:
-    """Path of an installed file whose content is the known one; it is read in full once per process.
+    """Return the path of an installed file with the known content; it is read in full once per process.
 
     Raises:
         WeightsError: The package is absent, or the file is another one.
@@ -100,7 +100,9 @@ def locate(file: PackagedFile) -> Path:
     except metadata.PackageNotFoundError as error:
         raise WeightsError(f"The weights package {file.package} is not installed.", hint=hint) from error
     if not path.is_file():
-        raise WeightsError(f"The package {file.package} lacks its file {file.path}.", hint=hint)
+        raise WeightsError(
+            f"The package {file.package} is incomplete: expected the file {file.path}.", hint=hint
+        )
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != file.sha256:
@@ -113,7 +115,7 @@ def locate(file: PackagedFile) -> Path:
 
 
 def _efficientnet_name(name: str) -> str:
-    """The timm name of a tensor of the package, which numbers all blocks in one row."""
+    """Return the timm name of a tensor of the package, which numbers all blocks in one row."""
     outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
     outside["_fc"] = "classifier"
     first_stage = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -136,6 +138,7 @@ _STAGE_AND_BLOCK = [
 
 
 def _vit_tensors(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of the teacher."""
     class_position, patch_positions = _positions(stored)
     embeddings = "backbone.embeddings"
     tensors = {
@@ -151,6 +154,7 @@ def _vit_tensors(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _block_tensors(stored: dict[str, Tensor], block: int) -> dict[str, Tensor]:
+    """Rename the tensors of one block, queries, keys and values joined."""
     source, target = f"backbone.encoder.layer.{block}", f"blocks.{block}"
     names = {"attn.proj": "attention.output.dense", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
     names |= {"norm1": "norm1", "norm2": "norm2"}
@@ -165,7 +169,7 @@ def _block_tensors(stored: dict[str, Tensor], block: int) -> dict[str, Tensor]:
 
 
 def _positions(stored: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The position embedding, split in two and folded into constants without a name, found by its shapes."""
+    """Return the position embedding, split in two and folded into nameless constants, found by its shapes."""
     nameless = [tensor for name, tensor in stored.items() if name.startswith("onnx::")]
     (class_position,) = (tensor for tensor in nameless if tensor.shape == (1, 1, 384))
     (patch_positions,) = (tensor for tensor in nameless if tensor.shape == (1, 37 * 37, 384))

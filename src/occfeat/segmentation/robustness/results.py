@@ -37,12 +37,12 @@ class RobustnessResults(Strict):
     """By metric, such as `vehicle_iou/visible`."""
 
     def scored(self, baseline: "RobustnessResults | None") -> "RobustnessResults":
-        """The same with scores."""
+        """Return the same results with scores."""
         theirs = None if baseline is None else baseline.corrupted
         return self.model_copy(update={"scores": score_all(self.clean, self.corrupted, theirs)})
 
     def flat(self) -> dict[str, float]:
-        """The mean of each corruption, and mRR and mCE, by names such as `vehicle_iou/visible/Fog`."""
+        """Return the mean of each corruption, and mRR and mCE, by names such as `vehicle_iou/visible/Fog`."""
         named: dict[str, Metric] = {}
         for metric, scores in self.scores.items():
             named |= {f"{metric}/{name}": one.iou for name, one in scores.by_corruption.items()}
@@ -52,12 +52,12 @@ class RobustnessResults(Strict):
 
 
 def known_metrics(metrics: Mapping[str, float]) -> Metrics:
-    """Metrics with None for what is not a number."""
+    """Return metrics with None for what is not a number."""
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
 def read_baseline(path: Path, split: str) -> RobustnessResults:
-    """Results to compare with.
+    """Read the results to compare with.
 
     Args:
         path: Folder of results, or of a run that holds `robustness-SPLIT`.
@@ -72,11 +72,12 @@ def read_baseline(path: Path, split: str) -> RobustnessResults:
         hint = "Give a fine-tuning run that was evaluated under corruptions, or the folder of its results."
         if RunFolder(path).card.is_file() and read_card(path).stage == "segmentation":
             hint = f"Make them first: occfeat evaluate {path} --corruptions all ..."
-        raise RunError(f"The baseline {path} holds no {ROBUSTNESS} of {split}.", hint=hint)
+        raise RunError(f"The baseline {path} does not hold {ROBUSTNESS} of {split}.", hint=hint)
     return _read(file)
 
 
 def _read(file: Path) -> RobustnessResults:
+    """Read a file of results."""
     try:
         return RobustnessResults.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -84,12 +85,12 @@ def _read(file: Path) -> RobustnessResults:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether an evaluation under corruptions was stopped before its end."""
+    """Return whether an evaluation under corruptions was stopped before its end."""
     return (folder / ROBUSTNESS).is_file() and not (folder / ROBUSTNESS_TABLES).exists()
 
 
 def read_begun(folder: Path) -> RobustnessResults | None:
-    """What an evaluation left that was stopped before its end; None if none was.
+    """Read what an evaluation left that was stopped before its end; None if none was.
 
     Raises:
         RunError: It is damaged.
@@ -98,7 +99,7 @@ def read_begun(folder: Path) -> RobustnessResults | None:
 
 
 def go_on(fresh: RobustnessResults, begun: RobustnessResults, folder: Path) -> RobustnessResults:
-    """Results with the corruptions that were finished before the evaluation was stopped.
+    """Return results with the corruptions that were finished before the evaluation was stopped.
 
     Args:
         fresh: Results of the clean images, which tell whether the others are of the same network.
@@ -145,11 +146,12 @@ def require_comparable(
 
 
 def tables(results: RobustnessResults) -> str:
-    """Markdown: for every metric a table of its corruptions and one of their kinds."""
+    """Return Markdown: for every metric a table of its corruptions and one of their kinds."""
     return "\n".join(line for metric in results.scores for line in _tables_of(metric, results))
 
 
 def _tables_of(metric: str, results: RobustnessResults) -> Iterator[str]:
+    """Yield the lines of both tables of a metric."""
     scores, clean = results.scores[metric], results.clean[metric]
     against = "" if results.baseline is None else f" CE against {results.baseline}."
     yield f"{metric} on {results.split}: {_shown(clean)} on clean images.{against}\n"
@@ -169,12 +171,15 @@ def _tables_of(metric: str, results: RobustnessResults) -> Iterator[str]:
 
 
 def _line(first: str, *cells: str) -> str:
+    """Return a row of a table."""
     return "| " + " | ".join((f"{first:<15}", *(f"{cell:>6}" for cell in cells))) + " |"
 
 
 def _of(score: Score) -> tuple[str, str, str]:
+    """Return the cells of a score."""
     return _shown(score.iou), _shown(score.resilience_rate), _shown(score.corruption_error)
 
 
 def _shown(metric: Metric) -> str:
+    """Return a metric as text."""
     return "-" if metric is None else f"{metric:.4f}"

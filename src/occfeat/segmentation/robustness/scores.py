@@ -24,7 +24,7 @@ Corrupted = dict[CorruptionName, dict[Severity, Metrics]]
 
 
 class Score(Strict):
-    """How a network stands one corruption, or several in the mean."""
+    """How well a network withstands one corruption, or several on average."""
 
     iou: Metric
     """Mean over the severities."""
@@ -45,7 +45,7 @@ class Scores(Strict):
 
 
 def score_all(clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None = None) -> dict[str, Scores]:
-    """Scores of every metric.
+    """Return the scores of every metric.
 
     Args:
         clean: Metrics of clean images.
@@ -56,7 +56,7 @@ def score_all(clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None =
 
 
 def score(clean: Metric, corrupted: Sequence[Metric], baseline: Sequence[Metric] | None = None) -> Score:
-    """Score of one corruption.
+    """Return the score of one corruption.
 
     Args:
         clean: IoU of clean images.
@@ -71,12 +71,13 @@ def score(clean: Metric, corrupted: Sequence[Metric], baseline: Sequence[Metric]
 
 
 def mean(metrics: Sequence[Metric]) -> Metric:
-    """Mean of known metrics; unknown if one of them is."""
+    """Return the mean of known metrics; unknown if one of them is."""
     known = [metric for metric in metrics if metric is not None]
     return sum(known) / len(known) if known and len(known) == len(metrics) else None
 
 
 def _scores(metric: str, clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None) -> Scores:
+    """Return all scores of one metric."""
     by_corruption = {}
     for name, severities in corrupted.items():
         ours = [metrics[metric] for metrics in severities.values()]
@@ -92,6 +93,7 @@ def _scores(metric: str, clean: Metrics, corrupted: Corrupted, baseline: Corrupt
 
 
 def _mean_score(scores: Sequence[Score]) -> Score:
+    """Return the mean of each value of some scores."""
     return Score(
         iou=mean([one.iou for one in scores]),
         resilience_rate=mean([one.resilience_rate for one in scores]),
