@@ -92,3 +92,18 @@ def test_packages__do_not_import_each_other(package: str) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"{package}: {' <- '.join(error.args[1])}")
+
+
+STREETWORLD_MAY_IMPORT = (
+    "occfeat.atomic",
+    "occfeat.data.nuscenes.writer",
+    "occfeat.errors",
+    "occfeat.settings.strict",
+)
+
+
+def test_streetworld__knows_of_occfeat_only_what_it_shares() -> None:
+    used = {one for name in IMPORTS if name.startswith("streetworld") for one in IMPORTS[name]}
+    foreign = {one for one in used if one.startswith("occfeat")}
+    assert {one for one in foreign if not one.startswith(STREETWORLD_MAY_IMPORT)} == set()
+    assert any(one.startswith("occfeat.data.nuscenes.writer") for one in foreign)

@@ -12,11 +12,12 @@ import orjson
 from rich.progress import Progress
 
 from occfeat.atomic import lock_folder
+from occfeat.data.nuscenes.writer.scene import rows_file, rows_folder, write_bytes
+from occfeat.data.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
-from streetworld.output.tables import VERSION, write_tables
-from streetworld.output.writer import SCENES, rows_file, write_bytes, write_scene
+from streetworld.output.scene_files import VERSION, write_scene
 from streetworld.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
 from streetworld.rendering.tracer import require_embree
 from streetworld.request import SceneRequest
@@ -31,6 +32,8 @@ SPLIT_TOWNS: dict[str, tuple[int, ...]] = {"train": (0, 1), "val": (2,), "test":
 """Towns of each split: validation and test towns are never trained in."""
 SMALLEST_PX = 16
 DESCRIPTION = "world.json"
+SCENES = rows_folder(Path(), VERSION).name
+"""Folder that only an unfinished world has: the rows of its finished scenes, and a lock."""
 UNBORN = {SCENES, f".{DESCRIPTION}.partial"}
 """All there is of a world whose build was killed before it was described."""
 
@@ -65,7 +68,7 @@ def build_world(config: WorldConfig) -> Path:
 def _build(config: WorldConfig) -> None:
     requests, splits = plan_scenes(config)
     write_bytes(config.out / DESCRIPTION, _description(config))
-    missing = [request for request in requests if not rows_file(config.out, request.name).is_file()]
+    missing = [request for request in requests if not _is_finished(config.out, request)]
     if len(missing) < len(requests):
         logger.info("%d of %d scenes are finished already.", len(requests) - len(missing), len(requests))
     with Progress(transient=True) as progress:
@@ -74,7 +77,12 @@ def _build(config: WorldConfig) -> None:
         )
         for _ in _write_all(requests, missing, config.out, config.workers or os.cpu_count() or 1):
             progress.advance(task)
-    write_tables(config.out, requests, splits)
+    write_tables(config.out, VERSION, [request.name for request in requests], splits)
+
+
+def _is_finished(out: Path, request: SceneRequest) -> bool:
+    """Tell whether a scene was finished, if by an earlier build."""
+    return rows_file(out, VERSION, request.name).is_file()
 
 
 def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list[str]]]:

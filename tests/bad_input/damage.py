@@ -153,25 +153,34 @@ def dangling_sensor(folder: Path) -> tuple[str, str]:
     return "dangling token", calibration(folder, sensor_token="nobody")
 
 
-def first_record(folder: Path, table: str, **fields: Any) -> str:
+def first_record(folder: Path, table: str, number: int = 0, **fields: Any) -> str:
     def change(records: Records) -> dict[str, Any]:
-        records[0].update(fields)
-        return records[0]
+        records[number].update(fields)
+        return records[number]
 
     return alter(folder, table, change)
 
 
+def first_image(folder: Path) -> int:
+    """The position of the first image in `sample_data`, and of its pose in `ego_pose`."""
+    records = read_records(folder, "sample_data")
+    return records.index(first(records, "samples/CAM"))
+
+
 def null_translation(folder: Path) -> tuple[str, str]:
-    return "impossible pose", first_record(folder, "ego_pose", translation=[None, 0, 0])
+    at = first_image(folder)
+    return "impossible pose", first_record(folder, "ego_pose", at, translation=[None, 0, 0])
 
 
 def missing_pose(folder: Path) -> tuple[str, str]:
-    alter(folder, "ego_pose", lambda records: records.pop(0))
-    return "dangling token", read_records(folder, "sample_data")[0]["token"]
+    at = first_image(folder)
+    alter(folder, "ego_pose", lambda records: records.pop(at))
+    return "dangling token", read_records(folder, "sample_data")[at]["token"]
 
 
 def missing_calibration(folder: Path) -> tuple[str, str]:
-    return "dangling token", first_record(folder, "sample_data", calibrated_sensor_token="nobody")
+    at = first_image(folder)
+    return "dangling token", first_record(folder, "sample_data", at, calibrated_sensor_token="nobody")
 
 
 def missing_instance(folder: Path) -> tuple[str, str]:
@@ -196,7 +205,8 @@ def flat_box(folder: Path) -> tuple[str, str]:
 
 def same_camera_twice(folder: Path) -> tuple[str, str]:
     def change(records: Records) -> dict[str, Any]:
-        records.append({**records[0], "token": "twin", "timestamp": records[0]["timestamp"] + 1})
+        image = first(records, "samples/CAM")
+        records.append({**image, "token": "twin", "timestamp": image["timestamp"] + 1})
         return records[-1]
 
     return "duplicate record", alter(folder, "sample_data", change)

@@ -10,9 +10,8 @@ from occfeat import cli
 from occfeat.cli import main
 from occfeat.errors import RunError
 from streetworld import build
-from streetworld.build import build_world
+from streetworld.build import SCENES, build_world
 from streetworld.config import WorldConfig
-from streetworld.output.writer import SCENES
 from streetworld.processes import start_helpers
 from tests.small_world import SMALL
 

@@ -18,8 +18,8 @@ from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
 from occfeat.models.weights.packaged import PackagedFile
 from occfeat.settings.yaml_file import read_yaml
+from streetworld.build import SCENES
 from streetworld.config import WorldConfig
-from streetworld.output.writer import SCENES
 from tests.end_to_end.forks import Command, wait_until
 
 pytestmark = pytest.mark.slow

@@ -15,15 +15,16 @@ import pytest
 from PIL import Image
 
 from occfeat.data.index.index import Index
+from occfeat.data.nuscenes.writer.scene import rows_file
 from occfeat.errors import RunError
 from occfeat.settings.sections import DataConfig
 from streetworld import build
-from streetworld.build import build_world, plan_scenes
+from streetworld.build import SCENES, build_world, plan_scenes
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
-from streetworld.output.rows import calibration_token, token
-from streetworld.output.writer import SCENES, rows_file
+from streetworld.output.scene_files import VERSION, calibrated_rig
 from streetworld.request import SceneRequest
+from streetworld.rigs import load_rig
 from tests.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
@@ -142,7 +143,7 @@ def test_an_interrupted_build_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         build_world(config)
     assert not (config.out / "v1.0-street").exists()
-    assert rows_file(config.out, "street-val-0000").is_file()
+    assert rows_file(config.out, VERSION, "street-val-0000").is_file()
     monkeypatch.setattr(
         build, "write_scene", lambda request, out: made.append(request.name) or original(request, out)
     )
@@ -229,10 +230,13 @@ def test_another_lidar_makes_another_world_and_another_path_of_the_rig_file_does
         assert files_of(build_world(config.model_copy(update={"rig": path}))) == before
 
 
-def test_a_rig_file_has_the_same_tokens_wherever_it_lies_and_however_its_path_is_typed() -> None:
+def test_a_rig_file_has_the_same_tokens_wherever_it_lies_and_however_its_path_is_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for path in ("mine.json", "./mine.json", "/a/folder/mine.json"):
         request = plan_scenes(WorldConfig(out=Path("unused"), rig=path))[0][0]
-        assert calibration_token(request, "CAM_A") == token(0, "mine.json", "calibration", 0, "CAM_A")
+        monkeypatch.setattr(SceneRequest, "mounted_rig", lambda _: load_rig("nuscenes"))
+        assert calibrated_rig(request).name == "mine.json/calibration/0"
 
 
 def test_logs_are_dated_by_when_their_scenes_begin(plain_world: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from occfeat.data.index.index import Index, KeyFrame
+from occfeat.data.nuscenes.writer.rows import token
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.settings.sections import DataConfig
 from streetworld.build import plan_scenes
 from streetworld.config import WorldConfig
-from streetworld.output.rows import token
 from streetworld.request import SceneRequest
 from streetworld.scene import Scene, build_scene
 from streetworld.things.materials import CLASSES

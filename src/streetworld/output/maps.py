@@ -9,9 +9,9 @@ import orjson
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from occfeat.data.nuscenes.writer.scene import write_bytes
 from streetworld.output.expansion import expand_map
-from streetworld.output.tables import map_file
-from streetworld.output.writer import write_bytes
+from streetworld.output.scene_files import map_file
 from streetworld.town.lots import TownRequest, plan_town
 from streetworld.town.network import Network
 

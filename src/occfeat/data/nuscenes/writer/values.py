@@ -108,8 +108,8 @@ class AnnotatedBox:
     """Level 1 (up to 40 % of the object is seen), 2 (60 %), 3 (80 %) or 4; 0 if it is not known."""
     lidar_points: int | None = None
     """Number of LiDAR points in the box; None: they are counted."""
-    attribute: str = ""
-    """Such as `vehicle.parked`; may be empty."""
+    attribute: str | None = None
+    """Such as `vehicle.parked`; None if it has none."""
 
     def __post_init__(self) -> None:
         where = f"The box of instance {self.instance!r} ({self.category})"
