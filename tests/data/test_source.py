@@ -16,12 +16,12 @@ import torch
 
 from occfeat.data import sources
 from occfeat.data.check.check import check
-from occfeat.data.dataset import Draw, KeyFrames
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.index_file import map_index
 from occfeat.data.labels import require_classes
 from occfeat.data.nuscenes.source import NuScenes
-from occfeat.data.sample import Sample
+from occfeat.data.sample import Contents
 from occfeat.data.source.source import Taxonomy
 from occfeat.data.sources import find_source, known_sources, register_source
 from occfeat.errors import DatasetError, SettingsError
@@ -69,13 +69,10 @@ def test_own_source__samples(drives: Path) -> None:
     key_frames = KeyFrames(
         Index.open(DataConfig(root=drives)),
         ViewConfig(image_size=(24, 40)),
+        Contents(points=True, classes=("vehicle",)),
         grid=GRID,
-        augment=None,
-        points=True,
-        classes=("vehicle",),
     )
-    sample = key_frames[Draw(0, 0)]
-    assert isinstance(sample, Sample)
+    sample = key_frames[0]
     assert sample.labels is not None
     vehicle = sample.labels.target[0]
     assert vehicle[24, 20]  # the auto
