@@ -169,5 +169,5 @@ def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
         return kind.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         first = re.sub(r"\n.*", "", str(error))
-        hint = "Make it anew, or restore it from a copy."
+        hint = "Restore it from a copy, or run the command again that wrote it."
         raise RunError(f"{file} is damaged or of another version: {first}", hint=hint) from error
