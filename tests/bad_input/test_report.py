@@ -63,7 +63,7 @@ def test_page__that_exists(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_page__of_another_name(tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page"
     assert main(["report", str(tuned), "--out", str(page)]) == 2
-    assert f"{page} does not end in .html.\nHint: Choose such an --out." in capsys.readouterr().err
+    assert f"Expected an --out that ends in .html, got {page}.\nHint: Rename it." in capsys.readouterr().err
     assert not page.exists()
 
 
@@ -92,7 +92,7 @@ def test_data__that_has_gone_leaves_the_key_frames_out(other: Path, tmp_path: Pa
     lines = ["data: /gone" if line.startswith("data:") else line for line in settings.read_text().split("\n")]
     settings.write_text("\n".join(lines))
     assert main(["report", str(other), "--out", str(tmp_path / "page.html")]) == 0
-    assert "the data set is not there" in (tmp_path / "page.html").read_text()
+    assert "the data set was not found" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

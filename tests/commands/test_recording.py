@@ -131,7 +131,7 @@ def test_view__refuses_what_it_cannot_show(
         assert main(["view", str(folder), "--out", str(tmp_path / name), *map(str, words)]) == 2
         return capsys.readouterr().err
 
-    assert "A picture shows no run" in said("view.png", "--run", finetuned)
+    assert "Only recordings show runs" in said("view.png", "--run", finetuned)
     assert "is not a pretraining run" in said("view.rrd", "--pretraining", finetuned)
     assert "cannot segment yet" in said("view.rrd", "--run", pretrained)
     monkeypatch.setattr("occfeat.settings.extras.find_spec", lambda _: None)

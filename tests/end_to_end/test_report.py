@@ -167,7 +167,7 @@ def test_run__without_weights_is_left_out_of_the_pictures(runs: list[Path], tmp_
     shutil.copytree(runs[1], bare, ignore=shutil.ignore_patterns("weights.safetensors", "checkpoints"))
     assert main(["report", str(bare), "--out", str(tmp_path / "page.html"), "--device", "cpu"]) == 0
     text = (tmp_path / "page.html").read_text()
-    assert "bare is not shown in key frames: it has no weights." in text
+    assert "bare is not shown in key frames: its weights are missing." in text
     assert "<article" not in text
     assert f"<td>{results(bare)[METRIC]:.4f}</td>" in text
 
@@ -269,7 +269,7 @@ def test_browser__keys_and_buttons_step_through_the_frames(opened: Any) -> None:
     assert visible_titles(opened) == first  # round and round
     press(opened, "ArrowRight", ".order")  # a key of the list of orders
     assert visible_titles(opened) == first
-    assert opened.execute_script("return document.querySelector('.place').textContent") == "1 of 4"
+    assert opened.execute_script("return document.querySelector('.position').textContent") == "1 of 4"
 
 
 def test_browser__orders_by_iou(opened: Any) -> None:

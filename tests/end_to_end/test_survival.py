@@ -51,7 +51,7 @@ def test_kill_and_resume__ends_bit_for_bit_the_same(
         assert command.wait() == -signal.SIGKILL, command.printed
     command = Command(resume, printed)
     assert command.wait() == 0, command.printed
-    assert "going on after step" in command.printed
+    assert "resuming after step" in command.printed
     resumed = load_file(run / "weights.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert _rows(run) == 12

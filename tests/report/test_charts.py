@@ -1,6 +1,6 @@
 import pytest
 
-from occfeat.report.page.charts import MOST_POINTS, Curve, bars, curves, plain, radar, thinned
+from occfeat.report.page.charts import MOST_POINTS, Curve, bars, curves, escaped, radar, thinned
 from occfeat.report.page.groups import Spread
 
 METRICS = {"none": {"a": Spread.of([0.1, 0.3]), "b": Spread.of([0.5])}, "ours": {"a": Spread.of([0.4])}}
@@ -8,7 +8,7 @@ ORDER = ["other", "none", "ours"]
 
 
 def test_plain__is_no_markup_for_plotly() -> None:
-    assert plain('<a href="x">&$y$') == '&lt;a href="x"&gt;&amp;&#36;y&#36;'
+    assert escaped('<a href="x">&$y$') == '&lt;a href="x"&gt;&amp;&#36;y&#36;'
 
 
 def test_bars__are_means_with_their_range() -> None:

@@ -75,5 +75,5 @@ def test_write_page__into_a_file_is_refused(tmp_path: Path) -> None:
 def test_viewer__orders_by_score_with_unknown_ones_last() -> None:
     scores: list[dict[str, float]] = [{"a": 0.5, "b": 0.1}, {}, {"a": 0.2, "b": 0.3}]
     viewer = Viewer([Frame(str(number), [], [], one) for number, one in enumerate(scores)])
-    assert [order["places"] for order in viewer.orders] == [[0, 1, 2], [2, 0, 1], [0, 2, 1]]
+    assert [order["indices"] for order in viewer.orders] == [[0, 1, 2], [2, 0, 1], [0, 2, 1]]
     assert [order["title"] for order in viewer.orders] == ["in time", "worst first: a", "worst first: b"]

@@ -10,11 +10,11 @@ from occfeat.report.page.groups import Group, group_runs
 from occfeat.report.page.page import Chart, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Cost, EvaluationResults, RunFiles
 from occfeat.report.page.sections import (
-    how_it_learned,
-    how_robust,
-    what_came_out,
-    what_it_means,
-    what_was_run,
+    analysis_sections,
+    evaluation_sections,
+    robustness_sections,
+    runs_section,
+    training_sections,
 )
 from occfeat.report.pictures.plots import save_figure
 from occfeat.segmentation.robustness.results import RobustnessResults
@@ -60,7 +60,7 @@ def tables(section: Section) -> list[Table]:
 
 
 def test_what_was_run__says_once_what_all_have_in_common() -> None:
-    differing, common = tables(what_was_run(group_runs([run_of("a-0"), run_of("a-1", 1)])))
+    differing, common = tables(runs_section(group_runs([run_of("a-0"), run_of("a-1", 1)])))
     assert differing.headings == ["run", "labels"]
     assert differing.rows == [["a-0", "1, draw 0"], ["a-1", "1, draw 1"]]
     assert ["hardware", "2 cores"] in common.rows
@@ -73,7 +73,7 @@ def test_what_came_out__groups_and_single_runs_by_split() -> None:
         run_of("a-1", 1, evaluations=(evaluated("val", 0.4),)),
         run_of("b", freeze=True, evaluations=(evaluated("val", None, key_frames=4),)),
     ]
-    val, test = what_came_out(group_runs(runs))
+    val, test = evaluation_sections(group_runs(runs))
     assert (val.title, test.title) == ("IoU on val", "IoU on test")
     grouped, single = tables(val)
     assert grouped.rows == [["a", "2", "0.3000 (0.2000 to 0.4000)"]]
@@ -84,7 +84,7 @@ def test_what_came_out__groups_and_single_runs_by_split() -> None:
 
 def test_how_it_learned__leaves_gaps_for_what_is_not_a_number() -> None:
     rows = [{"step": 1, "loss": 2.0, "time/loading": 0.1}, {"step": 2, "loss": None}]
-    (section,) = how_it_learned(group_runs([run_of("a", rows=rows), run_of("b", freeze=True)]))
+    (section,) = training_sections(group_runs([run_of("a", rows=rows), run_of("b", freeze=True)]))
     chart, table = section.parts
     assert isinstance(chart, Chart)
     assert [trace["x"] for trace in chart.data] == [[1.0]]
@@ -99,7 +99,7 @@ def test_how_robust__what_was_evaluated_otherwise_stands_apart() -> None:
         run_of("a-1", 1, robustness=(robust(three, 0.6),)),
         run_of("b", freeze=True, robustness=(robust(three, 0.8, data_fingerprint="g"),)),
     ]
-    first, second, third = how_robust(group_runs(runs))
+    first, second, third = robustness_sections(group_runs(runs))
     iou, kinds = tables(first)
     assert iou.headings == ["", "a"]
     assert [row[0] for row in iou.rows] == ["clean", *three, "mRR"]
@@ -123,7 +123,7 @@ def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) 
         occupancy_by_distance={"0-10 m": {"iou": 0.125}},
     )
     group = Group("a", (run_of("a", analyses=((tmp_path, results),)),))
-    (section,) = what_it_means([group])
+    (section,) = analysis_sections([group])
     assert section.words == ["7 voxels of 2 key frames of val."]
     shown = tables(section)
     assert shown[0].rows == [["teacher", "0.9000"], ["student", "0.8000"]]
@@ -145,7 +145,7 @@ def test_what_it_means__leaves_out_what_was_not_learned(tmp_path: Path) -> None:
         cosine_by_distance={},
         occupancy_by_distance={"0-10 m": {"iou": 0.125}},
     )
-    (section,) = what_it_means([Group("a", (run_of("a", analyses=((tmp_path, results),)),))])
+    (section,) = analysis_sections([Group("a", (run_of("a", analyses=((tmp_path, results),)),))])
     captions = [table.caption for table in tables(section)]
     assert len(captions) == 3
     assert not any("cosine" in caption for caption in captions)
@@ -155,5 +155,5 @@ def test_what_it_means__leaves_out_what_was_not_learned(tmp_path: Path) -> None:
     ("seconds", "words"), [(5.2, "5 s"), (119.0, "119 s"), (150.0, "2.5 min"), (9000.0, "2.5 h")]
 )
 def test_duration__in_the_unit_one_would_say(seconds: float, words: str) -> None:
-    (table,) = tables(what_was_run(group_runs([run_of("a", cost=Cost(seconds={"training": seconds}))])))
-    assert ["time of training", words] in table.rows
+    (table,) = tables(runs_section(group_runs([run_of("a", cost=Cost(seconds={"training": seconds}))])))
+    assert ["training time", words] in table.rows

@@ -1,6 +1,6 @@
 """`occfeat demo`: the whole method on a street world it builds, up to a comparison on an unseen town.
 
-A stage that has finished is not repeated, so an interrupted demo goes on where it was.
+A finished stage is not repeated, so an interrupted demo resumes where it stopped.
 """
 
 import json
@@ -60,18 +60,18 @@ from streetworld.rendering.tracer import require_embree
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
 SPLIT = "test"
-"""Its town is never trained in."""
+"""Split of the town that no network is trained on."""
 DRAWS = 2
-"""Draws of labelled key frames; both arms see the same, and their metrics are averaged over them."""
+"""Draws of labelled key frames. Both arms get the same draws; metrics are averaged over them."""
 TITLES = {"none": "from ImageNet weights", "occfeat": "from OccFeat weights"}
-"""What is compared: names in the summary, and what a person reads."""
+"""Compared arms: names in the summary, and titles."""
 SHOWN = 2
 """Key frames that are compared in the picture."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is built and learned."""
+    """How much is built and trained."""
 
     world: dict[str, Any]
     """Settings of the world."""
@@ -85,7 +85,7 @@ class Size:
 
 STUDENT_RATES = {"none": 1.0, "occfeat": 0.1}
 """Learning rate of each arm's student, as a share of that of its head. Without pretraining most of the
-student is yet to be learned."""
+student is still untrained."""
 TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 SMALL = {"image_size": (96, 168)}
 FULL = Size(
@@ -117,8 +117,8 @@ def demo(config: DemoConfig) -> Outcome:
     """Build a world, check it, pretrain, fine-tune with 1 % of the labels with and without, and compare.
 
     Raises:
-        OccFeatError: A part is not installed, or the folder holds something else.
-        Interrupted: After Ctrl-C or SIGTERM; the same command goes on.
+        OccFeatError: A package is not installed, or the folder holds something else.
+        Interrupted: After Ctrl-C or SIGTERM; the same command resumes.
     """
     require_embree()
     for file in (STUDENT_FILE, TEACHER_FILE):
@@ -132,12 +132,12 @@ def demo(config: DemoConfig) -> Outcome:
         ):
             arms = _Demo(config, footprint).run()
     except (Interrupted, KeyboardInterrupt) as stop:
-        raise Interrupted(f"Stopped; what is finished stays. Go on with: {_same_again(config)}") from stop
+        raise Interrupted(f"Stopped; finished stages are kept. Go on with: {_same_again(config)}") from stop
     return _conclude(config.out, arms, footprint)
 
 
 class _Demo:
-    """The stages, each of which leaves what it finds finished."""
+    """The stages, each of which skips what is already finished."""
 
     def __init__(self, config: DemoConfig, footprint: Footprint) -> None:
         self.out, self.seed, self.footprint = config.out, config.seed, footprint
@@ -147,10 +147,10 @@ class _Demo:
         self.common = {"data": self.street, "engine": engine}
 
     def run(self) -> dict[str, dict[str, float]]:
-        """All stages in turn; gives the metrics of each arm."""
+        """Run all stages in turn and return the metrics of each arm."""
         self._stage("world", "a street world in nuScenes' format", self._build_world)
-        self._stage("check", "is it complete, and its calibration right?", self._check)
-        self._stage("cache", "what the teacher sees", self._cache)
+        self._stage("check", "check: files and calibration", self._check)
+        self._stage("cache", "cache of teacher features", self._cache)
         self._stage("pretrain", "pretraining: LiDAR occupancy, teacher features, no labels", self._pretrain)
         for arm, title in TITLES.items():
             for draw in range(DRAWS):
@@ -161,11 +161,13 @@ class _Demo:
         return arms
 
     def _stage(self, name: str, text: str, work: Callable[[], object]) -> None:
+        """Announce a stage, run it and measure its cost."""
         logger.info("\n== %s (%.0f s so far)", text, sum(self.footprint.seconds.values()))
         with self.footprint.stage(name):
             work()
 
     def _build_world(self) -> None:
+        """Build the street world."""
         plain = {"out": self.street, "seed": self.seed, "val_scenes": 0, "lights": ("noon", "overcast")}
         build_world(build(WorldConfig, {**plain, **self.size.world}))
 
@@ -179,12 +181,14 @@ class _Demo:
             view(ViewerConfig(data=self.street, out=picture, calibration=True))
 
     def _cache(self) -> None:
+        """Fill the teacher cache."""
         settings = {"data": self.street, "out": self.out / "teacher-cache", **self.size.teacher}
         cache(_configured(CacheConfig, settings))
 
     def _pretrain(self) -> None:
+        """Start pretraining, or resume it."""
         out = self.out / "pretrained"
-        if (RunFolder(out).pictures / OCCUPANCY).is_file():  # the last thing a run writes
+        if (RunFolder(out).pictures / OCCUPANCY).is_file():  # the last file of a run
             return
         if _can_resume(out):
             resume_pretrain(out)
@@ -194,6 +198,7 @@ class _Demo:
         pretrain(_configured(PretrainConfig, settings))
 
     def _finetune(self, arm: str, draw: int) -> None:
+        """Start a fine-tuning of an arm on a draw of labels, or resume it."""
         out = self.out / f"{arm}-{draw}"
         if self._results(arm, draw).is_file():
             return
@@ -207,10 +212,12 @@ class _Demo:
         finetune(_configured(FinetuneConfig, settings))
 
     def _results(self, arm: str, draw: int) -> Path:
+        """Return the file of results of a fine-tuning."""
         return RunFolder(self.out / f"{arm}-{draw}").evaluation(SPLIT) / RESULTS
 
 
 def _same_again(config: DemoConfig) -> str:
+    """Return the command that started the demo."""
     words = ["occfeat", config.command, "--out", str(config.out), *(["--quick"] if config.quick else [])]
     if config.seed != DemoConfig().seed:
         words += ["--seed", str(config.seed)]
@@ -218,7 +225,7 @@ def _same_again(config: DemoConfig) -> str:
 
 
 def _can_resume(run: Path) -> bool:
-    """Whether a run has a checkpoint; if it was stopped before its first one, what is there is removed."""
+    """Return whether a run has a checkpoint; one that was stopped before its first is removed."""
     if RunFolder(run).checkpoint.is_file():
         return True
     shutil.rmtree(run, ignore_errors=True)
@@ -226,12 +233,12 @@ def _can_resume(run: Path) -> bool:
 
 
 def _configured(kind: type[Config], settings: dict[str, Any]) -> Config:
-    """Settings of a command, above those of the recipe."""
+    """Return settings of a command, on top of those of the recipe."""
     return build(kind, merge(base_layer(kind, recipe="cpu-small", above=settings), settings))
 
 
 def _claim(config: DemoConfig) -> None:
-    """Make sure the folder is new, empty or holds this very demo."""
+    """Refuse a folder that is neither new nor empty nor of this very demo."""
     file, own = config.out / "demo.yaml", settings_text(config.model_copy(update={"out": Path()}))
     if file.is_file():
         if file.read_text() != own:
@@ -242,13 +249,15 @@ def _claim(config: DemoConfig) -> None:
 
 
 def _metrics(file: Path) -> dict[str, float]:
+    """Read the metrics of a fine-tuning."""
     metrics = json.loads(file.read_text())["metrics"]
     if any(value is None for value in metrics.values()):
-        raise TrainingError(f"{file} holds metrics that are not numbers.", hint="Start the demo anew.")
+        raise TrainingError(f"{file} holds metrics that are not numbers.", hint="Choose another --out.")
     return {str(name): float(value) for name, value in metrics.items()}
 
 
 def _mean(metrics: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric."""
     return {name: sum(one[name] for one in metrics) / len(metrics) for name in metrics[0]}
 
 
@@ -266,7 +275,7 @@ def _conclude(out: Path, arms: dict[str, dict[str, float]], footprint: Footprint
         lines.append(f"{title:28}" + "".join(f"{arms[arm][name]:22.4f}" for name in names))
     gain = "".join(f"{arms['occfeat'][name] - arms['none'][name]:+22.4f}" for name in names)
     total = sum(footprint.seconds.values())
-    cost = f"{total / 60:.1f} minutes, {footprint.peak_memory_mb / 1000:.1f} GB of memory at the most"
+    cost = f"{total / 60:.1f} minutes, {footprint.peak_memory_mb / 1000:.1f} GB peak memory"
     return Outcome("\n".join(["", *lines, f"{'gain':28}{gain}", cost, str(out / "index.html")]))
 
 
@@ -275,9 +284,9 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
 
     Args:
         out: Folder of the demo, with all its runs finished.
-        split: Key frames both fine-tunings were evaluated on.
+        split: Split that both arms were evaluated on.
         arms: Mean metrics of each, by name.
-        draws: Draws of labels they are averaged over; the pictures show the first.
+        draws: Number of draws of labels they are averaged over; the pictures show the first.
     """
     _draw(out, split)
     tokens = RunFolder(out / "none-0").label_tokens.read_text().split()
@@ -285,20 +294,18 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
     rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
     rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])
     pictures = {
-        "comparison.png": "The unseen town: truth, and what each network predicts",
-        _picture("pretrained", OCCUPANCY): (
-            "What pretraining predicts: where the LiDAR hits, and what the teacher sees there"
-        ),
-        "calibration.png": "A key frame of the world: LiDAR and boxes on the images",
-        _picture("pretrained", CURVES): "Pretraining, step by step",
-        _picture("none-0", CURVES): f"Fine-tuning {TITLES['none']}",
-        _picture("occfeat-0", CURVES): f"Fine-tuning {TITLES['occfeat']}",
+        "comparison.png": "The unseen town: truth and predictions of each network",
+        _picture("pretrained", OCCUPANCY): "Predictions of pretraining: occupancy and teacher features",
+        "calibration.png": "A key frame of the street world: LiDAR and boxes on the images",
+        _picture("pretrained", CURVES): "Pretraining curves",
+        _picture("none-0", CURVES): f"Fine-tuning curves, {TITLES['none']}",
+        _picture("occfeat-0", CURVES): f"Fine-tuning curves, {TITLES['occfeat']}",
     }
     words = (
-        f"Vehicles in bird's-eye view, learned from {len(tokens)} labelled key frames and evaluated in a "
-        "town that neither network has seen. One starts from ImageNet weights; the other was first "
-        "pretrained on the unlabelled drives, to predict the LiDAR's occupancy and a teacher's features; "
-        "what it learned there changes at a tenth of the rate. "
+        f"Segmentation of vehicles in BEV, fine-tuned on {len(tokens)} labelled key frames and evaluated in "
+        "a town that neither network has seen. One network starts from ImageNet weights. The other was first "
+        "pretrained on the unlabelled drives, to predict LiDAR occupancy and a teacher's features; its "
+        "student is fine-tuned at a tenth of the learning rate. "
         f"Metrics are means over {draws} draws of the labelled key frames."
     )
     results = Section("IoU", [], [Table(["fine-tuned", *names], rows)])
@@ -312,6 +319,7 @@ def _picture(run: str, name: str) -> str:
 
 
 def _draw(out: Path, split: str) -> None:
+    """Draw key frames of the test town with the predictions of each arm."""
     models: dict[str, BevModel] = {TITLES[arm]: load_model(out / f"{arm}-0") for arm in TITLES}
     card = read_card(out / "none-0")
     index = Index.open(DataConfig(root=out / "street"))
@@ -327,6 +335,7 @@ def _draw(out: Path, split: str) -> None:
 
 @torch.inference_mode()
 def _compare(key_frames: KeyFrames, row: int, models: dict[str, BevModel]) -> Compared:
+    """Return one key frame with the predictions of each arm."""
     sample = key_frames.sample(row)
     batch = collate([sample])
     probabilities = {name: model(batch.images, batch.cameras)[0, 0] for name, model in models.items()}

@@ -1,4 +1,4 @@
-"""`occfeat report`: one page about several runs, that opens from disk and needs nothing else."""
+"""`occfeat report`: one HTML page about several runs, which opens from disk."""
 
 import logging
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from occfeat.report.page.key_frames import (
 from occfeat.report.page.page import Section, Viewer, write_page
 from occfeat.report.page.runs import RunFiles, read_runs
 from occfeat.report.page.sections import (
-    how_it_learned,
-    how_robust,
-    what_came_out,
-    what_it_means,
-    what_was_run,
+    analysis_sections,
+    evaluation_sections,
+    robustness_sections,
+    runs_section,
+    training_sections,
 )
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import PretrainConfig, ReportConfig
@@ -35,47 +35,47 @@ logger = logging.getLogger(__name__)
 
 
 def report(config: ReportConfig) -> Outcome:
-    """Write a page about runs: settings, curves, IoU, key frames, robustness and analysis, as far as known.
+    """Write a page about runs: settings, curves, IoU, key frames, robustness and analysis, where known.
 
     Raises:
-        OccFeatError: A folder is no run, runs cannot be compared, or the page cannot be written.
+        OccFeatError: A folder is not a run folder, runs cannot be compared, or the page cannot be written.
     """
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
     if config.out.suffix != ".html":
-        raise SettingsError(f"{config.out} does not end in .html.", hint="Choose such an --out.")
+        raise SettingsError(f"Expected an --out that ends in .html, got {config.out}.", hint="Rename it.")
     runs = read_runs(config.runs)
     require_comparable(runs)
     groups = group_runs(runs)
     sections = [
-        what_was_run(groups),
-        *what_came_out(groups),
+        runs_section(groups),
+        *evaluation_sections(groups),
         *_key_frames(config, runs),
-        *how_it_learned(groups),
-        *how_robust(groups),
-        *what_it_means(groups),
+        *training_sections(groups),
+        *robustness_sections(groups),
+        *analysis_sections(groups),
     ]
     title = f"Report of {', '.join(group.name for group in groups)}"
-    size = write_page(config.out, title, [f"{len(runs)} runs, as their folders hold them."], sections)
+    size = write_page(config.out, title, [f"{len(runs)} run(s)."], sections)
     return Outcome(f"{len(runs)} run(s), {len(sections)} sections, {size / 1e6:.1f} MB\n{config.out}")
 
 
 def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]:
-    """The viewer, or words about why there is none."""
+    """Return the viewer of key frames, or the reasons why it is missing."""
     if config.key_frames == 0:
         return []
-    title, notes = "Key frames", [_why_not(run) for run in runs]
+    title, notes = "Key frames", [_reason_left_out(run) for run in runs]
     able = [run for run, note in zip(runs, notes, strict=True) if note is None]
     words = [note for note in notes if note is not None]
-    index = _open(config, runs)
+    index = _open_index(config, runs)
     if index is None:
-        words.append("No key frames are shown: the data set is not there. Name its folder with --data.")
+        words.append("No key frames are shown: the data set was not found. Name its folder with --data.")
     if not able or index is None:
         return [Section(title, words, [])]
     split = config.split or _split_of(able)
     device = choose_device(config.device)
     with torch.inference_mode():
-        segmenting = [SegmentationPredictor(run, index, device) for run in able if _segments(run)]
+        segmenting = [SegmentationPredictor(run, index, device) for run in able if _is_finetuned(run)]
         if config.pick == "worst" and not segmenting:
             raise SettingsError(
                 "--pick worst needs a fine-tuned run.", hint="Leave it out to spread key frames evenly."
@@ -91,30 +91,31 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
                 predictions[run.name] = network.predict(rows)
     how = "the worst of" if config.pick == "worst" else "spread evenly over"
     about = (
-        f"{len(rows)} key frames, {how} {split}. Seen from above, forward is up; the triangle is the car. "
-        "Probabilities run from dark (0) to light (1), with white lines around what is true. Step with the "
+        f"{len(rows)} key frames, {how} {split}. In BEV, forward is up; the triangle is the ego vehicle. "
+        "Probabilities go from dark (0) to light (1); white lines are around true cells. Step with the "
         "arrow keys."
     )
     return [Section(title, [about, *words], [Viewer(frames_of(index, rows, predictions))])]
 
 
-def _segments(run: RunFiles) -> bool:
+def _is_finetuned(run: RunFiles) -> bool:
+    """Return whether a run is a finished fine-tuning."""
     return run.card is not None and run.card.stage == "segmentation"
 
 
-def _why_not(run: RunFiles) -> str | None:
-    """Why a run has no part in the key frames; None if it has."""
+def _reason_left_out(run: RunFiles) -> str | None:
+    """Return why a run is not shown in key frames; None if it is."""
     if not run.has_weights:
-        return f"{run.name} is not shown in key frames: it has no weights."
+        return f"{run.name} is not shown in key frames: its weights are missing."
     if run.card is not None and run.card.student.kind == "own":
-        return f"{run.name} is not shown in key frames: its student is a module of the user."
-    if not _segments(run) and not RunFolder(run.path).checkpoint.is_file():
-        return f"{run.name} is not shown in key frames: it has no checkpoint."
+        return f"{run.name} is not shown in key frames: its student is a module of your own."
+    if not _is_finetuned(run) and not RunFolder(run.path).checkpoint.is_file():
+        return f"{run.name} is not shown in key frames: its checkpoint is missing."
     return None
 
 
-def _open(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
-    """The data set that is named, or that of the first run, if it is there."""
+def _open_index(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
+    """Open the data set of the settings, or that of the first run; None if it is not there."""
     settings = next((run.settings for run in runs if run.settings is not None), None)
     if config.data is not None:
         source = DataConfig(root=config.data, version=config.version)
@@ -133,7 +134,7 @@ def _open(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
 
 
 def _split_of(runs: Sequence[RunFiles]) -> str:
-    """Where the first run was evaluated, or else what it learned from."""
+    """Return the split the first run was evaluated on, or else the one it was trained on."""
     splits = [getattr(run.settings, "val_split", None) for run in runs]
     splits += [run.settings.split for run in runs if run.settings is not None]
     return str(next((split for split in splits if split), "all"))

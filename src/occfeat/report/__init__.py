@@ -1,1 +1,1 @@
-"""Pictures; the only place that flips axes for display."""
+"""Pictures, pages and recordings; only `pictures.bev` flips axes for display."""

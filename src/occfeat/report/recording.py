@@ -1,6 +1,7 @@
-"""A recording for the viewer of rerun: a scene over time, with all that is known and predicted of it.
+"""Recordings for the viewer of rerun: a scene over time, with sensors, labels and predictions.
 
-Entities: `world` is the ego frame of the first key frame, `world/ego` the car, and below it everything else.
+Entities: `world` is the ego frame of the first key frame, `world/ego` the ego vehicle, and all else is below.
+The viewer shows the cameras above, and below them the street and the BEV of labels and predictions.
 
 Axes: `N` cameras, `P` points, `K` voxels or cells, `C` classes, `X Y` BEV cells.
 """
@@ -29,16 +30,16 @@ BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
 FARTHEST_M = 60.0
 """Distance at which the colours of LiDAR returns end."""
 SHOWN_FROM = 0.3
-"""Probability below which a cell is left out."""
+"""Probability below which a cell is not drawn."""
 THIN = -1.0
 """Radius of returns and of the edges of boxes: rerun takes a negative one in points of the screen."""
 FRUSTUM_M = 2.0
-"""How far before a camera its image hangs."""
+"""Distance of an image from its camera, in metres."""
 EGO = "/world/ego"
-"""Entity of the car; everything known and predicted lies below it."""
+"""Entity of the ego vehicle; sensors, labels and predictions are below it."""
 STREET = (f"{EGO}/cameras/**", f"{EGO}/lidar", f"{EGO}/voxels", f"{EGO}/boxes")
 BEHIND_M, ABOVE_M = (-22.0, 0.0, 16.0), (0.0, 0.0, 110.0)
-"""Where one looks from, in the ego frame: at the street, and at the layers."""
+"""Viewpoints in the ego frame: of the street, and of the BEV layers."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class BevLayers:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is shown of one key frame."""
+    """All that a recording shows of one key frame."""
 
     key_frame: KeyFrame
     images: UInt8[Tensor, "N 3 H W"]
@@ -80,7 +81,7 @@ def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
     Args:
         path: The `.rrd` file.
         moments: Key frames in their order.
-        name: Shown by the viewer.
+        name: Name that the viewer shows.
 
     Returns:
         The number of key frames.
@@ -106,6 +107,7 @@ def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
 
 
 def _log_moment(stream: Any, moment: Moment, world_from_ego: Float[Tensor, "4 4"]) -> None:
+    """Log one key frame."""
     stream.log("world/ego", _transform(world_from_ego))
     _log_cameras(stream, moment)
     if moment.points_ego is not None:
@@ -119,6 +121,7 @@ def _log_moment(stream: Any, moment: Moment, world_from_ego: Float[Tensor, "4 4"
 
 
 def _transform(parent_from_child: Float[Tensor, "4 4"]) -> Any:
+    """Return rerun's transform of a pose."""
     import rerun
 
     matrix = parent_from_child.double().numpy()
@@ -126,7 +129,7 @@ def _transform(parent_from_child: Float[Tensor, "4 4"]) -> Any:
 
 
 def _log_cameras(stream: Any, moment: Moment) -> None:
-    """Frusta with their images; a camera that the key frame lacks is cleared."""
+    """Log frusta with their images; clear a camera that is missing in the key frame."""
     import rerun
 
     height, width = moment.cameras.image_size
@@ -146,6 +149,7 @@ def _log_cameras(stream: Any, moment: Moment) -> None:
 
 
 def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
+    """Log LiDAR points, coloured by distance."""
     import rerun
 
     share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
@@ -154,6 +158,7 @@ def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
 
 
 def _log_voxels(stream: Any, voxels: Voxels) -> None:
+    """Log occupied voxels as solid boxes."""
     import rerun
 
     half = np.tile(np.array(voxels.size_m) / 2, (len(voxels.centers_ego), 1))
@@ -165,6 +170,7 @@ def _log_voxels(stream: Any, voxels: Voxels) -> None:
 
 
 def _log_boxes(stream: Any, boxes: Boxes) -> None:
+    """Log annotated boxes as wireframes in the colour of their class."""
     import rerun
 
     colors = [to_rgb(color_of(category)) for category in boxes.category]
@@ -176,7 +182,7 @@ def _log_boxes(stream: Any, boxes: Boxes) -> None:
 
 
 def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> None:
-    """Cells as squares of the class's colour, the fainter the smaller the value."""
+    """Log cells as squares of the class's colour, fainter for smaller values."""
     import rerun
 
     centers = layers.grid.centers()
@@ -191,12 +197,12 @@ def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> N
 
 
 def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool) -> Any:
-    """The blueprint of a recording.
+    """Return the blueprint of a recording: cameras above, the street and the BEV layers below.
 
     Args:
-        cameras: Calibration of its first key frame, which says where each camera looks.
+        cameras: Calibration of its first key frame, which decides the position of each image.
         channels: Their names.
-        predicted: There are predictions beside the labels.
+        predicted: The recording holds predictions.
     """
     import rerun.blueprint as view
 
@@ -211,7 +217,7 @@ def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool) -> Any
 
 
 def _street() -> Any:
-    """What is around the car, seen from behind and above it."""
+    """Return the 3-D view of the surroundings, from behind and above the ego vehicle."""
     import rerun.blueprint as view
 
     eye = view.EyeControls3D(position=BEHIND_M, look_target=(8.0, 0.0, 0.0), eye_up=(0.0, 0.0, 1.0))
@@ -219,7 +225,7 @@ def _street() -> Any:
 
 
 def _from_above(name: str) -> Any:
-    """Labels or predictions with the boxes, the car's front up."""
+    """Return the view from above of labels or predictions with the boxes; forward is up."""
     import rerun.blueprint as view
 
     eye = view.EyeControls3D(position=ABOVE_M, look_target=(0.0, 0.0, 0.0), eye_up=(1.0, 0.0, 0.0))
@@ -228,7 +234,7 @@ def _from_above(name: str) -> Any:
 
 
 def _camera(channel: str) -> Any:
-    """An image with returns and boxes on it."""
+    """Return the view of an image with points and boxes on it."""
     import rerun.blueprint as view
 
     contents = ("$origin/**", f"{EGO}/lidar", f"{EGO}/boxes")

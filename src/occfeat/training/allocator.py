@@ -1,4 +1,4 @@
-"""Keeps freed memory for the next step, where the C library would give it back to the system each time."""
+"""Freed memory is kept for the next step; the C library would return it to the system each time."""
 
 import ctypes
 import sys
@@ -8,11 +8,11 @@ _LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """From now on, memory that this process frees stays with it; whether the C library can do that.
+    """Keep memory that this process frees, from now on; return whether the C library can do that.
 
-    glibc maps every array above some size anew and unmaps it when it is freed. A training step frees and asks
-    for the same arrays again and again, and the system clears each of their pages again and again: a tenth of
-    a step (benchmarks/RESULTS.md). Only glibc has the setting; elsewhere nothing changes.
+    glibc maps every array above some size anew and unmaps it when it is freed. A training step frees and
+    allocates the same arrays again and again, and the system clears their pages each time. That costs a tenth
+    of a step (benchmarks/RESULTS.md). Only glibc has the setting; elsewhere nothing changes.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""One optimiser step under way: what it saw, and whether all of it is finite."""
+"""One optimiser step in progress: its key frames, its metrics, and whether all of it is finite."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from occfeat.training.step import Ratio, Step
 
 @dataclass
 class Attempt:
-    """Collects the micro-batches of a step; nothing of it counts before the step is known to be sound."""
+    """The micro-batches of one optimiser step; nothing of it counts before all of it is finite."""
 
     tokens: list[str] = field(default_factory=list)
-    """Key frames it saw; once a loss is not finite, those that gave it."""
+    """Its key frames; once a loss is not finite, those of that loss."""
     metrics: list[dict[str, Ratio]] = field(default_factory=list)
     """Metrics of its micro-batches."""
     trouble: str = ""
     """What is not finite; empty if all is well."""
 
     def add(self, step: Step, tokens: Sequence[str]) -> None:
-        """Note what a forward pass gave, before its gradients are computed."""
+        """Record the result of a forward pass, before its gradients are computed."""
         self.metrics.append(step.metrics)
         if self.trouble:
             return
@@ -35,7 +35,7 @@ class Attempt:
         self.trouble = f"The loss is not finite ({', '.join(names) or 'loss'})"
 
     def gradient_norm(self, network: nn.Module) -> Float[Tensor, ""]:
-        """Norm of all gradients; one that is not finite is named before clipping could spread it."""
+        """Return the norm of all gradients; name one that is not finite before clipping could spread it."""
         gradients = {
             name: parameter.grad
             for name, parameter in network.named_parameters()

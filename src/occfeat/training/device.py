@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Device, processes and precision of a run."""
 
 import logging
 import os
@@ -15,10 +15,10 @@ from occfeat.training.allocator import keep_freed_memory
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn `auto` into the best device there is.
+    """Turn `auto` into the best device of this machine.
 
     Raises:
-        SettingsError: The device is not there.
+        SettingsError: This machine does not have the device.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -34,13 +34,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def build_fabric(engine: EngineConfig) -> Fabric:
-    """Devices and processes of a run, launched.
+    """Launch the devices and processes of a run.
 
-    Fabric's own precision stays float32 on purpose: its mixed precision would round the calibration, which
-    travels with the images, to bfloat16. `autocast` below rounds inside the networks only.
+    Fabric's own precision stays float32 on purpose. Its mixed precision would round the calibration, which
+    travels with the images, to bfloat16. `autocast` rounds inside the networks only.
 
     Raises:
-        SettingsError: The device is not there, or torchrun or SLURM started another number of processes.
+        SettingsError: This machine does not have the device, or torchrun or SLURM started another number of
+            processes.
     """
     accelerator = choose_device(engine.device).type
     keep_freed_memory()
@@ -55,16 +56,16 @@ def build_fabric(engine: EngineConfig) -> Fabric:
         hint = "Start `engine.devices` processes on each of `engine.nodes` machines."
         raise SettingsError(f"{devices} device(s) on {nodes} machine(s): {error}", hint=hint) from error
     if not fabric.is_global_zero:
-        logging.getLogger("occfeat").setLevel(logging.WARNING)  # say things once
+        logging.getLogger("occfeat").setLevel(logging.WARNING)  # log once, not once per process
     return fabric
 
 
 @contextmanager
 def all_alive(fabric: Fabric) -> Iterator[None]:
-    """Say plainly when another process of the run has died, which shows as an error of the network.
+    """Turn the network error that follows the death of another process into one that says so.
 
     Raises:
-        RunError: One has.
+        RunError: Another process has ended.
     """
     try:
         yield
@@ -72,12 +73,12 @@ def all_alive(fabric: Fabric) -> Iterator[None]:
         of_network = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if fabric.world_size == 1 or not of_network:
             raise
-        hint = "See what it printed, then go on with the run."
+        hint = "See what it printed, then resume the run."
         raise RunError(f"Another process of the run has ended: {error}", hint=hint) from error
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which the networks compute: bfloat16 where asked for, or where `auto` finds it fast."""
+    """Return the context in which the networks compute: bfloat16 if asked for, or if `auto` finds it fast."""
     if precision == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16-mixed" if fast else "32-true"

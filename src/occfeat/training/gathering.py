@@ -1,4 +1,4 @@
-"""Texts from all processes of a run, sent as JSON: torch's own way to send objects pickles them."""
+"""Texts of all processes of a run, sent as JSON: torch would send objects as pickles."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 
 def gather_texts(texts: Iterable[str], fabric: Fabric) -> list[list[str]]:
-    """The texts of each process in turn, sorted; all processes must ask at once."""
+    """Return the texts of each process in turn, sorted; all processes must call it at once."""
     if fabric.world_size == 1:
         return [sorted(texts)]
     content = json.dumps(sorted(texts)).encode()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the current step, so that nothing is lost."""
+"""Ctrl-C and SIGTERM stop a run after the current step, so that no step is lost."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Remembers a signal until the loop has finished its step. A second Ctrl-C stops at once."""
+    """Remembers a signal until the loop has finished its step; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -24,6 +24,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
+        """Store the first signal; raise on a second Ctrl-C."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)

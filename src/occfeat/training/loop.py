@@ -1,7 +1,7 @@
 """The training loop, in plain sight.
 
-One step: load, make the targets, forward and backward for each micro-batch, clip, step. After any step the
-run can be killed and continued with the same result to the last bit.
+One step: load, compute the targets, forward and backward of each micro-batch, clip, step. A run can be
+stopped after any step and resumed with a result that is equal to the last bit.
 """
 
 import logging
@@ -53,9 +53,9 @@ class Job(Generic[Target]):
     """What is trained, on what, and how."""
 
     network: nn.Module
-    """Called as `network(batch, target)`; gives a `Step`."""
+    """Called as `network(batch, target)`; returns a `Step`."""
     make_target: Callable[[Batch], Target]
-    """Target of a batch, made without gradients."""
+    """Computes the target of a batch, without gradients."""
     key_frames: KeyFrameReader
     """Where key frames are read."""
     rows: NDArray[np.int64]
@@ -79,9 +79,9 @@ class Trainer(Generic[Target]):
 
     Args:
         job: What is trained.
-        run: The open run folder; receives metrics and checkpoints.
+        run: The open run folder, where metrics and checkpoints are written.
         fabric: Devices and processes.
-        resume: Go on from the checkpoint in the run folder, if there is one.
+        resume: Start from the checkpoint in the run folder, if there is one.
 
     Raises:
         Interrupted: From `train`, after Ctrl-C or SIGTERM, with everything saved.
@@ -99,7 +99,7 @@ class Trainer(Generic[Target]):
         self.network, self.optimizer = fabric.setup(job.network, self._adam)
         saved = load_checkpoint(run.folder.checkpoint) if resume and run.folder.checkpoint.exists() else None
         self.step = saved.step if saved else 0
-        mine = slice(fabric.global_rank, fabric.global_rank + 1)  # of this process, if it was there
+        mine = slice(fabric.global_rank, fabric.global_rank + 1)  # empty if this process was not there before
         self.broken = set[str]().union(*saved.broken[mine] if saved else ())
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
@@ -119,40 +119,40 @@ class Trainer(Generic[Target]):
             self._save()
 
     def _take_steps(self, batches: Iterator[Loaded], progress: TrainingProgress, stop: StopRequest) -> None:
-        """Step by step, with a checkpoint from time to time and when a signal asks to stop."""
+        """Take the steps; save a checkpoint from time to time, and when a signal asks to stop."""
         saved_at = time.monotonic()
         while self.step < self.steps:
             self._take_step(batches)
             progress.advance(self.step, self._log())
-            stopping = self._anywhere(stop.signal is not None)
+            stopping = self._any_process(stop.signal is not None)
             due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
-            if stopping or self._anywhere(due):
+            if stopping or self._any_process(due):
                 self._save()
                 saved_at = time.monotonic()
             if stopping:
-                raise Interrupted(self._how_to_go_on(stop.signal))
+                raise Interrupted(self._resume_message(stop.signal))
 
     def _take_step(self, batches: Iterator[Loaded]) -> None:
-        """One optimiser step: as many micro-batches as make up a batch."""
+        """Take one optimiser step of as many micro-batches as make up a batch."""
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
         attempt = Attempt()
         for number in range(1, micro_batches + 1):
             with self.window.spent_on("loading"):
-                batch = self._whole(next(batches))
+                batch = self._without_broken(next(batches))
             if batch is not None:
-                self._learn(batch, attempt, 1 / micro_batches, last=number == micro_batches)
+                self._forward_backward(batch, attempt, 1 / micro_batches, last=number == micro_batches)
         with self.window.spent_on("learning"):
             norm = attempt.gradient_norm(self.job.network)
-            if self._anywhere(bool(attempt.trouble)):
+            if self._any_process(bool(attempt.trouble)):
                 raise attempt.error(self.step)
-            self._change(attempt, norm)
+            self._update(attempt, norm)
             self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
 
-    def _learn(self, batch: Batch, attempt: Attempt, share: float, *, last: bool) -> None:
-        """Forward and backward of one micro-batch."""
+    def _forward_backward(self, batch: Batch, attempt: Attempt, share: float, *, last: bool) -> None:
+        """Run forward and backward of one micro-batch."""
         batch = batch.to(self.fabric.device, non_blocking=True)
         precision = self.job.engine.precision
         try:
@@ -170,8 +170,8 @@ class Trainer(Generic[Target]):
             hint = "Halve `--optim.micro-batch-size`; the batch size stays the same."
             raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
 
-    def _change(self, attempt: Attempt, norm: Tensor) -> None:
-        """Change the network by the gradients, their norm limited."""
+    def _update(self, attempt: Attempt, norm: Tensor) -> None:
+        """Update the weights by the gradients, with their norm clipped."""
         if self.job.optim.clip_norm:
             parameters = self.job.network.parameters()
             nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
@@ -179,8 +179,8 @@ class Trainer(Generic[Target]):
         for metrics in attempt.metrics:
             self.window.add(metrics)
 
-    def _whole(self, loaded: Loaded) -> Batch | None:
-        """The batch without its broken key frames, which are counted."""
+    def _without_broken(self, loaded: Loaded) -> Batch | None:
+        """Return the batch without its broken key frames, and count those."""
         for key_frame in loaded.broken:
             logger.warning("skipped: %s", key_frame.message)
         self.broken |= {key_frame.token for key_frame in loaded.broken}
@@ -192,7 +192,7 @@ class Trainer(Generic[Target]):
         return loaded.batch
 
     def _log(self) -> str:
-        """Write a row of metrics if one is due; gives a short line about the last one."""
+        """Write a row of metrics if one is due; return a short line about the last one."""
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
         metrics = self.window.metrics(self.fabric)
@@ -208,13 +208,14 @@ class Trainer(Generic[Target]):
         return self._line
 
     def _warn_of_slow_loading(self, share: float) -> None:
-        """Say once what to do about it; the first rows also hold the start of the loading processes."""
+        """Warn once of slow loading; the first rows also hold the start of the loading processes."""
         if share > SLOW_LOADING and self._rows > 1 and not self._warned:
             logger.warning(slow_loading(share, self.job.engine.workers))
             self._warned = True
         self._rows += 1
 
     def _batches(self) -> Iterator[Loaded]:
+        """Return the batches of this process from the next step on."""
         order = TrainingOrder(
             self.job.rows,
             seed=self.job.engine.seed,
@@ -229,6 +230,7 @@ class Trainer(Generic[Target]):
         return load_batches(self.job.key_frames, order, self.job.engine, pin=pin)
 
     def _save(self) -> None:
+        """Write a checkpoint; all processes must call it at once."""
         pending, broken = self.window.pending(self.fabric), gather_texts(self.broken, self.fabric)
         if self.run.writes:
             checkpoint = Checkpoint(
@@ -244,6 +246,7 @@ class Trainer(Generic[Target]):
         self.fabric.barrier()
 
     def _restore(self, saved: Checkpoint) -> None:
+        """Load network, optimiser and random state of a checkpoint."""
         try:
             self.job.network.load_state_dict(saved.network)
             restore_optimizer(self._adam, saved.optimizer)
@@ -251,22 +254,23 @@ class Trainer(Generic[Target]):
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             message = f"{self.run.folder.checkpoint} does not belong to this network: {error}"
             raise RunError(message, hint=DAMAGED) from error
-        logger.info("going on after step %d of %d", self.step, self.steps)
+        logger.info("resuming after step %d of %d", self.step, self.steps)
 
     def _share_buffers(self) -> None:
-        """Give all processes the first one's running statistics, which each saw its own batches for."""
+        """Copy the running statistics of the first process to all others."""
         if self.fabric.world_size > 1:
             for buffer in self.job.network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def _anywhere(self, wish: bool) -> bool:
-        """Whether any process wants something: all of them must save and stop after the same step."""
+    def _any_process(self, wish: bool) -> bool:
+        """Return whether any process wants something: all must save and stop after the same step."""
         if self.fabric.world_size == 1:
             return wish
         wishes = self.fabric.all_reduce(torch.tensor(float(wish), device=self.fabric.device), reduce_op="sum")
         return bool(wishes)
 
-    def _how_to_go_on(self, reason: signal.Signals | None) -> str:
+    def _resume_message(self, reason: signal.Signals | None) -> str:
+        """Return why the run stopped and the command that resumes it."""
         why = reason.name if reason else "Another process stopped"
         return (
             f"{why}: saved after step {self.step} of {self.steps}. "
@@ -275,10 +279,10 @@ class Trainer(Generic[Target]):
 
 
 def micro_batch_size(optim: OptimConfig, world_size: int) -> int:
-    """Key frames that each device has in memory at once.
+    """Return how many key frames each device processes at once.
 
     Raises:
-        SettingsError: A batch cannot be split so.
+        SettingsError: The batch size is not a multiple of devices times micro-batch size.
     """
     share, rest = divmod(optim.batch_size, world_size)
     size = optim.micro_batch_size or share

@@ -1,4 +1,4 @@
-"""What the training loop asks of a network that learns, and what it gets back from every step."""
+"""The interface between the training loop and a network: the loss and metrics of a step."""
 
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from torch import Tensor
 class Ratio(NamedTuple):
     """A metric that is pooled over steps by adding up numerators and denominators.
 
-    An IoU is (intersection, union), a mean cosine (sum of cosines, number of them). Pooled this way a metric
-    does not depend on how key frames were cut into batches; see `mean_of` for those that do.
+    An IoU is (intersection, union), a mean cosine is (sum of cosines, number of them). Pooled this way, a
+    metric does not depend on how key frames are split into batches. See `mean_of` for those that do.
     """
 
     numerator: Float[Tensor, ""]
     denominator: Float[Tensor, ""]
 
     def value(self) -> float:
-        """The metric itself; NaN if there was nothing to count."""
+        """Return the metric itself; NaN if there was nothing to count."""
         numerator, denominator = float(self.numerator), float(self.denominator)
         return numerator / denominator if denominator else float("nan")
 
 
 class Step(NamedTuple):
-    """What one forward pass of a learning network gives."""
+    """The result of one forward pass of a network in training."""
 
     loss: Float[Tensor, ""]
     """The scalar that is minimised."""
@@ -33,11 +33,11 @@ class Step(NamedTuple):
 
 
 def mean_of(value: Float[Tensor, ""]) -> Ratio:
-    """A metric that is averaged over micro-batches, each counting once whatever it holds, as losses are."""
+    """Return a metric averaged over micro-batches, each with weight one whatever its size, as losses are."""
     value = value.detach().float()
     return Ratio(value, torch.ones_like(value))
 
 
 def ratio_of(numerator: Tensor, denominator: Tensor) -> Ratio:
-    """A metric from two counts or sums."""
+    """Return a metric from two counts or sums."""
     return Ratio(numerator.detach().float(), denominator.detach().float())

@@ -10,11 +10,11 @@ from lightning_fabric import Fabric
 from occfeat.training.step import Ratio
 
 STAGES = ("loading", "teaching", "learning")
-"""Waiting for data; making targets; forward, backward and the optimiser's step."""
+"""Waiting for data; computing targets; forward, backward and the optimiser's step."""
 
 
 class Window:
-    """Pools metrics over steps; starts empty, or from what a checkpoint had pending."""
+    """Metrics pooled over steps; starts empty, or from what a checkpoint had pending."""
 
     def __init__(self, pending: dict[str, tuple[float, float]] | None = None) -> None:
         self._sums = dict(pending or {})
@@ -22,7 +22,7 @@ class Window:
 
     @contextmanager
     def spent_on(self, stage: str) -> Iterator[None]:
-        """Count the time of a block towards a stage."""
+        """Add the time of a block to a stage."""
         started = time.perf_counter()
         yield
         self._seconds[stage] += time.perf_counter() - started
@@ -37,7 +37,7 @@ class Window:
             )
 
     def pending(self, fabric: Fabric) -> dict[str, tuple[float, float]]:
-        """Sums so far over all processes, as plain numbers for a checkpoint."""
+        """Return the sums so far over all processes, as plain numbers for a checkpoint."""
         if fabric.world_size == 1 or not self._sums:
             return dict(self._sums)
         sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=fabric.device)
@@ -45,7 +45,7 @@ class Window:
         return {name: (row[0], row[1]) for name, row in zip(self._sums, pooled, strict=True)}
 
     def metrics(self, fabric: Fabric) -> dict[str, float]:
-        """Metrics pooled over all processes, and the share of time of each stage in this one."""
+        """Return the metrics pooled over all processes, and the share of time of each stage in this one."""
         total = sum(self._seconds.values()) or 1.0
         shares = {f"time/{stage}": seconds / total for stage, seconds in self._seconds.items()}
         pooled = self.pending(fabric).items()

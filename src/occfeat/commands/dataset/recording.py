@@ -1,4 +1,4 @@
-"""What `occfeat view` records of a scene: key frames, voxels coloured by features, and predictions."""
+"""The moments of a scene that `occfeat view` records: key frames, coloured voxels and predictions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,20 +31,20 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictor:
-    """A fine-tuned network and the key frames as it wants them."""
+    """A fine-tuned network and the key frames in the form it takes."""
 
     model: ShippedModel
     key_frames: KeyFrames
 
     def layers(self, row: int) -> BevLayers:
-        """What it predicts for a key frame."""
+        """Return the predictions for a key frame."""
         batch = collate([self.key_frames.sample(row)])
         probabilities = self.model(batch.images, batch.cameras)[0]
         return BevLayers(self.model.classes, probabilities, self.model.grid)
 
 
 def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
-    """Everything that is shown of some key frames, one after the other.
+    """Yield all that is shown of each key frame, in their order.
 
     Raises:
         OccFeatError: A run or a key frame cannot be used.
@@ -77,13 +77,14 @@ def occupied_cells(points: Points, grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
 
 
 def _predictor(run: Path, index: Index) -> Predictor:
+    """Load a fine-tuned run."""
     model = load_model(RunFolder.of(run).path)
     key_frames = KeyFrames(index, model.card.view, Contents(), grid=build_grid(model.card.grid))
     return Predictor(model, key_frames)
 
 
 def voxels_by_height(points: Points, grid: VoxelGrid) -> Voxels:
-    """Occupied voxels, coloured by their height."""
+    """Return occupied voxels, coloured by their height."""
     centers_ego = grid.centers()[tuple(occupied_cells(points, grid).unbind(1))]
     share = (centers_ego[:, 2] - grid.lower_m[2]) / (grid.upper_m[2] - grid.lower_m[2])
     colors = torch.from_numpy(colormaps[HEIGHT_COLORS](share.numpy())[:, :3]).float()
@@ -92,12 +93,12 @@ def voxels_by_height(points: Points, grid: VoxelGrid) -> Voxels:
 
 @torch.inference_mode()
 def voxels_by_features(run: Path, index: Index, rows: Rows) -> dict[int, Voxels]:
-    """Occupied voxels by key frame, coloured by the features that a pretraining run predicts there.
+    """Return occupied voxels by key frame, coloured by the features that a pretraining run predicts.
 
     All key frames share one PCA basis, so that a colour means the same everywhere.
 
     Raises:
-        RunError: It is not a finished pretraining run, or one that distilled nothing.
+        RunError: The folder is not a finished pretraining run, or the run distilled no features.
         KeyFrameError: A key frame cannot be read.
     """
     network, config = load_pretraining(RunFolder.of(run).path)

@@ -18,26 +18,26 @@ from occfeat.settings.extras import require_extra
 
 
 def view(config: ViewerConfig) -> Outcome:
-    """Draw a key frame's images and BEV labels; with `calibration`, LiDAR and boxes on the images too.
+    """Draw a key frame's images and BEV labels; with `calibration`, also LiDAR and boxes on the images.
 
     A key frame without a LiDAR file is drawn without points. For a file that ends in `.rrd` the whole scene
     of the key frame is recorded.
 
     Raises:
-        OccFeatError: The key frame does not exist or cannot be read, or the file exists already.
+        OccFeatError: The key frame does not exist or cannot be read, or the output file exists.
     """
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
     if config.out.suffix not in (".png", ".rrd"):
         hint = "Choose an --out that ends in .png for a picture, or in .rrd for a recording."
-        raise SettingsError(f"{config.out} is neither a picture nor a recording.", hint=hint)
+        raise SettingsError(f"Expected an --out that ends in .png or .rrd, got {config.out}.", hint=hint)
     index = Index.open(config.source)
     row = index.row_of(config.token) if config.token else int(index.rows("all")[0])
     if config.out.suffix == ".rrd":
         return _record(config, index, row)
     if config.run is not None or config.pretraining is not None:
         hint = "Choose an --out that ends in .rrd; `occfeat predict` draws predictions."
-        raise SettingsError("A picture shows no run; recordings do.", hint=hint)
+        raise SettingsError("Only recordings show runs, got an --out that ends in .png.", hint=hint)
     grid = build_grid(config.grid)
     key_frame = index.key_frame(row)
     has_lidar = config.calibration and index.has_lidar_file(row)
@@ -69,4 +69,4 @@ def _record(config: ViewerConfig, index: Index, row: int) -> Outcome:
     rows = every[scenes == name]
     moments = record(config, index, rows)
     write_atomic(config.out, lambda temporary: write_recording(temporary, moments, name))
-    return Outcome(f"{len(rows)} key frames of {name}; look at it with `rerun {config.out}`\n{config.out}")
+    return Outcome(f"{len(rows)} key frames of {name}; open it with `rerun {config.out}`\n{config.out}")

@@ -1,1 +1,1 @@
-"""Pages: reports as HTML files that open from disk."""
+"""HTML pages that open from disk: the report of runs, and what it is made of."""

@@ -1,4 +1,4 @@
-"""Charts of several runs side by side, as plain values that plotly draws in the page."""
+"""Charts that compare several runs, as plain values that plotly draws in the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from occfeat.report.page.page import Chart
 from occfeat.report.pictures.palette import SERIES_COLORS
 
 MOST_POINTS = 400
-"""Points of a curve; of a longer one every second, third … row is drawn, and the last."""
+"""Points of a curve. Of a longer one every second, third … point is drawn, and the last."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -20,25 +20,25 @@ class Curve:
 
     run: str
     series: int
-    """Number of its group, which decides the colour."""
+    """Index of its group, which decides the colour."""
     member: int
-    """Number within its group, which decides the dashes."""
+    """Index within its group, which decides the dashes."""
     points: Sequence[tuple[float, float]]
     """Step and value."""
 
 
-def plain(text: str) -> str:
-    """Text as plotly shows it unchanged: it takes some HTML in text for markup, and TeX between dollars."""
+def escaped(text: str) -> str:
+    """Escape a text for plotly, which reads some HTML as markup and TeX between dollars."""
     return escape(text, quote=False).replace("$", "&#36;")
 
 
 def curves(name: str, runs: Sequence[Curve]) -> Chart:
-    """One metric over the steps, a line for each run."""
+    """Draw one metric over the steps, a line for each run."""
     traces = [
         {
             "type": "scatter",
             "mode": "lines" if len(run.points) > 20 else "lines+markers",
-            "name": plain(run.run),
+            "name": escaped(run.run),
             "x": [step for step, _ in thinned(run.points)],
             "y": [value for _, value in thinned(run.points)],
             "line": {"color": color(run.series), "dash": DASHES[run.member % len(DASHES)], "width": 2},
@@ -46,7 +46,7 @@ def curves(name: str, runs: Sequence[Curve]) -> Chart:
         for run in runs
     ]
     layout = {
-        "title": {"text": plain(name)},
+        "title": {"text": escaped(name)},
         "xaxis": {"title": {"text": "step"}},
         "showlegend": len(runs) > 1,
         "legend": BELOW,
@@ -55,12 +55,12 @@ def curves(name: str, runs: Sequence[Curve]) -> Chart:
 
 
 def bars(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
-    """Means as bars with their range, a colour for each group.
+    """Draw means as bars with their range, a colour for each group.
 
     Args:
         metrics: By group, by name of the metric.
         order: All groups, which decides the colours.
-        caption: What one sees.
+        caption: What the chart shows.
     """
     traces = []
     for group, spreads in metrics.items():
@@ -71,8 +71,8 @@ def bars(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], capt
         traces.append(
             {
                 "type": "bar",
-                "name": plain(group),
-                "x": [plain(name) for name in spreads],
+                "name": escaped(group),
+                "x": [escaped(name) for name in spreads],
                 "y": [one.mean for one in values],
                 "marker": {"color": color(order.index(group))},
                 "error_y": spread,
@@ -88,16 +88,16 @@ def bars(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], capt
 
 
 def radar(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], caption: str) -> Chart:
-    """Means as a line around a circle for each group, a spoke for each metric; see `bars`."""
+    """Draw means as a line around a circle for each group, a spoke for each name; see `bars`."""
     traces: list[dict[str, Any]] = []
     for group, spreads in metrics.items():
-        names = [plain(name) for name in spreads]
+        names = [escaped(name) for name in spreads]
         values = [one.mean for one in spreads.values()]
         traces.append(
             {
                 "type": "scatterpolar",
                 "mode": "lines+markers",
-                "name": plain(group),
+                "name": escaped(group),
                 "theta": [*names, names[0]],  # closes the line
                 "r": [*values, values[0]],
                 "line": {"color": color(order.index(group)), "width": 2},
@@ -107,27 +107,27 @@ def radar(metrics: Mapping[str, Mapping[str, Spread]], order: Sequence[str], cap
     layout = {
         "polar": {"radialaxis": {"rangemode": "tozero", "angle": 90}, "angularaxis": around},
         "margin": {"l": 90, "r": 90, "t": 40, "b": 20},
-        "legend": {**BELOW, "y": -0.12},  # nothing stands between
+        "legend": {**BELOW, "y": -0.12},  # there are no axis titles between
         "showlegend": True,
     }
     return Chart(traces, layout, caption)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `MOST_POINTS` points and the last one."""
+    """Return at most `MOST_POINTS` points and the last one."""
     stride = -(-len(points) // MOST_POINTS) or 1
     kept = list(points[::stride])
     return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]
 
 
 def color(number: int) -> str:
-    """Colour of a group."""
+    """Return the colour of a group."""
     return SERIES_COLORS[number % len(SERIES_COLORS)]
 
 
 WHISKERS = "#7d8590"
 """Colour of ranges, seen on light and dark pages."""
 BELOW = {"orientation": "h", "yanchor": "top", "y": -0.3, "x": 0}
-"""Place of a legend under its chart, where a phone has room for it."""
+"""Position of a legend under its chart, where a phone has room for it."""
 ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
-"""Place of a legend where long names of metrics stand under the chart."""
+"""Position of a legend above its chart, where long names of metrics are below it."""

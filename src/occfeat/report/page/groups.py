@@ -1,4 +1,4 @@
-"""Runs that belong together, and metrics of them: a group differs in seed or in the draw of labels alone."""
+"""Groups of runs that differ only in seed or draw of labels, and the spread of their metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from occfeat.report.page.runs import RunFiles
 from occfeat.runs.folder import RunFolder
 
 BY_CHANCE = ("out", "data", "version", "teacher_cache", "pictures", "label_seed")
-"""Settings that may differ within a group; of data and cache it is known otherwise that they are the same."""
+"""Settings that may differ within a group. Data and cache are compared by fingerprint instead."""
 OF_ENGINE = ("precision",)
-"""What the engine has a say in, beside the seed."""
+"""Settings of the engine that must be equal within a group."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric of runs that differ by chance alone."""
+    """Mean and range of a metric over runs that differ by chance alone."""
 
     mean: float
     least: float
     most: float
     runs: int
-    """How many have it."""
+    """How many runs have the metric."""
     missing: int = 0
-    """How many of the same group do not."""
+    """How many runs of the group do not have it."""
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Spread":
-        """Mean and range of values of which at least one is known."""
+        """Return mean and range of values of which at least one is known."""
         known = [value for value in values if value is not None]
         missing = len(values) - len(known)
         return cls(sum(known) / len(known), min(known), max(known), len(known), missing)
@@ -52,10 +52,10 @@ class Group:
 
 
 def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
-    """Groups in the order of their first runs."""
+    """Return the groups in the order of their first runs."""
     by_settings: dict[str, list[RunFiles]] = {}
     for run in runs:
-        by_settings.setdefault(_what_counts(run), []).append(run)
+        by_settings.setdefault(_settings_text(run), []).append(run)
     members = list(by_settings.values())
     names = [_common_name([run.name for run in group]) for group in members]
     return [
@@ -65,21 +65,21 @@ def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
 
 
 def spreads(group: Group, metrics: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
-    """Mean and range of each metric over the runs of a group that have it.
+    """Return mean and range of each metric over the runs of a group that have it.
 
     Args:
         group: The runs.
-        metrics: Metrics of each run; {} if it has none.
+        metrics: Metrics of each run, in order; {} if it has none.
     """
     if len(metrics) != len(group.runs):
-        raise ValueError("one set of metrics for each run")
+        raise ValueError(f"expected metrics of {len(group.runs)} runs, got {len(metrics)}")
     names = dict.fromkeys(name for one in metrics for name in one)
     values = {name: [one.get(name) for one in metrics] for name in names}
     return {name: Spread.of(some) for name, some in values.items() if any(one is not None for one in some)}
 
 
 def require_comparable(runs: Sequence[RunFiles]) -> None:
-    """Refuse runs on different grids or data sets: their metrics say nothing beside each other.
+    """Refuse runs on different grids or data sets: their metrics cannot be compared.
 
     Raises:
         SettingsError: Names what differs.
@@ -98,23 +98,24 @@ def require_comparable(runs: Sequence[RunFiles]) -> None:
         raise SettingsError("These runs cannot be compared:", first=differing, hint=hint)
 
 
-def _what_counts(run: RunFiles) -> str:
-    """Everything about a run that is not chance, as text."""
+def _settings_text(run: RunFiles) -> str:
+    """Return everything about a run that is not chance, as text."""
     if run.settings is None:
         return str(run.path)
     return f"{run.command} {_without_chance(run.settings.model_dump(mode='json'))}"
 
 
 def _without_chance(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those that may differ within a group."""
     kept = {name: value for name, value in settings.items() if name not in BY_CHANCE}
     kept["engine"] = {name: value for name, value in kept["engine"].items() if name in OF_ENGINE}
     if kept.get("start") is not None:
-        kept["start"] = _of_start(Path(kept["start"]))
+        kept["start"] = _start_settings(Path(kept["start"]))
     return kept
 
 
-def _of_start(path: Path) -> object:
-    """What a run was started from: the settings of that run, or its path if they cannot be read."""
+def _start_settings(path: Path) -> object:
+    """Return what a run was started from: the settings of that run, or its path if they cannot be read."""
     file = RunFolder.of(path).settings
     try:
         return _without_chance(yaml.safe_load(file.read_text()))
@@ -123,7 +124,7 @@ def _of_start(path: Path) -> object:
 
 
 def _common_name(names: Sequence[str]) -> str:
-    """What the names of a group begin with, without the number at the end."""
+    """Return what the names of a group begin with, without the number at the end."""
     if len(names) == 1:
         return names[0]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))

@@ -1,4 +1,4 @@
-"""What one run of a report makes of key frames: probabilities of classes, or occupancy and features.
+"""What the runs of a report predict on key frames: probabilities of classes, or occupancy and features.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells, `X Y Z` voxels.
 """
@@ -34,16 +34,16 @@ from occfeat.settings.commands import PretrainConfig
 from occfeat.training.overlap import is_likely, overlap
 
 MOST_VOXELS = 10_000
-"""Voxels of a key frame whose features are shown; of more every second, third …"""
+"""Voxels of a key frame whose features are shown. Of more voxels every second, third … is shown."""
 BASIS_VOXELS = 2_000
-"""Voxels of each key frame from which the colours of features are made."""
+"""Voxels of each key frame from which the colour basis of features is computed."""
 MEAN = "mean of fine-tuned runs"
 """Name of the score that comes first if there are several of them."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one run makes of one key frame."""
+    """What one run predicts for one key frame."""
 
     sample: Sample
     channels: tuple[str, ...]
@@ -53,11 +53,11 @@ class Prediction:
     what: Literal["classes", "occupancy"]
     """What is predicted."""
     score: float | None
-    """Its IoU, the mean over classes; None if there was nothing to be found and nothing was."""
+    """Its IoU, the mean over classes; None if nothing is true or predicted."""
 
 
 class SegmentationPredictor:
-    """Looks of a fine-tuned network.
+    """Predictions of a fine-tuned network.
 
     Args:
         run: Finished run with weights.
@@ -74,15 +74,16 @@ class SegmentationPredictor:
         self.device = device
 
     def score(self, row: int) -> float | None:
-        """Mean IoU over the classes in one key frame."""
+        """Return the mean IoU over the classes in one key frame."""
         batch = collate([self.key_frames.sample(row)])
         return mean_of_known(ious(self._probability(batch), labels_of(batch)).values())
 
     def predict(self, rows: Sequence[int]) -> list[Prediction]:
-        """What it makes of some key frames."""
+        """Return the predictions for some key frames."""
         return [self._prediction(self.key_frames.sample(row)) for row in rows]
 
     def _prediction(self, sample: Sample) -> Prediction:
+        """Draw true and predicted BEV of each class of one key frame."""
         batch = collate([sample])
         probability, labels, grid = self._probability(batch), labels_of(batch), self.model.grid
         scores, truth, panels = ious(probability, labels), [], []
@@ -97,13 +98,14 @@ class SegmentationPredictor:
         return Prediction(sample, channels, truth, panels, "classes", score)
 
     def _probability(self, batch: Batch) -> Float[Tensor, "B K X Y"]:
+        """Return the probability of each class on the CPU."""
         moved = batch.to(self.device)
         probability: Tensor = self.model(moved.images, moved.cameras)
         return probability.cpu()
 
 
 def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, float]:
-    """IoU of each class that occurs or is predicted, without cells of low visibility."""
+    """Return the IoU of each class that occurs or is predicted, without cells of low visibility."""
     scores = {}
     for column, name in enumerate(labels.classes):
         found = overlap_by_class(is_likely(probability), labels, protocols_of(name)[-1])[column]
@@ -113,13 +115,13 @@ def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, flo
 
 
 class PretrainingPredictor:
-    """Looks of a pretrained network: occupancy, and features where matter is, or else where it expects some.
+    """Predictions of a pretrained network: occupancy, and features of occupied voxels.
 
     Args:
         run: Finished run with a checkpoint.
         settings: Its settings.
         index: The set.
-        rows: Key frames that will be looked at; without a LiDAR file for each there is no truth.
+        rows: Key frames that will be predicted. True occupancy needs a LiDAR file for each.
         device: Where to compute.
     """
 
@@ -133,13 +135,14 @@ class PretrainingPredictor:
 
     @torch.inference_mode()
     def predict(self, rows: Sequence[int]) -> list[Prediction]:
-        """What it makes of some key frames; equal colours are equal features in all of them."""
+        """Return the predictions for some key frames; equal colours are equal features in all of them."""
         samples = [self.key_frames.sample(row) for row in rows]
         seen = [self._see(collate([sample]).to(self.device)) for sample in samples]
         pictures = self._feature_pictures(seen)
         return [self._prediction(*one) for one in zip(samples, seen, pictures, strict=True)]
 
     def _see(self, batch: Batch) -> "_Voxels":
+        """Return occupancy and features that the network predicts for one key frame."""
         views = self.network.see(batch.images, batch.cameras)
         probability, predicted, occupied = self.network.occupancy_probability(views), None, None
         if probability is not None:
@@ -158,6 +161,7 @@ class PretrainingPredictor:
         )
 
     def _prediction(self, sample: Sample, seen: "_Voxels", features: list[Picture]) -> Prediction:
+        """Draw true and predicted occupancy of one key frame beside its features."""
         score, truth, panels = None, [], []
         if seen.occupied is not None:
             truth = [self._heights(seen.occupied, "true occupancy: low is dark, high is light")]
@@ -168,11 +172,12 @@ class PretrainingPredictor:
         return Prediction(sample, self.key_frames.channels, truth, [*panels, *features], "occupancy", score)
 
     def _heights(self, voxels: Bool[Tensor, "X Y Z"], caption: str) -> Picture:
+        """Draw the height of the highest voxel of each column."""
         values, limits = height_from_above(voxels, self.grid), (self.grid.lower_m[2], self.grid.upper_m[2])
         return Picture(numbers_uri(values, self.grid.bev, colors=HEIGHT_COLORS, limits=limits), caption)
 
     def _feature_pictures(self, seen: Sequence["_Voxels"]) -> list[list[Picture]]:
-        """Features of each key frame from above, in one basis for all of them."""
+        """Draw the features of each key frame from above, in one basis for all of them."""
         features = [one.features for one in seen if one.features is not None]
         basis = (
             torch.cat([one[:: max(1, len(one) // BASIS_VOXELS)] for one in features]) if features else None
@@ -190,17 +195,17 @@ class PretrainingPredictor:
 
 @dataclass(frozen=True)
 class _Voxels:
-    """What a pretrained network predicts for one key frame, on the processor."""
+    """What a pretrained network predicts for one key frame, on the CPU."""
 
     predicted: Bool[Tensor, "X Y Z"] | None
-    """None if no occupancy was learned."""
+    """None if the network does not predict occupancy."""
     occupied: Bool[Tensor, "X Y Z"] | None
-    """None if there are no LiDAR files."""
+    """None if a LiDAR file is missing."""
     cells: Tensor
     features: Tensor | None
 
     def iou(self) -> float | None:
-        """Of occupancy; None if it is not known, or nothing is there and nothing was predicted."""
+        """Return the IoU of occupancy; None if it is unknown, or if nothing is true or predicted."""
         if self.occupied is None or self.predicted is None:
             return None
         found = overlap(self.predicted, self.occupied)
@@ -208,29 +213,29 @@ class _Voxels:
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
-    """Mean of the known values."""
+    """Return the mean of the known values; None if none is known."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
 def worst_rows(rows: Sequence[int], count: int, networks: Sequence[SegmentationPredictor]) -> list[int]:
-    """The key frames with the lowest mean IoU, by time."""
+    """Return the key frames with the lowest mean IoU, by time."""
     scores = {}
-    for row in track(rows, "looking for the worst", console=Console(stderr=True)):
+    for row in track(rows, "searching the worst", console=Console(stderr=True)):
         score = mean_of_known(network.score(row) for network in networks)
-        scores[row] = 2.0 if score is None else score  # nothing there: the last to be shown
+        scores[row] = 2.0 if score is None else score  # nothing is true or predicted: shown last
     return sorted(sorted(rows, key=lambda row: scores[row])[:count])
 
 
 def frames_of(
     index: Index, rows: Sequence[int], predictions: Mapping[str, Sequence[Prediction]]
 ) -> list[Frame]:
-    """One frame per key frame, with what every run makes of it.
+    """Return one frame per key frame, with the predictions of every run.
 
     Args:
         index: The set.
         rows: Key frames.
-        predictions: By run, one prediction per key frame.
+        predictions: By run, one per key frame.
     """
     return [
         _frame(index, row, {name: one[position] for name, one in predictions.items()})
@@ -239,6 +244,7 @@ def frames_of(
 
 
 def _frame(index: Index, row: int, predictions: Mapping[str, Prediction]) -> Frame:
+    """Return one key frame with the predictions of every run."""
     shown = next(iter(predictions.values()))
     truth = {picture.caption: picture for prediction in predictions.values() for picture in prediction.truth}
     scores = {name: prediction.score for name, prediction in predictions.items()}
@@ -258,7 +264,7 @@ def _frame(index: Index, row: int, predictions: Mapping[str, Prediction]) -> Fra
 
 
 def _images(sample: Sample, channels: Sequence[str]) -> list[list[Picture]]:
-    """Images as one stands in the car."""
+    """Return the images in the rows in which one sees them from the car."""
     present = sample.cameras.present
     return [
         [

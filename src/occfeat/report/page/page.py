@@ -1,7 +1,7 @@
-"""Pages to look at: tables, charts, pictures and a viewer of key frames, in HTML that opens from disk.
+"""HTML pages that open from disk: tables, charts, pictures and a viewer of key frames.
 
-Every text is escaped, and the page's own policy lets nothing run but the scripts written here and nothing be
-loaded but the pictures in it. Without scripts tables and pictures are still there.
+Every text is escaped. The page's content security policy allows only the scripts written here and only the
+pictures in the page. Without scripts, tables and pictures are still there.
 """
 
 import base64
@@ -24,21 +24,21 @@ class Picture:
 
     kind: ClassVar[str] = "picture"
     source: str
-    """A data URI, or a place relative to the page."""
+    """A data URI, or a path relative to the page."""
     caption: str
-    """What one sees in it; also what a screen reader says."""
+    """What it shows; also read out by screen readers."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a line of headings; the first cell of a row names it."""
+    """Rows of text under headings; the first cell of a row names it."""
 
     kind: ClassVar[str] = "table"
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
     texts: bool = False
-    """Cells hold text that is broken into lines, not figures."""
+    """Cells hold text that may wrap, not numbers."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Chart:
 
     kind: ClassVar[str] = "chart"
     data: Sequence[Mapping[str, Any]]
-    """Traces as plain values; text in them is made harmless by `charts.plain`."""
+    """Traces as plain values; text in them is made harmless by `charts.escaped`."""
     layout: Mapping[str, Any]
     caption: str
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Text that is folded away until somebody wants to read it."""
+    """Text that is folded away until a reader opens it."""
 
     kind: ClassVar[str] = "folded"
     title: str
@@ -69,9 +69,9 @@ class Frame:
     images: Sequence[Sequence[Picture]]
     """What the cameras see, in rows from left to right."""
     panels: Sequence[Picture]
-    """The same seen from above: truth and predictions."""
+    """The BEV: truth and predictions."""
     scores: Mapping[str, float]
-    """IoU by whose it is; the first one orders the frames by default."""
+    """IoU by run."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Viewer:
 
     @property
     def orders(self) -> list[dict[str, Any]]:
-        """Ways through the frames: as they come, and the worst first by each score."""
+        """Orders of the frames: by time, and the lowest IoU first for each score."""
         names = list(dict.fromkeys(name for frame in self.frames for name in frame.scores))
-        places = range(len(self.frames))
-        orders: list[dict[str, Any]] = [{"title": "in time", "places": list(places)}]
+        indices = range(len(self.frames))
+        orders: list[dict[str, Any]] = [{"title": "in time", "indices": list(indices)}]
         for name in names:
-            # Frames without anything to be found have no score, and come last.
-            by_score = sorted(places, key=lambda place: self.frames[place].scores.get(name, 2.0))
-            orders.append({"title": f"worst first: {name}", "places": by_score})
+            # Frames in which nothing is true or predicted have no score, and come last.
+            by_score = sorted(indices, key=lambda index: self.frames[index].scores.get(name, 2.0))
+            orders.append({"title": f"worst first: {name}", "indices": by_score})
         return orders
 
 
@@ -139,11 +139,11 @@ def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[
         title=title,
         words=words,
         sections=sections,
-        style=Markup(_own("page.css")),
+        style=Markup(_template("page.css")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts, linked=any(_is_linked(part) for part in parts)),
     )
-    content = text.encode("utf-8", "replace")  # names of files may hold what is no character
+    content = text.encode("utf-8", "replace")  # file names may hold bytes that are not text
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
     return len(content)
 
@@ -156,18 +156,19 @@ def _plotly() -> str:
 
 
 def _scripts(parts: Sequence[Part]) -> list[str]:
-    """What the parts need, each as the text between its tags."""
+    """Return the scripts that the parts need, each as the text between its tags."""
     kinds = {part.kind for part in parts}
     scripts = [_plotly()] if "chart" in kinds else []
-    return [*scripts, _own("page.js")] if kinds & {"chart", "viewer"} else []
+    return [*scripts, _template("page.js")] if kinds & {"chart", "viewer"} else []
 
 
-def _own(name: str) -> str:
+def _template(name: str) -> str:
+    """Return a file of `templates`."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _policy(scripts: Sequence[str], *, linked: bool) -> str:
-    """What a browser lets the page do: run these very scripts, show pictures, and nothing else."""
+    """Return the page's policy: a browser may run these very scripts, show pictures, and nothing else."""
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"
     pictures = "data: blob: file: 'self'" if linked else "data: blob:"
@@ -175,4 +176,5 @@ def _policy(scripts: Sequence[str], *, linked: bool) -> str:
 
 
 def _is_linked(part: Part) -> bool:
+    """Return whether a part is a picture beside the page."""
     return isinstance(part, Picture) and not part.source.startswith("data:")

@@ -1,4 +1,4 @@
-"""What lies in a run folder: settings, environment, curves, results and pictures, as far as there are any."""
+"""The contents of a run folder: settings, environment, metrics, results and pictures, where they exist."""
 
 import json
 import re
@@ -23,7 +23,7 @@ Metrics = dict[str, float | None]
 
 
 class Results(BaseModel):
-    """Results of a command; what this version does not know is left out."""
+    """Results of a command; fields that this version does not know are dropped."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ class AnalysisResults(Results):
     probe_auc: dict[str, Metrics]
     clusters: dict[str, Metrics]
     centered: bool = False
-    """Cosines are of features less what they have in common, as pretraining learned them."""
+    """Cosines are of centred features, as in pretraining."""
     cosine_by_class: Metrics
     cosine_by_distance: Metrics
     occupancy_by_distance: dict[str, Metrics]
@@ -65,22 +65,22 @@ class AnalysisResults(Results):
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One run, as far as it has got."""
+    """One run, finished or not."""
 
     path: Path
     name: str
-    """What it is called in the report: the name of its folder, with those above where two have the same."""
+    """Its name in the report: that of its folder, with parent folders where two are equal."""
     command: str
     """`pretrain`, `finetune` or `convert`."""
     settings: FinetuneConfig | PretrainConfig | None
     """None for weights that were converted."""
     environment: dict[str, Any]
     card: ModelCard | None
-    """None until it has finished."""
+    """None until the run has finished."""
     rows: list[dict[str, float | int | None]]
     """Rows of `metrics.jsonl`."""
     cost: Cost = field(default_factory=Cost)
-    """Seconds and memory, as far as they were measured."""
+    """Seconds and peak memory, where they were measured."""
     evaluations: tuple[EvaluationResults, ...] = ()
     robustness: tuple[RobustnessResults, ...] = ()
     analyses: tuple[tuple[Path, AnalysisResults], ...] = ()
@@ -93,7 +93,7 @@ class RunFiles:
 
     @property
     def has_weights(self) -> bool:
-        """Whether it can still predict."""
+        """Whether its weights are there, so that it can predict."""
         return self.card is not None and RunFolder(self.path).weights.is_file()
 
     @property
@@ -103,7 +103,7 @@ class RunFiles:
 
     @property
     def started(self) -> str:
-        """When it was started, in the time zone it was written down in."""
+        """When it was started, in the time zone that was recorded."""
         try:
             return datetime.fromisoformat(str(self.environment["started"])).strftime("%Y-%m-%d %H:%M %Z")
         except (KeyError, ValueError):
@@ -111,10 +111,10 @@ class RunFiles:
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
-    """Read what there is of each run.
+    """Read each run folder.
 
     Raises:
-        RunError: A folder is no run or named twice, or a file in it is damaged.
+        RunError: A folder is not a run folder or is named twice, or a file in it is damaged.
     """
     folders = [RunFolder.of(path).path for path in paths]
     known = [folder.resolve() for folder in folders]
@@ -124,7 +124,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """Names of folders: as many of their last parts as tell them apart."""
+    """Return names of folders: as many of their last parts as tell them apart."""
     most = max(len(folder.parts) for folder in folders)
     for count in range(1, most + 1):
         names = ["/".join(folder.parts[-count:]) for folder in folders]
@@ -134,7 +134,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 
 
 def _read(path: Path, name: str) -> RunFiles:
-    """Read what there is of one run."""
+    """Read the files of one run folder."""
     folder = RunFolder(path)
     card = read_card(path) if folder.card.is_file() else None
     if card is not None and not folder.environment.is_file():
@@ -157,16 +157,17 @@ def _read(path: Path, name: str) -> RunFiles:
         rows=read_rows(folder.metrics) if folder.metrics.is_file() else [],
         cost=_parsed(folder.footprint, Cost) if folder.footprint.is_file() else Cost(),
         evaluations=tuple(_parsed(file, EvaluationResults) for file in folder.evaluations()),
-        robustness=tuple(one for one in corrupted if one.corrupted),  # else stopped before the first
+        robustness=tuple(one for one in corrupted if one.corrupted),  # else it was stopped early
         analyses=tuple((file.parent, _parsed(file, AnalysisResults)) for file in folder.analyses()),
     )
 
 
 def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
+    """Read a JSON file of results."""
     try:
-        content = json.loads(file.read_text(), parse_constant=lambda _: None)  # NaN is not known either
+        content = json.loads(file.read_text(), parse_constant=lambda _: None)  # NaN counts as unknown
         return kind.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         first = re.sub(r"\n.*", "", str(error))
-        hint = "Make it anew, or restore it from a copy."
+        hint = "Restore it from a copy, or run the command again that wrote it."
         raise RunError(f"{file} is damaged or of another version: {first}", hint=hint) from error

@@ -1,4 +1,4 @@
-"""The main sections of a report: what was run, how it learned, what came out."""
+"""Sections of a report: settings, training curves, IoU, robustness and analysis of runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,25 +11,23 @@ from occfeat.runs.saved_settings import settings_text
 from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import TRAINING
 
-SPREAD = (
-    "Runs that differ in seed or draw of labels alone form a group: mean, in brackets the least and the most."
-)
+SPREAD = "Runs that differ only in seed or draw of labels form a group: its mean, in brackets its range."
 SPOKES = 3
-"""Fewer corruptions than this make no radar."""
+"""Fewest corruptions that are drawn as a radar."""
 PICTURES = {
     "features": "Features, those of teacher and student in one basis: equal colours are equal features",
-    "similarity": "How much every voxel resembles the marked one",
+    "similarity": "Cosine of each voxel to the marked one",
     "probe": "Area under the ROC curve of a linear probe, each class against all others",
     "clusters": "Clusters of k-means against the classes",
     "cosine_by_class": "Mean cosine of student and teacher, by class",
     "cosine_by_distance": "Mean cosine of student and teacher, by distance in metres",
-    "occupancy": "Occupancy in rings around the car, by distance in metres",
+    "occupancy": "Occupancy in rings around the ego vehicle, by distance in metres",
 }
 """Pictures of an analysis and what they show."""
 
 
-def what_was_run(groups: Sequence[Group]) -> Section:
-    """A row for each run with what tells it from others, what all have in common, and all settings."""
+def runs_section(groups: Sequence[Group]) -> Section:
+    """Return what tells the runs apart, what all have in common, and all settings."""
     facts = {run.name: _facts(run, group.name) for group in groups for run in group.runs}
     rows = list(facts.values())
     shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)}
@@ -37,7 +35,7 @@ def what_was_run(groups: Sequence[Group]) -> Section:
     parts: list[Part] = []
     if own:
         each = [[run, *(row[name] for name in own)] for run, row in facts.items()]
-        parts.append(Table(["run", *own], each, "What tells the runs from each other.", texts=True))
+        parts.append(Table(["run", *own], each, "What differs between the runs.", texts=True))
     if shared:
         caption = "The run." if len(rows) == 1 else "What all runs have in common."
         parts.append(Table(["", ""], [[name, value] for name, value in shared.items()], caption, texts=True))
@@ -45,11 +43,11 @@ def what_was_run(groups: Sequence[Group]) -> Section:
         for run in group.runs:
             if run.settings is not None:
                 parts.append(Folded(f"All settings of {run.name}", settings_text(run.settings)))
-    return Section("What was run", [], parts)
+    return Section("Runs and settings", [], parts)
 
 
 def _facts(run: RunFiles, group: str) -> dict[str, str]:
-    """What is known of a run, in the words of a person."""
+    """Return the main settings of a run, its cost and its machine, as text by name."""
     student = run.card.student if run.card else run.settings.student if run.settings else None
     backbone = getattr(student, "backbone", getattr(student, "name", ""))
     named = f"{getattr(student, 'kind', '-')} {backbone}".strip()
@@ -68,12 +66,12 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
         "images": "-" if settings is None else " x ".join(map(str, settings.view.image_size)),
         "grid": _grid_of(run),
         "data": "-" if settings is None else str(settings.data),
-        "learned from": "-" if settings is None else settings.split,
+        "trained on": "-" if settings is None else settings.split,
         "labels": labels,
         "epochs": "-" if settings is None else str(settings.optim.epochs),
         "seed": "-" if settings is None else str(settings.engine.seed),
-        "time of training": _duration(run.seconds),
-        "memory at the most": "-" if not memory_mb else f"{memory_mb / 1000:.1f} GB (processor)",
+        "training time": _duration(run.seconds),
+        "peak memory": "-" if not memory_mb else f"{memory_mb / 1000:.1f} GB (CPU)",
         "hardware": ", ".join(
             filter(None, [environment.get("gpu"), f"{environment.get('cores', '?')} cores"])
         ),
@@ -82,6 +80,7 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
 
 
 def _duration(seconds: float | None) -> str:
+    """Return a time in seconds, minutes or hours."""
     if seconds is None:
         return "-"
     for unit, length_s in (("h", 3600), ("min", 60)):
@@ -91,19 +90,21 @@ def _duration(seconds: float | None) -> str:
 
 
 def _start_of(run: RunFiles) -> str:
+    """Return the name of the run that a run was started from."""
     start = getattr(run.settings, "start", None)
     return "-" if start is None else f"{start.parent.name}/{start.name}"
 
 
 def _grid_of(run: RunFiles) -> str:
+    """Return the extent and voxels of a run's grid."""
     if run.grid is None:
         return "-"
     lower, upper, cell = run.grid.lower_m, run.grid.upper_m, run.grid.cell_m
     return f"from {lower} to {upper} m in voxels of {cell} m"
 
 
-def how_it_learned(groups: Sequence[Group]) -> Iterator[Section]:
-    """Curves of each command, and a table of where they end."""
+def training_sections(groups: Sequence[Group]) -> Iterator[Section]:
+    """Return the curves of each command, and a table of their last values."""
     for command, title in ((name, kind.stage.capitalize()) for name, kind in TRAINING.items()):
         members = [
             (series, member, run)
@@ -112,23 +113,27 @@ def how_it_learned(groups: Sequence[Group]) -> Iterator[Section]:
             if run.command == command and run.rows
         ]
         names = dict.fromkeys(
-            name for _, _, run in members for row in run.rows for name in row if _is_learned(name)
+            name for _, _, run in members for row in run.rows for name in row if _is_metric(name)
         )
         parts: list[Part] = [
             curves(name, [_curve(run, series, member, name) for series, member, run in members])
             for name in names
         ]
         if parts:
-            last = [[run.name, *(shown(run.rows[-1].get(name)) for name in names)] for _, _, run in members]
-            table = Table(["run", *names], last, "The last row of each curve.")
-            yield Section(f"{title}, step by step", [], [*parts, table])
+            last = [
+                [run.name, *(formatted(run.rows[-1].get(name)) for name in names)] for _, _, run in members
+            ]
+            table = Table(["run", *names], last, "Last values of the curves.")
+            yield Section(f"{title} curves", [], [*parts, table])
 
 
-def _is_learned(name: str) -> bool:
+def _is_metric(name: str) -> bool:
+    """Return whether a column of the metrics file is a loss or a metric of the network."""
     return name not in ("step", "learning_rate") and not name.startswith("time/")
 
 
 def _curve(run: RunFiles, series: int, member: int, name: str) -> Curve:
+    """Return one metric of a run over the steps."""
     points = [
         (float(step), float(value))
         for row in run.rows
@@ -137,8 +142,8 @@ def _curve(run: RunFiles, series: int, member: int, name: str) -> Curve:
     return Curve(run.name, series, member, points)
 
 
-def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
-    """IoU of each split as bars and tables."""
+def evaluation_sections(groups: Sequence[Group]) -> Iterator[Section]:
+    """Return the IoU of each split as bars and tables."""
     order = [group.name for group in groups]
     splits = dict.fromkeys(one.split for group in groups for run in group.runs for one in run.evaluations)
     for split in splits:
@@ -150,16 +155,16 @@ def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
         caption = f"IoU on {split}. {SPREAD}"
         names = list(dict.fromkeys(name for metrics in found.values() for name in metrics))
         singles = [
-            [run.name, *(shown(metrics.get(name)) for name in names)]
+            [run.name, *(formatted(metrics.get(name)) for name in names)]
             for group in groups
             for run, metrics in zip(group.runs, _evaluated(group, split), strict=True)
             if metrics
         ]
         numbers = sorted({f"{one.key_frames} key frames, {one.broken} broken" for one in counted})
         threshold = ", ".join(sorted({f"{one.threshold:g}" for one in counted}))
-        words = [f"{' or '.join(numbers)}; a cell counts as predicted from a probability of {threshold}."]
+        words = [f"{' or '.join(numbers)}; a cell counts as predicted above a probability of {threshold}."]
         parts: list[Part] = [
-            bars(found, order, f"IoU on {split}; whiskers reach from the least to the most of a group"),
+            bars(found, order, f"IoU on {split}; whiskers show the range of a group"),
             spread_table(found, names, caption),
         ]
         if len(singles) > len(found):
@@ -168,12 +173,13 @@ def what_came_out(groups: Sequence[Group]) -> Iterator[Section]:
 
 
 def _evaluated(group: Group, split: str) -> list[Metrics]:
+    """Return the metrics of each run of a group on a split; {} for a run without them."""
     found = [[one.metrics for one in run.evaluations if one.split == split] for run in group.runs]
     return [metrics[0] if metrics else {} for metrics in found]
 
 
 def spread_table(metrics: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:
-    """A row for each group."""
+    """Return a table with a row for each group."""
     known = [name for name in names if any(name in row for row in metrics.values())]
     rows = [
         [group, str(max(one.runs for one in row.values())), *(str(row.get(name, "-")) for name in known)]
@@ -183,19 +189,19 @@ def spread_table(metrics: Mapping[str, Mapping[str, Spread]], names: Sequence[st
     return Table(["group", "runs", *known], rows, caption)
 
 
-def shown(value: float | None) -> str:
-    """A metric as it is written in tables."""
+def formatted(value: float | None) -> str:
+    """Return a metric as it is written in tables."""
     return "-" if value is None or value != value else f"{value:.4f}"
 
 
-def how_robust(groups: Sequence[Group]) -> Iterator[Section]:
-    """IoU under corruptions as radar and tables, for each way it was evaluated."""
-    ways = dict.fromkeys(
-        _way(one) for group in groups for run in group.runs for one in run.robustness if one.corrupted
+def robustness_sections(groups: Sequence[Group]) -> Iterator[Section]:
+    """Return IoU under corruptions as radar and tables, for each protocol."""
+    protocols = dict.fromkeys(
+        _protocol(one) for group in groups for run in group.runs for one in run.robustness if one.corrupted
     )
-    for way in ways:
-        split, images, seed, _, names = way
-        results = [(group, [_robust(run, way) for run in group.runs]) for group in groups]
+    for protocol in protocols:
+        split, images, seed, _, names = protocol
+        results = [(group, [_results_under(run, protocol) for run in group.runs]) for group in groups]
         metrics = dict.fromkeys(
             metric for _, found in results for one in found if one for metric in one.scores
         )
@@ -204,23 +210,24 @@ def how_robust(groups: Sequence[Group]) -> Iterator[Section]:
             f"{len(names)} corruptions, {images} images{of_seed}. RR, the resilience rate, is the IoU "
             "relative to clean images; CE, the corruption error, is 1 - IoU relative to a baseline."
         ]
-        parts = [part for metric in metrics for part in _robust_parts(metric, results, names)]
+        parts = [part for metric in metrics for part in _robustness_parts(metric, results, names)]
         yield Section(f"Robustness on {split}", words, parts)
 
 
-def _way(one: RobustnessResults) -> tuple[str, str, int, str, tuple[str, ...]]:
-    """What must be the same, so that two results can stand side by side."""
+def _protocol(one: RobustnessResults) -> tuple[str, str, int, str, tuple[str, ...]]:
+    """Return what must be equal for two results to be compared."""
     return one.split, one.images, one.seed, one.data_fingerprint, tuple(one.corrupted)
 
 
-def _robust(run: RunFiles, way: tuple[object, ...]) -> RobustnessResults | None:
-    return next((one for one in run.robustness if _way(one) == way), None)
+def _results_under(run: RunFiles, protocol: tuple[object, ...]) -> RobustnessResults | None:
+    """Return the results of a run under a protocol; None if there are none."""
+    return next((one for one in run.robustness if _protocol(one) == protocol), None)
 
 
-def _robust_parts(
+def _robustness_parts(
     metric: str, results: Sequence[tuple[Group, Sequence[RobustnessResults | None]]], names: Sequence[str]
 ) -> list[Part]:
-    """Radar, a table of the corruptions and one of their kinds."""
+    """Return a radar, a table of the corruptions and one of their kinds."""
     iou, kinds = {}, {}
     for group, found in results:
         scores = [one.scores.get(metric) if one else None for one in found]
@@ -244,14 +251,14 @@ def _robust_parts(
             caption = f"{metric}: IoU under each corruption, mean over its severities"
             parts.append(radar(spokes, order, caption))
     lines = ["clean", *names, "mRR", "mCE"]
-    parts.append(turned_table(iou, lines, f"{metric}: IoU, mean over the severities. {SPREAD}"))
+    parts.append(transposed_table(iou, lines, f"{metric}: IoU, mean over the severities. {SPREAD}"))
     of_kinds = list(dict.fromkeys(kind for metrics in kinds.values() for kind in metrics))
-    parts.append(turned_table(kinds, of_kinds, f"{metric}: resilience rate by kind of corruption."))
+    parts.append(transposed_table(kinds, of_kinds, f"{metric}: resilience rate by kind of corruption."))
     return parts
 
 
-def what_it_means(groups: Sequence[Group]) -> Iterator[Section]:
-    """Metrics and pictures of each analysis."""
+def analysis_sections(groups: Sequence[Group]) -> Iterator[Section]:
+    """Return metrics and pictures of each analysis."""
     for run in (run for group in groups for run in group.runs):
         for folder, results in run.analyses:
             voxels = sum(results.voxels.values())
@@ -261,10 +268,11 @@ def what_it_means(groups: Sequence[Group]) -> Iterator[Section]:
                 for name, caption in PICTURES.items()
                 if (folder / f"{name}.png").is_file()
             ]
-            yield Section(f"What the features of {run.name} mean", words, [*_analysed(results), *pictures])
+            yield Section(f"Analysis of {run.name}", words, [*_analysis_tables(results), *pictures])
 
 
-def _analysed(results: AnalysisResults) -> Iterator[Table]:
+def _analysis_tables(results: AnalysisResults) -> Iterator[Table]:
+    """Return a table for each kind of metric of an analysis."""
     cosine = "Mean cosine of student and teacher" + (", centred" if results.centered else "")
     for metrics, caption in (
         (results.probe_auc, "Linear probe: area under the ROC curve"),
@@ -274,13 +282,15 @@ def _analysed(results: AnalysisResults) -> Iterator[Table]:
         (results.occupancy_by_distance, "Occupancy by distance in metres"),
     ):
         names = list(dict.fromkeys(name for row in metrics.values() for name in row))
-        rows = [[who, *(shown(row.get(name)) for name in names)] for who, row in metrics.items()]
-        if names:  # what was not learned has none
+        rows = [[who, *(formatted(row.get(name)) for name in names)] for who, row in metrics.items()]
+        if names:  # an objective that was not trained has none
             yield Table(["", *names], rows, caption)
 
 
-def turned_table(metrics: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str) -> Table:
-    """A row for each metric, for there are many, and a column for each group."""
+def transposed_table(
+    metrics: Mapping[str, Mapping[str, Spread]], names: Sequence[str], caption: str
+) -> Table:
+    """Return a table with a row for each name and a column for each group."""
     rows = [
         [name, *(str(row.get(name, "-")) for row in metrics.values())]
         for name in names

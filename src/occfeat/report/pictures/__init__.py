@@ -1,1 +1,1 @@
-"""Pictures: every array as an image that a person can read."""
+"""Pictures of images, BEV, voxels, features and metrics."""

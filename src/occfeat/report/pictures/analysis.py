@@ -31,9 +31,9 @@ Bars = Mapping[str, Mapping[str, float]]
 
 
 def draw_features(path: Path, seen: Seen, channels: Sequence[str], grid: VoxelGrid) -> None:
-    """Draw what the teacher sees and the student predicts, in one basis: equal colours are equal features.
+    """Draw features of teacher and student in one basis: equal colours are equal features.
 
-    The student's BEV features follow in a basis of their own; they stand alone where nothing was distilled.
+    The student's BEV features follow in a basis of their own. They are alone if no features were distilled.
 
     Args:
         path: PNG file to write.
@@ -44,7 +44,7 @@ def draw_features(path: Path, seen: Seen, channels: Sequence[str], grid: VoxelGr
     colors, features = {}, seen.features
     if STUDENT in features:
         taught = common_colors(features[TEACHER], features[STUDENT])
-        colors = dict(zip(("what the teacher sees", "what the student predicts"), taught, strict=True))
+        colors = dict(zip(("teacher features", "student features"), taught, strict=True))
     colors["BEV features of each column"] = common_colors(features[BEV], features[BEV])[0]
     _draw_voxels(path, seen, channels, grid, colors)
 
@@ -57,15 +57,15 @@ def draw_similarity(
     similarities: Mapping[str, Float[Tensor, " K"]],
     chosen: int,
 ) -> None:
-    """Draw how much each voxel resembles a chosen one, which a cross marks: where else is what this is?
+    """Draw the cosine of each voxel to a chosen one, which a cross marks.
 
     Args:
         path: PNG file to write.
         seen: A key frame.
         channels: Names of its cameras.
         grid: Where the voxels lie.
-        similarities: Cosine to the chosen voxel, by whose features they are.
-        chosen: Which voxel.
+        similarities: Cosine to the chosen voxel, by name of the features.
+        chosen: Index of the chosen voxel.
     """
     scale = ScalarMappable(Normalize(0, 1), SIMILARITY_COLORS)
     colors = {title: scale.to_rgba(values.numpy())[:, :3] for title, values in similarities.items()}
@@ -73,25 +73,26 @@ def draw_similarity(
 
 
 def draw_bars(path: Path, groups: Bars, *, title: str, label: str, baseline: float | None = None) -> None:
-    """Draw the same figures of several features side by side.
+    """Draw the same metrics of several features side by side.
 
     Args:
         path: PNG file to write.
-        groups: Figures by name, by who has them; at most three.
+        groups: Metrics by name, by features; at most three.
         title: Written above.
-        label: What the figures are.
-        baseline: Value that comes for nothing.
+        label: Name of the metric.
+        baseline: Value of the constant-prediction baseline.
     """
-    names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
+    names = list(dict.fromkeys(name for metrics in groups.values() for name in metrics))
     figure = Figure(figsize=(2 + 0.75 * len(names), 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(groups)
-    for number, (who, figures) in enumerate(groups.items()):
+    for number, (who, metrics) in enumerate(groups.items()):
         positions = [index + (number - (len(groups) - 1) / 2) * width for index in range(len(names))]
-        values = [figures.get(name, np.nan) for name in names]
+        values = [metrics.get(name, np.nan) for name in names]
         axes.bar(positions, values, width, label=who, color=BAR_COLORS[number])
     if baseline is not None:
-        axes.axhline(baseline, color="black", linestyle=":", linewidth=1, label="for nothing")
+        constant = "constant-prediction baseline"
+        axes.axhline(baseline, color="black", linestyle=":", linewidth=1, label=constant)
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
     axes.set_ylabel(label)
     axes.set_title(title, fontsize=11)
@@ -109,7 +110,7 @@ def _draw_voxels(
     chosen: int | None = None,
     scale: ScalarMappable | None = None,
 ) -> None:
-    """A row per set of colours: the voxels on the images, and from above."""
+    """Draw a row per set of colours: the voxels on the images, and from above."""
     rows = rig.natural_rows(seen.sample.cameras)
     height_px, width_px = seen.sample.cameras.image_size
     images_in = 0.7 * PANEL_IN * max(map(len, rows))
@@ -136,7 +137,7 @@ def _draw_voxels(
 
 
 def _draw_on_image(axes: Axes, seen: Seen, camera: int, colors: np.ndarray) -> None:
-    """The voxels that a camera may see, the nearest on top."""
+    """Draw the voxels that a camera may see, the nearest on top."""
     cameras = seen.sample.cameras
     in_camera = transform_points(invert(cameras.ego_from_camera[camera]), seen.centers_ego)
     pixels, depth_m = project(cameras.intrinsics[camera], in_camera)

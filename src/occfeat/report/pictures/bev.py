@@ -1,7 +1,7 @@
 """BEV arrays as pictures: forward is up and left is left.
 
 Tensors are indexed (X, Y), growing forward and to the left; rows of a picture grow downwards and columns to
-the right. `for_display` is the only place of the package that turns one into the other.
+the right. Only `for_display` turns one into the other.
 
 Axes: `X Y` BEV cells, `K` classes, `P` points.
 """
@@ -20,12 +20,12 @@ from occfeat.report.pictures.palette import BACKGROUND, EGO_COLOR, color_of
 def for_display(
     cells: Shaped[np.ndarray, "X Y *color"],
 ) -> Shaped[np.ndarray, "X Y *color"]:
-    """Cells as rows and columns of a picture: the first row is farthest ahead, the first column leftmost."""
+    """Return cells as rows and columns of a picture: farthest ahead is first, leftmost is first."""
     return cells[::-1, ::-1]
 
 
 def bev_axes(axes: Axes, grid: BevGrid, title: str) -> None:
-    """Prepare axes in metres of the ego frame, with the car itself in the middle."""
+    """Prepare axes in metres of the ego frame and mark the ego vehicle."""
     axes.set_xlim(grid.upper_m[1], grid.lower_m[1])  # y grows to the left
     axes.set_ylim(grid.lower_m[0], grid.upper_m[0])
     axes.set_aspect("equal")
@@ -45,12 +45,12 @@ def show_cells(
     colors: str | None = None,
     limits: tuple[float, float] | None = None,
 ) -> AxesImage:
-    """Fill the cells of prepared axes with RGB(A) colours, or with numbers that a colour map makes colours.
+    """Fill the cells of prepared axes with RGB(A) colours, or with numbers by a colour map.
 
     Args:
         axes: Axes made by `bev_axes`.
         cells: Colours or numbers; NaN stays empty.
-        grid: Where the cells lie.
+        grid: Extent of the cells.
         colors: matplotlib colour map for numbers.
         limits: Numbers at the two ends of the colour map.
     """
@@ -77,7 +77,7 @@ def show_classes(axes: Axes, masks: Bool[Tensor, "K X Y"], classes: tuple[str, .
 
 def hatch(axes: Axes, mask: Bool[Tensor, "X Y"], grid: BevGrid, label: str) -> None:
     """Hatch cells, on top of their colour."""
-    if not mask.any():  # matplotlib warns of contours that do not exist
+    if not mask.any():  # matplotlib warns of an empty contour
         return
     x, y = grid.centers().unbind(-1)
     axes.contourf(
@@ -87,7 +87,7 @@ def hatch(axes: Axes, mask: Bool[Tensor, "X Y"], grid: BevGrid, label: str) -> N
 
 
 def outline(axes: Axes, values: Float[Tensor, "X Y"], threshold: float, grid: BevGrid) -> None:
-    """Draw the line where values pass a threshold."""
+    """Draw the line at which values pass a threshold."""
     if not bool((values >= threshold).any() and (values < threshold).any()):
         return
     x, y = grid.centers().unbind(-1)
@@ -95,6 +95,6 @@ def outline(axes: Axes, values: Float[Tensor, "X Y"], threshold: float, grid: Be
 
 
 def legend(axes: Axes) -> None:
-    """Explain the colours below the axes, if there is anything to explain."""
+    """Explain the colours below the axes, if there are any."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False)

@@ -1,4 +1,4 @@
-"""Several networks on the same key frames, side by side.
+"""Predictions of several networks on the same key frames, side by side.
 
 Axes: `X Y` BEV cells.
 """
@@ -21,10 +21,10 @@ from occfeat.training.overlap import THRESHOLD
 
 @dataclass(frozen=True)
 class Compared:
-    """One key frame and what each network makes of it."""
+    """One key frame and what each network predicts for it."""
 
     sample: Sample
-    """With labels of one class; with LiDAR points if they are to be drawn on the images."""
+    """With labels of one class; with LiDAR points if the images shall show them."""
     channels: Sequence[str]
     """Names of its cameras."""
     probabilities: Mapping[str, Float[Tensor, "X Y"]]
@@ -32,12 +32,12 @@ class Compared:
 
 
 def draw_comparison(path: Path, rows: Sequence[Compared], grid: BevGrid) -> None:
-    """Draw a row per key frame: its images, the true BEV, and what each network predicts.
+    """Draw a row per key frame: its images, the true BEV, and the prediction of each network.
 
     Args:
         path: PNG file to write.
         rows: At least one key frame.
-        grid: Where the BEV cells lie.
+        grid: Extent of the BEV cells.
     """
     lines = rig.natural_rows(rows[0].sample.cameras)
     height_px, width_px = rows[0].sample.cameras.image_size
@@ -53,6 +53,7 @@ def draw_comparison(path: Path, rows: Sequence[Compared], grid: BevGrid) -> None
 
 
 def _show_images(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
+    """Draw the images of one key frame, with LiDAR points where it has some."""
     panels = rig.show_images(figure, row.sample.images, row.sample.cameras, row.channels)
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     for camera, axes in panels.items():
@@ -61,6 +62,7 @@ def _show_images(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
 
 
 def _show_bev(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
+    """Draw the true BEV of one key frame and the probabilities of each network."""
     panels = figure.subplots(1, 1 + len(row.probabilities), squeeze=False)[0]
     labels = row.sample.labels
     if labels is not None:

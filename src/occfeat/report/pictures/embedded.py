@@ -1,4 +1,4 @@
-"""Pictures as data URIs, small enough that many fit into one page.
+"""Pictures as data URIs, so small that many fit into one page.
 
 Axes: `X Y` BEV cells, `X Y Z` voxels, `H W` pixels.
 """
@@ -22,32 +22,35 @@ from occfeat.report.pictures.palette import BACKGROUND, EGO_COLOR, PROBABILITY_C
 WIDEST_IMAGE_PX = 480
 WIDEST_PICTURE_PX = 1600
 NARROWEST_BEV_PX = 256
-"""Cells are magnified by a whole number to reach this."""
+"""Cells are enlarged by a whole number to reach this."""
 JPEG_QUALITY = 80
 
 
 def image_uri(image: UInt8[Tensor, "3 H W"]) -> str:
-    """A camera's image as JPEG, at most `WIDEST_IMAGE_PX` wide."""
+    """Encode a camera's image as JPEG, at most `WIDEST_IMAGE_PX` wide."""
     return _jpeg_uri(Image.fromarray(image.permute(1, 2, 0).numpy()), WIDEST_IMAGE_PX)
 
 
 def picture_uri(file: Path) -> str:
-    """A picture on disk as JPEG, at most `WIDEST_PICTURE_PX` wide.
+    """Encode a picture on disk as JPEG, at most `WIDEST_PICTURE_PX` wide.
 
     Raises:
-        RunError: It cannot be read.
+        RunError: The file cannot be read.
     """
     try:
         with Image.open(file) as picture:
             return _jpeg_uri(picture.convert("RGB"), WIDEST_PICTURE_PX)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise RunError(f"The picture {file} cannot be read: {error}", hint="Make it anew.") from error
+        raise RunError(
+            f"The picture {file} cannot be read: {error}",
+            hint="Draw it again.",
+        ) from error
 
 
 def truth_uri(
     target: Bool[Tensor, "X Y"], low_visibility: Bool[Tensor, "X Y"], class_name: str, grid: BevGrid
 ) -> str:
-    """True cells in the colour of their class; paler where visibility is low."""
+    """Draw true cells in the colour of their class, paler where visibility is low."""
     paint = np.broadcast_to(to_rgb(BACKGROUND), (*grid.shape, 3)).copy()
     color = np.array(to_rgb(color_of(class_name)))
     paint[target.numpy()] = color
@@ -56,7 +59,7 @@ def truth_uri(
 
 
 def probability_uri(probability: Float[Tensor, "X Y"], target: Bool[Tensor, "X Y"], grid: BevGrid) -> str:
-    """Probabilities from 0 (dark) to 1 (light), with a white line around what is true."""
+    """Draw probabilities from 0 (dark) to 1 (light), with a white line around the true cells."""
     paint = colormaps[PROBABILITY_COLORS](probability.float().numpy())[..., :3]
     return cells_uri(paint, grid, outlined=target.numpy())
 
@@ -64,7 +67,7 @@ def probability_uri(probability: Float[Tensor, "X Y"], target: Bool[Tensor, "X Y
 def numbers_uri(
     values: Float[np.ndarray, "X Y"], grid: BevGrid, *, colors: str, limits: tuple[float, float]
 ) -> str:
-    """Numbers by a colour map of matplotlib; NaN stays empty."""
+    """Draw numbers by a colour map of matplotlib; NaN stays empty."""
     paint = colormaps[colors](Normalize(*limits)(np.nan_to_num(values)))[..., :3]
     paint[np.isnan(values)] = to_rgb(BACKGROUND)
     return cells_uri(paint, grid)
@@ -73,11 +76,11 @@ def numbers_uri(
 def cells_uri(
     paint: Float[np.ndarray, "X Y color"], grid: BevGrid, *, outlined: Bool[np.ndarray, "X Y"] | None = None
 ) -> str:
-    """Colours of BEV cells as PNG, forward up, with the car itself marked.
+    """Encode colours of BEV cells as PNG, forward up, with the ego vehicle marked.
 
     Args:
         paint: RGB, or RGBA on the background, from 0 to 1.
-        grid: Where the cells lie.
+        grid: Extent of the cells.
         outlined: Cells with a line around them.
     """
     rgb, alpha = paint[..., :3], paint[..., 3:]
@@ -93,7 +96,7 @@ def cells_uri(
 
 
 def _border(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels inside that are two or fewer steps from the outside."""
+    """Return the pixels inside that are at most two steps from the outside."""
     core = inside
     for _ in range(2):
         wide = np.pad(core, 1, mode="edge")
@@ -102,7 +105,7 @@ def _border(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def _mark_ego(picture: Image.Image, grid: BevGrid, scale: int) -> None:
-    """A triangle that points ahead, where the car itself stands, if that is in the grid."""
+    """Draw a triangle that points ahead at the ego origin, if that is in the grid."""
     row_px = scale * grid.upper_m[0] / grid.cell_m[0]
     column_px = scale * grid.upper_m[1] / grid.cell_m[1]
     corners = [(column_px, row_px - 8), (column_px + 6, row_px + 6), (column_px - 6, row_px + 6)]
@@ -110,6 +113,7 @@ def _mark_ego(picture: Image.Image, grid: BevGrid, scale: int) -> None:
 
 
 def _jpeg_uri(picture: Image.Image, widest_px: int) -> str:
+    """Encode a picture as JPEG, made smaller if it is too wide."""
     if picture.width > widest_px:
         height_px = max(1, round(picture.height * widest_px / picture.width))
         picture = picture.resize((widest_px, height_px), Image.Resampling.LANCZOS)
@@ -117,6 +121,7 @@ def _jpeg_uri(picture: Image.Image, widest_px: int) -> str:
 
 
 def _uri(picture: Image.Image, kind: str, **options: bool | int) -> str:
+    """Encode a picture as data URI."""
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,6 +1,6 @@
-"""Colours of all pictures, chosen so that colour-blind readers can tell them apart.
+"""Colours of all pictures, which colour-blind readers can tell apart.
 
-Objects have colours of Okabe and Ito's set, map layers such as are far from them and from each other.
+Objects have colours of Okabe and Ito's set. Map layers have colours far from these and from each other.
 """
 
 CLASS_COLORS = {
@@ -16,16 +16,16 @@ CLASS_COLORS = {
 """Colour of each class that is segmented."""
 
 SERIES_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-"""Colours of what is compared in charts, in this order; light and dark pages show all of them well."""
+"""Colours of series in charts, in this order; they are legible on light and dark pages."""
 
 OTHER_COLOR = "#009E73"
-"""Colour of boxes and classes without one of their own."""
+"""Colour of all other boxes and classes."""
 
 EGO_COLOR = "#D55E00"
-"""Colour of the marker where the car itself stands."""
+"""Colour of the marker of the ego vehicle."""
 
 BACKGROUND = "#F4F4F4"
-"""Colour of BEV cells that hold nothing."""
+"""Colour of empty BEV cells."""
 
 DISTANCE_COLORS = "viridis_r"
 """matplotlib colour map of distances: near is light, far is dark."""
@@ -38,6 +38,6 @@ PROBABILITY_COLORS = "cividis"
 
 
 def color_of(name: str) -> str:
-    """Colour of a class (`vehicle`) or of a nuScenes category (`vehicle.car`, `human.pedestrian.adult`)."""
+    """Return the colour of a class (`vehicle`) or of a nuScenes category (`human.pedestrian.adult`)."""
     family = "pedestrian" if name.startswith("human.pedestrian") else name.split(".")[0]
     return CLASS_COLORS.get(family, OTHER_COLOR)

@@ -1,4 +1,4 @@
-"""The pictures of a run: calibration, prediction, occupancy with features, and loss curves.
+"""The plots of a run: calibration, prediction, occupancy with features, and training curves.
 
 Axes: `N` cameras, `P` points, `n` boxes, `K` occupied voxels, `F` feature channels, `X Y Z` voxels.
 """
@@ -40,18 +40,18 @@ def draw_calibration(
 ) -> None:
     """Draw LiDAR points and boxes on the images, and the BEV labels beside them.
 
-    Where the calibration is right, points lie on the things they come from and boxes around them.
+    With a correct calibration, points lie on their objects and boxes enclose them.
 
     Args:
         path: PNG file to write.
         images: RGB images of one key frame.
         cameras: Their calibration.
         channels: Their names.
-        points_ego: LiDAR returns in metres, coloured by distance; None if there are none.
+        points_ego: LiDAR returns in metres, coloured by distance; None to draw none.
         corners_ego: Corners of annotated boxes: four of the bottom, front ones first, then those above.
         categories: Category of each box, such as `vehicle.car`.
         labels: BEV labels of the key frame, with cells of low visibility hatched.
-        grid: Where the labels lie.
+        grid: Extent of the labels.
         title: Written above everything.
     """
     figure, left, right = _images_and_bev(images, cameras, bev_panels=1, title=title)
@@ -94,13 +94,13 @@ def draw_prediction(
     Args:
         path: PNG file to write.
         images: RGB images of one key frame.
-        cameras: Their calibration, which says where each image stands.
+        cameras: Their calibration, which decides the position of each image.
         channels: Their names.
-        probability: Predicted probability of the class; the line where it passes 0.5 is drawn.
-        grid: Where the cells lie.
+        probability: Predicted probability of the class, with a line at 0.5.
+        grid: Extent of the cells.
         target: Cells that truly hold the class.
         low_visibility: Cells hatched in the true BEV.
-        class_name: Which class this is.
+        class_name: Name of the class.
         title: Written above everything.
     """
     figure, left, right = _images_and_bev(images, cameras, bev_panels=1 if target is None else 2, title=title)
@@ -139,10 +139,10 @@ def draw_occupancy(
         probability: Predicted probability that each voxel is occupied; above 0.5 it is drawn. None: only the
             truth is drawn.
         occupied: The occupancy target.
-        grid: Where the voxels lie.
+        grid: Extent of the voxels.
         cells: Voxels (x, y, z) whose features are drawn.
         teacher_features: Feature target of these voxels.
-        predicted_features: What the student predicts there, drawn in the teacher's colour basis.
+        predicted_features: Features the student predicts there, in the teacher's colour basis.
         title: Written above everything.
     """
     with_features = cells is not None and len(cells) > 2  # fewer have no three principal components
@@ -174,11 +174,11 @@ def draw_occupancy(
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]], *, title: str = "") -> None:
-    """Draw every figure of `metrics.jsonl` over the steps, each in a panel of its own.
+    """Plot every metric of `metrics.jsonl` over the steps, each in a panel of its own.
 
     Args:
         path: PNG file to write.
-        rows: Rows of the file: `step`, and figures by name; missing ones and None leave gaps.
+        rows: Rows of the file: `step`, and metrics by name. Missing ones and None leave gaps.
         title: Written above everything.
     """
     names = sorted({name for row in rows for name in row} - {"step"})
@@ -203,12 +203,12 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]], *,
 def _images_and_bev(
     images: UInt8[Tensor, "N 3 H W"], cameras: Cameras, *, bev_panels: int, title: str
 ) -> tuple[Figure, SubFigure, SubFigure]:
-    """An empty figure with room for the images on the left and BEV panels on the right."""
+    """Make an empty figure with room for the images on the left and BEV panels on the right."""
     rows = rig.natural_rows(cameras)
     height_px, width_px = cameras.image_size
     images_in = PANEL_IN * max(map(len, rows))
     height_in = max(PANEL_IN * len(rows) * height_px / width_px + 0.8, PANEL_IN + 1)
-    # Square panels: the inch and a half goes to the title above, and to legend and colour bar below.
+    # Square panels: 1.5 inches are for the title above, and for legend and colour bar below.
     bev_in = bev_panels * (height_in - 1.5)
     figure = Figure(figsize=(images_in + bev_in, height_in), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -217,7 +217,7 @@ def _images_and_bev(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, making the folder if need be.
+    """Write a figure as PNG; its folder is made if it is missing.
 
     Raises:
         RunError: It cannot be written.

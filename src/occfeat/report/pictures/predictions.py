@@ -1,4 +1,4 @@
-"""Pictures of what a network predicts for key frames of a data set."""
+"""Pictures of predictions for key frames of a data set."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from occfeat.segmentation.task import Segmenter
 def draw_predictions(
     folder: Path, segmenter: Segmenter, key_frames: KeyFrames, rows: NDArray[np.int64]
 ) -> list[Path]:
-    """Draw each key frame's images, true and predicted BEV, one picture per class; broken ones are left out.
+    """Draw images, true and predicted BEV of each key frame, one picture per class; skip broken ones.
 
     Args:
-        folder: Where the pictures go, named after key frame and class.
+        folder: Folder of the pictures, which are named after key frame and class.
         segmenter: The network, on any device.
-        key_frames: Delivers labels of the classes the network segments.
+        key_frames: With labels of the classes the network segments.
         rows: Key frames to draw.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The images of a rig side by side, as one stands in the car, with points and boxes drawn on them.
+"""The images of a rig as seen from the vehicle, with points and boxes drawn on them.
 
 Axes: `N` cameras, `P` points, `n` boxes, `e` edges.
 """
@@ -23,9 +23,9 @@ EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4),
 
 
 def natural_rows(cameras: Cameras) -> list[list[int]]:
-    """Cameras as they are laid out: those looking ahead above, those looking back below.
+    """Return cameras in the rows they are drawn in: those that look ahead above, those that look back below.
 
-    Each row runs from the car's left to its right, so that front left is upper left and back left lower left.
+    Each row runs from the vehicle's left to its right: front left is upper left, back left is lower left.
     """
     axis_ego = cameras.ego_from_camera[:, :3, 2]
     azimuth_deg = torch.rad2deg(torch.atan2(axis_ego[:, 1], axis_ego[:, 0])).tolist()  # left is positive
@@ -39,7 +39,7 @@ def natural_rows(cameras: Cameras) -> list[list[int]]:
 def show_images(
     figure: SubFigure, images: UInt8[Tensor, "N 3 H W"], cameras: Cameras, channels: Sequence[str]
 ) -> dict[int, Axes]:
-    """Draw the images in their natural rows; returns the axes of each camera, in pixels."""
+    """Draw the images in their natural rows and return the axes of each camera, in pixels."""
     rows = natural_rows(cameras)
     grid = figure.add_gridspec(len(rows), math.lcm(*map(len, rows)))
     height, width = cameras.image_size
@@ -65,7 +65,7 @@ def draw_points(
     camera: int,
     farthest_m: float,
 ) -> None:
-    """Draw the LiDAR points a camera sees, coloured by distance from the car, the nearest on top."""
+    """Draw the LiDAR points a camera sees, coloured by distance from the ego origin, the nearest on top."""
     points_camera = transform_points(invert(cameras.ego_from_camera[camera]), points_ego)
     pixels, depth_m = project(cameras.intrinsics[camera], points_camera)
     seen = visible_in(cameras.image_size, pixels, depth_m)
@@ -108,7 +108,7 @@ def draw_boxes(
 def clip_to_front(
     ends_camera: Float[Tensor, "e 2 3"],
 ) -> tuple[Float[Tensor, "e 2 3"], Bool[Tensor, " e"]]:
-    """Cut line segments off at the nearest visible depth; also says which of them are left at all."""
+    """Cut line segments off at the nearest visible depth; also return which of them remain."""
     depth_m = ends_camera[..., 2]
     behind = depth_m < NEAREST_DEPTH_M
     other, other_depth_m = ends_camera.flip(1), depth_m.flip(1)

@@ -1,4 +1,4 @@
-"""Pictures of corruptions: what they do to an image, and what they cost, as a radar.
+"""Pictures of corruptions: corrupted images, and the IoU under corruptions as a radar.
 
 Axes: `H W` pixels.
 """
@@ -18,21 +18,21 @@ from occfeat.report.pictures.palette import SERIES_COLORS
 from occfeat.report.pictures.plots import PANEL_IN, save_figure
 
 SPOKES = 3
-"""Fewer corruptions than this make no radar."""
+"""Fewest corruptions of a radar."""
 
 _MARKERS = "os^vDPX"
-"""One for each of the colours of a series."""
+"""One for each colour of a series."""
 
 
 @dataclass(frozen=True)
 class Radar:
-    """One network on a radar; what is not known is not a number."""
+    """One network on a radar; unknown values are NaN."""
 
     name: str
     clean: float
-    """IoU of clean images."""
+    """IoU on clean images."""
     corrupted: Sequence[Sequence[float]]
-    """IoU of each corruption, at each severity."""
+    """IoU under each corruption, at each severity."""
 
 
 def draw_radar(path: Path, networks: Sequence[Radar], names: Sequence[str], *, title: str = "") -> None:
@@ -40,7 +40,7 @@ def draw_radar(path: Path, networks: Sequence[Radar], names: Sequence[str], *, t
 
     Args:
         path: PNG file to write.
-        networks: One, or several that are compared; at most seven.
+        networks: At least one and at most seven.
         names: The corruptions, clockwise from the top; at least `SPOKES`.
         title: Written above everything.
     """
@@ -63,11 +63,12 @@ def draw_radar(path: Path, networks: Sequence[Radar], names: Sequence[str], *, t
 
 
 def _beside(right: float) -> Literal["left", "center", "right"]:
-    """How a name outside the circle is aligned, so that it does not run into it."""
+    """Return how a name outside the circle is aligned, so that it does not run into it."""
     return "center" if abs(right) < 0.1 else "left" if right > 0 else "right"
 
 
 def _show(axes: PolarAxes, network: Radar, spokes: np.ndarray, color: str, marker: str) -> None:
+    """Draw one network: its mean and range per corruption, and its IoU on clean images."""
     values = np.array([*network.corrupted, network.corrupted[0]], dtype=np.float64)  # closes the line
     axes.fill_between(spokes, values.min(axis=1), values.max(axis=1), color=color, alpha=0.15, linewidth=0)
     label = f"{network.name}: mean of severities, and their range"
@@ -85,7 +86,7 @@ def draw_corruptions(
     *,
     title: str = "",
 ) -> None:
-    """Draw what each corruption makes of one image, a row for each.
+    """Draw one image under each corruption and severity, a row per corruption.
 
     Args:
         path: PNG file to write.

@@ -1,4 +1,4 @@
-"""Voxels and features seen from above, as one number or colour per BEV cell.
+"""Voxels and features from above, as one number or colour per BEV cell.
 
 Axes: `X Y Z` voxels, `K` occupied voxels, `F` feature channels.
 """
@@ -14,7 +14,7 @@ from occfeat.geometry.grid import VoxelGrid
 
 
 def height_from_above(occupied: Bool[Tensor, "X Y Z"], grid: VoxelGrid) -> Float[np.ndarray, "X Y"]:
-    """Height in metres of the centre of the highest occupied voxel of each column; NaN where none is."""
+    """Return the height in metres of the centre of each column's highest occupied voxel; NaN for none."""
     height_m = grid.centers()[..., 2]
     highest_m = torch.where(occupied, height_m, torch.full_like(height_m, -math.inf)).amax(dim=-1)
     return torch.where(highest_m.isfinite(), highest_m, torch.full_like(highest_m, math.nan)).numpy()
@@ -23,7 +23,7 @@ def height_from_above(occupied: Bool[Tensor, "X Y Z"], grid: VoxelGrid) -> Float
 def colors_from_above(
     cells: Int64[Tensor, "K 3"], colors: Float[Tensor, "K 3"], shape: tuple[int, int]
 ) -> Float[np.ndarray, "X Y 4"]:
-    """Colour of the highest of the given voxels of each column; transparent where none is."""
+    """Return the colour of the highest of the given voxels of each column; transparent for none."""
     picture = np.zeros((*shape, 4))
     x, y, _ = cells[cells[:, 2].argsort(stable=True)].unbind(dim=1)  # the highest is painted last
     picture[x.numpy(), y.numpy(), :3] = colors[cells[:, 2].argsort(stable=True)].numpy()
@@ -34,15 +34,15 @@ def colors_from_above(
 def common_colors(
     first: Float[Tensor, "K F"], second: Float[Tensor, "K F"]
 ) -> tuple[Float[Tensor, "K 3"], Float[Tensor, "K 3"]]:
-    """RGB colours of two sets of features in one basis, so that equal features have equal colours.
+    """Return RGB colours of two sets of features in one basis: equal features have equal colours.
 
-    The basis is the first three principal components of the first set's directions (features are compared by
-    cosine, so lengths are dropped); each spans from its 2nd to its 98th percentile in the first set.
+    The basis is the first three principal components of the first set, whose features are normalised because
+    they are compared by cosine. Each component spans its 2nd to 98th percentile in the first set.
     """
     first, second = (torch.nn.functional.normalize(features.float(), dim=1) for features in (first, second))
     mean = first.mean(dim=0)
     components = torch.linalg.svd(first - mean, full_matrices=False).Vh[:3]
-    # The sign of a component is arbitrary: fix it, so that two runs give the same picture.
+    # The sign of a component is arbitrary. It is fixed so that two runs give the same picture.
     strongest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
     components = components * strongest.sign()
     scores = [

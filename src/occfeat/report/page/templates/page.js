@@ -36,11 +36,11 @@
     const orders = JSON.parse(viewer.querySelector("script").textContent);
     const chosen = viewer.querySelector(".order");
     let at = 0;
-    const show = (place) => {
-      const places = orders[Number(chosen.value)].places;
-      at = (place + places.length) % places.length;
-      frames.forEach((frame, number) => { frame.hidden = number !== places[at]; });
-      viewer.querySelector(".place").textContent = `${at + 1} of ${places.length}`;
+    const show = (position) => {
+      const indices = orders[Number(chosen.value)].indices;
+      at = (position + indices.length) % indices.length;
+      frames.forEach((frame, index) => { frame.hidden = index !== indices[at]; });
+      viewer.querySelector(".position").textContent = `${at + 1} of ${indices.length}`;
     };
     const keys = {
       ArrowLeft: () => show(at - 1),
