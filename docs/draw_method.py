@@ -22,13 +22,16 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from numpy.typing import NDArray
-from occfeat.pretraining.task import TargetMaker
 from torch import Tensor
 
+from occfeat.commands.pretrain import key_frames_of
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Cameras, Contents, ImagesForTeacher, TeacherImages, collate
+from occfeat.data.sample import Cameras, Contents, collate
 from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.pretraining.objectives.contract import needs_of
+from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.features import FeatureOutput
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.bev import for_display
 from occfeat.report.pictures.palette import EGO_COLOR, HEIGHT_COLORS
@@ -86,32 +89,33 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
     network, settings = load_pretraining(run)
     index, grid = Index.open(DataConfig(root=data)), build_grid(settings.grid)
     row = int(index.rows(SPLIT)[position])
-    contents = Contents(points=True, teacher=ImagesForTeacher(settings.teacher.image_size))
-    key_frames = KeyFrames(index, settings.view, contents, grid=grid)
-    large_view = settings.view.model_copy(update={"image_size": SHOWN_PX})
-    large = KeyFrames(index, large_view, Contents(points=True), grid=grid)
-    batch, shown = collate([key_frames.sample(row)]), large.sample(row)
-    teacher = build_teacher(settings.teacher)
-    target = TargetMaker(grid, teacher)(batch)
-    bev = network.student(batch.images, batch.cameras)
-    voxels = network.head(bev)
-    probability = network.occupancy_probability(voxels)
-    if probability is None or target.features is None:
+    key_frames = key_frames_of(settings, index, None, needs_of(network.objectives), learn=False)
+    large = settings.view.model_copy(update={"image_size": SHOWN_PX})
+    shown = KeyFrames(index, large, Contents(), grid=grid).sample(row)
+    batch = collate([key_frames.sample(row)])
+    evidence = Evidence(batch, grid, build_teacher(settings.teacher))
+    views = network.see(batch.images, batch.cameras)
+    probability = network.occupancy_probability(views)
+    compared = network.compare_features(views, evidence)
+    if probability is None or compared is None:
         raise SystemExit(f"{run} has not learned both occupancy and features: choose another run.")
-    if not isinstance(batch.teacher, TeacherImages) or shown.points is None:
-        raise SystemExit(f"{data} has no images or LiDAR returns: choose another data folder.")
     predicted = (probability >= SHOWN_FROM).nonzero()
-    common = target.features.features.mean(dim=0) if settings.loss.center_features else torch.zeros(1)
+    features = network.features_at(views, predicted)
+    assert features is not None
+    output = network.outputs["features"]
+    assert isinstance(output, FeatureOutput)
+    maps = evidence.teacher_maps
+    patches = output.relative(maps.permute(0, 2, 3, 1).flatten(0, 2))
     return Scene(
         images=shown.images,
         cameras=shown.cameras,
-        points_ego=shown.points.points_ego,
-        bev=bev[0],
-        occupied=target.features.cells[:, 1:],
+        points_ego=evidence.points.points_ego,
+        bev=views["bev"][0],
+        occupied=compared.cells[:, 1:],
         predicted=predicted[:, 1:],
-        teacher=target.features.features - common,
-        student=network.head.features_at(voxels, predicted),
-        patches=teacher(batch.teacher.images[0]).permute(0, 2, 3, 1) - common,
+        teacher=compared.taught,
+        student=features,
+        patches=patches.unflatten(0, (len(maps), *maps.shape[2:])),
         grid=grid,
     )
 
@@ -228,10 +232,10 @@ def write_words(figure: Figure) -> None:
         figure.text(u, 0.015, lower, ha="center", fontsize=13, weight="bold")
     for v, text in ((0.74, "from cameras alone"), (0.26, "targets: LiDAR, teacher")):
         figure.text(0.008, v, text, rotation=90, va="center", fontsize=12, color="#333333")
-    arrow(figure, (0.292, 0.74), (0.335, 0.74), "student")
-    arrow(figure, (0.488, 0.74), (0.525, 0.74), "head")
-    arrow(figure, (0.292, 0.22), (0.325, 0.22), "teacher")
-    arrow(figure, (0.502, 0.22), (0.532, 0.22), "project")
+    arrow(figure, (0.291, 0.74), (0.340, 0.74), "student")
+    arrow(figure, (0.490, 0.74), (0.530, 0.74), "head")
+    arrow(figure, (0.291, 0.22), (0.340, 0.22), "teacher")
+    arrow(figure, (0.490, 0.22), (0.538, 0.22), "project")
     arrow(figure, (0.625, 0.475), (0.625, 0.555), "occupancy loss", "<|-|>")
     arrow(figure, (0.875, 0.475), (0.875, 0.555), "feature loss", "<|-|>")
 
@@ -245,7 +249,7 @@ def draw(scene: Scene) -> Figure:
     for camera, axes in enumerate(show_rig(figure, 0.025, 0.08, 0.26, pixels, scene)):
         draw_points(axes, scene.points_ego, scene.cameras, camera, 30.0)
         axes.collections[0].set_sizes([0.35])
-    show_rig(figure, 0.332, 0.13, 0.165, list(patches), scene)
+    show_rig(figure, 0.345, 0.14, 0.14, list(patches), scene)
     axes = figure.add_axes((0.345, 0.575, 0.14, 0.14 * WIDE_IN / HIGH_IN))
     axes.imshow(for_display(colors_of_bev(scene.bev)))
     axes.set_axis_off()
@@ -261,7 +265,7 @@ def draw(scene: Scene) -> Figure:
     return figure
 
 
-def main(run: Path, data: Path, out: Path, position: int = 8) -> None:
+def main(run: Path, data: Path, out: Path, position: int = 18) -> None:
     """Draw a key frame, given by its position in the split."""
     draw(read_scene(run, data, position)).savefig(out, dpi=DOTS_PER_INCH)
 

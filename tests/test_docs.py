@@ -138,6 +138,13 @@ def test_links__lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_modules_and_scripts__that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"`([a-z_]+/[a-z_/0-9]+\.(?:py|sh))\b", page.read_text(encoding="utf-8"))
+    roots = (ROOT, ROOT / "src" / "occfeat")
+    assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
+
+
 def test_pages__are_all_in_the_contents() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^([\w-]+)$", index, re.MULTILINE))
