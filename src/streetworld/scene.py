@@ -4,7 +4,7 @@ The scene's frame is the town's, moved by a whole number of metres so that singl
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ from streetworld.rigs import Camera, Rig
 from streetworld.things.materials import Material
 from streetworld.things.objects import Annotation, Appearance
 from streetworld.things.shapes import join, place
+from streetworld.things.texture_parameters import SignalParameters, columns
 from streetworld.town.lots import plan_town
 
 KEY_FRAME_S = 0.5
@@ -199,8 +200,9 @@ class Scene:
         """Colours with the traffic lights as they are."""
         parameters = self.appearance.parameters.copy()
         for number in self._signal_objects:
-            junction, arm = (int(value) for value in parameters[:2, number])
-            parameters[2, number] = self.signals.state(junction, arm, time_s)
+            signal = columns(SignalParameters, parameters[:, number])
+            state = self.signals.state(int(signal.junction), int(signal.arm), time_s)
+            parameters[: len(astuple(signal)), number] = astuple(replace(signal, state=state))
         return replace(self.appearance, parameters=parameters)
 
     @cached_property

@@ -110,7 +110,7 @@ def enlist(cast: Cast, objects: ObjectList, rng: np.random.Generator) -> tuple[M
     for name, scale, motion in cast.vehicles:
         kind = VEHICLES[name]
         what = "rider" if kind.cycle else "vehicle"
-        number = objects.add(what, draw_paint(rng), draw_paint(rng), kind.paint_marks, len(objects))
+        number = objects.add(what, draw_paint(rng), draw_paint(rng), kind.paint, len(objects))
         annotation = annotation_of(kind.make(), scale, kind.category, None)
         movers.append(Mover(number, annotation, motion, 0.0, person=False))
     for height, motion in cast.people:

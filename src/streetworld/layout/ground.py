@@ -12,6 +12,7 @@ from jaxtyping import Float
 from streetworld.things.materials import Material
 from streetworld.things.objects import ObjectList
 from streetworld.things.shapes import Mesh, make_mesh, place
+from streetworld.things.texture_parameters import RoadParameters
 from streetworld.town.curves import Curve
 from streetworld.town.network import KERBSTONE_M, Junction, Network, Road, corner_sides
 
@@ -24,12 +25,21 @@ def road_mesh(network: Network, road: Road, objects: ObjectList) -> list[Mesh]:
     profile, town = road.profile, network.town
     number = objects.add(
         "road",
-        parameters=(
-            *profile.lanes, profile.lane_m, profile.median_m, *profile.parking_m, road.curve.length_m,
-            *(_end_marks(network, road, end) for end in (0, 1)), network.along_side, float(town.yellow_lines),
+        parameters=RoadParameters(
+            lanes_left=float(profile.lanes[0]),
+            lanes_right=float(profile.lanes[1]),
+            lane_m=profile.lane_m,
+            median_m=profile.median_m,
+            parking_left_m=profile.parking_m[0],
+            parking_right_m=profile.parking_m[1],
+            length_m=road.curve.length_m,
+            marks_start=_end_marks(network, road, 0),
+            marks_end=_end_marks(network, road, 1),
+            along_side=float(network.along_side),
+            yellow_lines=float(town.yellow_lines),
         ),
         seed=road.index,
-    )  # fmt: skip
+    )
     left, right = profile.kerb_m(1), profile.kerb_m(-1)
     meshes = [place(strip(road.curve, -right, left, 0.0, Material.ROAD), (0, 0, 0), object_id=number)]
     if profile.planted:

@@ -9,6 +9,7 @@ from streetworld.layout.street import STREET_M, Street, add_clutter, add_vehicle
 from streetworld.things import scenery
 from streetworld.things.materials import Material
 from streetworld.things.shapes import place
+from streetworld.things.texture_parameters import CarParkParameters, FacadeParameters
 from streetworld.things.vehicles import draw_kind
 from streetworld.town.lots import CORNERS, Lot
 from streetworld.town.towns import Color
@@ -37,8 +38,15 @@ def _build_house(street: Street, lot: Lot) -> None:
     mesh = scenery.building_mesh(*lot.size_m, lot.height_m, gabled=lot.gabled)
     shop = float(lot.setback_m < 2.0)
     trim: Color = ((0.6, 0.58, 0.52), (0.12, 0.13, 0.14), (0.55, 0.3, 0.2))[town_rng.integers(3)]
-    parameters = (lot.facade, 3.1, float(town_rng.uniform(2.1, 3.6)), float(town_rng.uniform(0.4, 0.62)),
-                  float(town_rng.uniform(0.42, 0.58)), shop, lot.height_m)  # fmt: skip
+    parameters = FacadeParameters(
+        style=float(lot.facade),
+        storey_m=3.1,
+        bay_m=float(town_rng.uniform(2.1, 3.6)),
+        window_width=float(town_rng.uniform(0.4, 0.62)),
+        window_height=float(town_rng.uniform(0.42, 0.58)),
+        shop=shop,
+        top_m=lot.height_m,
+    )
     number = street.objects.add("building", lot.color, trim, parameters, seed=lot.seed % 100_003)
     position = (*lot.center, KERB_M - 0.05)
     street.meshes.append(place(mesh, position, yaw_rad=lot.yaw_rad, object_id=number))
@@ -83,7 +91,7 @@ def _fill_yard(street: Street, lot: Lot) -> None:
 def _fill_car_park(street: Street, lot: Lot) -> None:
     """Bays of 2.5 m along the front and the back of a car park, an aisle between them."""
     corners = list(lot.points(CORNERS))
-    number = street.objects.add("terrain", parameters=(lot.size_m[0], lot.size_m[1]))
+    number = street.objects.add("terrain", parameters=CarParkParameters(*lot.size_m))
     street.meshes.append(place(quad(corners, KERB_M, Material.CAR_PARK), (0, 0, 0), object_id=number))
     bays = int(lot.size_m[0] // 2.5)
     full = street.rng.uniform(0.4, 0.95)

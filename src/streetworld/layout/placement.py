@@ -26,6 +26,7 @@ from streetworld.things.clutter import CLUTTER
 from streetworld.things.cycles import bicycle_rack_mesh
 from streetworld.things.objects import ObjectList
 from streetworld.things.shapes import place
+from streetworld.things.texture_parameters import SignalParameters
 from streetworld.things.vehicles import VEHICLES, draw_kind, draw_paint
 from streetworld.town.lots import TownPlan, near_route
 from streetworld.town.network import CROSSING_M, Road
@@ -190,7 +191,8 @@ def add_traffic_lights(street: Street) -> None:
             back = CROSSING_M[1] + 0.2
             point = arm.point + back * arm.direction + side * (kerb + 0.5) * left
             yaw = math.atan2(-arm.direction[1], -arm.direction[0])
-            number = street.objects.add("pole", (0.05, 0.05, 0.05), parameters=(junction.index, position))
+            signal = SignalParameters(float(junction.index), float(position), state=0.0)
+            number = street.objects.add("pole", (0.05, 0.05, 0.05), parameters=signal)
             street.meshes.append(
                 place(scenery.traffic_light(), (*point, KERB_M), yaw_rad=yaw, object_id=number)
             )

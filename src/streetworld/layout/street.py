@@ -62,7 +62,7 @@ def add_vehicle(
     scale = draw_scale(street.rng, kind.varies)
     mesh = kind.make()
     number = street.objects.add(
-        "vehicle", draw_paint(street.rng), draw_paint(street.rng), kind.paint_marks, len(street.objects)
+        "vehicle", draw_paint(street.rng), draw_paint(street.rng), kind.paint, len(street.objects)
     )
     attribute = "cycle.without_rider" if kind.cycle else "vehicle.parked"
     put_labelled(street, number, mesh, scale, kind.category, (*point, height_m, yaw_rad), attribute)

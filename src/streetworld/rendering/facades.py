@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int32
 
 from streetworld.rendering.pavement import RGB, Spot, paint_over, rgb
 from streetworld.rendering.textures import patches, scatter, stripe, stripes
+from streetworld.things.texture_parameters import FacadeParameters, columns
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,14 @@ class FacadeLook:
 
 
 def facade(spot: Spot) -> FacadeLook:
-    """Walls of a building from its parameters (see `land._build_house`)."""
+    """Draw the walls of a building."""
     u, w, foot = spot.local[0], spot.local[2], spot.footprint_m
-    parts = _parts(spot)
-    style = spot.parameters[0]
+    numbers = columns(FacadeParameters, spot.parameters)
+    parts, style = _parts(spot, numbers), numbers.style
     wall = spot.color * (0.82 + 0.36 * patches().look(u, w, 0.06, foot))
     joint = np.maximum(stripes(u / 1.5, 0.0, 0.02, foot / 1.5), stripes(w / 3.1, 0.0, 0.012, foot / 3.1))
     wall *= np.where(style == 0, bricks(u, w, foot), np.where(style == 4, 1 - 0.35 * joint, np.float32(1)))
-    band = stripe(w, 3.0, 3.3, foot) * (spot.parameters[5] > 0.5)
+    band = stripe(w, 3.0, 3.3, foot) * (numbers.shop > 0.5)
     wall = paint_over(wall, np.maximum(band * 0.7, parts.frame), spot.accent)
     pane = 0.02 + 0.05 * scatter(parts.column, parts.storey, spot.seed)
     curtains = scatter(parts.column, parts.storey, spot.seed + 7) > 0.72
@@ -65,18 +66,18 @@ class _Parts:
     storey: Int32[np.ndarray, " N"]
 
 
-def _parts(spot: Spot) -> _Parts:
+def _parts(spot: Spot, facade: FacadeParameters[Float32[np.ndarray, " N"]]) -> _Parts:
+    """Find windows, frames and shop doors."""
     u, w, foot = spot.local[0], spot.local[2], spot.footprint_m
-    style, storey, bay, wide, tall, shop, top = spot.parameters[:7]
-    ribbon, curtain = style == 2, style == 3
-    wide = np.where(ribbon, np.float32(0.94), np.where(curtain, np.float32(0.93), wide))
-    tall = np.where(curtain, np.float32(0.9), tall)
-    across, up = u / bay, w / storey
-    a, b = foot / bay, foot / storey
-    ground_shop = (w < storey) & (shop > 0.5)
+    ribbon, curtain = facade.style == 2, facade.style == 3
+    wide = np.where(ribbon, np.float32(0.94), np.where(curtain, np.float32(0.93), facade.window_width))
+    tall = np.where(curtain, np.float32(0.9), facade.window_height)
+    across, up = u / facade.bay_m, w / facade.storey_m
+    a, b = foot / facade.bay_m, foot / facade.storey_m
+    ground_shop = (w < facade.storey_m) & (facade.shop > 0.5)
     low = 0.5 - tall / 2
     opening = stripes(across, 0.5 - wide / 2, 0.5 + wide / 2, a) * stripes(up, low, low + tall, b)
-    usable = (~ground_shop) & (w < top - 0.5)
+    usable = (~ground_shop) & (w < facade.top_m - 0.5)
     around = stripes(across, 0.47 - wide / 2, 0.53 + wide / 2, a) * stripes(
         up, low - 0.05, low + tall + 0.04, b
     )

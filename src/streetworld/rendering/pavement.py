@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32
 
 from streetworld.rendering.textures import cracks, grain, patches, scatter, stripe, stripes
 from streetworld.things.objects import Appearance
+from streetworld.things.texture_parameters import CarParkParameters, RoadParameters, columns
 from streetworld.town.network import CROSSING_M, STOP_LINE_M
 
 RGB = Float32[np.ndarray, "3 N"]
@@ -77,18 +78,18 @@ def asphalt(spot: Spot) -> RGB:
 
 
 def road(spot: Spot) -> RGB:
-    """Asphalt with lane marks, crossings and stop lines, by its parameters (see `ground.road_mesh`)."""
+    """Draw asphalt with lane marks, crossings and stop lines."""
     surface = asphalt(spot)
     along, across, foot = spot.local[0], spot.local[1], spot.footprint_m
-    columns = spot.parameters
-    median, lane, length = columns[3], columns[2], columns[6]
+    marked: RoadParameters[Float32[np.ndarray, " N"]] = columns(RoadParameters, spot.parameters)
+    median, lane, length = marked.median_m, marked.lane_m, marked.length_m
     left = across > 0
-    lanes = np.where(left, columns[0], columns[1])
+    lanes = np.where(left, marked.lanes_left, marked.lanes_right)
     out = np.abs(across)
     edge = median / 2 + lanes * lane
     to_end = np.minimum(along, length - along)
     near_start = along < length / 2
-    marks = np.where(near_start, columns[7], columns[8])
+    marks = np.where(near_start, marked.marks_start, marked.marks_end)
     crossing, stop = marks >= 2, (marks % 2) > 0.5
     open_road = np.where(marks > 0, to_end > STOP_LINE_M[1], True)
 
@@ -99,25 +100,25 @@ def road(spot: Spot) -> RGB:
     divider = stripe(out - median / 2 - number * lane, -0.065, 0.065, foot)
     dashes = np.where(to_end < 20, np.float32(1), stripes(along / 9, 0.0, 0.42, foot / 9))
     white = divider * dashes * ((number > 0.5) & (number < lanes - 0.5) & open_road)
-    parked = np.where(left, columns[4], columns[5]) > 0
+    parked = np.where(left, marked.parking_left_m, marked.parking_right_m) > 0
     white = np.maximum(white, stripe(out - edge, -0.05, 0.05, foot) * (parked & open_road) * 0.9)
     planted = median > 1
     white = np.maximum(white, stripe(out - median / 2, -0.2, -0.08, foot) * (planted & open_road))
     zebra = (
         stripes(across, 0.0, 0.5, foot) * stripe(to_end, *CROSSING_M, foot) * (crossing & (out < edge + 0.6))
     )
-    arriving = left == np.where(near_start, columns[9] < 0, columns[9] > 0)
+    arriving = left == np.where(near_start, marked.along_side < 0, marked.along_side > 0)
     bar = stripe(to_end, *STOP_LINE_M, foot) * (stop & arriving & (out < edge) & (out > median / 2))
     white = np.maximum(np.maximum(white, zebra), bar)
 
     wear = 0.55 + 0.55 * patches().look(along, across, 0.03, foot)
-    double = (lanes >= 2) | (columns[10] > 0.5)
+    double = (lanes >= 2) | (marked.yellow_lines > 0.5)
     solid = stripe(out, 0.06, 0.17, foot)
     single = stripe(out, 0.0, 0.07, foot) * np.where(
         to_end < 18, np.float32(1), stripes(along / 6, 0.0, 0.5, foot / 6)
     )
     middle = np.where(double, solid, single) * (~planted & open_road)
-    middle_color = np.where(columns[10] > 0.5, rgb(0.62, 0.42, 0.05), rgb(0.66, 0.66, 0.64))
+    middle_color = np.where(marked.yellow_lines > 0.5, rgb(0.62, 0.42, 0.05), rgb(0.66, 0.66, 0.64))
     surface = paint_over(surface, middle * wear.clip(0, 1), middle_color)
     return paint_over(surface, white * wear.clip(0, 1), (0.66, 0.66, 0.64))
 
@@ -172,7 +173,7 @@ def car_park(spot: Spot) -> RGB:
     """Asphalt with bays of 2.5 m along the front and the back."""
     surface = asphalt(spot) * np.float32(1.25)
     x, y, foot = spot.local[0], spot.local[1], spot.footprint_m
-    deep = np.minimum(y, spot.parameters[1] - y)
+    deep = np.minimum(y, columns(CarParkParameters, spot.parameters).depth_m - y)
     lines = stripes(x / 2.5 + 0.02, 0.0, 0.045, foot / 2.5) * stripe(deep, 0.3, 5.1, foot)
     wear = np.clip(0.5 + 0.6 * patches().look(x, y, 0.03, foot), 0, 1)
     return paint_over(surface, lines * wear, (0.62, 0.62, 0.60))

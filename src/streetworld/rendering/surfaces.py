@@ -17,6 +17,7 @@ from streetworld.rendering.textures import grain, leaves, patches, scatter, stri
 from streetworld.rendering.tracer import Surface
 from streetworld.things.materials import Material
 from streetworld.things.objects import Appearance
+from streetworld.things.texture_parameters import PaintParameters, SignalParameters, columns
 
 Texture = Callable[[Spot], RGB]
 
@@ -63,9 +64,10 @@ def _paint(spot: Spot) -> RGB:
     x, z, foot = spot.local[0], spot.local[2], spot.footprint_m
     dirt = patches().look(x + spot.local[1], z, 0.02, foot)
     low = np.clip(1.2 - z * 1.5, 0, 1) * 0.35
-    belt, *gaps = spot.parameters[:4]
+    paint = columns(PaintParameters, spot.parameters)
+    gaps = (paint.gap_1_m, paint.gap_2_m, paint.gap_3_m)
     gap = np.max([stripe(x - at, -0.012, 0.012, foot) for at in gaps], axis=0)
-    gap *= (belt > 0) & (z > 0.36) & (z < belt)
+    gap *= (paint.belt_m > 0) & (z > 0.36) & (z < paint.belt_m)
     return paint_over(paint_over(spot.color, dirt * low, (0.12, 0.10, 0.08)), gap * 0.8, (0.01, 0.01, 0.01))
 
 
@@ -171,9 +173,9 @@ def _roof(spot: Spot) -> RGB:
 
 
 def _signal_glow(spot: Spot) -> RGB:
-    """Red, amber or green by the state in the third parameter; lamps are told apart by their height."""
+    """Light the lamp of the traffic light's state; lamps are told apart by their height."""
     lamp = np.rint((spot.local[2] - 2.85) / 0.32).astype(int)
-    burning = lamp == np.rint(1 - spot.parameters[2]).astype(int)
+    burning = lamp == np.rint(1 - columns(SignalParameters, spot.parameters).state).astype(int)
     colors = np.array([(0.05, 1.0, 1.0), (0.9, 0.55, 0.05), (0.18, 0.03, 0.03)], dtype=np.float32)
     return colors[:, lamp.clip(-1, 1) + 1] * burning
 

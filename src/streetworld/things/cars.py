@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from streetworld.things.materials import Material
 from streetworld.things.shapes import Mesh, box, cylinder, disc, join, loft, make_mesh
+from streetworld.things.texture_parameters import PaintParameters
 
 Station = tuple[float, float, str]
 
@@ -163,8 +164,9 @@ def _trim(body: CarBody) -> list[Mesh]:
     ]
 
 
-def door_gaps(name: str) -> tuple[float, ...]:
-    """Where the gaps of the doors are along a car, for its paint; the first number is the belt height."""
+def paint_parameters(name: str) -> PaintParameters[float]:
+    """Return where the belt line and the gaps of the doors of a car are."""
     body = CARS[name]
     pillars = [x for x, _, kind in body.stations if kind == "p"][-2:] or [0.55]
-    return (body.belt_m, *pillars, body.axles_m[1] - body.wheel_m * 1.6)
+    first, second, *rest = (*pillars, body.axles_m[1] - body.wheel_m * 1.6, 0.0)
+    return PaintParameters(body.belt_m, first, second, rest[0])

@@ -3,18 +3,31 @@
 Axes: `O` objects.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from streetworld.things.materials import CLASSES
 from streetworld.things.shapes import Mesh
+from streetworld.things.texture_parameters import (
+    ROWS,
+    CarParkParameters,
+    FacadeParameters,
+    PaintParameters,
+    RoadParameters,
+    SignalParameters,
+)
 from streetworld.town.towns import Color
 
-PARAMETERS = 12
-"""Numbers that describe an object's texture; their meaning depends on its material."""
+TextureParameters = (
+    CarParkParameters[Any]
+    | FacadeParameters[Any]
+    | PaintParameters[Any]
+    | RoadParameters[Any]
+    | SignalParameters[Any]
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class Appearance:
     color: Float32[np.ndarray, "3 O"]
     accent: Float32[np.ndarray, "3 O"]
     parameters: Float32[np.ndarray, "12 O"]
+    """Read by `texture_parameters.columns`; what they mean depends on the material."""
     class_id: UInt8[np.ndarray, " O"]
     seed: Int32[np.ndarray, " O"]
 
@@ -51,7 +65,7 @@ class ObjectList:
 
     _colors: list[Color] = field(default_factory=list)
     _accents: list[Color] = field(default_factory=list)
-    _parameters: list[list[float]] = field(default_factory=list)
+    _parameters: list[tuple[float, ...]] = field(default_factory=list)
     _classes: list[int] = field(default_factory=list)
     _seeds: list[int] = field(default_factory=list)
     annotations: dict[int, Annotation] = field(default_factory=dict)
@@ -64,13 +78,14 @@ class ObjectList:
         kind: str,
         color: Color = (0.5, 0.5, 0.5),
         accent: Color = (0.5, 0.5, 0.5),
-        parameters: Sequence[int | float] = (),
+        parameters: TextureParameters | None = None,
         seed: int = 0,
     ) -> int:
         """Add an object of a class of `materials.CLASSES` and return its number."""
         self._colors.append(color)
         self._accents.append(accent)
-        self._parameters.append([*parameters, *[0.0] * (PARAMETERS - len(parameters))])
+        numbers = () if parameters is None else astuple(parameters)
+        self._parameters.append((*numbers, *[0.0] * (ROWS - len(numbers))))
         self._classes.append(CLASSES.index(kind))
         self._seeds.append(seed)
         return len(self._classes) - 1
@@ -83,7 +98,7 @@ class ObjectList:
         return Appearance(
             np.array(self._colors, dtype=np.float32).reshape(-1, 3).T.copy(),
             np.array(self._accents, dtype=np.float32).reshape(-1, 3).T.copy(),
-            np.array(self._parameters, dtype=np.float32).reshape(-1, PARAMETERS).T.copy(),
+            np.array(self._parameters, dtype=np.float32).reshape(-1, ROWS).T.copy(),
             np.array(self._classes, dtype=np.uint8),
             np.array(self._seeds, dtype=np.int32),
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from streetworld.things import cars, cycles, trucks
 from streetworld.things.shapes import Mesh
+from streetworld.things.texture_parameters import PaintParameters
 from streetworld.town.towns import Color
 
 
@@ -30,9 +31,9 @@ class VehicleKind:
     """Its name in `cars.CARS`, if it is there."""
 
     @property
-    def paint_marks(self) -> tuple[float, ...]:
-        """Parameters of its paint: belt height and door gaps."""
-        return cars.door_gaps(self.car) if self.car else ()
+    def paint(self) -> PaintParameters[float] | None:
+        """The parameters of its paint; None for vehicles without doors."""
+        return cars.paint_parameters(self.car) if self.car else None
 
     @property
     def cycle(self) -> bool:
