@@ -88,7 +88,7 @@ def _pretrain(
         if not training.goes_on_from_checkpoint(run):
             plain = key_frames_of(config, index, cache, needs, learn=False)
             found = _prepare(network, maker, plain, rows, training)
-            if run.writes:
+            if run.writes and found:
                 write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
         learned_from = key_frames_of(config, index, cache, needs, learn=True)
         job = Job(network, maker, learned_from, rows, config.optim, config.engine)

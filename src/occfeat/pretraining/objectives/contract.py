@@ -107,7 +107,7 @@ class Objective(ABC, Generic[Output, Target]):
         """Look at some targets before the first step of a run, without augmentation.
 
         What training needs of it belongs into buffers of the output, so that checkpoints hold it: a resumed
-        run does not call this again.
+        run does not call this again. The output is still on the processor, targets are on the device.
 
         Returns:
             What the run writes down in `prepared.json`: numbers and lists of numbers.
