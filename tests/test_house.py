@@ -106,6 +106,13 @@ def test_api__is_not_hidden_by_rooms_of_the_same_name() -> None:
     assert set(occfeat.__all__) & {path.stem for path in PACKAGE.iterdir()} == set()
 
 
+@pytest.mark.parametrize("name", occfeat.__all__)
+def test_api__has_every_name_it_lists(name: str) -> None:
+    found = getattr(occfeat, name)
+    assert found.__name__ == name
+    assert found.__doc__
+
+
 def test_names__no_rooms_for_everything() -> None:
     vague = {"utils", "util", "common", "base", "helpers", "misc"}
     assert [name_of(path) for path in (ROOT / "src").rglob("*") if path.stem in vague] == []

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from occfeat.cli import main
+from occfeat.data import dataset
+from occfeat.data.augment import ImageChange
 from occfeat.errors import CacheError, KeyFrameError
 from occfeat.teacher import fill as caching
 from occfeat.teacher.cache import TeacherCache
@@ -75,6 +78,21 @@ def test_cache__says_size_and_likeness(
     assert [len(load_file(shard)["rows"]) for shard in shards] == [2, 1]
     tensors = sum(tensor.nbytes for shard in shards for tensor in load_file(shard).values())
     assert tensors == 3 * 6 * 4 * 6 * (64 + 4) + 3 * 8  # what was announced, and the rows
+
+
+def test_cache__scales_every_image_once(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = list[tuple[int, int]]()
+    change = dataset.change_image
+
+    def count(image: Tensor, changed: ImageChange, size: tuple[int, int]) -> Tensor:
+        sizes.append(size)
+        return change(image, changed, size)
+
+    monkeypatch.setattr(dataset, "change_image", count)
+    assert main(words(tmp_path / "cache")) == 0
+    assert sizes == [(64, 96)] * 3 * 6
 
 
 def test_cache__goes_on_where_it_was(words: Words, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
