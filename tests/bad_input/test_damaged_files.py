@@ -138,7 +138,7 @@ def test_checkpoint__of_another_network_or_run(tmp_path: Path, change: Change) -
 
 def test_metrics__shorter_than_the_checkpoint_knows(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n')
-    with pytest.raises(RunError, match="fewer than the 50"):
+    with pytest.raises(RunError, match="but had 50"):
         MetricsLog(tmp_path / "metrics.jsonl", keep_bytes=50)
     assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'
 

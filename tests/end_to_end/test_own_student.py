@@ -84,5 +84,5 @@ def test_own_student__that_does_not_fit_the_grid(settings: dict[str, Any], tmp_p
 
 
 def test_resume__takes_a_module_but_no_settings(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="goes on with the settings"):
+    with pytest.raises(SettingsError, match="uses the settings"):
         occfeat.pretrain(resume=tmp_path, student={"kind": "lss"})

@@ -74,7 +74,7 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
         (QueryConfig, {"returns": 0}, "greater than or equal to 1"),
         (PretrainLossConfig, {"features": -0.01}, "greater than or equal to 0"),
         (AugmentConfig, {"scale": (1.2, 0.8)}, "the smaller one first"),
-        (AugmentConfig, {"scale": (0.0, 1.0)}, "above 0"),
+        (AugmentConfig, {"scale": (0.0, 1.0)}, "two positive numbers"),
         (ViewConfig, {"image_size": (0, 400)}, "greater than or equal to 1"),
         (ViewConfig, {"image_size": (224, 400, 3)}, "at most 2 items"),
         (GridConfig, {"lower_m": (0.0, 0.0)}, "Field required"),
