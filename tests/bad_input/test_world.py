@@ -92,7 +92,7 @@ def test_a_rig_that_cannot_be__is_refused_before_a_folder_is_made(
     [
         ("world", "Give the same command again to go on."),
         ("demo", "Give the same command again to go on."),
-        ("pretrain", "--resume RUN` if RUN holds settings.yaml. Give the same command again if not."),
+        ("pretrain", "--resume RUN` if RUN/settings.yaml exists. Give the same command again if not."),
         ("predict", "again; if it says that its folder is not empty, choose another --out."),
         ("evaluate", "again; if it says that its folder is not empty, choose another --out."),
     ],
