@@ -183,7 +183,7 @@ def test_student__each_kind_has_its_own_settings() -> None:
 
 
 def test_student__unknown_kind_is_told_the_kinds() -> None:
-    with pytest.raises(ValidationError, match=r"expected one of simplebev, bevformer, lss, simplebev-published \["):
+    with pytest.raises(ValidationError, match=r"one of simplebev, bevformer, lss, simplebev-published \["):
         PretrainConfig.model_validate(REQUIRED | {"student": {"kind": "simplebef"}})
 
 
