@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from occfeat.data.sample import Contents, ImagesForTeacher, collate
     from occfeat.geometry.grid import build_grid
     from occfeat.models.students.build import build_student
+    from occfeat.pretraining.objectives.contract import Objective, Term
     from occfeat.pretraining.objectives.evidence import occupancy_target
     from occfeat.release.shipped import ShippedModel, load_model
     from occfeat.settings.recipes import find_recipe
@@ -39,7 +40,9 @@ __all__ = [
     "ImagesForTeacher",
     "KeyFrames",
     "NuScenesWriter",
+    "Objective",
     "ShippedModel",
+    "Term",
     "analyse",
     "build_grid",
     "build_student",
@@ -69,7 +72,9 @@ _ELSEWHERE = {
     "ImagesForTeacher": "occfeat.data.sample",
     "KeyFrames": "occfeat.data.dataset",
     "NuScenesWriter": "occfeat.data.nuscenes.writer.folder",
+    "Objective": "occfeat.pretraining.objectives.contract",
     "ShippedModel": "occfeat.release.shipped",
+    "Term": "occfeat.pretraining.objectives.contract",
     "build_grid": "occfeat.geometry.grid",
     "build_student": "occfeat.models.students.build",
     "collate": "occfeat.data.sample",
