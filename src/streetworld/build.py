@@ -1,4 +1,4 @@
-"""Build a whole world: all scenes on all cores, resumable, tables last."""
+"""Build a whole world: all scenes on all cores, resumable, the tables last."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ DESCRIPTION = "world.json"
 SCENES = rows_folder(Path(), VERSION).name
 """Folder that only an unfinished world has: the rows of its finished scenes, and a lock."""
 UNBORN = {SCENES, f".{DESCRIPTION}.partial"}
-"""All there is of a world whose build was killed before it was described."""
+"""All that a world holds whose build was killed before it was described."""
 
 
 def build_world(config: WorldConfig) -> Path:
@@ -66,6 +66,7 @@ def build_world(config: WorldConfig) -> Path:
 
 
 def _build(config: WorldConfig) -> None:
+    """Write the scenes that are missing, the maps and the tables."""
     requests, splits = plan_scenes(config)
     write_bytes(config.out / DESCRIPTION, _description(config))
     missing = [request for request in requests if not _is_finished(config.out, request)]
@@ -86,7 +87,7 @@ def _is_finished(out: Path, request: SceneRequest) -> bool:
 
 
 def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list[str]]]:
-    """What scenes a world has, and which split each belongs to.
+    """Plan what scenes a world has, and which split each belongs to.
 
     A scene depends on the seed, its split and its number there, not on how many others there are.
     """
@@ -116,6 +117,7 @@ def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list
 
 
 def _check(config: WorldConfig) -> None:
+    """Refuse settings that no world can be made from."""
     plan_scenes(config)
     rig = load_rig(config.rig)
     for camera in rig.cameras:
@@ -128,7 +130,7 @@ def _check(config: WorldConfig) -> None:
 
 
 def _is_complete(config: WorldConfig) -> bool:
-    """Whether the folder holds this very world; it must hold nothing else."""
+    """Tell whether the folder holds this very world; it must hold nothing else."""
     out, path = config.out, config.out / DESCRIPTION
     with _clear_errors(out):
         if path.is_file():
@@ -140,7 +142,7 @@ def _is_complete(config: WorldConfig) -> bool:
             raise RunError(f"{out} is a file, not a folder.", hint="Choose a new or empty folder.")
         if out.is_dir() and not {file.name for file in out.iterdir()} <= UNBORN:
             hint = "Choose a new or empty folder."
-            raise RunError(f"{out} is not empty, and no world of this program.", hint=hint)
+            raise RunError(f"{out} is not empty, and is not a street world.", hint=hint)
     return False
 
 
@@ -165,7 +167,7 @@ def _clear_errors(out: Path) -> Iterator[None]:
 
 
 def _description(config: WorldConfig) -> bytes:
-    """Everything a world depends on, in a fixed order."""
+    """Return everything a world depends on, in a fixed order."""
     rig = load_rig(config.rig)
     settings = config.model_dump(mode="json", exclude={"out", "workers"})
     settings["rig"] = Path(config.rig).name  # of a file, wherever it lies

@@ -31,7 +31,9 @@ def sigterm_like_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[ProcessPoolExecutor]:
-    """Processes that know the plans of towns, and end at once when this one fails, is stopped or is gone.
+    """Start processes that know the plans of towns.
+
+    They end at once when this process fails, is stopped or is gone.
 
     Raises:
         RunError: One of them was killed.
@@ -50,6 +52,7 @@ def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[Pr
 
 
 def _begin_helper(plans: dict[TownRequest, TownPlan], parent: Connection) -> None:
+    """Prepare a helper process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent passes it on
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     share_plans(plans)

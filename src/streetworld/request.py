@@ -24,10 +24,10 @@ class SceneRequest:
     truth: bool
 
     def mounted_rig(self) -> Rig:
-        """The rig as it sits on the vehicle of the town."""
+        """Return the rig as it sits on the vehicle of the town."""
         rng = np.random.default_rng((self.town.seed, self.town.number, 7))
         return load_rig(self.rig).calibrated(rng)
 
     def rng(self, purpose: int, *moment: int) -> np.random.Generator:
-        """Random numbers for one purpose in this scene, whatever else is drawn."""
+        """Return the random numbers for one purpose in this scene, whatever else is drawn."""
         return np.random.default_rng((self.town.seed, self.town.number, self.number, purpose, *moment))

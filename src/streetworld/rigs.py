@@ -39,11 +39,11 @@ class Camera:
     """Principal point (u, v) relative to width and height."""
 
     def image_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return (height, width) in pixels."""
         return round(image_size[0] * self.size[0]), round(image_size[1] * self.size[1])
 
     def intrinsics(self, image_size: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
-        """Pinhole matrix for images of the rig's `image_size`; pixels are square when that is 9:16 or so."""
+        """Return the pinhole matrix for images of the rig's `image_size`; pixels are square at 9:16."""
         height, width = self.image_size(image_size)
         focal = width / 2 / math.tan(math.radians(self.view_deg) / 2)
         return np.array([[focal, 0, width * self.center[0]], [0, focal, height * self.center[1]], [0, 0, 1]])
@@ -78,7 +78,7 @@ class Rig:
         return pose
 
     def calibrated(self, rng: np.random.Generator) -> "Rig":
-        """The rig as it was mounted on one vehicle: a little off everywhere."""
+        """Return the rig as it was mounted on one vehicle: a little off everywhere."""
         cameras = []
         for camera in self.cameras:
             shift = rng.normal(0, 0.012, 3)
@@ -144,12 +144,15 @@ _Share = Annotated[float, Field(ge=-1, le=2)]
 
 
 def _is_of_a_camera(channel: str) -> str:
+    """Refuse a channel that is not the name of a camera."""
     if channel.upper() == LIDAR:
         raise ValueError("this is the channel of the LiDAR")
     return channel
 
 
 class _CameraFile(BaseModel):
+    """A camera as a rig file describes it."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_of_a_camera)]
@@ -163,6 +166,8 @@ class _CameraFile(BaseModel):
 
 
 class _RigFile(BaseModel):
+    """A rig file."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cameras: tuple[_CameraFile, ...]
@@ -170,7 +175,9 @@ class _RigFile(BaseModel):
 
 
 def load_rig(name: str) -> Rig:
-    """A rig by its name in `RIGS`, or from a JSON file with `cameras` (fields of `Camera`) and `lidar_m`.
+    """Load a rig by its name in `RIGS`, or from a JSON file.
+
+    The file holds `cameras` (fields of `Camera`) and `lidar_m`.
 
     Raises:
         SettingsError: There is no such rig, or the file does not describe one.
@@ -209,15 +216,18 @@ def load_rig(name: str) -> Rig:
 
 
 def _about_x(angle: float) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation about x by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def _about_y(angle: float) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation about y by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def _about_z(angle: float) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation about z by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -71,29 +71,30 @@ class Scene:
         return TemplateTracers()
 
     def camera_delay_s(self, camera: Camera) -> float:
-        """Time of a camera after the LiDAR's time stamp: it fires as the turning LiDAR looks its way.
+        """Return the time of a camera after the LiDAR's time stamp: it fires as the LiDAR looks its way.
 
         A revolution ends just past the rear left camera of nuScenes; the delays are -50 to 0 ms, as there.
         """
         return -REVOLUTION_S * (((camera.yaw_deg - LAST_YAW_DEG) % 360) / 360)
 
     def global_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
-        """Pose of the ego vehicle in the town's frame."""
+        """Return the pose of the ego vehicle in the town's frame."""
         return ego_pose(self.ego, time_s)
 
     def scene_from_lidar(self, time_s: float) -> Float[np.ndarray, "4 4"]:
-        """Pose of the LiDAR in the scene's frame."""
+        """Return the pose of the LiDAR in the scene's frame."""
         return self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
 
     def _scene_from_sensor(
         self, time_s: float, ego_from_sensor: Float[np.ndarray, "4 4"]
     ) -> Float[np.ndarray, "4 4"]:
+        """Return the pose of a sensor in the scene's frame."""
         pose = self.global_from_ego(time_s) @ ego_from_sensor
         pose[:3, 3] -= self.origin_m
         return pose
 
     def pose_of(self, mover: Mover, time_s: float) -> Pose:
-        """Pose of something that moves in the scene's frame."""
+        """Return the pose of something that moves in the scene's frame."""
         pose = mover.pose(time_s)
         return replace(pose, x=pose.x - float(self.origin_m[0]), y=pose.y - float(self.origin_m[1]))
 
@@ -120,7 +121,7 @@ class Scene:
         return take_sweep(stage, self.appearance, self.light, scene_from_lidar, rng)
 
     def labels(self, frame: int, views: list[View], sweep: Sweep) -> list[Label]:
-        """All labels of a key frame, in the scene's frame."""
+        """Return all labels of a key frame, in the scene's frame."""
         time_s = frame * KEY_FRAME_S
         scene_from_lidar = self.scene_from_lidar(time_s)
         points = sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3]
@@ -147,7 +148,7 @@ class Scene:
         forward: Float[np.ndarray, "3"] | None,
         half_view_rad: float,
     ) -> Stage:
-        """The scene at a moment, with those movers that a sensor may see."""
+        """Return the scene at a moment, with those movers that a sensor may see."""
         meshes, spheres = [], []
         for mover in self.movers:
             pose = self.pose_of(mover, time_s)
@@ -174,6 +175,7 @@ class Scene:
         return Stage(self.still, moving, np.array(spheres).reshape(-1, 4))
 
     def _lighting(self, time_s: float) -> Lighting:
+        """Return what lights the scene at a moment, and the boxes that shade the ground."""
         ego = self.global_from_ego(time_s)
         heading = math.atan2(ego[1, 0], ego[0, 0])
         x, y = ego[:2, 3] - self.origin_m[:2] + 2.4 * np.array([math.cos(heading), math.sin(heading)])
@@ -197,7 +199,7 @@ class Scene:
         )
 
     def _appearance(self, time_s: float) -> Appearance:
-        """Colours with the traffic lights as they are."""
+        """Return the colours with the traffic lights as they are."""
         parameters = self.appearance.parameters.copy()
         for number in self._signal_objects:
             signal = columns(SignalParameters, parameters[:, number])
@@ -207,12 +209,13 @@ class Scene:
 
     @cached_property
     def _signal_objects(self) -> list[int]:
+        """Numbers of the traffic lights among the objects."""
         mesh = self.still.mesh
         return [int(number) for number in np.unique(mesh.object_id[mesh.material == Material.SIGNAL])]
 
 
 def _headlight(pose: Pose, front_m: float) -> tuple[float, float, float, float]:
-    """(x, y, direction, strength) of the headlights of a vehicle in traffic."""
+    """Return (x, y, direction, strength) of the headlights of a vehicle in traffic."""
     x = pose.x + front_m * math.cos(pose.yaw_rad)
     return x, pose.y + front_m * math.sin(pose.yaw_rad), pose.yaw_rad, 0.6
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,8 @@ from occfeat.data.nuscenes.writer.values import (
     CameraImage,
     EgoPose,
     RecordingLog,
-    require_pinhole,
-    require_rigid,
 )
-from occfeat.errors import DatasetError, OccFeatError, RunError
+from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig
 
 VERSION = "v1.0-mine"
@@ -350,141 +347,6 @@ def test_memory__does_not_grow_with_the_number_of_scenes(tmp_path: Path) -> None
     written = sum(path.stat().st_size for path in (tmp_path / "24" / VERSION).iterdir())
     assert written > 150_000
     assert many - few < 15_000  # names, and tokens of logs
-
-
-def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
-    """Return what is refused, and what the message says."""
-    bent = np.eye(4)
-    bent[0, 0] = 1.1
-    mirror = np.diag([1.0, -1, 1, 1])
-    return {
-        "scaled": (lambda _: EgoPose(START_US, bent), "is not a rigid transform"),
-        "mirrored": (lambda _: EgoPose(START_US, mirror), "is not a rigid transform"),
-        "not finite": (lambda _: EgoPose(START_US, turned(0, np.nan)), "is not finite"),
-        "off the planet": (lambda _: EgoPose(START_US, turned(0, 1e12)), "is not finite"),
-        "wrong shape": (lambda _: require_rigid("pose", np.eye(3)), r"expected .* \(4, 4\), got \(3, 3\)"),
-        "intrinsics shape": (lambda _: require_pinhole("matrix", np.eye(4)), r"\(3, 3\), got \(4, 4\)"),
-        "singular": (lambda _: CalibratedCamera("A", np.eye(4), INTRINSICS * 0), "not those of a pinhole"),
-        "NaN intrinsics": (lambda _: CalibratedCamera("A", np.eye(4), INTRINSICS * np.nan), "not finite"),
-        "time of a negative": (lambda _: EgoPose(-1, np.eye(4)), "whole microseconds"),
-        "channel": (lambda _: camera("../A"), "cannot be the name of a file"),
-        "LiDAR as a camera": (lambda _: camera("LIDAR_TOP"), "the LiDAR's channel"),
-        "no sensor": (lambda _: CalibratedRig("car", ()), "has no sensor"),
-        "twice": (lambda _: CalibratedRig("car", (camera("A"), camera("A"))), "two cameras of the same"),
-        "flat box": (lambda _: box(size_m=(4.0, 0, 1)), "expected a size above 0 m"),
-        "box at NaN": (lambda _: box(center_global_m=(np.nan, 0, 0)), "needs a finite centre"),
-        "box without a size": (lambda _: box(size_m=()), "needs a finite centre"),
-        "box of nothing": (lambda _: box(category=""), "needs a category"),
-        "visibility": (lambda _: box(visibility=5), "from 0 to 4, got 5"),
-        "negative points": (lambda _: box(lidar_points=-1), "has -1 LiDAR points"),
-        "map outside": (lambda _: RecordingLog("town", "../town.png"), "leaves the data folder"),
-        "location": (lambda _: RecordingLog("a/b", "town.png"), "cannot be the name of a file"),
-        "version": (lambda root: NuScenesWriter(root, "../v"), "cannot be the name of a file"),
-        "first scene": (
-            lambda root: NuScenesWriter(root, VERSION).add_scene("..", RIG, split="a"),
-            "name of a",
-        ),
-        "split": (lambda root: begun(root, split="all"), "split cannot be named"),
-        "no scene": (lambda root: NuScenesWriter(root, VERSION).close(), "has no scene"),
-        "no scene yet": (
-            lambda root: add_key_frame(NuScenesWriter(root, VERSION), 0),
-            "no scene to write to",
-        ),
-        "empty scene": (lambda root: begun(root).close(), "has no key frame"),
-        "nothing seen": (lambda root: begun(root).add_key_frame(pose(0), {}), "neither an image nor"),
-        "unknown camera": (
-            lambda root: begun(root).add_key_frame(pose(0), {"CAM_LEFT": CameraImage(PIXELS)}),
-            "images of unknown cameras",
-        ),
-        "missing image": (
-            lambda root: begun(root).add_key_frame(pose(0), {"CAM_FRONT": CameraImage(root / "none.jpg")}),
-            "not a readable JPEG or PNG",
-        ),
-        "points at NaN": (lambda root: begun(root).add_sweep(pose(0), POINTS * np.nan), "finite numbers"),
-        "flat points": (lambda root: begun(root).add_sweep(pose(0), POINTS[:, :2]), "3 to 5 finite"),
-        "two boxes of one": (
-            lambda root: add_key_frame(begun(root), 0, boxes=(box(), box())),
-            "two boxes of one",
-        ),
-        "two maps of one": (lambda root: begun(root).add_scene("one", RIG, split="val"), "no key frame"),
-    }
-
-
-@pytest.mark.parametrize("case", refusals())
-def test_nonsense__is_refused(case: str, tmp_path: Path) -> None:
-    attempt, message = refusals()[case]
-    with pytest.raises(OccFeatError, match=message):
-        attempt(tmp_path)
-    assert not list(tmp_path.glob("s*/*"))
-
-
-def test_time__must_go_on(tmp_path: Path) -> None:
-    writer = begun(tmp_path)
-    add_key_frame(writer, 1)
-    with pytest.raises(DatasetError, match="Key frame 1 of scene 'one': expected a time after"):
-        add_key_frame(writer, 1)
-    with pytest.raises(DatasetError, match="LIDAR_TOP: expected a time after"):
-        writer.add_sweep(pose(450), POINTS)
-    with pytest.raises(DatasetError, match="CAM_FRONT: expected a time after"):
-        writer.add_key_frame(pose(1000), {"CAM_FRONT": CameraImage(PIXELS, pose(460))})
-
-
-def test_instance__keeps_its_category(tmp_path: Path) -> None:
-    writer = begun(tmp_path)
-    add_key_frame(writer, 0)
-    with pytest.raises(DatasetError, match=r"'a' was vehicle\.car before, and is vehicle\.bus now"):
-        add_key_frame(writer, 1, boxes=(box(category="vehicle.bus"),))
-
-
-def test_rig__without_a_lidar_takes_no_points(tmp_path: Path) -> None:
-    writer = NuScenesWriter(tmp_path, VERSION)
-    writer.add_scene("one", CalibratedRig("car", RIG.cameras), split="train")
-    with pytest.raises(DatasetError, match="rig 'car' has no LiDAR"):
-        add_key_frame(writer, 0)
-
-
-def test_scenes__of_one_name_are_refused(tmp_path: Path) -> None:
-    writer = begun(tmp_path)
-    add_key_frame(writer, 0)
-    with pytest.raises(DatasetError, match="two scenes named 'one'"):
-        writer.add_scene("one", RIG, split="train")
-
-
-def test_rigs__of_one_name_must_be_equal(tmp_path: Path) -> None:
-    writer = begun(tmp_path)
-    add_key_frame(writer, 0)
-    other = CalibratedRig("car", (camera("CAM_FRONT", 0.1),), RIG.ego_from_lidar)
-    writer.add_scene("two", other, split="train")
-    add_key_frame(writer, 0)
-    with pytest.raises(DatasetError, match="rig that differs from an earlier one of the same name"):
-        writer.close()
-
-
-def test_maps__must_be_there_and_have_names_of_their_own(tmp_path: Path) -> None:
-    writer = begun(tmp_path, log=RecordingLog("town", "a/town.png"))
-    add_key_frame(writer, 0)
-    with pytest.raises(DatasetError, match=r"Base map a/town\.png of scene 'one' is missing"):
-        writer.close()
-    writer.add_scene("two", RIG, split="train", log=RecordingLog("town", "b/town.png"))
-    add_key_frame(writer, 0)
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "town.png").write_bytes(b"")
-    with pytest.raises(DatasetError, match="Two base maps differ only by their folder"):
-        writer.close()
-
-
-def test_folder__that_is_complete_or_in_use_is_refused(tmp_path: Path) -> None:
-    writer = begun(tmp_path)
-    with pytest.raises(RunError, match="Another process is writing"):
-        NuScenesWriter(tmp_path, VERSION)
-    add_key_frame(writer, 0)
-    writer.close()
-    writer.close()
-    with pytest.raises(RunError, match="exists already"):
-        NuScenesWriter(tmp_path, VERSION)
-    with pytest.raises(RunError, match="is closed"):
-        writer.add_scene("two", RIG, split="train")
 
 
 def test_scenes__that_an_earlier_build_finished_may_not_be_forgotten(tmp_path: Path) -> None:

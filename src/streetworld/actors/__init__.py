@@ -1,1 +1,1 @@
-"""Actors: who moves in a scene, and how."""
+"""Vehicles and people that move: signals, traffic, walkers."""

@@ -48,16 +48,16 @@ class Mover:
     person: bool
 
     def pose(self, time_s: float) -> Pose:
-        """Where it is."""
+        """Return where it is."""
         x, y, yaw, _ = self.motion.at(time_s)
         return Pose(x, y, self.height_m, yaw)
 
     def speed_mps(self, time_s: float) -> float:
-        """How fast it is."""
+        """Return how fast it is."""
         return self.motion.at(time_s)[3]
 
     def mesh(self, time_s: float) -> Mesh:
-        """Its template: people walk."""
+        """Return its template: people walk."""
         if not self.person:
             return self.annotation.mesh
         if self.speed_mps(time_s) < 0.2:
@@ -66,7 +66,7 @@ class Mover:
         return person_mesh(int(way / STRIDE_M * GAITS) % GAITS)
 
     def attribute(self, time_s: float) -> str:
-        """NuScenes attribute at a time."""
+        """Return the nuScenes attribute at a time."""
         moving = self.speed_mps(time_s) > 0.3
         if self.person:
             return "pedestrian.moving" if moving else "pedestrian.standing"
@@ -126,6 +126,7 @@ def enlist(cast: Cast, objects: ObjectList, rng: np.random.Generator) -> tuple[M
 
 
 def _ego_driver(network: Network, rng: np.random.Generator, duration_s: float) -> Driver:
+    """Choose the lane and the speed of the ego vehicle."""
     lanes = [lane for lane in network.lanes if lane.road is not None and lane.curve.length_m > 40]
     lane = lanes[rng.integers(len(lanes))]
     speed = float(rng.uniform(0.75, 1.15)) * CITY_SPEED_MPS
@@ -157,7 +158,7 @@ def _fill_lanes(
     route: Float[np.ndarray, "R 2"],
     duration_s: float,
 ) -> tuple[list[Driver], list[tuple[str, tuple[float, float, float]]]]:
-    """Vehicles on all lanes near the route, at random distances, away from the ego vehicle."""
+    """Fill lanes near the route with vehicles at random distances, away from the ego vehicle."""
     drivers: list[Driver] = []
     kinds: list[tuple[str, tuple[float, float, float]]] = []
     mean_gap = float(rng.choice((11.0, 18.0, 34.0)))
@@ -186,7 +187,7 @@ def _fill_lanes(
 
 
 def ego_pose(motion: Motion, time_s: float) -> Float[np.ndarray, "4 4"]:
-    """Town frame from ego frame: position on the ground, heading, and a little pitch and roll of the body."""
+    """Return the pose of the ego vehicle, with a little pitch and roll of the body."""
     x, y, yaw, speed = motion.at(time_s)
     before, after = motion.at(time_s - 0.2), motion.at(time_s + 0.2)
     braking = (before[3] - after[3]) / 0.4

@@ -17,7 +17,7 @@ def people_near(
     route: Float[np.ndarray, "R 2"],
     duration_s: float,
 ) -> list[tuple[float, Motion]]:
-    """People on the sidewalks and crossings near a route: height of the ground below each, and its way."""
+    """Draw people near a route: height of the ground below each, and its way."""
     found: list[tuple[float, Motion]] = []
     crowd = float(rng.choice((0.4, 1.0, 2.2)))
     for road in network.roads:
@@ -35,6 +35,7 @@ def people_near(
 
 
 def _red_at(network: Network, signals: Signals, road: Road, at_start: bool, time_s: float) -> bool:
+    """Tell whether the light at an end of a road stays red around a moment, so that people may cross."""
     junction = network.junctions[road.ends[0 if at_start else 1]]
     arm = next(
         i for i, arm in enumerate(junction.arms) if arm.road == road.index and arm.at_start == at_start
@@ -43,6 +44,7 @@ def _red_at(network: Network, signals: Signals, road: Road, at_start: bool, time
 
 
 def _walk_along(road: Road, side: int, rng: np.random.Generator, duration_s: float) -> Motion:
+    """Walk along a sidewalk."""
     profile = road.profile
     inner = profile.kerb_m(side) + 0.18 + profile.verge_m[side < 0]
     line = road.curve.offset(side * (inner + float(rng.uniform(0.35, 0.65))))
@@ -55,6 +57,7 @@ def _walk_along(road: Road, side: int, rng: np.random.Generator, duration_s: flo
 
 
 def _walk_across(road: Road, at_start: bool, rng: np.random.Generator, duration_s: float) -> Motion:
+    """Walk across a road on a crossing."""
     deep = float(rng.uniform(CROSSING_M[0] + 0.4, CROSSING_M[1] - 0.4))
     way = np.array([deep if at_start else road.curve.length_m - deep])
     left = road.curve.beside(way, road.profile.kerb_m(1) - 0.3)[0]

@@ -45,7 +45,7 @@ class Signals:
         return self.green_s + self.amber_s + 1.0
 
     def state(self, junction: int, arm: int, time_s: float) -> int:
-        """0 red, 1 amber, 2 green."""
+        """Return 0 for red, 1 for amber and 2 for green."""
         if not self.turn[junction]:
             return 2
         half = self.half_s
@@ -82,7 +82,7 @@ class Motion:
     speed_mps: Float[np.ndarray, " T"]
 
     def at(self, time_s: float) -> tuple[float, float, float, float]:
-        """(x, y, yaw, speed) at a time, interpolated."""
+        """Return (x, y, yaw, speed) at a time, interpolated."""
         place = (time_s - self.start_s) / self.step_s
         index = int(np.clip(math.floor(place), 0, len(self.points) - 2))
         share = place - index
@@ -92,7 +92,7 @@ class Motion:
 
 
 def make_signals(network: Network, rng: np.random.Generator) -> Signals:
-    """Traffic lights with drawn starting times; opposite arms drive together."""
+    """Make traffic lights with drawn starting times; opposite arms drive together."""
     turns = []
     for junction in network.junctions:
         first = junction.arms[0].direction
@@ -107,7 +107,7 @@ def make_signals(network: Network, rng: np.random.Generator) -> Signals:
 def random_way(
     network: Network, lane: int, length_m: float, rng: np.random.Generator
 ) -> tuple[Curve, tuple[int, ...]]:
-    """A way of at least `length_m` from the start of a lane on, turning at random."""
+    """Draw a way of at least `length_m` from the start of a lane on, turning at random."""
     lanes = [lane]
     points = [network.lanes[lane].curve.points]
     total = network.lanes[lane].curve.length_m
@@ -154,17 +154,18 @@ def simulate(
 
 
 def step_count(duration_s: float) -> int:
-    """Time steps from the start of the warm-up until `duration_s` after the first key frame."""
+    """Return the number of time steps from the warm-up until `duration_s` after the first key frame."""
     return math.ceil((WARM_UP_S + duration_s) / STEP_S) + 2
 
 
 def _sample_paths(drivers: list[Driver]) -> Float[np.ndarray, "N M 2"]:
+    """Sample the paths of all drivers at every metre."""
     longest = math.ceil(max(driver.path.length_m for driver in drivers)) + 1
     return np.stack([driver.path.position(np.arange(longest, dtype=float)) for driver in drivers])
 
 
 def _speed_limits(paths: Float[np.ndarray, "N M 2"], drivers: list[Driver]) -> Float[np.ndarray, "N M"]:
-    """Speed wanted at every metre: slower in curves and a little before them."""
+    """Return the speed wanted at every metre: slower in curves and a little before them."""
     step = np.diff(paths, axis=1, append=paths[:, -1:])
     heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
     bend = np.abs(np.diff(heading, axis=1, append=heading[:, -1:]))
@@ -176,7 +177,7 @@ def _speed_limits(paths: Float[np.ndarray, "N M 2"], drivers: list[Driver]) -> F
 
 
 def _stop_lines(network: Network, driver: Driver) -> list[tuple[float, int, int]]:
-    """(way, junction, arm) of the stop lines on a way; the front of a vehicle should stop before them."""
+    """Return (way, junction, arm) of the stop lines on a way, before which vehicles stop."""
     found, way = [], 0.0
     for number in driver.lanes:
         lane = network.lanes[number]
@@ -192,7 +193,7 @@ def _gap_to_others(
     drivers: list[Driver],
     people: Float[np.ndarray, "P 2"],
 ) -> Float[np.ndarray, " N"]:
-    """Free way before each vehicle's front; 99 m if nothing is near."""
+    """Return the free way before each vehicle's front; 99 m if nothing is near."""
     rows = np.arange(len(way))
     lengths = np.array([driver.length_m for driver in drivers])
     widths = np.array([driver.width_m for driver in drivers])
@@ -211,7 +212,7 @@ def _gap_to_others(
 def blocked_places(
     places: Float[np.ndarray, "N A 2"], circles: Float[np.ndarray, "C 2"], reach_m: Float[np.ndarray, "N C"]
 ) -> Bool[np.ndarray, "N A"]:
-    """Which places ahead of each vehicle are nearer to a circle than its reach.
+    """Return which places ahead of each vehicle are nearer to a circle than its reach.
 
     Most circles are far from all places of a vehicle. A look at the place in the middle sorts them out.
     """
@@ -230,7 +231,7 @@ def blocked_places(
 def _circles(
     paths: Float[np.ndarray, "N M 2"], way: Float[np.ndarray, " N"], drivers: list[Driver]
 ) -> tuple[Float[np.ndarray, "C 2"], Int[np.ndarray, " C"], Float[np.ndarray, " C"]]:
-    """Three circles along every vehicle: where, whose, how large."""
+    """Return three circles along every vehicle: where, whose, how large."""
     centers, owners, radii = [], [], []
     for share in (-0.36, 0.0, 0.36):
         index = np.array([w + share * d.length_m for w, d in zip(way, drivers, strict=True)])
@@ -249,6 +250,7 @@ def _gap_to_red(
     speed: Float[np.ndarray, " N"],
     time_s: float,
 ) -> Float[np.ndarray, " N"]:
+    """Return the free way to a red light, or to an amber one that can be stopped at; 99 m if none is near."""
     gaps = np.full(len(way), 99.0)
     for i, (lines, driver) in enumerate(zip(stops, drivers, strict=True)):
         for line, junction, arm in lines:
@@ -268,13 +270,14 @@ def _gap_to_red(
 def _acceleration(
     speed: Float[np.ndarray, " N"], wanted: Float[np.ndarray, " N"], gap: Float[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
-    """The intelligent driver model (Treiber 2000), the leader taken as standing at half our speed."""
+    """Follow the intelligent driver model (Treiber 2000), the leader standing at half our speed."""
     desired = 2.0 + speed * 1.1 + speed * speed * 0.5 / (2 * math.sqrt(COMFORT_MPS2 * BRAKING_MPS2))
     free = 1 - (speed / np.maximum(wanted, 0.1)) ** 4
     return np.clip(COMFORT_MPS2 * (free - (desired / np.maximum(gap, 0.3)) ** 2), -7.0, COMFORT_MPS2)
 
 
 def _motion(driver: Driver, way: Float[np.ndarray, " T"], speed: Float[np.ndarray, " T"]) -> Motion:
+    """Return the motion of one driver."""
     direction = driver.path.direction(way)
     yaw = np.unwrap(np.arctan2(direction[:, 1], direction[:, 0]))
     return Motion(-WARM_UP_S, STEP_S, driver.path.beside(way, driver.offset_m), yaw, speed)

@@ -1,1 +1,1 @@
-"""Layout: the ground of a scene, and what stands where on it."""
+"""The street of one scene, built from a plan around its route: ground, houses, trees, parked vehicles."""

@@ -21,7 +21,7 @@ KERB_M = 0.15
 
 
 def road_mesh(network: Network, road: Road, objects: ObjectList) -> list[Mesh]:
-    """A road's surface, with its median and both sides."""
+    """Build a road's surface, with its median and both sides."""
     profile, town = road.profile, network.town
     number = objects.add(
         "road",
@@ -52,12 +52,12 @@ def road_mesh(network: Network, road: Road, objects: ObjectList) -> list[Mesh]:
 
 
 def _end_marks(network: Network, road: Road, end: int) -> float:
-    """What is painted at an end of a road: 1 a stop line, 2 a crossing, 3 both."""
+    """Return what is painted at an end of a road: 1 a stop line, 2 a crossing, 3 both."""
     return float(network.junctions[road.ends[end]].signals) + 2.0 * road.crossings[end]
 
 
 def junction_mesh(network: Network, junction: Junction, objects: ObjectList) -> list[Mesh]:
-    """A junction's surface and its corners."""
+    """Build a junction's surface and its corners."""
     outline = junction.outline
     points = np.insert(np.concatenate((outline, outline.mean(axis=0, keepdims=True))), 2, 0.0, axis=1)
     count = len(outline)
@@ -72,7 +72,7 @@ def junction_mesh(network: Network, junction: Junction, objects: ObjectList) -> 
 
 
 def block_mesh(triangles: Float[np.ndarray, "T 3 2"], paved: bool, objects: ObjectList) -> Mesh:
-    """The land of a block, a little below the sidewalks that lie on its border."""
+    """Build the land of a block, a little below the sidewalks that lie on its border."""
     points = np.insert(triangles.reshape(-1, 2), 2, KERB_M - 0.03, axis=1)
     faces = np.arange(len(points)).reshape(-1, 3)
     mesh = make_mesh(points, faces, Material.PAVING if paved else Material.GRASS, smooth=True)
@@ -80,7 +80,7 @@ def block_mesh(triangles: Float[np.ndarray, "T 3 2"], paved: bool, objects: Obje
 
 
 def plain_mesh(size_m: tuple[float, float], objects: ObjectList) -> Mesh:
-    """Open country below and around everything, out to the horizon."""
+    """Build the open country below and around everything, out to the horizon."""
     x, y = size_m
     far = 1200.0
     points = np.array([(-far, -far), (x + far, -far), (x + far, y + far), (-far, y + far)])
@@ -96,7 +96,7 @@ def strip(
     height_m: float,
     material: Material,
 ) -> Mesh:
-    """A flat strip along a curve, between two offsets to its left."""
+    """Build a flat strip along a curve, between two offsets to its left."""
     count = len(curve.points)
     edges = [np.insert(curve.offset(edge).points, 2, height_m, axis=1) for edge in (low_m, high_m)]
     drawn = [
@@ -109,7 +109,7 @@ def strip(
 
 
 def quad(corners: Sequence[Float[np.ndarray, "2"]], height_m: float, material: Material) -> Mesh:
-    """A flat quadrilateral; `local` has its first corner at the origin and its first edge along x."""
+    """Build a flat quadrilateral; `local` has its first corner at the origin and its first edge along x."""
     points = np.insert(np.array(corners), 2, height_m, axis=1)
     length, width = (float(np.hypot(*(corners[i] - corners[0]))) for i in (1, 3))
     drawn = np.array([(0, 0, 0), (length, 0, 0), (length, width, 0), (0, width, 0)])
@@ -123,7 +123,7 @@ def _side(
     walk_m: Float[np.ndarray, " P"] | float,
     number: int,
 ) -> list[Mesh]:
-    """Kerb, verge and sidewalk beside a kerb line whose outside lies on `side`."""
+    """Build the kerb, verge and sidewalk beside a kerb line whose outside lies on `side`."""
     stone = KERBSTONE_M
     inner = stone + np.asarray(verge_m)
     outer = inner + np.asarray(walk_m)
@@ -143,6 +143,7 @@ def _side(
 
 
 def _kerb_face(kerb: Curve) -> Mesh:
+    """Build the vertical face of a kerb."""
     count = len(kerb.points)
     points = np.concatenate([np.insert(kerb.points, 2, height, axis=1) for height in (0.0, KERB_M)])
     arc = np.tile(kerb.arc_m, 2)
@@ -151,6 +152,7 @@ def _kerb_face(kerb: Curve) -> Mesh:
 
 
 def _median(road: Road, objects: ObjectList) -> list[Mesh]:
+    """Build the planted median of a road, with its kerbs."""
     half, middle = road.profile.median_edge_m, road.median_curve
     number = objects.add("terrain", seed=road.index)
     meshes = [strip(middle, 0.18 - half, half - 0.18, KERB_M, Material.MEDIAN)]
@@ -162,6 +164,7 @@ def _median(road: Road, objects: ObjectList) -> list[Mesh]:
 
 
 def _strip_faces(count: int) -> np.ndarray:
+    """Return the triangles between two lines of points."""
     near = np.arange(count - 1)
     return np.concatenate(
         [np.stack((near, near + 1, near + 1 + count), 1), np.stack((near, near + 1 + count, near + count), 1)]

@@ -34,6 +34,7 @@ def fill_lot(street: Street, lot: Lot) -> None:
 
 
 def _build_house(street: Street, lot: Lot) -> None:
+    """Put a house down on a lot."""
     town_rng = np.random.default_rng(lot.seed)
     mesh = scenery.building_mesh(*lot.size_m, lot.height_m, gabled=lot.gabled)
     shop = float(lot.setback_m < 2.0)
@@ -53,7 +54,7 @@ def _build_house(street: Street, lot: Lot) -> None:
 
 
 def _front_garden(street: Street, lot: Lot) -> None:
-    """A hedge, wall or fence along the front of a lot, with a gate in the middle."""
+    """Put a hedge, wall or fence along the front of a lot, with a gate in the middle."""
     town_rng = np.random.default_rng((lot.seed, 5))
     kind = town_rng.integers(4)
     length = lot.size_m[0] / 2 - 1.2
@@ -70,7 +71,7 @@ def _front_garden(street: Street, lot: Lot) -> None:
 
 
 def _fill_yard(street: Street, lot: Lot) -> None:
-    """A storage yard: clutter with a few vehicles among it."""
+    """Fill a storage yard: clutter with a few vehicles among it."""
     corners = list(lot.points(CORNERS))
     number = street.objects.add("terrain")
     street.meshes.append(place(quad(corners, KERB_M - 0.01, Material.PAVING), (0, 0, 0), object_id=number))
@@ -89,7 +90,7 @@ def _fill_yard(street: Street, lot: Lot) -> None:
 
 
 def _fill_car_park(street: Street, lot: Lot) -> None:
-    """Bays of 2.5 m along the front and the back of a car park, an aisle between them."""
+    """Fill the bays of a car park, 2.5 m wide along its front and back, an aisle between."""
     corners = list(lot.points(CORNERS))
     number = street.objects.add("terrain", parameters=CarParkParameters(*lot.size_m))
     street.meshes.append(place(quad(corners, KERB_M, Material.CAR_PARK), (0, 0, 0), object_id=number))

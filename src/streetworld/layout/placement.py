@@ -37,7 +37,7 @@ ENDS_CLEAR_M = 11.0
 
 
 def build_street(plan: TownPlan, route: Float[np.ndarray, "R 2"], rng: np.random.Generator) -> Street:
-    """Everything that does not move around a route."""
+    """Build everything that does not move around a route."""
     street = Street(plan, route, rng, ObjectList(), [], [])
     network = plan.network
     street.meshes.append(plain_mesh(network.size_m, street.objects))
@@ -61,7 +61,7 @@ def build_street(plan: TownPlan, route: Float[np.ndarray, "R 2"], rng: np.random
 
 
 def _furnish(street: Street, road: Road, side: int) -> None:
-    """Everything along one side of a road, zone by zone."""
+    """Put everything along one side of a road, zone by zone."""
     profile = road.profile
     kerb = profile.kerb_m(side)
     verge, walk = profile.verge_m[side < 0], profile.sidewalk_m[side < 0]
@@ -78,7 +78,7 @@ def _furnish(street: Street, road: Road, side: int) -> None:
 def _slots(
     street: Street, road: Road, offset_m: float, start_m: float, end_m: float, gap_m: float
 ) -> Iterator[tuple[float, Float[np.ndarray, "2"], float]]:
-    """Random places (way, point, heading) along a road that are near the route."""
+    """Return random places (way, point, heading) along a road that are near the route."""
     way = start_m + street.rng.uniform(0, gap_m)
     while way < end_m:
         at = np.array([way])
@@ -121,7 +121,7 @@ def _park(street: Street, road: Road, side: int, offset_m: float) -> None:
 
 
 def _litter(street: Street, road: Road, side: int, zone: str, edge_m: float, gap_m: float) -> None:
-    """Clutter along a sidewalk's building side or in a verge."""
+    """Scatter clutter along a sidewalk's building side or in a verge."""
     length = road.curve.length_m
     for _, point, heading in _slots(street, road, side * edge_m, 6.0, length - 6.0, gap_m):
         if zone == "walk" and street.rng.random() < 0.12:
@@ -142,7 +142,7 @@ def _litter(street: Street, road: Road, side: int, zone: str, edge_m: float, gap
 
 
 def _plant_posts(street: Street, road: Road, side: int, offset_m: float, posts: np.random.Generator) -> None:
-    """Trees, lamps and signs behind the kerb; they belong to the town, so `posts` is the town's."""
+    """Plant trees, lamps and signs behind the kerb; `posts` is the town's, as they are."""
     town, length = street.network.town, road.curve.length_m
     heading_sign = 1 if side == street.network.along_side else -1
     number = 0
@@ -174,11 +174,12 @@ def _plant_posts(street: Street, road: Road, side: int, offset_m: float, posts: 
 
 
 def _sign_color(draw: float) -> Color:
+    """Return the colour of a traffic sign."""
     return ((0.5, 0.02, 0.02), (0.02, 0.08, 0.4), (0.6, 0.5, 0.05))[int(draw * 3)]
 
 
 def add_traffic_lights(street: Street) -> None:
-    """A light beside every stop line, on the side where traffic arrives."""
+    """Add a light beside every stop line, on the side where traffic arrives."""
     network = street.network
     for junction in network.junctions:
         if not junction.signals or not street.near(junction.center):

@@ -50,7 +50,7 @@ class Street:
         return self.plan.network
 
     def near(self, point: Float[np.ndarray, "2"], reach_m: float = STREET_M) -> bool:
-        """Whether a point lies within reach of the route."""
+        """Tell whether a point lies within reach of the route."""
         return bool(near_route(point[None], self.route, reach_m)[0])
 
 
@@ -71,7 +71,7 @@ def add_vehicle(
 def add_clutter(
     street: Street, name: str, point: Float[np.ndarray, "2"], yaw_rad: float, height_m: float
 ) -> None:
-    """Put a thing down that is no vehicle."""
+    """Put a thing down that is not a vehicle."""
     kind = CLUTTER[name]
     scale = draw_scale(street.rng, 0.12)
     colors = [draw_paint(street.rng), CLUTTER_COLORS[street.rng.integers(len(CLUTTER_COLORS))]]
@@ -102,7 +102,7 @@ def put_labelled(
 def annotation_of(
     mesh: Mesh, scale: tuple[float, float, float], category: str, attribute: str | None
 ) -> Annotation:
-    """The box that just holds a scaled template."""
+    """Return the box that just holds a scaled template."""
     low, high = (bound * np.asarray(scale) for bound in mesh.bounds)
     size, middle = high - low, (high + low) / 2
     return Annotation(
@@ -116,7 +116,7 @@ def annotation_of(
 
 
 def draw_clutter(rng: np.random.Generator, zone: str) -> str:
-    """A kind of clutter that may stand in a zone."""
+    """Draw a kind of clutter that may stand in a zone."""
     names = [name for name, kind in CLUTTER.items() if zone in kind.zones]
     shares = np.array([CLUTTER[name].share for name in names])
     return names[rng.choice(len(names), p=shares / shares.sum())]

@@ -1,1 +1,1 @@
-"""Output: scenes, tables and maps as files."""
+"""A world on disk: scenes, truth, base maps and map expansions."""

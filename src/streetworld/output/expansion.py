@@ -25,7 +25,7 @@ VERSION = "1.3"
 
 
 def expand_map(plan: TownPlan) -> Record:
-    """All layers of a town's map."""
+    """Return all layers of a town's map."""
     return _Expansion(plan).build()
 
 
@@ -38,6 +38,7 @@ class _Expansion:
         self.records = MapRecords(self.network.town.name)
 
     def build(self) -> Record:
+        """Build all layers."""
         for road in self.network.roads:
             self._add_road(road)
         for junction in self.network.junctions:
@@ -62,6 +63,7 @@ class _Expansion:
         }
 
     def _add_road(self, road: Road) -> None:
+        """Add what belongs to a road."""
         holes = [] if road.median is None else [road.median]
         area = self.records.polygon(road.outline, holes)
         drivable = self.records.add("drivable_area", ("drivable", road.index), polygon_tokens=[area])
@@ -80,7 +82,7 @@ class _Expansion:
             self._add_road_end(road, at_start, segment)
 
     def _add_block(self, road: Road, side: int, segment: str) -> None:
-        """One direction of a road."""
+        """Add one direction of a road."""
         inner = road.curve.offset(side * road.profile.median_m / 2)
         outer = road.kerb(side)
         along = side == self.network.along_side
@@ -96,6 +98,7 @@ class _Expansion:
         )
 
     def _add_dividers(self, road: Road, segment: str) -> None:
+        """Add the lines between lanes and in the middle of a road."""
         profile = road.profile
         middles = (1, -1) if profile.planted else (0,)
         for side in middles:
@@ -120,6 +123,7 @@ class _Expansion:
                 )
 
     def _add_walkway(self, road: Road, side: int) -> None:
+        """Add the sidewalk on one side of a road."""
         profile = road.profile
         near = profile.kerb_m(side) + KERBSTONE_M + profile.verge_m[side < 0]
         edges = [
@@ -129,7 +133,7 @@ class _Expansion:
         self.records.add("walkway", ("walkway", road.index, side), polygon_token=polygon)
 
     def _add_road_end(self, road: Road, at_start: bool, segment: str) -> None:
-        """Crossing, stop line and traffic light at one end of a road."""
+        """Add crossing, stop line and traffic light at one end of a road."""
         end, profile, along = (0 if at_start else 1), road.profile, self.network.along_side
         crossings = []
         if road.crossings[end]:
@@ -161,6 +165,7 @@ class _Expansion:
         )
 
     def _add_light(self, road: Road, at_start: bool, side: int, block: str) -> str:
+        """Add the traffic light at an end of a road and return its token."""
         points = _across(road, at_start, CROSSING_M, side * (road.profile.kerb_m(side) + 0.5), 0.0)
         x, y = (float(part) for part in points[1])
         heading = road.curve.tangents[0] if at_start else -road.curve.tangents[-1]
@@ -187,6 +192,7 @@ class _Expansion:
         )
 
     def _add_junction(self, junction: Junction) -> None:
+        """Add what belongs to a junction."""
         area = self.records.polygon(junction.outline)
         drivable = self.records.add(
             "drivable_area", ("drivable junction", junction.index), polygon_tokens=[area]
@@ -209,6 +215,6 @@ class _Expansion:
 def _across(
     road: Road, at_start: bool, way_m: tuple[float, float], left_m: float, right_m: float
 ) -> Float[np.ndarray, "4 2"]:
-    """A stripe across a road near one of its ends, between two offsets."""
+    """Return the outline of a stripe across a road near one of its ends, between two offsets."""
     ways = np.array(way_m) if at_start else road.curve.length_m - np.array(way_m)
     return np.concatenate((road.curve.beside(ways, left_m), road.curve.beside(ways[::-1], right_m)))

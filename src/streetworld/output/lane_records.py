@@ -11,7 +11,7 @@ ARC_M = 4.0
 
 
 def expand_lanes(network: Network, records: MapRecords) -> Record:
-    """Record all lanes of a town; gives those entries of its map that are no layers."""
+    """Record all lanes of a town; return those entries of its map that are not layers."""
     for lane in network.lanes:
         _add_lane(lane, records)
     tokens = [_token(lane, records) for lane in network.lanes]
@@ -20,10 +20,12 @@ def expand_lanes(network: Network, records: MapRecords) -> Record:
 
 
 def _token(lane: Lane, records: MapRecords) -> str:
+    """Return the token of a lane."""
     return records.token("lane", lane.index)
 
 
 def _add_lane(lane: Lane, records: MapRecords) -> None:
+    """Add a lane or a lane connector."""
     left, right = (lane.curve.offset(side * lane.width_m / 2).points for side in (1, -1))
     polygon = records.polygon(np.concatenate((left, right[::-1])))
     if lane.road is None:
@@ -42,6 +44,7 @@ def _add_lane(lane: Lane, records: MapRecords) -> None:
 
 
 def _connectivity(network: Network, tokens: list[str]) -> dict[str, Record]:
+    """Return the incoming and outgoing lanes of every lane."""
     links: dict[str, Record] = {name: {"incoming": [], "outgoing": []} for name in tokens}
     for name, following in zip(tokens, network.following, strict=True):
         for other in following:
@@ -51,7 +54,7 @@ def _connectivity(network: Network, tokens: list[str]) -> dict[str, Record]:
 
 
 def arc_path(curve: Curve) -> list[Record]:
-    """A curve as circular arcs and straight pieces of about `ARC_M`, each starting on the curve.
+    """Return a curve as circular arcs and straight pieces of about `ARC_M`, each starting on the curve.
 
     nuScenes writes every piece as three: an arc, a straight or an arc, an arc. Two of them are empty here.
     """

@@ -45,7 +45,7 @@ class MapRecords:
         self._map_token = token("map", town)
 
     def token(self, *parts: object) -> str:
-        """Token of the record that the parts name."""
+        """Return the token of the record that the parts name."""
         return token("map", self._town, *parts)
 
     def add(self, layer: str, name: tuple[object, ...], **fields: Any) -> str:
@@ -57,7 +57,7 @@ class MapRecords:
     def polygon(
         self, points: Float[np.ndarray, "P 2"], holes: Sequence[Float[np.ndarray, "H 2"]] = ()
     ) -> str:
-        """A new polygon."""
+        """Add a polygon and return its token."""
         return self.add(
             "polygon",
             ("polygon", len(self.layers["polygon"])),
@@ -66,11 +66,11 @@ class MapRecords:
         )
 
     def line(self, points: Float[np.ndarray, "P 2"]) -> str:
-        """A new line."""
+        """Add a line and return its token."""
         return self.add("line", ("line", len(self.layers["line"])), node_tokens=self._nodes(points))
 
     def _nodes(self, points: Float[np.ndarray, "P 2"]) -> list[str]:
-        """New nodes at given points; they are numbered, as there are too many to hash."""
+        """Add nodes at given points; they are numbered, as there are too many to hash."""
         points = thin(points)
         start = len(self.layers["node"])
         tokens = [f"{self._map_token[:16]}{start + i:016x}" for i in range(len(points))]

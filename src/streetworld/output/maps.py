@@ -34,12 +34,13 @@ def write_map(out: Path, town: TownRequest) -> None:
 
 
 def _base_map(network: Network) -> bytes:
-    """The map's origin is its lower left corner."""
+    """Draw a base map as PNG; its origin is its lower left corner."""
     width, height = (round(extent * BASE_MAP_PX_PER_M) for extent in network.size_m)
     image = Image.new("L", (width, height))
     draw = ImageDraw.Draw(image)
 
     def fill(points: Float[np.ndarray, "P 2"], value: int) -> None:
+        """Fill a polygon, given in metres, with a grey level."""
         pixels = points * BASE_MAP_PX_PER_M
         draw.polygon([(float(x), float(height - y)) for x, y in pixels], fill=value)
 

@@ -1,1 +1,1 @@
-"""Rendering: rays, light and surfaces; cameras, LiDAR and visibility."""
+"""What sensors make of a scene: light, surfaces, ray tracing, camera, LiDAR, and the labels that follow."""

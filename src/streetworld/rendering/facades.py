@@ -45,7 +45,7 @@ def facade(spot: Spot) -> FacadeLook:
 def bricks(
     u_m: Float32[np.ndarray, " N"], w_m: Float32[np.ndarray, " N"], foot_m: Float32[np.ndarray, " N"]
 ) -> Float32[np.ndarray, " N"]:
-    """Brightness of a brick wall at (along, up)."""
+    """Return the brightness of a brick wall at (along, up)."""
     row = np.floor(w_m / 0.12)
     shift = u_m / 0.26 + 0.5 * (row % 2)
     mortar = np.maximum(

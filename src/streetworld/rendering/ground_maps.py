@@ -17,7 +17,7 @@ class GroundMap:
     values: Float32[np.ndarray, "X Y"]
 
     def look(self, position: Float32[np.ndarray, "3 N"]) -> Float32[np.ndarray, " N"]:
-        """Values below or above points, interpolated."""
+        """Return the values below or above points, interpolated."""
         scale = np.float32(1 / self.step_m)
         place = [
             (position[axis] - np.float32(self.lower_m[axis])) * scale - np.float32(0.5) for axis in (0, 1)
@@ -35,7 +35,7 @@ class GroundMap:
 
 
 def contact_map(still: Tracer, route: Float[np.ndarray, "R 2"]) -> GroundMap:
-    """How open the sky is just above the ground: dark below parked vehicles and other things."""
+    """Map how open the sky is just above the ground: dark below parked vehicles."""
     step, border = 0.3, 36.0
     lower, upper = route.min(axis=0) - border, route.max(axis=0) + border
     shape = np.ceil((upper - lower) / step).astype(int)

@@ -75,7 +75,7 @@ class TemplateTracers:
         self._tracers: dict[int, Tracer] = {}
 
     def of(self, template: Mesh) -> Tracer:
-        """The tracer of a template."""
+        """Return the tracer of a template."""
         key = id(template)  # its tracer keeps it alive, so no other mesh gets this number
         if key not in self._tracers:
             self._tracers[key] = Tracer(template)
@@ -83,7 +83,7 @@ class TemplateTracers:
 
 
 def box_corners(annotation: Annotation, pose: Pose) -> Float[np.ndarray, "8 3"]:
-    """Corners of an object's box in the scene's frame."""
+    """Return the corners of an object's box in the scene's frame."""
     signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
     local = signs * annotation.size_m + annotation.middle_m
     return local @ pose.rotation.T + pose.point
@@ -92,7 +92,7 @@ def box_corners(annotation: Annotation, pose: Pose) -> Float[np.ndarray, "8 3"]:
 def points_inside(
     annotation: Annotation, pose: Pose, points: Float[np.ndarray, "P 3"]
 ) -> Bool[np.ndarray, " P"]:
-    """Which points of the scene lie in an object's box."""
+    """Return which points of the scene lie in an object's box."""
     local = (points - pose.point) @ pose.rotation - annotation.middle_m
     return (np.abs(local) <= np.array(annotation.size_m) / 2).all(axis=1)
 
@@ -131,7 +131,7 @@ def label(
 
 
 def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
-    """Whether the ball around a box lies behind a camera, or left or right of what it sees.
+    """Tell whether the ball around a box lies behind a camera, or left or right of what it sees.
 
     Most boxes do for most cameras, and this takes a fraction of what projecting their corners does.
     """
@@ -148,7 +148,7 @@ def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
 
 
 def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Float[np.ndarray, "N 2"], int]:
-    """Centres of pixels in the rectangle around a box's projection, thinned; and how many each stands for."""
+    """Return the centres of some pixels around a box's projection, and how many each stands for."""
     corners = box_corners(annotation, pose)
     camera = (corners - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
     height, width = view.shot.depth_m.shape
@@ -175,7 +175,7 @@ def _covers(
     view: View,
     pixels: Float[np.ndarray, "N 2"],
 ) -> Bool[np.ndarray, " N"]:
-    """Through which pixels the object would be seen if nothing stood before it."""
+    """Return through which pixels the object would be seen if nothing stood before it."""
     directions, _ = rays(pixels.astype(np.float32), view.scene_from_camera, view.intrinsics)
     scale = np.array(scale_xyz)
     origin = (view.scene_from_camera[:3, 3] - pose.point) @ pose.rotation / scale

@@ -73,7 +73,10 @@ def take_sweep(
 
 
 def beam_directions() -> tuple[Float32[np.ndarray, "N 3"], Int32[np.ndarray, " N"]]:
-    """Unit directions in the LiDAR frame in firing order (clockwise, all beams at once), and their rings."""
+    """Return the unit directions in the LiDAR frame in firing order, and their rings.
+
+    It turns clockwise and fires all beams at once.
+    """
     height = np.radians(np.linspace(LOWEST_DEG, HIGHEST_DEG, BEAMS))
     around = -np.arange(STEPS) * 2 * np.pi / STEPS
     yaw, lift = np.meshgrid(around, height, indexing="ij")
@@ -90,7 +93,7 @@ def _loss(
     wet: Float32[np.ndarray, " P"],
     light: Light,
 ) -> Float32[np.ndarray, " P"]:
-    """Chance that a ray brings nothing back: far, dark, glassy, wet and grazing, or lost in fog."""
+    """Return the chance that a ray is lost: far, dark, glassy, wet and grazing, or in fog."""
     far = np.clip((distance - 35) / 75, 0, 1) ** 1.5
     dark = np.clip(0.07 - bright, 0, 0.07) * 5
     fog = 1 - np.exp(-np.maximum(distance - 4, 0) / (2.2 * light.fog_m))
@@ -102,7 +105,7 @@ def _loss(
 def _own_roof(
     directions: Float32[np.ndarray, "N 3"], ring: Int32[np.ndarray, " N"], rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "P 5"], Int[np.ndarray, " P"]]:
-    """Returns of the ego vehicle's own roof, as in real recordings, and which rays they are."""
+    """Return the points on the ego vehicle's own roof, as in real recordings, and which rays they are."""
     sideways = np.abs(directions[:, 0]) > 0.78 * np.hypot(directions[:, 0], directions[:, 1])
     rows = np.flatnonzero((ring < 3) & sideways)
     reach = np.clip(0.30 / -directions[rows, 2], 0.5, 0.85) + rng.normal(0, 0.01, len(rows))

@@ -137,7 +137,7 @@ LIGHT_SHARES: dict[str, float] = {
 
 
 def draw_light(rng: np.random.Generator, names: tuple[str, ...] = ()) -> tuple[str, Light]:
-    """A kind of light (one of `names` if there are any), with the sun somewhere."""
+    """Draw a kind of light (one of `names` if there are any), with the sun somewhere."""
     choices = list(names) or list(LIGHT_SHARES)
     shares = np.array([LIGHT_SHARES[name] for name in choices])
     name = choices[rng.choice(len(choices), p=shares / shares.sum())]
@@ -151,12 +151,12 @@ def draw_light(rng: np.random.Generator, names: tuple[str, ...] = ()) -> tuple[s
 def dot(
     direction: Float32[np.ndarray, "3"], vectors: Float32[np.ndarray, "3 N"]
 ) -> Float32[np.ndarray, " N"]:
-    """Scalar products, without BLAS: its threads would fight with those of other processes."""
+    """Return scalar products, without BLAS: its threads would fight with those of other processes."""
     return direction[0] * vectors[0] + direction[1] * vectors[1] + direction[2] * vectors[2]
 
 
 def sky_radiance(directions: Float32[np.ndarray, "3 N"], light: Light) -> Float32[np.ndarray, "3 N"]:
-    """What the sky looks like in directions that point up; below the horizon it goes on as the horizon."""
+    """Return the sky's radiance in directions that point up, and the horizon's below it."""
     up = np.clip(directions[2], 0, 1)
     share = np.sqrt(up)
     horizon, zenith = (np.array(color, dtype=np.float32)[:, None] for color in (light.horizon, light.zenith))
@@ -173,6 +173,6 @@ def sky_radiance(directions: Float32[np.ndarray, "3 N"], light: Light) -> Float3
 
 
 def tone_map(radiance: Float[np.ndarray, "*shape"], exposure: float) -> Float[np.ndarray, "*shape"]:
-    """Linear radiance to display values in 0-1: a filmic curve (Narkowicz 2015) and a gamma of 2.2."""
+    """Turn linear radiance into 0-1: a filmic curve (Narkowicz 2015) and a gamma of 2.2."""
     x = np.maximum(radiance, 0) * exposure
     return np.clip((x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14), 0, 1) ** (1 / 2.2)

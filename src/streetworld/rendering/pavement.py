@@ -52,12 +52,12 @@ class Spot:
 
 
 def rgb(*color: float) -> RGB:
-    """A colour that broadcasts over pixels."""
+    """Return a colour that broadcasts over pixels."""
     return np.array(color, dtype=np.float32)[:, None]
 
 
 def tint(strength: Float32[np.ndarray, " N"], color: tuple[float, float, float]) -> RGB:
-    """A colour of varying strength."""
+    """Return a colour of varying strength."""
     return strength * rgb(*color)
 
 
@@ -68,7 +68,7 @@ def paint_over(base: RGB, share: Float32[np.ndarray, " N"], color: RGB | tuple[f
 
 
 def asphalt(spot: Spot) -> RGB:
-    """Worn asphalt with cracks and repairs."""
+    """Draw worn asphalt with cracks and repairs."""
     x, y, foot = spot.position[0], spot.position[1], spot.footprint_m
     rough = grain().look(x, y, 0.02, foot)
     stains = patches().look(x, y, 0.09, foot)
@@ -124,7 +124,7 @@ def road(spot: Spot) -> RGB:
 
 
 def sidewalk(spot: Spot) -> RGB:
-    """Slabs with joints, a little different each."""
+    """Draw slabs with joints, a little different each."""
     x, y, foot = spot.local[0], spot.local[1], spot.footprint_m
     wide = np.where(spot.seed % 3 == 0, np.float32(0.6), np.float32(1.2))
     joint = np.maximum(stripes(x / wide, 0.0, 0.03, foot / wide), stripes(y / wide, 0.0, 0.03, foot / wide))
@@ -138,7 +138,7 @@ def sidewalk(spot: Spot) -> RGB:
 
 
 def kerb(spot: Spot) -> RGB:
-    """Kerb stones of a metre."""
+    """Draw kerb stones of a metre."""
     foot = spot.footprint_m
     joint = stripes(spot.local[0], 0.0, 0.025, foot)
     rough = grain().look(spot.position[0], spot.position[1] + spot.position[2], 0.02, foot)
@@ -146,7 +146,7 @@ def kerb(spot: Spot) -> RGB:
 
 
 def grass(spot: Spot) -> RGB:
-    """Lawn with bare and dry places."""
+    """Draw a lawn with bare and dry places."""
     x, y, foot = spot.position[0], spot.position[1], spot.footprint_m
     blades = grain().look(x, y, 0.018, foot)
     dry = np.clip(patches().look(x, y, 0.11, foot) * 2.2 - 0.75, 0, 1)
@@ -156,13 +156,13 @@ def grass(spot: Spot) -> RGB:
 
 
 def median(spot: Spot) -> RGB:
-    """A planted strip: grass with low flowers."""
+    """Draw a planted strip: grass with low flowers."""
     bloom = grain().look(spot.position[0], spot.position[1], 0.05, spot.footprint_m)
     return paint_over(grass(spot), np.clip(bloom * 5 - 3.3, 0, 1) * 0.7, (0.35, 0.16, 0.10))
 
 
 def paving(spot: Spot) -> RGB:
-    """Gravel and mud of a storage yard."""
+    """Draw gravel and mud of a storage yard."""
     x, y, foot = spot.position[0], spot.position[1], spot.footprint_m
     stones = grain().look(x, y, 0.022, foot)
     mud = patches().look(x, y, 0.07, foot)
@@ -170,7 +170,7 @@ def paving(spot: Spot) -> RGB:
 
 
 def car_park(spot: Spot) -> RGB:
-    """Asphalt with bays of 2.5 m along the front and the back."""
+    """Draw asphalt with bays of 2.5 m along the front and the back."""
     surface = asphalt(spot) * np.float32(1.25)
     x, y, foot = spot.local[0], spot.local[1], spot.footprint_m
     deep = np.minimum(y, columns(CarParkParameters, spot.parameters).depth_m - y)

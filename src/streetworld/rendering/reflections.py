@@ -37,7 +37,7 @@ def reflect_sky(
 
 
 def puddles_on(surface: Surface, ground: Bool[np.ndarray, " N"], light: Light) -> Float32[np.ndarray, " N"]:
-    """How mirror-like the wet ground is."""
+    """Return how mirror-like the wet ground is."""
     x, y = surface.position[:2]
     deep = patches().look(x + 31, y + 17, 0.05, np.full(len(x), 0.05, np.float32))
     sealed = ground & ~np.isin(surface.material, (Material.GRASS, Material.MEDIAN))

@@ -68,7 +68,7 @@ def rays(
     scene_from_camera: Float[np.ndarray, "4 4"],
     intrinsics: Float[np.ndarray, "3 3"],
 ) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, " N"]]:
-    """Unit directions in the scene's frame through pixels, and their share along the optical axis."""
+    """Return the unit directions in the scene's frame through pixels, and their forward share."""
     x = (pixels[:, 0] - np.float32(intrinsics[0, 2])) * np.float32(1 / intrinsics[0, 0])
     y = (pixels[:, 1] - np.float32(intrinsics[1, 2])) * np.float32(1 / intrinsics[1, 1])
     along = 1 / np.sqrt(x * x + y * y + 1)
@@ -78,7 +78,7 @@ def rays(
 def turn(
     directions: Float32[np.ndarray, "N 3"], a_from_b: Float[np.ndarray, "4 4"]
 ) -> Float32[np.ndarray, "N 3"]:
-    """Directions of frame b in frame a, without BLAS (see `light.dot`)."""
+    """Turn directions of frame b into frame a, without BLAS (see `light.dot`)."""
     columns, turned = directions.T.copy(), np.empty_like(directions)
     for axis in range(3):
         turned[:, axis] = dot(a_from_b[axis, :3].astype(np.float32), columns)
@@ -86,7 +86,7 @@ def turn(
 
 
 def _edges(seen: Image, size: tuple[int, int]) -> Bool[np.ndarray, " N"]:
-    """Pixels whose neighbour to the right or below shows another thing, material or facing."""
+    """Return the pixels whose right or lower neighbour shows another thing, material or facing."""
     crease = seen.crease.reshape(size)
     edge = np.zeros(size, dtype=bool)
     across = crease[:, 1:] != crease[:, :-1]

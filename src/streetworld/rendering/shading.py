@@ -61,7 +61,7 @@ def shade(
     directions: Float32[np.ndarray, "N 3"],
     pixel_rad: float,
 ) -> Image:
-    """Radiance along rays from one point; `pixel_rad` is the angle a pixel spans."""
+    """Return the radiance along rays from one point; `pixel_rad` is the angle a pixel spans."""
     light, count = lighting.light, len(directions)
     hits, moves = stage.hit(origin, directions)
     sky = np.flatnonzero(hits.face < 0)
@@ -87,12 +87,13 @@ def shade(
 
 
 def classes_of(surface: Surface, appearance: Appearance) -> UInt8[np.ndarray, " N"]:
-    """Class of `materials.CLASSES` at every point."""
+    """Return the class of `materials.CLASSES` at every point."""
     ground = GROUND_CLASS_TABLE[surface.material]
     return np.where(ground > 0, ground, appearance.class_id[surface.object_id])
 
 
 def _creases(surface: Surface) -> Int32[np.ndarray, " N"]:
+    """Return a number for object, material and facing of every point; it changes at an edge."""
     steps = np.rint(surface.normal * 2).astype(np.int32) + 3
     facing = steps[0] * 49 + steps[1] * 7 + steps[2]
     facing[np.isin(surface.material, SOFT)] = 0
@@ -121,6 +122,7 @@ def _light_up(
     painted: Coat,
     directions: Float32[np.ndarray, "3 N"],
 ) -> Float32[np.ndarray, "3 N"]:
+    """Return the light that surfaces send back along the rays."""
     light, albedo = lighting.light, painted.albedo
     ground = GROUND_CLASS_TABLE[surface.material] > 0
     incoming = _ambient(lighting, surface, ground)
@@ -162,6 +164,7 @@ def _ambient(
 def _shade_below_movers(
     boxes: Float[np.ndarray, "M 5"], position: Float32[np.ndarray, "3 N"]
 ) -> Float32[np.ndarray, " N"]:
+    """Return how open the sky is beside and below vehicles that move."""
     open_sky = np.ones(position.shape[1], dtype=np.float32)
     for x, y, yaw, half_length, half_width in boxes:
         dx, dy = position[0] - np.float32(x), position[1] - np.float32(y)
@@ -176,7 +179,7 @@ def _shade_below_movers(
 
 
 def _sunlit(stage: Stage, light: Light, surface: Surface) -> Float32[np.ndarray, " N"]:
-    """Cosine of the sun's angle where it reaches the surface, 0 in shadow."""
+    """Return the cosine of the sun's angle where it reaches the surface, 0 in shadow."""
     cosine = np.clip(dot(light.to_sun, surface.normal), 0, 1)
     if light.shadows:
         rows = np.flatnonzero(cosine > 0)
@@ -186,7 +189,7 @@ def _sunlit(stage: Stage, light: Light, surface: Surface) -> Float32[np.ndarray,
 
 
 def _lamp_light(lighting: Lighting, surface: Surface) -> Float32[np.ndarray, "3 N"]:
-    """Street lamps from a map of the ground, and headlights as cones without shadows."""
+    """Return the light of street lamps, from a map, and of headlights, cones without shadows."""
     position, normal = surface.position, surface.normal
     facing = np.clip(normal[2] * 0.7 + 0.45, 0.12, 1)
     height = np.clip(1.3 - position[2] / 8.0, 0.05, 1.2)

@@ -57,10 +57,12 @@ def coat(surface: Surface, footprint_m: Float32[np.ndarray, " N"], appearance: A
 
 
 def _plain(*color: float) -> Texture:
+    """Return a texture of one colour."""
     return lambda spot: np.broadcast_to(rgb(*color), spot.position.shape)
 
 
 def _paint(spot: Spot) -> RGB:
+    """Paint a vehicle: dirt near the ground, dark gaps beside its doors."""
     x, z, foot = spot.local[0], spot.local[2], spot.footprint_m
     dirt = patches().look(x + spot.local[1], z, 0.02, foot)
     low = np.clip(1.2 - z * 1.5, 0, 1) * 0.35
@@ -72,12 +74,14 @@ def _paint(spot: Spot) -> RGB:
 
 
 def _cargo(spot: Spot) -> RGB:
+    """Draw the pale side of a truck's box, with seams."""
     pale = 0.38 + 0.45 * np.sqrt(np.clip(spot.accent, 0, 1))
     seams = stripes(spot.local[0] / 0.9, 0.0, 0.03, spot.footprint_m / 0.9)
     return pale * (1 - 0.25 * seams)
 
 
 def _corrugated(spot: Spot) -> RGB:
+    """Draw ribbed sheet metal with rust."""
     across = np.where(np.abs(spot.normal[2]) > 0.7, spot.local[0], spot.local[0] + spot.local[1])
     ribs = stripes(across / 0.28, 0.0, 0.5, spot.footprint_m / 0.28)
     rust = np.clip(patches().look(across, spot.local[2], 0.02, spot.footprint_m) * 3 - 1.9, 0, 1)
@@ -85,15 +89,18 @@ def _corrugated(spot: Spot) -> RGB:
 
 
 def _plastic(spot: Spot) -> RGB:
+    """Draw worn plastic in the second colour."""
     worn = patches().look(spot.local[0] + spot.local[1], spot.local[2], 0.015, spot.footprint_m)
     return spot.accent * (0.75 + 0.5 * worn)
 
 
 def _accent(spot: Spot) -> RGB:
+    """Return the second colour of the object."""
     return spot.accent
 
 
 def _wood(spot: Spot) -> RGB:
+    """Draw boards with veins."""
     x, z, foot = spot.local[0] + spot.local[1], spot.local[2], spot.footprint_m
     gaps = stripes(z / 0.16, 0.0, 0.14, foot / 0.16)
     veins = grain().look(x * np.float32(0.25), z, 0.008, foot)
@@ -102,17 +109,20 @@ def _wood(spot: Spot) -> RGB:
 
 
 def _concrete(spot: Spot) -> RGB:
+    """Draw rough concrete."""
     x, z = spot.position[0] + spot.position[1], spot.position[2]
     rough = grain().look(x, z, 0.02, spot.footprint_m)
     return tint(0.24 + 0.2 * rough, (1.0, 0.99, 0.96))
 
 
 def _wall(spot: Spot) -> RGB:
+    """Draw bricks in the first colour."""
     x, z, foot = spot.position[0] + spot.position[1], spot.position[2], spot.footprint_m
     return spot.color * bricks(x, z, foot)
 
 
 def _poster(spot: Spot) -> RGB:
+    """Draw patches of both colours with a pale border."""
     u, w = spot.local[0] + spot.local[1], spot.local[2]
     field = scatter(np.floor(u / 0.35), np.floor(w / 0.5), spot.seed)
     border = np.maximum(1 - stripe(u % 1.4, 0.08, 1.32, spot.footprint_m), 0)
@@ -120,11 +130,13 @@ def _poster(spot: Spot) -> RGB:
 
 
 def _stripes(spot: Spot) -> RGB:
+    """Draw stripes of white and the second colour."""
     band = stripes((spot.local[0] + spot.local[1]) / 0.5, 0.0, 0.5, spot.footprint_m / 0.5)
     return paint_over(np.broadcast_to(np.float32(0.7), spot.color.shape), band, spot.accent)
 
 
 def _sign(spot: Spot) -> RGB:
+    """Draw the face of a traffic sign."""
     out = np.hypot(spot.local[1], spot.local[2] - 2.35)
     face = stripe(out, -1.0, 0.25, spot.footprint_m)
     inner = stripe(out, -1.0, 0.10, spot.footprint_m)
@@ -133,6 +145,7 @@ def _sign(spot: Spot) -> RGB:
 
 
 def _leaf(spot: Spot) -> RGB:
+    """Draw the leaves of a tree, darker inside and below."""
     x, y, z = spot.local
     clumps = leaves().look(x + 0.7 * z, y - 0.6 * z, 0.016, spot.footprint_m)
     height = np.clip(0.45 + z * 0.11, 0.5, 1.1)
@@ -140,32 +153,38 @@ def _leaf(spot: Spot) -> RGB:
 
 
 def _hedge(spot: Spot) -> RGB:
+    """Draw the leaves of a hedge."""
     x, y, z = spot.local
     clumps = leaves().look(x + y, z + 0.4 * y, 0.012, spot.footprint_m)
     return tint((0.4 + 1.2 * clumps) * np.clip(0.55 + z * 0.4, 0.5, 1.1), (0.065, 0.13, 0.04))
 
 
 def _bark(spot: Spot) -> RGB:
+    """Draw bark with veins along the trunk."""
     turn = np.arctan2(spot.local[1], spot.local[0])
     veins = grain().look(turn.astype(np.float32), spot.local[2] * np.float32(0.15), 0.02, spot.footprint_m)
     return tint(0.5 + 0.9 * veins, (0.12, 0.09, 0.06))
 
 
 def _cloth(spot: Spot) -> RGB:
+    """Draw cloth with folds in the first colour."""
     folds = grain().look(spot.local[1], spot.local[2], 0.01, spot.footprint_m)
     return spot.color * (0.75 + 0.5 * folds)
 
 
 def _trousers(spot: Spot) -> RGB:
+    """Draw cloth with folds in the second colour."""
     folds = grain().look(spot.local[1], spot.local[2], 0.01, spot.footprint_m)
     return spot.accent * (0.75 + 0.5 * folds)
 
 
 def _skin(spot: Spot) -> RGB:
+    """Draw skin of a tone that the seed chooses."""
     return tint(0.35 + 0.65 * scatter(spot.seed, spot.seed * 0 + 3), (0.60, 0.40, 0.29))
 
 
 def _roof(spot: Spot) -> RGB:
+    """Draw rows of red or grey tiles."""
     rows = stripes(spot.position[2] / 0.3, 0.0, 0.15, spot.footprint_m / 0.3)
     tone = scatter(spot.seed, spot.seed * 0 + 5)
     color = np.where(tone > 0.5, rgb(0.20, 0.085, 0.05), rgb(0.09, 0.09, 0.10))

@@ -29,7 +29,7 @@ class Tile:
         texel_m: float,
         footprint_m: Float32[np.ndarray, " N"],
     ) -> Float32[np.ndarray, " N"]:
-        """Values at surface coordinates when the finest texel is `texel_m` wide."""
+        """Return the values at surface coordinates when the finest texel is `texel_m` wide."""
         level = np.log2(np.maximum(footprint_m * np.float32(1 / texel_m), 1.0)).astype(np.int32)
         np.minimum(level, len(self.starts) - 1, out=level)
         scale = np.ldexp(np.float32(1 / texel_m), -level)
@@ -41,6 +41,7 @@ class Tile:
 
 
 def _make_tile(finest: Float32[np.ndarray, "S S"]) -> Tile:
+    """Make a tile and its coarser levels."""
     levels, starts, start = [], [], 0
     level = finest
     while True:
@@ -53,7 +54,7 @@ def _make_tile(finest: Float32[np.ndarray, "S S"]) -> Tile:
 
 
 def _fractal(seed: int, coarsest: int, octaves: int, keep: float) -> Float32[np.ndarray, "S S"]:
-    """Noise in 0-1 around 0.5: octaves of smooth random values, each `keep` times the one before."""
+    """Return noise in 0-1 around 0.5: octaves of smooth random values, each `keep` times the one before."""
     rng = np.random.default_rng((411, seed))
     total, weight = np.zeros((TILE, TILE)), 0.0
     for octave in range(octaves):
@@ -66,6 +67,7 @@ def _fractal(seed: int, coarsest: int, octaves: int, keep: float) -> Float32[np.
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
+    """Enlarge a grid of values to a tile, smoothly and so that it repeats."""
     cells = len(values)
     place = np.arange(TILE) * cells / TILE
     low = np.floor(place).astype(int)
@@ -78,31 +80,31 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 @cache
 def grain() -> Tile:
-    """Rough at every scale: asphalt, plaster, grass."""
+    """Return noise that is rough at every scale: asphalt, plaster, grass."""
     return _make_tile(_fractal(1, 8, 7, 0.85))
 
 
 @cache
 def patches() -> Tile:
-    """Soft and large: stains, wear, clouds."""
+    """Return noise that is soft and large: stains, wear, clouds."""
     return _make_tile(_fractal(2, 4, 6, 0.55))
 
 
 @cache
 def cracks() -> Tile:
-    """1 on thin wandering lines, 0 elsewhere."""
+    """Return cracks: 1 on thin wandering lines, 0 elsewhere."""
     field = _fractal(3, 4, 5, 0.5)
     return _make_tile((np.abs(field - 0.5) < 0.0045).astype(np.float32))
 
 
 @cache
 def leaves() -> Tile:
-    """Clumps with dark gaps."""
+    """Return leaves: clumps with dark gaps."""
     return _make_tile(np.clip(_fractal(4, 16, 5, 0.8) * 1.6 - 0.3, 0, 1).astype(np.float32))
 
 
 def scatter(*keys: Float32[np.ndarray, " N"] | np.ndarray) -> Float32[np.ndarray, " N"]:
-    """A number in 0-1 for every combination of whole numbers: the same one every time."""
+    """Return a number in 0-1 for every combination of whole numbers: the same one every time."""
     mixed = np.zeros(np.shape(keys[0]), dtype=np.uint32)
     for key, factor in zip(keys, (374761393, 668265263, 2246822519), strict=False):
         mixed += np.asarray(key).astype(np.int64).astype(np.uint32) * np.uint32(factor)
@@ -130,7 +132,7 @@ def stripes(
     end: Float32[np.ndarray, " N"] | float,
     footprint: Float32[np.ndarray, " N"],
 ) -> Float32[np.ndarray, " N"]:
-    """As `stripe`, for stripes that repeat with period 1."""
+    """Return `stripe` for stripes that repeat with period 1."""
     half = footprint * np.float32(0.5)
     return (_filled(position + half, start, end) - _filled(position - half, start, end)) / footprint
 
@@ -140,5 +142,6 @@ def _filled(
     start: Float32[np.ndarray, " N"] | float,
     end: Float32[np.ndarray, " N"] | float,
 ) -> Float32[np.ndarray, " N"]:
+    """Return how much of the way from 0 to a position the repeated stripes fill."""
     whole = np.floor(position)
     return whole * (end - start) + np.clip(position - whole - start, 0, end - start)

@@ -40,7 +40,7 @@ class Surface:
 
 
 def require_embree() -> None:
-    """Fail with advice where the ray tracer is not installed.
+    """Refuse to start where the ray tracer is not installed.
 
     Raises:
         SettingsError: It is not.
@@ -69,7 +69,7 @@ class Tracer:
         TriangleMesh(self._scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
 
     def hit(self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]) -> Hits:
-        """First triangle on every ray; directions are unit vectors."""
+        """Return the first triangle on every ray; directions are unit vectors."""
         if len(origins) == 0:
             none = np.zeros(0, dtype=np.float32)
             return Hits(none, none.astype(np.int32), none, none)
@@ -83,14 +83,14 @@ class Tracer:
         return Hits(distance, face, np.asarray(found["u"]), np.asarray(found["v"]))
 
     def by_material(self, hits: Hits, rows: Int[np.ndarray, " M"]) -> Int32[np.ndarray, " M"]:
-        """Rays in the order of the materials they hit."""
+        """Return the rays in the order of the materials they hit."""
         order = np.argsort(self.mesh.material.take(hits.face[rows]), kind="stable")
         return rows[order].astype(np.int32)
 
     def blocked(
         self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]
     ) -> Bool[np.ndarray, " N"]:
-        """Whether anything at all lies on every ray."""
+        """Tell whether anything at all lies on every ray."""
         if len(origins) == 0:
             return np.zeros(0, dtype=bool)
         found = self._scene.run(
@@ -107,7 +107,7 @@ class Tracer:
         origins: Float32[np.ndarray, "N 3"],
         directions: Float32[np.ndarray, "N 3"],
     ) -> Surface:
-        """The surface where the rays `rows` hit; all of them must."""
+        """Return the surface where the rays `rows` hit; all of them must."""
         mesh, face = self.mesh, hits.face[rows]
         direction = directions[rows].T
         position = origins[rows].T + direction * hits.distance_m[rows]
@@ -137,7 +137,7 @@ class Stage:
     def hit(
         self, origin: Float32[np.ndarray, "3"], directions: Float32[np.ndarray, "N 3"]
     ) -> tuple[Hits, Bool[np.ndarray, " N"]]:
-        """First triangle on rays from one point, and whether it belongs to something that moves."""
+        """Return the first triangle on rays from one point, and whether it is of something that moves."""
         origins = np.broadcast_to(origin, directions.shape)
         return self.hit_from(
             np.ascontiguousarray(origins), directions, self._toward_movers(origin, directions)
@@ -149,7 +149,7 @@ class Stage:
         directions: Float32[np.ndarray, "N 3"],
         candidates: Int32[np.ndarray, " C"],
     ) -> tuple[Hits, Bool[np.ndarray, " N"]]:
-        """As `hit`, for rays from anywhere; only `candidates` are tried against what moves."""
+        """Find hits as `hit` does, for rays from anywhere; only `candidates` may hit what moves."""
         hits = self.still.hit(origins, directions)
         moves = np.zeros(len(directions), dtype=bool)
         if self.moving is None or len(candidates) == 0:
@@ -174,7 +174,7 @@ class Stage:
         origins: Float32[np.ndarray, "N 3"],
         directions: Float32[np.ndarray, "N 3"],
     ) -> tuple[Int32[np.ndarray, " M"], Surface]:
-        """The surface where rays hit, and which rays they are, in runs of one material."""
+        """Return the surface where rays hit, and which rays they are, in runs of one material."""
         found = hits.face >= 0
         still = self.still.by_material(hits, np.flatnonzero(found & ~moves))
         surface = self.still.surface(hits, still, origins, directions)
@@ -194,7 +194,7 @@ class Stage:
     def blocked(
         self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]
     ) -> Bool[np.ndarray, " N"]:
-        """Whether anything lies on every ray."""
+        """Tell whether anything lies on every ray."""
         blocked = self.still.blocked(origins, directions)
         if self.moving is not None:
             rows = np.flatnonzero(~blocked)
@@ -204,7 +204,7 @@ class Stage:
     def _toward_movers(
         self, origin: Float32[np.ndarray, "3"], directions: Float32[np.ndarray, "N 3"]
     ) -> Int32[np.ndarray, " C"]:
-        """Rays that pass through the ball around a moving object."""
+        """Return the rays that pass through the ball around a moving object."""
         near = np.zeros(len(directions), dtype=bool)
         for *center, radius in self.spheres:
             toward = np.array(center) - origin

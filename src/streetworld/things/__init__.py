@@ -1,1 +1,1 @@
-"""Things: the meshes of vehicles, people, buildings and clutter, and what they are made of."""
+"""Templates of things as meshes, their materials, and the list of the objects of a scene."""

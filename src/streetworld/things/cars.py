@@ -81,7 +81,7 @@ CARS: dict[str, CarBody] = {
 
 @cache
 def car_mesh(name: str) -> Mesh:
-    """The template of a kind of car, its middle at x = 0."""
+    """Build the template of a kind of car, its middle at x = 0."""
     body = CARS[name]
     rings = np.stack([_ring(body, x, top) for x, top, _ in body.stations])
     inside = [_patches(kind) for _, _, kind in body.stations[:-1]]
@@ -94,7 +94,7 @@ def car_mesh(name: str) -> Mesh:
 
 
 def _ring(body: CarBody, x: float, top: float) -> Float[np.ndarray, "9 3"]:
-    """Cross-section from the left sill over the roof to the right sill."""
+    """Return the cross-section from the left sill over the roof to the right sill."""
     rear, front = body.stations[0][0], body.stations[-1][0]
     near_end = max(abs(x - (rear + front) / 2) / ((front - rear) / 2) - 0.72, 0.0)
     half = body.width_m / 2 - near_end * 0.38
@@ -112,6 +112,7 @@ def _ring(body: CarBody, x: float, top: float) -> Float[np.ndarray, "9 3"]:
 
 
 def _patches(kind: str) -> list[Material]:
+    """Return the materials of a car's skin between two stations."""
     window = Material.GLASS if kind == "s" else Material.PAINT
     roof = Material.GLASS if kind == "w" else Material.PAINT
     side = Material.PAINT
@@ -119,16 +120,18 @@ def _patches(kind: str) -> list[Material]:
 
 
 def _cap(ring: Float[np.ndarray, "9 3"]) -> Mesh:
+    """Build the end of a car's skin."""
     faces = [[0, i, i + 1] for i in range(1, len(ring) - 1)]
     return make_mesh(ring, faces, Material.PAINT)
 
 
 def _wheels(body: CarBody) -> list[Mesh]:
+    """Build the four wheels of a car."""
     return wheels([(x, body.width_m / 2 - 0.11) for x in body.axles_m], body.wheel_m)
 
 
 def wheels(axles: list[tuple[float, float]], radius_m: float, width_m: float = 0.22) -> list[Mesh]:
-    """Pairs of wheels at (x, half track) with dark arches behind and bright hubs before them."""
+    """Build pairs of wheels at (x, half track) with dark arches behind and bright hubs before them."""
     parts = []
     for x, half in axles:
         for side in (1, -1):
@@ -142,6 +145,7 @@ def wheels(axles: list[tuple[float, float]], radius_m: float, width_m: float = 0
 
 
 def _lamps(body: CarBody) -> list[Mesh]:
+    """Build the lamps of a car."""
     rear, front = body.stations[0], body.stations[-1]
     y = body.width_m / 2 - 0.38
     low, high = front[1] - 0.09, min(rear[1], 1.15) - 0.13
@@ -153,7 +157,7 @@ def _lamps(body: CarBody) -> list[Mesh]:
 
 
 def _trim(body: CarBody) -> list[Mesh]:
-    """Bumpers and plates."""
+    """Build bumpers and plates."""
     rear, front = body.stations[0][0], body.stations[-1][0]
     width = body.width_m
     return [

@@ -1,4 +1,4 @@
-"""Things of a vehicle's size and shape that are no vehicles, and small things of the street.
+"""Things of a vehicle's size and shape that are not vehicles, and small things of the street.
 
 They get no box, or one of nuScenes' `movable_object` and `static_object` categories: on real streets geometry
 alone does not say what a box is.
@@ -27,7 +27,7 @@ class ClutterKind:
 
 @cache
 def container() -> Mesh:
-    """A shipping container of 6 m."""
+    """Build a shipping container of 6 m."""
     doors = [box((-3.02, side * 0.58, 1.3), (0.05, 1.1, 2.4), Material.METAL) for side in (1, -1)]
     posts = [
         box((x, y, 1.3), (0.14, 0.14, 2.6), Material.ACCENT) for x in (-2.96, 2.96) for y in (-1.17, 1.17)
@@ -37,7 +37,7 @@ def container() -> Mesh:
 
 @cache
 def kiosk() -> Mesh:
-    """A newspaper kiosk of 3 m with a counter and a flat roof."""
+    """Build a newspaper kiosk of 3 m with a counter and a flat roof."""
     body = box((0, 0, 1.2), (3.0, 2.0, 2.4), Material.PLASTIC)
     counter = box((0, 1.08, 1.0), (2.4, 0.3, 0.08), Material.WOOD)
     opening = box((0, 1.01, 1.6), (2.3, 0.04, 0.95), Material.DARK)
@@ -47,7 +47,7 @@ def kiosk() -> Mesh:
 
 @cache
 def dumpster() -> Mesh:
-    """A wheeled refuse container with a slanted lid."""
+    """Build a wheeled refuse container with a slanted lid."""
     outline = [(-0.9, 0.2), (-1.0, 1.15), (-0.7, 1.5), (0.9, 1.25), (1.0, 1.0), (0.9, 0.2)]
     lid = prism([(-1.02, 1.16), (-0.72, 1.56), (0.95, 1.3), (1.04, 1.08)], 1.0, Material.DARK)
     feet = [
@@ -58,7 +58,7 @@ def dumpster() -> Mesh:
 
 @cache
 def skip() -> Mesh:
-    """An open builder's skip with rubble."""
+    """Build an open builder's skip with rubble."""
     outline = [(-1.9, 1.3), (-1.2, 0.05), (1.2, 0.05), (1.9, 1.3)]
     rubble = [
         box((x, y, 1.25), (0.8, 0.7, 0.5), Material.CONCRETE)
@@ -70,7 +70,7 @@ def skip() -> Mesh:
 
 @cache
 def bus_shelter() -> Mesh:
-    """A bus shelter of 4 m: glass back and sides, a roof and a bench."""
+    """Build a bus shelter of 4 m: glass back and sides, a roof and a bench."""
     posts = [box((x, y, 1.2), (0.08, 0.08, 2.4), Material.METAL) for x in (-1.9, 1.9) for y in (-0.65, 0.65)]
     back = box((0, -0.65, 1.25), (3.8, 0.04, 1.9), Material.GLASS)
     poster = box((1.9, 0, 1.25), (0.06, 1.2, 1.8), Material.POSTER)
@@ -80,7 +80,7 @@ def bus_shelter() -> Mesh:
 
 @cache
 def hedge_block() -> Mesh:
-    """A clipped hedge of a car's size."""
+    """Build a clipped hedge of a car's size."""
     return join(
         [
             box((0, 0, 0.7), (4.0, 1.4, 1.4), Material.HEDGE),
@@ -91,14 +91,14 @@ def hedge_block() -> Mesh:
 
 @cache
 def planter() -> Mesh:
-    """A concrete planter with bushes."""
+    """Build a concrete planter with bushes."""
     bushes = [box((x, 0, 0.95), (0.9, 0.75, 0.6), Material.HEDGE) for x in (-0.8, 0.15, 0.9)]
     return join([box((0, 0, 0.32), (2.8, 1.1, 0.64), Material.CONCRETE), *bushes])
 
 
 @cache
 def crates() -> Mesh:
-    """A stack of wooden crates."""
+    """Build a stack of wooden crates."""
     places = ((-1.0, -0.45, 0.45), (0.0, -0.4, 0.45), (1.0, -0.5, 0.45), (-0.9, 0.5, 0.45), (0.1, 0.5, 0.45),
               (-0.5, -0.4, 1.3), (0.5, -0.35, 1.3))  # fmt: skip
     return join([box((x, y, z), (0.92, 0.85, 0.86), Material.WOOD) for x, y, z in places])
@@ -106,7 +106,7 @@ def crates() -> Mesh:
 
 @cache
 def market_stall() -> Mesh:
-    """A market stall with an awning."""
+    """Build a market stall with an awning."""
     posts = [box((x, y, 1.1), (0.06, 0.06, 2.2), Material.METAL) for x in (-1.5, 1.5) for y in (-0.9, 0.9)]
     awning = prism(
         [(-1.75, 2.15), (-1.75, 2.25), (0, 2.75), (1.75, 2.25), (1.75, 2.15)], 1.2, Material.STRIPES
@@ -117,14 +117,14 @@ def market_stall() -> Mesh:
 
 @cache
 def bricks() -> Mesh:
-    """Two pallets of building blocks."""
+    """Build two pallets of building blocks."""
     piles = [box((x, 0, 0.72), (1.2, 1.1, 1.1), Material.CONCRETE) for x in (-0.75, 0.75)]
     return join([*piles, *[box((x, 0, 0.08), (1.25, 1.15, 0.16), Material.WOOD) for x in (-0.75, 0.75)]])
 
 
 @cache
 def site_office() -> Mesh:
-    """A site office: a white cabin with windows, on blocks."""
+    """Build a site office: a white cabin with windows, on blocks."""
     windows = [box((x, 0, 1.75), (0.9, 2.46, 0.8), Material.GLASS) for x in (-1.6, 1.5)]
     blocks = [box((x, 0, 0.15), (0.4, 2.2, 0.3), Material.CONCRETE) for x in (-2.0, 2.0)]
     return join([box((0, 0, 1.5), (5.4, 2.4, 2.4), Material.CARGO), *windows, *blocks])
@@ -132,7 +132,7 @@ def site_office() -> Mesh:
 
 @cache
 def toilet() -> Mesh:
-    """A portable toilet."""
+    """Build a portable toilet."""
     door = box((0.56, 0, 1.1), (0.03, 0.75, 1.8), Material.ACCENT)
     return join(
         [
@@ -145,7 +145,7 @@ def toilet() -> Mesh:
 
 @cache
 def cabinet() -> Mesh:
-    """A grey cabinet for cables."""
+    """Build a grey cabinet for cables."""
     return join(
         [
             box((0, 0, 0.65), (1.2, 0.45, 1.3), Material.CONCRETE),
@@ -156,7 +156,7 @@ def cabinet() -> Mesh:
 
 @cache
 def bench() -> Mesh:
-    """A bench."""
+    """Build a bench."""
     legs = [box((x, 0, 0.22), (0.08, 0.45, 0.44), Material.METAL) for x in (-0.75, 0.75)]
     return join(
         [
@@ -169,7 +169,7 @@ def bench() -> Mesh:
 
 @cache
 def bins() -> Mesh:
-    """Three wheelie bins."""
+    """Build three wheelie bins."""
     parts = []
     for x in (-0.75, 0.0, 0.75):
         parts += [
@@ -181,7 +181,7 @@ def bins() -> Mesh:
 
 @cache
 def cone() -> Mesh:
-    """A traffic cone."""
+    """Build a traffic cone."""
     ring = cylinder((0, 0, 0.32), 0.115, 0.14, Material.CARGO, top_radius_m=0.09, sides=8)
     tip = cylinder((0, 0, 0.03), 0.17, 0.7, Material.SIGN, top_radius_m=0.03, sides=8)
     return join([box((0, 0, 0.02), (0.4, 0.4, 0.04), Material.DARK), tip, ring])
@@ -189,7 +189,7 @@ def cone() -> Mesh:
 
 @cache
 def barrier() -> Mesh:
-    """A road barrier with stripes."""
+    """Build a road barrier with stripes."""
     feet = [box((0, y, 0.05), (0.6, 0.12, 0.1), Material.DARK) for y in (-0.8, 0.8)]
     return join(
         [
@@ -202,7 +202,7 @@ def barrier() -> Mesh:
 
 @cache
 def cart() -> Mesh:
-    """A hand cart with a load."""
+    """Build a hand cart with a load."""
     tyres = [cylinder((0.1, y, 0.2), 0.2, 0.06, Material.RUBBER, axis="y", sides=10) for y in (-0.34, 0.28)]
     frame = box((0, 0, 0.35), (1.0, 0.6, 0.08), Material.METAL)
     handle = box((-0.6, 0, 0.75), (0.06, 0.5, 0.7), Material.METAL)

@@ -15,7 +15,7 @@ STRIDE_M = 1.5
 
 @cache
 def person_mesh(gait: int) -> Mesh:
-    """A person of 1.75 m; `gait` below `GAITS` is a moment of walking, `GAITS` is standing."""
+    """Build a person of 1.75 m; `gait` below `GAITS` is a moment of walking, `GAITS` standing."""
     swing = 0.0 if gait >= GAITS else 0.45 * np.sin(2 * np.pi * gait / GAITS)
     parts = [_torso(), _head(1.58)]
     for side in (1, -1):
@@ -27,17 +27,20 @@ def person_mesh(gait: int) -> Mesh:
 
 
 def _torso() -> Mesh:
+    """Build chest, hips and neck."""
     chest = ellipsoid((0, 0, 1.2), (0.135, 0.215, 0.3), Material.CLOTH)
     hips = ellipsoid((0, 0, 0.95), (0.125, 0.175, 0.16), Material.TROUSERS, detail=0)
     return join([chest, hips, cylinder((0, 0, 1.42), 0.06, 0.12, Material.SKIN, sides=6)])
 
 
 def _head(height: float) -> Mesh:
+    """Build a head with hair."""
     face = ellipsoid((0.015, 0, height), (0.1, 0.085, 0.125), Material.SKIN, detail=1)
     return join([face, ellipsoid((-0.02, 0, height + 0.045), (0.1, 0.095, 0.1), Material.HAIR, detail=1)])
 
 
 def _leg(y: float, swing: float) -> list[Mesh]:
+    """Build a leg at a moment of walking."""
     thigh = cylinder((0, y, 0.46), 0.065, 0.5, Material.TROUSERS, top_radius_m=0.09, sides=7)
     knee_bend = max(0.0, swing) * 0.9
     shin = cylinder((0, y, 0.06), 0.048, 0.42, Material.TROUSERS, top_radius_m=0.066, sides=7)
@@ -47,7 +50,7 @@ def _leg(y: float, swing: float) -> list[Mesh]:
 
 
 def _rider(lean: float, seat: float) -> list[Mesh]:
-    """Somebody seated at height `seat`, leaning forward by `lean` radians."""
+    """Build somebody seated at height `seat`, leaning forward by `lean` radians."""
     upper = join([_torso(), _head(1.58)])
     arms = [
         tilt(cylinder((0.0, side * 0.22, 0.8), 0.045, 0.6, Material.CLOTH, sides=6), -0.95, (0, 0, 1.4))
@@ -66,6 +69,7 @@ def _rider(lean: float, seat: float) -> list[Mesh]:
 
 
 def _spoked_wheel(x: float, radius: float, width: float) -> list[Mesh]:
+    """Build a wheel with a dark tyre."""
     tyre = cylinder((x, -width / 2, radius), radius, width, Material.RUBBER, axis="y", sides=12)
     sides = (-width / 2 - 0.005, width / 2 + 0.005)
     return [tyre, *(disc((x, y, radius), radius * 0.82, Material.METAL, sides=12) for y in sides)]
@@ -73,7 +77,7 @@ def _spoked_wheel(x: float, radius: float, width: float) -> list[Mesh]:
 
 @cache
 def bicycle_mesh(ridden: bool) -> Mesh:
-    """A bicycle of 1.75 m, with or without a rider."""
+    """Build a bicycle of 1.75 m, with or without a rider."""
     parts = [*_spoked_wheel(-0.52, 0.34, 0.035), *_spoked_wheel(0.53, 0.34, 0.035)]
     bars = [
         ((0.0, 0, 0.72), (0.72, 0.05, 0.05), 0.12),
@@ -92,7 +96,7 @@ def bicycle_mesh(ridden: bool) -> Mesh:
 
 @cache
 def motorcycle_mesh(ridden: bool) -> Mesh:
-    """A motorcycle of 2.1 m, with or without a rider."""
+    """Build a motorcycle of 2.1 m, with or without a rider."""
     parts = [*_spoked_wheel(-0.7, 0.32, 0.14), *_spoked_wheel(0.72, 0.32, 0.11)]
     parts += [
         ellipsoid((0.12, 0, 0.78), (0.36, 0.17, 0.2), Material.PAINT),
@@ -110,7 +114,7 @@ def motorcycle_mesh(ridden: bool) -> Mesh:
 
 @cache
 def bicycle_rack_mesh() -> Mesh:
-    """A rack of 3 m with five bicycles."""
+    """Build a rack of 3 m with five bicycles."""
     cycles = [place(bicycle_mesh(False), (0.05 * (-1) ** i, -1.2 + 0.6 * i, 0)) for i in range(5)]
     hoops = [box((0.2, -1.5 + 0.6 * i, 0.4), (0.05, 0.05, 0.8), Material.METAL) for i in range(6)]
     return join([*cycles, *hoops, box((0.2, 0, 0.8), (0.05, 3.05, 0.05), Material.METAL)])

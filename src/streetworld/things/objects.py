@@ -94,7 +94,7 @@ class ObjectList:
         return len(self._classes)
 
     def appearance(self) -> Appearance:
-        """All objects as arrays."""
+        """Return all objects as arrays."""
         return Appearance(
             np.array(self._colors, dtype=np.float32).reshape(-1, 3).T.copy(),
             np.array(self._accents, dtype=np.float32).reshape(-1, 3).T.copy(),

@@ -13,7 +13,7 @@ TREE_SHAPES = 5
 
 
 def building_mesh(width_m: float, depth_m: float, height_m: float, *, gabled: bool) -> Mesh:
-    """A house, middle at the origin, front towards -y; its walls carry (along, 0, up) in `local`."""
+    """Build a house, front towards -y; its walls carry (along, 0, up) in `local`."""
     x, y = width_m / 2, depth_m / 2
     corners = [(-x, -y), (x, -y), (x, y), (-x, y)]
     parts = []
@@ -30,6 +30,7 @@ def building_mesh(width_m: float, depth_m: float, height_m: float, *, gabled: bo
 
 
 def _gable(x: float, y: float, height: float) -> list[Mesh]:
+    """Build a gabled roof."""
     rise, over = y * 0.75, 0.35
     ridge = height + rise
     eaves = [(-x - over, -y - over, height - 0.2), (x + over, -y - over, height - 0.2),
@@ -43,6 +44,7 @@ def _gable(x: float, y: float, height: float) -> list[Mesh]:
 
 
 def _flat_roof(x: float, y: float, height: float) -> list[Mesh]:
+    """Build a flat roof."""
     slab = box((0, 0, height + 0.2), (2 * x + 0.4, 2 * y + 0.4, 0.5), Material.CONCRETE)
     hut = box((x * 0.3, y * 0.2, height + 1.4), (min(4.0, x), min(3.5, y), 2.2), Material.ROOF)
     return [slab, hut]
@@ -50,7 +52,7 @@ def _flat_roof(x: float, y: float, height: float) -> list[Mesh]:
 
 @cache
 def broadleaf_tree(shape: int, detail: int) -> Mesh:
-    """A tree of 6 m; `shape` below `TREE_SHAPES` picks one, `detail` goes from 0 (far) to 2 (near)."""
+    """Build a tree of 6 m; `shape` picks one, `detail` goes from 0 (far) to 2 (near)."""
     rng = np.random.default_rng((71, shape))
     trunk = cylinder((0, 0, 0), 0.16, 3.2, Material.BARK, top_radius_m=0.1, sides=4 + detail)
     branches = [
@@ -70,7 +72,7 @@ def broadleaf_tree(shape: int, detail: int) -> Mesh:
 
 @cache
 def conifer() -> Mesh:
-    """A conifer of 7 m."""
+    """Build a conifer of 7 m."""
     trunk = cylinder((0, 0, 0), 0.15, 1.5, Material.BARK, sides=7)
     skirts = [
         cylinder((0, 0, 1.0 + 1.25 * i), 1.5 - 0.27 * i, 1.9, Material.LEAF, top_radius_m=0.08, sides=11)
@@ -81,7 +83,7 @@ def conifer() -> Mesh:
 
 @cache
 def bush() -> Mesh:
-    """A round bush of 1 m."""
+    """Build a round bush of 1 m."""
     rng = np.random.default_rng(72)
     places = ((0.0, 0.0, 0.45), (0.35, 0.2, 0.35), (-0.3, -0.25, 0.38))
     return join([_leaves(rng, 0.45, place, fine=True) for place in places])
@@ -90,6 +92,7 @@ def bush() -> Mesh:
 def _leaves(
     rng: np.random.Generator, radius_m: float, center: tuple[float, float, float], *, fine: bool
 ) -> Mesh:
+    """Build a clump of leaves."""
     points, faces = unit_sphere(1 if fine else 0)
     waves = np.sin(points @ rng.normal(0, 3.5, (3, 3)) + rng.uniform(0, 6.3, 3)).sum(1, keepdims=True)
     lumpy = points * (1 + 0.12 * waves + rng.normal(0, 0.09, (len(points), 1))) * radius_m * (1, 1, 0.85)
@@ -98,7 +101,7 @@ def _leaves(
 
 @cache
 def street_lamp() -> Mesh:
-    """A lamp post of 7 m; its arm reaches 1.8 m towards +y, over the road."""
+    """Build a lamp post of 7 m; its arm reaches 1.8 m towards +y, over the road."""
     arm = box((0, 0.9, 6.95), (0.09, 1.8, 0.09), Material.METAL)
     head = box((0, 1.7, 6.9), (0.28, 0.6, 0.12), Material.METAL)
     light = box((0, 1.7, 6.83), (0.2, 0.45, 0.04), Material.STREET_LAMP)
@@ -107,7 +110,7 @@ def street_lamp() -> Mesh:
 
 @cache
 def traffic_light() -> Mesh:
-    """A post of 3.4 m with a signal head facing -x; its lamps are told apart by height."""
+    """Build a post of 3.4 m with a signal head facing -x; its lamps are told apart by height."""
     head = box((-0.05, 0, 2.85), (0.24, 0.36, 1.05), Material.DARK)
     lamps = [
         cylinder((-0.2, 0, 2.85 + height), 0.12, 0.04, Material.SIGNAL, axis="x", sides=8)
@@ -118,7 +121,7 @@ def traffic_light() -> Mesh:
 
 @cache
 def sign(kind: int) -> Mesh:
-    """A traffic sign facing -x: 0 round, 1 triangle, 2 square."""
+    """Build a traffic sign facing -x: 0 round, 1 triangle, 2 square."""
     post = cylinder((0.04, 0, 0), 0.035, 2.5, Material.METAL, sides=6)
     sides = (14, 3, 4)[kind]
     plate = cylinder((-0.01, 0, 2.35), 0.36, 0.03, Material.SIGN, axis="x", sides=sides)
@@ -131,18 +134,18 @@ def sign(kind: int) -> Mesh:
 
 
 def hedge(length_m: float, height_m: float) -> Mesh:
-    """A clipped hedge along x from 0 to `length_m`."""
+    """Build a clipped hedge along x from 0 to `length_m`."""
     return box((length_m / 2, 0, height_m / 2), (length_m, 0.7, height_m), Material.HEDGE)
 
 
 def wall(length_m: float, height_m: float) -> Mesh:
-    """A garden wall along x from 0 to `length_m`, with a coping."""
+    """Build a garden wall along x from 0 to `length_m`, with a coping."""
     coping = box((length_m / 2, 0, height_m + 0.04), (length_m, 0.36, 0.08), Material.CONCRETE)
     return join([box((length_m / 2, 0, height_m / 2), (length_m, 0.26, height_m), Material.WALL), coping])
 
 
 def fence(length_m: float, height_m: float) -> Mesh:
-    """A picket fence along x from 0 to `length_m`."""
+    """Build a picket fence along x from 0 to `length_m`."""
     count = max(2, round(length_m / 0.45))
     pickets = [
         box((x, 0, height_m / 2), (0.1, 0.04, height_m), Material.ACCENT)

@@ -45,7 +45,7 @@ def make_mesh(
     local: Float[np.ndarray, "V 3"] | None = None,
     smooth: bool = False,
 ) -> Mesh:
-    """A mesh of one material; unless `smooth`, faces are split so that each is flat."""
+    """Build a mesh of one material; unless `smooth`, faces are split so that each is flat."""
     points = np.asarray(vertices, dtype=np.float32)
     corners = np.asarray(faces, dtype=np.int32)
     drawn = points if local is None else np.asarray(local, dtype=np.float32)
@@ -67,7 +67,7 @@ def make_mesh(
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one."""
+    """Join several meshes to one."""
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
@@ -89,7 +89,7 @@ def place(
     scale: Sequence[Real] = (1.0, 1.0, 1.0),
     object_id: int | None = None,
 ) -> Mesh:
-    """A template scaled, turned about z and moved, as a numbered object; `local` stays."""
+    """Scale a template, turn it about z and move it, as a numbered object; `local` stays."""
     cosine, sine = np.cos(yaw_rad), np.sin(yaw_rad)
     turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]], dtype=np.float32)
     factor = np.asarray(scale, dtype=np.float32)
@@ -103,7 +103,7 @@ def place(
 
 
 def tilt(mesh: Mesh, pitch_rad: Real, pivot: Point = (0, 0, 0)) -> Mesh:
-    """A template turned about the y axis through `pivot`; positive turns forward down. `local` stays."""
+    """Turn a template about the y axis through `pivot`, forward down; `local` stays."""
     cosine, sine = np.cos(pitch_rad), np.sin(pitch_rad)
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]], dtype=np.float32)
     middle = np.asarray(pivot, dtype=np.float32)
@@ -117,13 +117,13 @@ _BOX_FACES = np.array(
 
 
 def box(center: Point, size: Point, material: Material) -> Mesh:
-    """A box with edges along the axes; `size` along x, y and z."""
+    """Build a box with edges along the axes; `size` along x, y and z."""
     corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
     return make_mesh(corners * size + center, _BOX_FACES, material)
 
 
 def prism(outline: Sequence[tuple[Real, Real]], half_width_m: Real, material: Material) -> Mesh:
-    """A convex side profile of (x, z) points, extruded to both sides along y."""
+    """Extrude a convex side profile of (x, z) points to both sides along y."""
     profile = np.asarray(outline, dtype=float)
     count = len(profile)
     sides = [np.insert(profile, 1, y, axis=1) for y in (half_width_m, -half_width_m)]
@@ -144,7 +144,7 @@ def cylinder(
     top_radius_m: Real | None = None,
     sides: int = 10,
 ) -> Mesh:
-    """A cylinder or cone from `foot` along an axis: a smooth side and two flat ends."""
+    """Build a cylinder or cone from `foot` along an axis: a smooth side and two flat ends."""
     angle = np.arange(sides) * 2 * np.pi / sides
     ring = np.stack((np.cos(angle), np.sin(angle)), axis=-1)
     top = radius_m if top_radius_m is None else top_radius_m
@@ -162,7 +162,7 @@ def cylinder(
 
 
 def disc(center: Point, radius_m: Real, material: Material, *, sides: int = 10) -> Mesh:
-    """A flat disc across the y axis."""
+    """Build a flat disc across the y axis."""
     angle = np.arange(sides) * 2 * np.pi / sides
     ring = np.stack((np.cos(angle), np.zeros(sides), np.sin(angle)), axis=-1)
     faces = np.array([[0, i, i + 1] for i in range(1, sides - 1)], dtype=np.int32)
@@ -170,14 +170,14 @@ def disc(center: Point, radius_m: Real, material: Material, *, sides: int = 10) 
 
 
 def ellipsoid(center: Point, radii: Point, material: Material, *, detail: int = 1) -> Mesh:
-    """A smooth ellipsoid of 20 * 4**detail faces."""
+    """Build a smooth ellipsoid of 20 * 4**detail faces."""
     points, faces = unit_sphere(detail)
     return make_mesh(points * radii + center, faces, material, smooth=True)
 
 
 @cache
 def unit_sphere(detail: int) -> tuple[Float[np.ndarray, "V 3"], Int32[np.ndarray, "F 3"]]:
-    """Vertices and faces of an icosahedron split `detail` times and blown up to the unit sphere."""
+    """Return an icosahedron split `detail` times and blown up to the unit sphere."""
     golden = (1 + 5**0.5) / 2
     points = [(0, i, j * golden) for i in (-1, 1) for j in (-1, 1)]
     vertices = np.array([np.roll(point, shift) for shift in range(3) for point in points], dtype=float)
@@ -208,7 +208,7 @@ def unit_sphere(detail: int) -> tuple[Float[np.ndarray, "V 3"], Int32[np.ndarray
 
 
 def loft(rings: Float[np.ndarray, "S P 3"], material: UInt8[np.ndarray, "S-1 P-1"]) -> Mesh:
-    """A smooth skin over open rings of points; each patch between two rings has its own material.
+    """Build a smooth skin over open rings of points; each patch between two rings has its own material.
 
     Patches of one material share their vertices; where materials meet there is a crease.
     """

@@ -9,7 +9,7 @@ from streetworld.things.shapes import Mesh, box, cylinder, join, prism, tilt
 
 @cache
 def box_truck_mesh() -> Mesh:
-    """A truck of 8.2 m with a closed box."""
+    """Build a truck of 8.2 m with a closed box."""
     cargo = box((-1.15, 0, 2.12), (5.9, 2.46, 2.7), Material.CARGO)
     rails = [box((-1.15, side * 1.2, 0.86), (5.9, 0.1, 0.14), Material.METAL) for side in (1, -1)]
     return join([cargo, *rails, *_cab(2.0, 2.4, 2.35), *_chassis(-4.05, 2.0), *_axles((-3.0, 2.9), 0.48)])
@@ -17,7 +17,7 @@ def box_truck_mesh() -> Mesh:
 
 @cache
 def flatbed_truck_mesh() -> Mesh:
-    """A truck of 7.4 m with an open bed and low sides."""
+    """Build a truck of 7.4 m with an open bed and low sides."""
     bed = box((-1.0, 0, 1.05), (5.2, 2.4, 0.16), Material.WOOD)
     sides = [box((-1.0, side * 1.18, 1.36), (5.2, 0.06, 0.5), Material.ACCENT) for side in (1, -1)]
     ends = [box((x, 0, 1.36), (0.06, 2.4, 0.5), Material.ACCENT) for x in (-3.57, 1.57)]
@@ -29,7 +29,7 @@ def flatbed_truck_mesh() -> Mesh:
 
 @cache
 def tanker_mesh() -> Mesh:
-    """A truck of 8.6 m with a round tank."""
+    """Build a truck of 8.6 m with a round tank."""
     tank = cylinder((-4.2, 0, 2.0), 1.12, 5.9, Material.CARGO, axis="x", sides=16)
     bands = [cylinder((x, 0, 2.0), 1.15, 0.12, Material.METAL, axis="x", sides=16) for x in (-3.6, -1.3, 1.1)]
     return join([tank, *bands, *_cab(2.0, 2.4, 2.3), *_chassis(-4.2, 2.0), *_axles((-3.3, -2.2, 2.9), 0.5)])
@@ -37,7 +37,7 @@ def tanker_mesh() -> Mesh:
 
 @cache
 def bus_mesh() -> Mesh:
-    """A city bus of 11.6 m."""
+    """Build a city bus of 11.6 m."""
     low = box((0, 0, 0.92), (11.6, 2.52, 1.2), Material.PAINT)
     top = box((0, 0, 2.76), (11.6, 2.5, 0.42), Material.PAINT)
     windows = box((0, 0, 2.05), (11.5, 2.44, 1.06), Material.GLASS)
@@ -54,7 +54,7 @@ def bus_mesh() -> Mesh:
 
 @cache
 def coach_mesh() -> Mesh:
-    """A minibus of 7.2 m with a slanted front."""
+    """Build a minibus of 7.2 m with a slanted front."""
     outline = [(-3.6, 0.5), (-3.6, 2.7), (-3.3, 2.85), (2.6, 2.8), (3.3, 1.6), (3.6, 1.2), (3.6, 0.5)]
     skin = prism(outline, 1.08, Material.PAINT)
     windows = box((-0.3, 0, 2.05), (5.4, 2.2, 0.72), Material.GLASS)
@@ -65,7 +65,7 @@ def coach_mesh() -> Mesh:
 
 @cache
 def caravan_mesh() -> Mesh:
-    """A small trailer of 4.6 m: a caravan."""
+    """Build a small trailer of 4.6 m: a caravan."""
     outline = [(-2.2, 0.55), (-2.3, 1.6), (-1.9, 2.5), (1.5, 2.5), (2.1, 1.7), (2.1, 0.7), (1.8, 0.55)]
     skin = prism(outline, 1.05, Material.CARGO)
     windows = [box((x, 0, 1.75), (0.9, 2.13, 0.55), Material.GLASS) for x in (-1.2, 0.9)]
@@ -77,7 +77,7 @@ def caravan_mesh() -> Mesh:
 
 @cache
 def excavator_mesh() -> Mesh:
-    """A tracked excavator with its arm folded in front."""
+    """Build a tracked excavator with its arm folded in front."""
     outline = [(-1.5, 0.1), (-1.75, 0.45), (-1.4, 0.8), (1.4, 0.8), (1.75, 0.45), (1.5, 0.1)]
     undercarriage = prism(outline, 0.28, Material.RUBBER)
     tracks = [box((0, side * 1.0, 0.42), (3.1, 0.5, 0.6), Material.RUBBER) for side in (1, -1)]
@@ -91,7 +91,7 @@ def excavator_mesh() -> Mesh:
 
 
 def _cab(front: float, width: float, height: float) -> list[Mesh]:
-    """A cab from x = `front` forward, with a big windscreen."""
+    """Build a cab from x = `front` forward, with a big windscreen."""
     half = width / 2
     outline = [(front, 0.55), (front, height + 0.25), (front + 1.35, height + 0.2), (front + 1.85, 1.65),
                (front + 1.95, 0.55)]  # fmt: skip
@@ -108,6 +108,7 @@ def _cab(front: float, width: float, height: float) -> list[Mesh]:
 
 
 def _chassis(rear: float, front: float) -> list[Mesh]:
+    """Build the frame below a truck."""
     frame = box(((rear + front) / 2, 0, 0.72), (front - rear, 0.9, 0.26), Material.DARK)
     return [
         frame,
@@ -117,10 +118,12 @@ def _chassis(rear: float, front: float) -> list[Mesh]:
 
 
 def _lamps(front: float, rear: float, half: float, height: float) -> list[Mesh]:
+    """Build the lamps of a truck."""
     white = [box((front, side * half, height), (0.08, 0.34, 0.2), Material.LAMP_WHITE) for side in (1, -1)]
     red = [box((rear, side * half, height + 0.15), (0.08, 0.26, 0.24), Material.LAMP_RED) for side in (1, -1)]
     return white + red
 
 
 def _axles(places: tuple[float, ...], radius: float, half_track: float = 1.1) -> list[Mesh]:
+    """Build the wheels of a truck."""
     return wheels([(x, half_track) for x in places], radius, 0.28)

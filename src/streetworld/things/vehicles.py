@@ -79,11 +79,12 @@ PAINTS: tuple[Color, ...] = (
 
 @cache
 def _length_m(name: str) -> float:
+    """Return the length of a kind of vehicle."""
     return float(np.ptp(VEHICLES[name].make().vertices[:, 0]))
 
 
 def draw_kind(rng: np.random.Generator, *, driving: bool, longest_m: float = 99.0) -> str:
-    """A kind of vehicle, by how often it drives or parks, no longer than `longest_m`."""
+    """Draw a kind of vehicle, by how often it drives or parks, no longer than `longest_m`."""
     names = list(VEHICLES)
     weights = np.array([VEHICLES[name].drives if driving else VEHICLES[name].parks for name in names])
     fits = [_length_m(name) <= longest_m for name in names]
@@ -92,12 +93,12 @@ def draw_kind(rng: np.random.Generator, *, driving: bool, longest_m: float = 99.
 
 
 def draw_paint(rng: np.random.Generator) -> Color:
-    """A colour for a vehicle or for clutter: both draw from the same ones."""
+    """Draw a colour for a vehicle or for clutter: both draw from the same ones."""
     base = np.array(PAINTS[rng.integers(len(PAINTS))]) * rng.uniform(0.8, 1.15)
     return float(base[0]), float(base[1]), float(base[2])
 
 
 def draw_scale(rng: np.random.Generator, varies: float) -> tuple[float, float, float]:
-    """Factors of length, width and height."""
+    """Draw factors of length, width and height."""
     x, y, z = 1 + rng.uniform(-varies, varies, 3)
     return float(x), float(y), float(z)

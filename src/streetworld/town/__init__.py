@@ -1,1 +1,1 @@
-"""Towns: roads, junctions, lanes, and the lots between them."""
+"""Towns as plans: roads, junctions, lanes, blocks and lots, in metres."""

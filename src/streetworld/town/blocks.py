@@ -15,7 +15,7 @@ Outline = Float[np.ndarray, "_ 2"]
 
 
 def block_outlines(network: Network) -> list[Outline]:
-    """Borders of all blocks; the last one is the inner border of the open country around the town.
+    """Return the borders of all blocks; the last one is the inner border of the open country around the town.
 
     Blocks are found by walking along kerbs with the block on the right: round a corner of a junction, along
     the road it leads to, round the next corner, until the walk closes.
@@ -43,12 +43,12 @@ def block_outlines(network: Network) -> list[Outline]:
 
 
 def _kerb_outward(road: Road, from_start: bool) -> Outline:
-    """The kerb on the right of a road seen from one of its ends, towards the other."""
+    """Return the kerb on the right of a road seen from one of its ends, towards the other."""
     return road.kerb(-1).points if from_start else road.kerb(1).points[::-1]
 
 
 def _arrival(junction: Junction, road: Road, at_start: bool) -> tuple[int, int]:
-    """The corner that begins on the left of a road, seen out of the junction."""
+    """Return the corner that begins on the left of a road, seen out of the junction."""
     for number, arm in enumerate(junction.arms):
         if arm.road == road.index and arm.at_start == at_start:
             return junction.index, number
@@ -56,12 +56,13 @@ def _arrival(junction: Junction, road: Road, at_start: bool) -> tuple[int, int]:
 
 
 def _signed_area(outline: Outline) -> float:
+    """Return the area of an outline, positive if it runs counter-clockwise."""
     x, y = outline.T
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
 
 
 def triangulate(outlines: Sequence[Outline]) -> Float[np.ndarray, "T 3 2"]:
-    """Triangles that fill what lies inside an odd number of outlines.
+    """Return the triangles that fill what lies inside an odd number of outlines.
 
     Between the heights of neighbouring points no outline bends, so what lies there are trapezoids.
     """
@@ -75,6 +76,7 @@ def triangulate(outlines: Sequence[Outline]) -> Float[np.ndarray, "T 3 2"]:
     slab, edge = np.nonzero(crosses)
 
     def cut(height: Float[np.ndarray, " S"]) -> Float[np.ndarray, " C"]:
+        """Return the x of every edge at a height in its slab."""
         rise = end[edge, 1] - start[edge, 1]
         share = (height[slab] - start[edge, 1]) / rise
         return start[edge, 0] + np.clip(share, 0, 1) * (end[edge, 0] - start[edge, 0])

@@ -38,16 +38,16 @@ class Curve:
         return sums / np.maximum(np.hypot(*sums.T), 1e-9)[:, None]
 
     def position(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
-        """Points at given ways; ways outside the curve give its ends."""
+        """Return the points at given ways; ways outside the curve give its ends."""
         return np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.points.T], axis=-1)
 
     def direction(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
-        """Unit directions at given ways."""
+        """Return the unit directions at given ways."""
         mixed = np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.tangents.T], axis=-1)
         return mixed / np.maximum(np.hypot(*mixed.T), 1e-9)[:, None]
 
     def frame(self, way_m: float) -> tuple[float, float, float]:
-        """(x, y, heading) at one way, fast."""
+        """Return (x, y, heading) at one way, fast."""
         index = min(max(bisect.bisect_right(self._arc, way_m) - 1, 0), len(self._arc) - 2)
         share = min(max((way_m - self._arc[index]) / (self._arc[index + 1] - self._arc[index]), 0.0), 1.0)
         (x0, y0), (x1, y1) = self.points[index].tolist(), self.points[index + 1].tolist()
@@ -57,34 +57,35 @@ class Curve:
 
     @cached_property
     def _arc(self) -> list[float]:
+        """Ways of all points along the curve."""
         return self.arc_m.tolist()
 
     def beside(
         self, way_m: Float[np.ndarray, " N"], offset_m: Float[np.ndarray, " N"] | float
     ) -> Float[np.ndarray, "N 2"]:
-        """Points `offset_m` to the left of the curve at given ways."""
+        """Return the points `offset_m` to the left of the curve at given ways."""
         direction = self.direction(way_m)
         left = np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
         return self.position(way_m) + left * np.broadcast_to(offset_m, way_m.shape)[:, None]
 
     def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> "Curve":
-        """The curve moved `offset_m` to its left, point by point."""
+        """Return the curve moved `offset_m` to its left, point by point."""
         left = np.stack((-self.tangents[:, 1], self.tangents[:, 0]), axis=-1)
         offsets = np.broadcast_to(np.asarray(offset_m, dtype=float), len(self.points))
         return Curve(self.points + left * offsets[:, None])
 
     def part(self, start_m: float, end_m: float) -> "Curve":
-        """The piece between two ways."""
+        """Return the piece between two ways."""
         inside = (self.arc_m > start_m + 0.05) & (self.arc_m < end_m - 0.05)
         ends = self.position(np.array([start_m, end_m]))
         return Curve(np.concatenate((ends[:1], self.points[inside], ends[1:])))
 
     def reverse(self) -> "Curve":
-        """The curve in the other direction."""
+        """Return the curve in the other direction."""
         return Curve(self.points[::-1])
 
     def resample(self, step_m: float) -> "Curve":
-        """The same way in equal steps of about `step_m`."""
+        """Return the same way in equal steps of about `step_m`."""
         count = max(2, round(self.length_m / step_m) + 1)
         return Curve(self.position(np.linspace(0, self.length_m, count)))
 
@@ -105,7 +106,7 @@ def bezier(
     end: Float[np.ndarray, "2"],
     count: int,
 ) -> Curve:
-    """A cubic Bezier curve of `count` points; the handles are vectors added to the two ends."""
+    """Return a cubic Bezier curve of `count` points; the handles are vectors added to the two ends."""
     share = np.linspace(0, 1, count)[:, None]
     rest = 1 - share
     points = (

@@ -10,7 +10,7 @@ from streetworld.town.towns import Town
 def make_lanes(
     town: Town, roads: list[Road], junctions: tuple[Junction, ...]
 ) -> tuple[tuple[Lane, ...], tuple[tuple[int, ...], ...]]:
-    """All lanes of a town, and which may be driven on after each."""
+    """Make all lanes of a town, and list which may be driven on after each."""
     along_side = 1 if town.drives_left else -1
     lanes: list[Lane] = []
     arriving: dict[tuple[int, int], list[int]] = {}
@@ -43,6 +43,7 @@ def make_lanes(
 
 
 def _arm_of(junction: Junction, road: int, at_start: bool) -> int:
+    """Return the number of the arm of a junction that belongs to a road."""
     return next(i for i, arm in enumerate(junction.arms) if arm.road == road and arm.at_start == at_start)
 
 
@@ -54,7 +55,7 @@ def _targets(
     leaving: dict[tuple[int, int], list[int]],
     along_side: int,
 ) -> list[int]:
-    """Lanes to drive on to: straight on from every lane, turns from the lane next to the turn."""
+    """Return lanes to drive on to: straight on from every lane, turns from the lane next to the turn."""
     incoming = -junction.arms[arm].direction
     count = len(arriving[junction.index, arm])
     targets = []
@@ -78,6 +79,7 @@ def _targets(
 
 
 def _connect(source: Lane, target: Lane, index: int, junction: int, arm: int) -> Lane:
+    """Make the lane across a junction from one lane to another."""
     start, end = source.curve.points[-1], target.curve.points[0]
     handle = 0.4 * math.hypot(*(end - start))
     curve = bezier(start, handle * source.curve.tangents[-1], -handle * target.curve.tangents[0], end, 17)

@@ -45,11 +45,11 @@ class Lot:
     seed: int = 0
 
     def corner(self, along: float, deep: float) -> Float[np.ndarray, "2"]:
-        """A point of the lot: `along` (left to right) and `deep` (front to back) run from -0.5 to 0.5."""
+        """Return a point of the lot; `along` (to the right) and `deep` (to the back) go from -0.5 to 0.5."""
         return self.points(np.array([[along, deep]]))[0]
 
     def points(self, shares: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
-        """Points of the lot, as `corner`."""
+        """Return the points of the lot, as `corner`."""
         x, y = (shares * np.array(self.size_m)).T
         cosine, sine = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
         return self.center + np.stack((cosine * x - sine * y, sine * x + cosine * y), axis=-1)
@@ -110,6 +110,7 @@ def share_plans(plans: dict[TownRequest, TownPlan]) -> None:
 
 
 def _lay_out(request: TownRequest) -> TownPlan:
+    """Plan a town."""
     number, seed = request.number, request.seed
     network = build_network(TOWNS[number], seed, request.size)
     clearance, points = _keep_clear(network)
@@ -133,6 +134,7 @@ def _lay_out(request: TownRequest) -> TownPlan:
 
 
 def _cut_blocks(network: Network, rng: np.random.Generator) -> tuple[Block, ...]:
+    """Cut the land between the roads into blocks."""
     *blocks, country = block_outlines(network)
     x, y = network.size_m
     horizon = COUNTRY_M * np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)]) + np.array((x / 2, y / 2))
@@ -147,7 +149,7 @@ def _plant_gardens(
     clearance: Float[np.ndarray, " P"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "T 2"]:
-    """About a tree every 500 square metres of land that nothing else stands on."""
+    """Plant about a tree every 500 square metres of land that nothing else stands on."""
     width, height = network.size_m
     tried = rng.uniform((0, 0), (width, height), (int(width * height / 500), 2))
     return np.array([spot for spot in tried if _is_land(spot, cells, points, clearance)])
@@ -159,6 +161,7 @@ def _is_land(
     points: Float[np.ndarray, "P 2"],
     clearance: Float[np.ndarray, " P"],
 ) -> bool:
+    """Tell whether a tree may stand at a point, which is neither on a lot nor near a road."""
     x, y = float(spot[0]), float(spot[1])
     if any(_holds(lot, x, y, 2.0) for lot in _around(cells, x, y)):
         return False
@@ -167,13 +170,14 @@ def _is_land(
 
 
 def _around(cells: dict[tuple[int, int], list[Lot]], x: float, y: float) -> Iterator[Lot]:
-    """Lots whose middle lies in the same cell or one beside it."""
+    """Return the lots whose middle lies in the same cell or one beside it."""
     i, j = int(x // CELL_M), int(y // CELL_M)
     for di, dj in itertools.product((-1, 0, 1), repeat=2):
         yield from cells.get((i + di, j + dj), ())
 
 
 def _holds(lot: Lot, x: float, y: float, border_m: float) -> bool:
+    """Tell whether a point lies on a lot or near its border."""
     dx, dy = x - lot.center[0], y - lot.center[1]
     cosine, sine = math.cos(lot.yaw_rad), math.sin(lot.yaw_rad)
     along, deep = abs(cosine * dx + sine * dy), abs(cosine * dy - sine * dx)
@@ -181,6 +185,7 @@ def _holds(lot: Lot, x: float, y: float, border_m: float) -> bool:
 
 
 def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.random.Generator) -> Lot:
+    """Draw what stands on a lot beside a road, and how large it is."""
     town, profile = network.town, road.profile
     kind = "house"
     if rng.random() < town.open_lots:
@@ -210,7 +215,7 @@ def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.rando
 
 
 def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P 2"]]:
-    """How far from each point of all roads and corners land begins; and the points, sorted by their x."""
+    """Return how far land is from the points of roads and corners, and these, sorted by x."""
     points, clearance = [], []
     for road in network.roads:
         profile = road.profile
@@ -229,7 +234,7 @@ def _keep_clear(network: Network) -> tuple[Float[np.ndarray, " P"], Float[np.nda
 
 
 def _near(points: Float[np.ndarray, "P 2"], x: float, y: float, reach_m: float) -> Int[np.ndarray, " N"]:
-    """Numbers of the points, sorted by their x, in the square around a place."""
+    """Return the numbers of the points, sorted by their x, in the square around a place."""
     first, end = np.searchsorted(points[:, 0], (x - reach_m, x + reach_m))
     return first + np.flatnonzero(np.abs(points[first:end, 1] - y) < reach_m)
 
@@ -240,6 +245,7 @@ def _is_free(
     points: Float[np.ndarray, "P 2"],
     clearance: Float[np.ndarray, " P"],
 ) -> bool:
+    """Tell whether a lot touches neither a road nor another lot."""
     x, y = float(lot.center[0]), float(lot.center[1])
     if any(_overlap(lot, other) for other in _around(cells, x, y)):
         return False
@@ -250,7 +256,7 @@ def _is_free(
 
 
 def _overlap(first: Lot, second: Lot) -> bool:
-    """Whether two rectangles meet, by the separating axis theorem, with 0.4 m between them."""
+    """Tell whether two rectangles meet, by the separating axis theorem, with 0.4 m between them."""
     far = math.hypot(*(first.center - second.center))
     if far > (math.hypot(*first.size_m) + math.hypot(*second.size_m)) / 2 + 0.4:
         return False
@@ -265,6 +271,6 @@ def _overlap(first: Lot, second: Lot) -> bool:
 def near_route(
     points: Float[np.ndarray, "N 2"], route: Float[np.ndarray, "R 2"], reach_m: float
 ) -> Bool[np.ndarray, " N"]:
-    """Which points lie within reach of any point of a route."""
+    """Return which points lie within reach of any point of a route."""
     gaps = np.hypot(*(points[:, None] - route[None]).transpose(2, 0, 1))
     return (gaps < reach_m).any(axis=1)

@@ -36,11 +36,11 @@ class Profile:
     sidewalk_m: tuple[float, float]
 
     def lane_edge_m(self, side: int) -> float:
-        """Distance of the outermost lane's outer edge from the middle of the road."""
+        """Return the distance of the outermost lane's outer edge from the middle of the road."""
         return self.median_m / 2 + self.lanes[side < 0] * self.lane_m
 
     def kerb_m(self, side: int) -> float:
-        """Distance of the kerb from the middle of the road."""
+        """Return the distance of the kerb from the middle of the road."""
         return self.lane_edge_m(side) + self.parking_m[side < 0]
 
     @property
@@ -67,7 +67,7 @@ class Road:
     """Whether pedestrians cross at its start and end."""
 
     def kerb(self, side: int) -> Curve:
-        """The kerb of one side, along the road."""
+        """Return the kerb of one side, along the road."""
         return self.curve.offset(side * self.profile.kerb_m(side))
 
     @property
@@ -130,7 +130,7 @@ class Junction:
         return len(self.arms) > 2
 
     def is_left_of(self, corner: Corner) -> bool:
-        """Whether a corner bends away from the junction's middle, as corners of less than half a turn do."""
+        """Tell whether a corner bends away from the middle, as corners of less than half a turn do."""
         first, last = (self.arms[number].direction for number in corner.arms)
         return bool(first[0] * last[1] - first[1] * last[0] > 0)
 
@@ -178,7 +178,7 @@ class Network:
 def corner_sides(
     network: Network, junction: Junction, corner: Corner
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """Widths of verge and sidewalk along a corner: from those of one road to those of the next.
+    """Return the widths of verge and sidewalk along a corner: from those of one road to those of the next.
 
     Where the corner is too tight for them they are narrower, so that their borders never cross.
     """

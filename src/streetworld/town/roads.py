@@ -46,6 +46,7 @@ def build_network(town: Town, seed: int, size: int) -> Network:
 def _place_junctions(
     town: Town, size: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "J 2"], Float[np.ndarray, " J"]]:
+    """Place the junctions, and turn each a little."""
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
     spacing = np.array(town.spacing_m)
     shaken = grid + rng.uniform(-0.13, 0.13, grid.shape)
@@ -55,7 +56,7 @@ def _place_junctions(
 
 
 def _choose_links(town: Town, size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Grid neighbours, less some; every junction keeps at least three arms, the town's four corners two."""
+    """Return the links of the grid, less some; junctions keep three arms, the town's corners two."""
     links = [(x * size + y, (x + 1) * size + y) for x in range(size - 1) for y in range(size)]
     links += [(x * size + y, x * size + y + 1) for x in range(size) for y in range(size - 1)]
     degree = np.bincount(np.ravel(links), minlength=size * size)
@@ -69,6 +70,7 @@ def _choose_links(town: Town, size: int, rng: np.random.Generator) -> list[tuple
 
 
 def _draw_profile(town: Town, rng: np.random.Generator) -> Profile:
+    """Draw the cross-section of a road."""
     lanes = town.lanes[rng.integers(len(town.lanes))]
     lanes = lanes if rng.random() < 0.5 else lanes[::-1]
     wide = sum(lanes) >= 3 and rng.random() < town.median
@@ -88,6 +90,7 @@ def _draw_profile(town: Town, rng: np.random.Generator) -> Profile:
 
 
 def _outward(link: tuple[int, int], at_start: bool, turn: float) -> Float[np.ndarray, "2"]:
+    """Return the direction in which a road leaves a junction."""
     along_x = link[1] - link[0] > 1  # junctions are numbered along y first
     angle = (0.0 if along_x else math.pi / 2) + (0 if at_start else math.pi) + turn
     return np.array([math.cos(angle), math.sin(angle)])
@@ -99,7 +102,7 @@ def _lay_curve(
     link: tuple[int, int],
     bow_m: float,
 ) -> Curve:
-    """From junction to junction through a point `bow_m` to the left of the middle."""
+    """Lay a curve between two junctions through a point `bow_m` to the left of the middle."""
     start, end = centers[link[0]], centers[link[1]]
     chord = end - start
     length = math.hypot(*chord)
@@ -116,7 +119,7 @@ def _lay_curve(
 def _cut_lengths(
     links: list[tuple[int, int]], curves: list[Curve], profiles: list[Profile]
 ) -> list[tuple[float, float]]:
-    """How much of each road's two ends belongs to the junctions: corners must be round, arms apart."""
+    """Return how much of each road's two ends belongs to the junctions: corners must be round, arms apart."""
     arms: dict[int, list[tuple[float, int, int]]] = {}
     for index, (link, curve) in enumerate(zip(links, curves, strict=True)):
         for end in (0, 1):
@@ -143,6 +146,7 @@ def _cut_lengths(
 
 
 def _make_junction(index: int, center: Float[np.ndarray, "2"], roads: list[Road]) -> Junction:
+    """Make a junction of the roads that meet there."""
     arms = []
     for road in roads:
         for end in (0, 1):
@@ -159,6 +163,7 @@ def _make_junction(index: int, center: Float[np.ndarray, "2"], roads: list[Road]
 
 
 def _corner_curve(arm: Arm, following: Arm) -> Curve:
+    """Return the kerb between two neighbouring arms of a junction."""
     start = arm.point + arm.left_m * np.array([-arm.direction[1], arm.direction[0]])
     end = following.point + following.right_m * np.array([following.direction[1], -following.direction[0]])
     gap = math.hypot(*(end - start))
