@@ -242,7 +242,7 @@ def _boxes_of(
             missing = dangling("sample_annotation", tokens[i], "instance", instances[i])
             fault = lost.get(instances[i], missing)
         elif not real[i]:
-            fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is no box")
+            fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is not a box")
         else:
             fault = dangling("sample_annotation", tokens[i], "visibility", seen[i])
         faults.add(int(row[i]), fault)

@@ -84,7 +84,7 @@ def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) ->
     """Return the records up to the last complete one, and the position behind it; 0 if there is none.
 
     The last closing brace is nearly always right, and when it is not, because it belongs to a text or to
-    an object inside a record, then what precedes it is no valid JSON: the quotes or braces do not match.
+    an object inside a record, then what precedes it is not valid JSON: the quotes or braces do not match.
     """
     end = pending.rfind(b"}") + 1
     if end == 0:

@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows."""
+"""Conventions of the code that no linter knows: sizes, safety, docstrings, declared imports."""
 
 import ast
 import re
@@ -26,6 +26,31 @@ PRINTING = {PACKAGE / "cli.py"}
 USED_EXTRAS = ("demo", "analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
+NOT_VERBS = set(
+    [
+        "A",
+        "An",
+        "The",
+        "All",
+        "Any",
+        "Each",
+        "Every",
+        "How",
+        "It",
+        "Its",
+        "No",
+        "One",
+        "Several",
+        "Some",
+        "Such",
+        "That",
+        "These",
+        "This",
+        "What",
+        "Where",
+    ]
+)
+NOT_VERBS |= set(["Whether", "Which", "Who", "Why"])
 
 
 def name_of(path: Path) -> str:
@@ -76,6 +101,19 @@ def test_sources__have_no_asserts_and_no_shell(path: Path) -> None:
         assert not (isinstance(node, ast.keyword) and node.arg == "shell")
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_functions__have_a_docstring_that_begins_with_a_verb(path: Path) -> None:
+    wrong = []
+    for node in functions(ast.parse(path.read_text(encoding="utf-8"))):
+        if node.name.startswith("__") and node.name.endswith("__"):
+            continue
+        first = (ast.get_docstring(node) or "The").split()[0].strip(",.;:")
+        is_property = any("property" in ast.unparse(one) for one in node.decorator_list)
+        if ast.get_docstring(node) is None or (first in NOT_VERBS and not is_property):
+            wrong.append(f"line {node.lineno}: {node.name}")
+    assert wrong == []
+
+
 def test_imports__are_all_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
@@ -101,7 +139,7 @@ def test_folders__hold_few_entries(folder: Path) -> None:
     assert len(shown) <= MAX_ENTRIES, sorted(shown)
 
 
-def test_api__is_not_hidden_by_rooms_of_the_same_name() -> None:
+def test_api__is_not_hidden_by_packages_of_the_same_name() -> None:
     # Once a subpackage is imported, it is an attribute of the package.
     assert set(occfeat.__all__) & {path.stem for path in PACKAGE.iterdir()} == set()
 
@@ -113,7 +151,7 @@ def test_api__has_every_name_it_lists(name: str) -> None:
     assert found.__doc__
 
 
-def test_names__no_rooms_for_everything() -> None:
+def test_names__say_what_is_inside() -> None:
     vague = {"utils", "util", "common", "base", "helpers", "misc"}
     assert [name_of(path) for path in (ROOT / "src").rglob("*") if path.stem in vague] == []
 
