@@ -26,31 +26,10 @@ PRINTING = {PACKAGE / "cli.py"}
 USED_EXTRAS = ("demo", "analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
-NOT_VERBS = set(
-    [
-        "A",
-        "An",
-        "The",
-        "All",
-        "Any",
-        "Each",
-        "Every",
-        "How",
-        "It",
-        "Its",
-        "No",
-        "One",
-        "Several",
-        "Some",
-        "Such",
-        "That",
-        "These",
-        "This",
-        "What",
-        "Where",
-    ]
+NOT_VERBS = frozenset(
+    {"A", "All", "An", "Any", "Each", "Every", "How", "It", "Its", "No", "One", "Several", "Some", "Such"}
+    | {"That", "The", "These", "This", "What", "Where", "Whether", "Which", "Who", "Why"}
 )
-NOT_VERBS |= set(["Whether", "Which", "Who", "Why"])
 
 
 def name_of(path: Path) -> str:

@@ -81,6 +81,7 @@ def _pretrain(
     training = begin_training(config, index, resume=resume)
     training.require_files(rows, needs_lidar="points" in needs)
     cache = open_cache(config, index, rows, needs)
+    learned_from = key_frames_of(config, index, cache, needs, learn=True)
     network, teacher = build_network(config, objectives, cache, own)
     with training.open_run() as run:
         device = training.fabric.device
@@ -90,7 +91,6 @@ def _pretrain(
             found = _prepare(network, maker, plain, rows, training)
             if run.writes and found:
                 write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
-        learned_from = key_frames_of(config, index, cache, needs, learn=True)
         job = Job(network, maker, learned_from, rows, config.optim, config.engine)
         training.fit(job, run)
         if run.writes:
