@@ -49,8 +49,8 @@ up), and `ego_pose` the ego frame at the time of the image to the global frame.
 SWEEPS = pa.schema({"row": pa.int64(), "is_key": pa.bool_(), **_SHOT, "timestamp_us": pa.int64(), **_POSES})
 """LiDAR sweeps, in any order.
 
-`row` is a key frame of the same scene. `is_key` marks the sweep that is the key frame's own, whose time and
-ego pose become those of the key frame; the other sweeps may be joined to the key frame that comes next.
+`row` is a key frame of the same scene. `is_key` marks the sweep that is the key frame's own, whose ego pose
+becomes that of the key frame; the other sweeps may be joined to the key frame that comes next by their times.
 `calibration` takes the frame of the points that `DataSource.read_sweep` returns to the ego frame.
 """
 
