@@ -98,6 +98,7 @@ STREETWORLD_MAY_IMPORT = (
     "occfeat.atomic",
     "occfeat.data.nuscenes.writer",
     "occfeat.errors",
+    "occfeat.settings.extras",
     "occfeat.settings.strict",
 )
 

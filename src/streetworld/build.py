@@ -15,11 +15,11 @@ from occfeat.atomic import lock_folder
 from occfeat.data.nuscenes.writer.scene import rows_file, rows_folder, write_bytes
 from occfeat.data.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
+from occfeat.settings.extras import require_extra
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
 from streetworld.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
-from streetworld.rendering.tracer import require_embree
 from streetworld.request import SceneRequest
 from streetworld.rigs import RIGS, load_rig
 from streetworld.town.lots import TownRequest, plan_town
@@ -53,7 +53,7 @@ def build_world(config: WorldConfig) -> Path:
         RunError: If the folder holds anything else, cannot be written, or another process builds in it.
         KeyboardInterrupt: After Ctrl-C or SIGTERM; finished scenes stay.
     """
-    require_embree()
+    require_extra("world", what="The street world")
     _check(config)
     if _is_complete(config):
         logger.info("The world in %s is complete.", config.out)

@@ -12,7 +12,7 @@ import pytest
 
 import occfeat
 from occfeat.cli import main
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.nuscenes_folder import build_nuscenes_folder, edit_table
 from tests.small_runs import Flags
 
 pytest.importorskip("plotly", reason="comes with the extra `report`")
@@ -48,9 +48,9 @@ class Tables(HTMLParser):
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data with a scene whose name is a script."""
-    return build_nuscenes_folder(
-        tmp_path_factory.mktemp("data") / "set", scenes=("scene-0061", HOSTILE_SCENE)
-    )
+    folder = build_nuscenes_folder(tmp_path_factory.mktemp("data") / "set")
+    edit_table(folder, "scene", lambda records: records[1].update(name=HOSTILE_SCENE))
+    return folder
 
 
 @pytest.fixture(scope="module")

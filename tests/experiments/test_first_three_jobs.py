@@ -34,12 +34,12 @@ class Made:
         self.tuned: dict[str, FinetuneConfig] = {}
 
     def pretrain(self, *, recipe: str, **settings: object) -> None:
-        config = build(PretrainConfig, merge(base_layer("pretrain", recipe=recipe), settings))
+        config = build(PretrainConfig, merge(base_layer(PretrainConfig, recipe=recipe), settings))
         self.pretrained[config.out.name] = config
         _write(config.out / "pictures" / "occupancy.png", "")
 
     def finetune(self, *, recipe: str | None = None, start: Path | None = None, **settings: object) -> None:
-        layer = base_layer("finetune", recipe=recipe)
+        layer = base_layer(FinetuneConfig, recipe=recipe)
         if start is not None:
             layer |= self.pretrained[start.name].model_dump(include={"student", "grid", "view"})
         config = build(FinetuneConfig, merge(layer, {"start": start, **settings}))

@@ -69,6 +69,6 @@ def test_no_embree_says_where_there_is_one(
     out = tmp_path / command
     assert main([command, "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert "needs embreex, which is not installed.\nHint: Run `pip install '.[world]'`" in said
+    assert f"needs embreex, which is not installed.\nHint: pip install 'occfeat[{command}]'." in said
     assert re.search("macOS.* Linux and Windows on x86-64", said)
     assert not out.exists()

@@ -55,7 +55,6 @@ from occfeat.settings.strict import Strict
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
 from streetworld.processes import sigterm_like_ctrl_c
-from streetworld.rendering.tracer import require_embree
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)
@@ -120,7 +119,6 @@ def demo(config: DemoConfig) -> Outcome:
         OccFeatError: A package is not installed, or the folder holds something else.
         Interrupted: After Ctrl-C or SIGTERM; the same command resumes.
     """
-    require_embree()
     for file in (STUDENT_FILE, TEACHER_FILE):
         locate(file)
     _claim(config)

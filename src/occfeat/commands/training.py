@@ -92,12 +92,11 @@ def begin_training(config: Config, index: Index, *, resume: bool) -> Training[Co
         RunError: The folder of a new run holds something.
     """
     fabric = build_fabric(config.engine)
-    training = Training(config, index, fabric, resume)
     micro_batch_size(config.optim, fabric.world_size)
     if fabric.is_global_zero and not resume:
         require_free(config.out, config.command)
     require_loggers(config.engine.loggers)
-    return training
+    return Training(config, index, fabric, resume)
 
 
 def settings_of_run(path: Path, kind: type[Config]) -> Config:

@@ -21,6 +21,7 @@ def require_free(path: Path, command: str) -> None:
     Raises:
         RunError: The folder holds something; the hint names the two ways on.
     """
+    require_writable(path)  # first: a name too long for any file would end the look at its content
     folder = RunFolder(path)
     way_on = f"Resume the run in it with `occfeat {command} --resume {path}`, or choose another --out."
     hint = way_on if folder.resumable_command() == command else "Choose another --out."

@@ -18,18 +18,25 @@ class Extra:
     """What they are for."""
     packages: dict[str, str]
     """Module that each package brings, by the name of the package."""
+    hint: str = ""
+    """What to do where it cannot be installed, as a sentence."""
 
     def missing(self) -> list[str]:
         """Return the names of the packages that are not installed."""
         return [package for package, module in self.packages.items() if find_spec(module) is None]
 
 
+NO_EMBREEX = (
+    "embreex has wheels for macOS 13 or newer, and for Linux and Windows on x86-64; elsewhere, copy the "
+    "folder of a world built there."
+)
 EXTRAS = {
     "demo": Extra(
         "the demo, and the packaged teacher of the recipe cpu-small",
         {"embreex": "embreex", "jinja2": "jinja2", "markupsafe": "markupsafe", "onnx": "onnx"},
+        NO_EMBREEX,
     ),
-    "world": Extra("the street world", {"embreex": "embreex"}),
+    "world": Extra("the street world", {"embreex": "embreex"}, NO_EMBREEX),
     "report": Extra("pages about runs", {"jinja2": "jinja2", "markupsafe": "markupsafe", "plotly": "plotly"}),
     "analysis": Extra("the analysis of features", {"scikit-learn": "sklearn"}),
     "export": Extra(
@@ -54,9 +61,10 @@ def require_extra(name: str, *, what: str, hint: str = "") -> None:
     Raises:
         MissingExtraError: A package is not installed.
     """
-    if missing := EXTRAS[name].missing():
+    extra = EXTRAS[name]
+    if missing := extra.missing():
         are = "is" if len(missing) == 1 else "are"
         raise MissingExtraError(
             f"{what} needs {', '.join(missing)}, which {are} not installed.",
-            hint=f"pip install 'occfeat[{name}]'. {hint}".rstrip(),
+            hint=" ".join(filter(None, (f"pip install 'occfeat[{name}]'.", extra.hint, hint))),
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
-from occfeat.errors import SettingsError
 from streetworld.things.shapes import Mesh
 
 FAR_M = 3000.0
@@ -37,22 +36,6 @@ class Surface:
     local: Float32[np.ndarray, "3 N"]
     material: UInt8[np.ndarray, " N"]
     object_id: Int32[np.ndarray, " N"]
-
-
-def require_embree() -> None:
-    """Refuse to start where the ray tracer is not installed.
-
-    Raises:
-        SettingsError: It is not.
-    """
-    try:
-        import embreex  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            "The street world needs embreex, which is not installed.",
-            hint="Run `pip install '.[world]'` in the checkout. embreex has wheels for macOS 13 or "
-            "newer, and for Linux and Windows on x86-64; elsewhere, copy the folder of a world built there.",
-        ) from error
 
 
 class Tracer:
