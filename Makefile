@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 DISK_GB := 8
 # The benchmarks that need no data set and little time; benchmarks/RESULTS.md names the others.
 QUICK := lifting head visibility step
-HOOK := --jaxtyping-packages=occfeat,beartype.beartype
+HOOK := --jaxtyping-packages=occfeat,streetworld,beartype.beartype
 # A process per core, each with whole files; more than four would cost memory rather than save time.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
