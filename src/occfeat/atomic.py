@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete or not there, whatever stops the machine."""
+"""Atomic writes: a file is complete or absent, even after a crash."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         write: Writes the content to the temporary path it is given.
 
     Raises:
-        RunError: The file cannot be written, for lack of space or rights; an older file stays as it was.
+        RunError: The file cannot be written, for lack of space or permission. An existing file is kept.
     """
     temporary = partial_of(path)
     try:
@@ -33,12 +33,12 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             raise
         raise RunError(
             f"{path} could not be written: {error}",
-            hint="Free some disk space or check the rights of the folder, then repeat it (a run: --resume).",
+            hint="Free disk space or check the folder's permissions, then try again (a run: with --resume).",
         ) from error
 
 
 def partial_of(path: Path) -> Path:
-    """Return the name that a file has while it is written."""
+    """Return the temporary name of a file that is being written."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -65,7 +65,7 @@ def lock_folder(path: Path) -> Iterator[None]:
         hint = "Wait until it ends, or choose another --out."
         raise RunError(f"Another process is writing to {path}.", hint=hint) from error
     except OSError as error:
-        hint = "Check the rights of the folder."
+        hint = "Check the folder's permissions."
         raise RunError(f"{path} cannot be written: {error.strerror or error}.", hint=hint) from error
     try:
         yield
@@ -77,17 +77,17 @@ def put_in_place(temporary: Path, path: Path) -> None:
     """Force a finished file to disk, rename it, and force the new name to disk.
 
     Raises:
-        OSError: The file cannot be renamed; an older file of that name stays.
+        OSError: The file cannot be renamed. An existing file of that name is kept.
     """
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    temporary.chmod(0o666 & ~_umask())  # some programs make files that only their owner can read
+    temporary.chmod(0o666 & ~_umask())  # some programs create files that only their owner can read
     temporary.replace(path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names of the files in a folder to disk, where the system can do that."""
+    """Force the names of the files in a folder to disk, where the system supports it."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -97,7 +97,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """Return the process's mask of file rights."""
+    """Return the umask of the process."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

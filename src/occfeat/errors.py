@@ -42,7 +42,7 @@ def closest(name: str, names: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a sentence that names what was probably meant, to begin a hint with, or an empty string."""
+    """Return "Did you mean NAME? " for the closest name, or an empty string."""
     close = closest(name, names)
     return f"Did you mean {close}? " if close else ""
 
@@ -52,7 +52,7 @@ class SettingsError(OccFeatError):
 
 
 class MissingExtraError(OccFeatError):
-    """An optional package that is not installed; the hint names the extra that brings it."""
+    """An optional package that is not installed; the hint names the extra that installs it."""
 
 
 class DatasetError(OccFeatError):
@@ -60,7 +60,7 @@ class DatasetError(OccFeatError):
 
 
 class KeyFrameError(DatasetError):
-    """A key frame that cannot be read; training may skip a limited number of them."""
+    """A key frame that cannot be read; training can skip a limited number of them."""
 
 
 class WeightsError(OccFeatError):
@@ -80,8 +80,8 @@ class ExportError(OccFeatError):
 
 
 class TrainingError(OccFeatError):
-    """Training that cannot go on, because a loss is not finite or too many key frames are broken."""
+    """Training that cannot continue, because a loss is not finite or too many key frames are broken."""
 
 
 class Interrupted(Exception):  # noqa: N818 - a wish, not an error
-    """A run that was asked to stop and has saved its state; the message says how to resume it."""
+    """A run that was stopped by the user and has saved its state; the message says how to resume it."""

@@ -97,17 +97,22 @@ def test_bev__is_the_grid_from_above() -> None:
 @pytest.mark.parametrize(
     ("lower_m", "upper_m", "cell_m", "message"),
     [
-        ((0.0, 0.0), (0.0, 10.0), (1.0, 1.0), "axis x: lower bound 0.0 m must be below"),
-        ((0.0, 5.0), (10.0, -5.0), (1.0, 1.0), "axis y: lower bound 5.0 m must be below"),
-        ((0.0, 0.0), (10.0, 10.0), (0.3, 1.0), "axis x: 10 m is not a whole number of 0.3 m cells"),
-        ((0.0, 0.0), (10.0, 10.0), (1.0, 20.0), "axis y: 10 m is not a whole number of 20 m cells"),
-        ((0.0, 0.0), (10.0, 10.0), (0.0, 1.0), "axis x: bounds must be finite and cells above 0"),
-        ((0.0, 0.0), (10.0, 10.0), (-1.0, 1.0), "axis x: bounds must be finite and cells above 0"),
-        ((0.0, math.nan), (10.0, 10.0), (1.0, 1.0), "axis y: bounds must be finite"),
-        ((0.0, 0.0), (math.inf, 10.0), (1.0, 1.0), "axis x: bounds must be finite"),
-        ((0.0, 0.0), (1e5, 1e5), (0.1, 0.1), "more than"),
-        ((-1e308, 0.0), (1e308, 1.0), (1.0, 1.0), "more than"),
-        ((0.0, 0.0), (1.0, 1.0), (5e-324, 1.0), "more than"),
+        (
+            (0.0, 0.0),
+            (0.0, 10.0),
+            (1.0, 1.0),
+            "axis x: expected a lower bound below the upper, got 0.0 m and 0.0 m",
+        ),
+        ((0.0, 5.0), (10.0, -5.0), (1.0, 1.0), "axis y: expected a lower bound below the upper, got 5.0 m"),
+        ((0.0, 0.0), (10.0, 10.0), (0.3, 1.0), "axis x: expected a whole number of 0.3 m cells, got 10 m"),
+        ((0.0, 0.0), (10.0, 10.0), (1.0, 20.0), "axis y: expected a whole number of 20 m cells, got 10 m"),
+        ((0.0, 0.0), (10.0, 10.0), (0.0, 1.0), "axis x: expected finite bounds and cells above 0"),
+        ((0.0, 0.0), (10.0, 10.0), (-1.0, 1.0), "axis x: expected finite bounds and cells above 0"),
+        ((0.0, math.nan), (10.0, 10.0), (1.0, 1.0), "axis y: expected finite bounds"),
+        ((0.0, 0.0), (math.inf, 10.0), (1.0, 1.0), "axis x: expected finite bounds"),
+        ((0.0, 0.0), (1e5, 1e5), (0.1, 0.1), "at most 268,435,456 cells"),
+        ((-1e308, 0.0), (1e308, 1.0), (1.0, 1.0), "at most 268,435,456 cells"),
+        ((0.0, 0.0), (1.0, 1.0), (5e-324, 1.0), "at most 268,435,456 cells"),
     ],
 )
 def test_impossible_grids(

@@ -1,1 +1,1 @@
-"""Settings: what can be set, where it comes from, and how errors are explained. Imports no torch."""
+"""Settings: their types and defaults, their layers, and error messages. Imports no torch."""

@@ -1,7 +1,7 @@
 """Settings of each command, made of the sections in `occfeat.settings.sections`.
 
-This module imports no torch, so that `--help` answers at once. The first line of the docstring of a class
-describes the command in the help, the docstring of a field is its help text.
+This module imports no torch, so that `--help` answers at once. The first line of a class docstring
+describes the command in the help. The docstring of a field is its help text.
 """
 
 from pathlib import Path
@@ -42,9 +42,9 @@ ClassName = Literal[
 
 
 def _all_different(classes: tuple[ClassName, ...]) -> tuple[ClassName, ...]:
-    """Return classes; refuse one that is named twice."""
+    """Refuse a class that is given twice."""
     if len(set(classes)) < len(classes):
-        raise ValueError("a class is named twice")
+        raise ValueError("expected each class once, got one twice")
     return classes
 
 
@@ -55,51 +55,51 @@ class UsesData(Strict):
     """Settings of a command that reads a data set."""
 
     data: InputPath
-    """Folder of the data set: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    """Folder of the data set. For nuScenes, the one that contains `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
-    """Name of the folder with the tables, such as `v1.0-mini`. None: there is only one."""
+    """Name of the folder of tables, such as `v1.0-mini`. None: the only one."""
 
     @property
     def source(self) -> DataConfig:
-        """The data set these settings name."""
+        """The data set that these settings name."""
         return DataConfig(root=self.data, version=self.version)
 
 
 class CheckConfig(UsesData):
-    """Report every problem of a data set at once."""
+    """Report all problems of a data set at once."""
 
     command: ClassVar[str] = "check"
     split: str = "all"
     """Key frames to check: a split of the data set, or `all`."""
     decode: bool = False
-    """Read and decode every image and LiDAR file as well, which takes longer."""
+    """Also read and decode every image and LiDAR file, which takes longer."""
 
 
 class IndexConfig(UsesData):
-    """Build the index of a data set (done on first use anyway) and report what it holds."""
+    """Build the index of a data set and print a summary. Other commands build a missing index themselves."""
 
     command: ClassVar[str] = "index"
     rebuild: bool = False
-    """Build it even if it is up to date."""
+    """Rebuild the index even if it is up to date."""
 
 
 class CacheConfig(UsesData):
-    """Compute the teacher's features of every key frame once, so that pretraining only reads them."""
+    """Compute the teacher's features of every key frame once; pretraining then reads them from disk."""
 
     command: ClassVar[str] = "cache"
     out: Path
     """Folder of the cache; must be new, empty or an incomplete cache of the same settings."""
     split: str = "train"
-    """Key frames that are cached; `all` takes every one."""
+    """Key frames to cache: a split of the data set, or `all`."""
     cameras: tuple[str, ...] = ()
-    """Camera channels, in this order. Empty: all of the data set, front first, then clockwise."""
+    """Camera channels, in order. Empty: all cameras of the data set, clockwise from the front."""
     teacher: TeacherConfig = TeacherConfig()
     dtype: FeatureType = "int8"
-    """How features are stored: eight bits per value and a scale per patch, or sixteen bits."""
+    """Storage type of the features: int8 with a scale per patch, or float16."""
     batch_size: Positive = 4
-    """Key frames at once."""
+    """Key frames per batch."""
     shard_size: Expert[Positive] = 64
-    """Key frames per file, of which an interruption loses at most one."""
+    """Key frames per file. An interruption loses at most one file."""
     engine: EngineConfig = EngineConfig()
 
 
@@ -111,15 +111,15 @@ class PretrainConfig(UsesData):
     out: Path
     """Folder of this run; must be new or empty."""
     split: str = "train"
-    """Key frames to learn from; `all` takes every one."""
+    """Key frames to train on: a split of the data set, or `all`."""
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = SimpleBevConfig()
-    """The network that is trained and kept; each `kind` has its own settings."""
+    """The BEV network. Each `kind` has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
     teacher_cache: InputPath | None = None
-    """Folder made by `occfeat cache` with the same teacher. None: the teacher runs on every image."""
+    """Folder written by `occfeat cache` with the same teacher. None: run the teacher on every image."""
     head: HeadConfig = HeadConfig()
     loss: PretrainLossConfig = PretrainLossConfig()
     queries: QueryConfig = QueryConfig()
@@ -128,39 +128,39 @@ class PretrainConfig(UsesData):
 
 
 class FinetuneConfig(UsesData):
-    """Fine-tune a BEV network, pretrained or not, to segment classes in BEV, and evaluate it."""
+    """Fine-tune a BEV network, pretrained or not, for BEV segmentation, and evaluate it."""
 
     command: ClassVar[str] = "finetune"
     stage: ClassVar[str] = "fine-tuning"
     out: Path
     """Folder of this run; must be new or empty."""
     start: InputPath | None = None
-    """Pretraining run to start from. None: start from the backbone's own weights."""
+    """Pretraining run to start from. None: start from the backbone's weights."""
     split: str = "train"
     """Labelled key frames."""
     val_split: str | None = "val"
-    """Key frames to evaluate on at the end. None: do not evaluate."""
+    """Split to evaluate on at the end. None: do not evaluate."""
     label_fraction: Fraction = 1.0
-    """Share of the labelled key frames that are used."""
+    """Fraction of the labelled key frames to train on."""
     label_draw: LabelDraw = "scene"
-    """Draw whole scenes (every 100th for 1 %, the authors' habit) or single key frames."""
+    """Draw whole scenes (every 100th for 1 %, as the authors do) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
-    """Which draw: the first scene for `scene`, the random seed for `key-frame`."""
+    """Index of the first scene for `scene`, random seed for `key-frame`."""
     classes: Classes = ("vehicle",)
-    """What to segment, objects and map layers alike, each as a class of its own."""
+    """Classes to segment, objects or map layers, each as a binary task."""
     ignore_low_visibility: bool = True
-    """Exclude cells of objects of visibility 1 (0-40 %) from the loss."""
+    """Exclude cells of objects with visibility 1 (0-40 %) from the loss."""
     positive_weight: Expert[Annotated[float, Field(gt=0)]] = 2.13
-    """Weight of a cell that holds the class, in the binary cross-entropy (Simple-BEV's)."""
+    """Weight of positive cells in the binary cross-entropy (Simple-BEV's)."""
     freeze: bool = False
     """Train the head only: a linear probe of the BEV features."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Number of key frames whose prediction is drawn at the end."""
+    """Number of key frames whose predictions are drawn at the end."""
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = SimpleBevConfig()
-    """The network that is trained and kept; each `kind` has its own settings."""
+    """The BEV network. Each `kind` has its own settings."""
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 
@@ -172,34 +172,34 @@ class EvaluateConfig(UsesData):
     run: Path
     """Fine-tuning run."""
     out: Path | None = None
-    """Folder for the results. None: `evaluation-SPLIT` in the run's folder, with corruptions
-    `robustness-SPLIT`."""
+    """Folder for the results. None: `evaluation-SPLIT` in the run folder, or `robustness-SPLIT` with
+    corruptions."""
     split: str = "val"
     """Key frames to evaluate on."""
     corruptions: tuple[CorruptionChoice, ...] = ()
-    """Evaluate again under these corruptions of nuScenes-C, each at three severities; `all` for all eight."""
+    """Also evaluate under these nuScenes-C corruptions, each at three severities. `all`: all eight."""
     corrupted_data: InputPath | None = None
-    """Folder of the released nuScenes-C. None: images are corrupted on the fly, seeded by `engine.seed`."""
+    """Folder of the released nuScenes-C. None: corrupt images on the fly, seeded by `engine.seed`."""
     baseline: InputPath | None = None
-    """Run, or folder of its results, that corruption errors are relative to: evaluated in the same way."""
+    """Baseline of the corruption errors: a run, or a folder of its results, evaluated in the same way."""
     batch_size: Positive = 4
-    """Key frames at once."""
+    """Key frames per batch."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Number of key frames whose prediction is drawn, spread evenly over the split."""
+    """Number of key frames whose predictions are drawn, spread evenly over the split."""
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
-        """Refuse settings of corruptions without corruptions."""
+        """Refuse settings that need corruptions if none are given."""
         given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
         if not self.corruptions and any(value is not None for value in given.values()):
             name = next(name for name, value in given.items() if value is not None)
-            raise ValueError(f"{name} is for corruptions, and there are none: add `--corruptions all`")
+            raise ValueError(f"expected corruptions with {name}, got none: add `--corruptions all`")
         return self
 
 
 class PredictConfig(Strict):
-    """Predict BEV classes for your own images, or for key frames of a data set."""
+    """Predict BEV classes from your own images, or for key frames of a data set."""
 
     command: ClassVar[str] = "predict"
     run: Path
@@ -209,76 +209,77 @@ class PredictConfig(Strict):
     rig: Path | None = None
     """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
     data: Path | None = None
-    """Data set to take key frames from, instead of `rig`."""
+    """Data set to predict key frames of, instead of `rig`."""
     version: str | None = None
-    """Name of the folder with the tables. None: there is only one."""
+    """Name of the folder of tables. None: the only one."""
     tokens: tuple[str, ...] = ()
-    """Key frames of the data set. Empty: the first ten."""
+    """Tokens of key frames of the data set. Empty: the first ten."""
     device: DeviceName = "auto"
     """Where to compute."""
 
 
 class AnalyseConfig(UsesData):
-    """Analyse what the features of a pretraining run mean: classes, clusters, distance, similarity."""
+    """Analyse the features of a pretraining run: linear probe, clusters, distance, similarity."""
 
     command: ClassVar[str] = "analyse"
     run: Path
-    """Pretraining run, with its checkpoint."""
+    """Pretraining run; its checkpoint is needed."""
     out: Path | None = None
-    """Folder for metrics and pictures. None: `analysis-SPLIT` in the run's folder."""
+    """Folder for metrics and pictures. None: `analysis-SPLIT` in the run folder."""
     split: str = "val"
     """Key frames to analyse."""
     key_frames: Annotated[int, Field(ge=2)] = 20
-    """Largest number of them, spread evenly; a probe is trained on one half and tested on the other."""
+    """Largest number of key frames, spread evenly. One half trains the probe, the other tests it."""
     voxels: Expert[Positive] = 1000
-    """Largest number of voxels of each, drawn at random."""
+    """Largest number of voxels per key frame, drawn at random."""
     clusters: Expert[Positive] = 10
     """Number of clusters of k-means."""
     voxel_ego: tuple[float, float, float] | None = None
-    """Position (x forward, y left, z up, in metres) of the voxel that all others of the first key frame are
-    compared with. None: the nearest one of a car."""
+    """Position (x forward, y left, z up, in metres) of the voxel with which all others of the first key frame
+    are compared. None: the nearest voxel of a car."""
     teacher_cache: InputPath | None = None
-    """Cache of the split with the teacher of the run. None: the teacher runs on every image."""
+    """Teacher cache of the split, by the teacher of the run. None: run the teacher on every image."""
     device: DeviceName = "auto"
     """Where to compute."""
 
 
 class ReportConfig(Strict):
-    """Write one page about several runs: settings, curves, IoU, key frames, robustness, analysis."""
+    """Compare runs on one HTML page: settings, curves, IoU, key frames, robustness, analysis."""
 
     command: ClassVar[str] = "report"
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Pretraining and fine-tuning runs, on the same data and grid."""
+    """Pretraining and fine-tuning runs on the same data set and grid."""
     out: Path
-    """File to write, such as `report.html`, which needs no other file."""
+    """File to write, such as `report.html`. It is self-contained."""
     data: InputPath | None = None
-    """Folder of the data set of the runs. None: the one they were started with."""
+    """Folder of the runs' data set. None: the one they were started with."""
     version: str | None = None
-    """Name of the folder with the tables, if `data` is given. None: there is only one."""
+    """Name of the folder of tables, if `data` is given. None: the only one."""
     split: str | None = None
-    """Key frames to show. None: those the first run was evaluated on."""
+    """Split to show key frames of. None: the split the first run was evaluated on."""
     key_frames: Annotated[int, Field(ge=0)] = 12
-    """Largest number of them; 0 shows none, and reads no data."""
+    """Largest number of key frames. 0 shows none and reads no data."""
     pick: Literal["spread", "worst"] = "spread"
-    """Spread them evenly over the split, or show those of the worst mean IoU, which takes an evaluation."""
+    """Spread key frames evenly over the split, or show those with the lowest mean IoU, which takes an
+    evaluation."""
     device: DeviceName = "auto"
     """Where to compute."""
 
 
 class ConvertConfig(Strict):
-    """Make a run folder of a checkpoint that Simple-BEV's authors published (camera-only, ResNet-101)."""
+    """Convert a checkpoint of Simple-BEV's authors (camera-only, ResNet-101) to a run folder."""
 
     command: ClassVar[str] = "convert"
     checkpoint: Path
-    """The published file, such as `model-000025000.pth`; no code in it is run."""
+    """The published file, such as `model-000025000.pth`. Code in it is not run."""
     out: Path
-    """Folder of the run; must be new or empty."""
+    """Folder of the new run; must be new or empty."""
     sampling: Sampling = "published"
-    """Where image features are read: `published` as in the authors' code, which the weights expect, or
-    `aligned`, where the voxel is (for fine-tuning)."""
+    """Image positions at which features are read: `published` as in the authors' code, which the weights
+    expect, or `aligned` with the voxels (for fine-tuning)."""
     view: ViewConfig = ViewConfig(image_size=(448, 800))
     grid: GridConfig = GridConfig(lower_m=(-48.3, -50.0, -4.5), upper_m=(51.7, 50.0, 5.5))
-    """Voxels in the ego frame. Default: around the position of nuScenes' front camera, as in training."""
+    """Voxels in the ego frame. Default: centred on nuScenes' front camera, as in training."""
 
 
 class ExportConfig(Strict):
@@ -290,47 +291,47 @@ class ExportConfig(Strict):
     out: Path
     """File to write, such as `model.onnx`."""
     rig: Path | None = None
-    """JSON file of your cameras, as for `predict`. Its calibration is stored in the exported file, which then
-    takes images alone and is faster. None: calibration is an input, so that any rig works."""
+    """JSON file of your cameras, as for `predict`. The export then contains their calibration, takes only
+    images and is faster. None: calibration is an input, and any rig works."""
     cameras: Positive = 6
     """Number of cameras, if calibration is an input."""
 
 
 class ViewerConfig(UsesData):
-    """Draw a key frame: LiDAR and boxes on the images, BEV labels beside them; or record its whole scene."""
+    """Draw a key frame with LiDAR, boxes and BEV labels, or record its whole scene."""
 
     command: ClassVar[str] = "view"
     out: Path
     """File to write: a picture (`.png`), or a recording of the scene for rerun's viewer (`.rrd`)."""
     token: str | None = None
-    """Key frame; of a recording, any of its scene. None: the first one."""
+    """Token of a key frame; for a recording, any of the scene. None: the first one."""
     run: Path | None = None
-    """Fine-tuning run whose predictions are recorded too."""
+    """Fine-tuning run whose predictions are also recorded."""
     pretraining: Path | None = None
-    """Pretraining run by whose predicted features the occupied voxels of a recording are coloured. None: by
-    height."""
+    """Pretraining run whose predicted features colour the occupied voxels of a recording. None: colour
+    them by height."""
     classes: Classes = ("vehicle", "pedestrian")
-    """What to draw in BEV, later ones on top."""
+    """Classes to draw in BEV, later ones on top."""
     calibration: bool = False
-    """Draw LiDAR points and boxes on the images, to check the calibration by eye."""
+    """Draw LiDAR points and boxes on the images, which shows errors of calibration."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))
     grid: GridConfig = GridConfig()
 
 
 class DemoConfig(Strict):
-    """Run the whole method on a street world it builds: no data set, no download, no GPU; ten minutes."""
+    """Run the whole method on a generated street world: no data set, download or GPU; ten minutes."""
 
     command: ClassVar[str] = "demo"
     out: Path = Path("runs/demo")
-    """Folder of the demo; the same command continues a demo that was interrupted."""
+    """Folder of the demo. Repeat the command to continue an interrupted demo."""
     quick: bool = False
-    """Run everything in miniature, in a minute: this shows that it works, not what it gains."""
+    """Run a miniature in a minute, to show that everything works. Its metrics mean nothing."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the world, the weights and the labels."""
 
 
 class DoctorConfig(Strict):
-    """Report what this installation can do: versions, devices, memory, extras."""
+    """Report the installation: versions, devices, memory, extras."""
 
     command: ClassVar[str] = "doctor"
 
@@ -338,4 +339,4 @@ class DoctorConfig(Strict):
 TRAINING: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {
     kind.command: kind for kind in (PretrainConfig, FinetuneConfig)
 }
-"""Settings of the commands that train and can be resumed, by command."""
+"""Settings of the training commands, which can be resumed, by command."""

@@ -1,4 +1,4 @@
-"""Errors about settings: one plain line for each that is wrong. Imports no torch."""
+"""Error messages about settings: one line per wrong setting. Imports no torch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from occfeat.settings.students import KINDS, STUDENTS
 
 UNUSABLE, SEE_HELP = "These settings cannot be used:", "See --help-all for all settings."
 ABBREVIATIONS = {"lr": "learning_rate"}
-"""Names that no setting has or resembles, and what is meant by them."""
+"""Common names for settings that are spelled differently here, and the names here."""
 
 
 def explain(
@@ -24,22 +24,22 @@ def explain(
     hint: str = SEE_HELP,
     show: Callable[[str], str] = str,
 ) -> SettingsError:
-    """Return an error with a line per wrong setting, and the name that was probably meant.
+    """Return an error with one line per wrong setting, and the name that was probably meant.
 
     Args:
-        kind: The settings that could not be built.
-        error: What pydantic says.
-        prefix: Section of `kind` that the error is about, if it is about one alone.
+        kind: Class of the settings that could not be built.
+        error: The error of pydantic.
+        prefix: Section of `kind` that the error is about; empty for all of them.
         message: The first line.
         hint: What to do next.
-        show: Writes the name of a setting.
+        show: Formats the name of a setting.
     """
     lines = [_line(kind, problem, prefix, show) for problem in error.errors()]
     return SettingsError(message, first=lines, hint=hint)
 
 
 def explain_flags(kind: type[Strict], error: ValidationError) -> SettingsError:
-    """Return an error as `explain` does, which names flags as they are given."""
+    """Return an error as `explain` does, but with settings written as flags."""
     section = "student" if error.title in {student.__name__ for student in STUDENTS.values()} else None
     for name, settings in _sections(kind).items():
         section = name if settings.__name__ == error.title else section
@@ -58,7 +58,7 @@ def _line(
     """Return what is wrong with one setting."""
     path = (*prefix, *(str(part) for part in problem["loc"]))
     student = path[1] if len(path) > 1 and path[0] == "student" else None
-    if student in STUDENTS:  # the member of the union, which is not part of the name
+    if student in STUDENTS:  # the member of the union is not part of the name
         path = ("student", *path[2:])
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
@@ -74,13 +74,13 @@ def _line(
 
 
 def _no_student(given: object) -> str:
-    """Return what was given as the kind of student, and what was probably meant."""
+    """Return the kind of student that was given, and the kind that was probably meant."""
     kind = given.get("kind") if isinstance(given, dict) else given
     return f" (got {kind!r}{_meant(str(kind), KINDS)})"
 
 
 def _share(name: str, given: object) -> str:
-    """Return the share that a percentage means, if one was given."""
+    """Return the fraction that a percentage stands for, if one was given."""
     if name != "label_fraction" or not isinstance(given, int | float) or not 1 < given <= 100:
         return ""
     return f"; {given:g} % is {given / 100:g}"
@@ -98,7 +98,7 @@ def owners(name: str) -> list[str]:
 
 
 def unknown_setting(kind: type[Strict], path: tuple[str, ...], student: str | None) -> str:
-    """Return a line about a setting that does not exist, with what was probably meant or why it is gone.
+    """Return a line about an unknown setting: what was probably meant, or why it was removed.
 
     Args:
         kind: Settings of the command.

@@ -1,7 +1,7 @@
-"""Optional packages: which extra of `pip install` brings what. Imports no torch.
+"""Optional packages and the extras that install them. Imports no torch.
 
-Training needs the base installation alone. What only a demo, a report, an analysis, an export or a logger
-needs is an extra, and is asked for by `require_extra` before any work is done.
+Training needs only the base installation. Packages that only a demo, a report, an analysis, an export or a
+logger needs come with an extra. Commands call `require_extra` before they start any work.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Extra:
     """Optional packages that serve one purpose."""
 
     purpose: str
-    """What they are for."""
+    """Their purpose, for messages."""
     packages: dict[str, str]
-    """Module that each package brings, by the name of the package."""
+    """Name of the module of each package, by the name of the package."""
     hint: str = ""
-    """What to do where it cannot be installed, as a sentence."""
+    """An alternative if it cannot be installed, as a sentence."""
 
     def missing(self) -> list[str]:
         """Return the names of the packages that are not installed."""
@@ -51,12 +51,12 @@ EXTRAS = {
 
 
 def require_extra(name: str, *, what: str, hint: str = "") -> None:
-    """Refuse to go on without the packages of an extra.
+    """Refuse to continue without the packages of an extra.
 
     Args:
         name: The extra.
         what: What needs it, as the beginning of a sentence.
-        hint: Another way than to install it, as a sentence.
+        hint: An alternative to installing it, as a sentence.
 
     Raises:
         MissingExtraError: A package is not installed.

@@ -14,25 +14,25 @@ from occfeat.settings.yaml_file import read_yaml
 Config = TypeVar("Config", bound=Strict)
 Layer = dict[str, Any]
 
-EXAMPLE = "It holds lines such as `optim: {epochs: 3}`."
+EXAMPLE = "Write lines such as `optim: {epochs: 3}`."
 
 
 def read_layer(path: Path) -> Layer:
-    """Read settings from a YAML file, which may hold any part of them.
+    """Read a YAML file with some or all settings.
 
     Raises:
-        SettingsError: The file is missing, not YAML, or does not hold named settings.
+        SettingsError: The file is missing, is not YAML, or does not contain named settings.
     """
     layer = read_yaml(path)
     if not isinstance(layer, dict):
-        raise SettingsError(f"The settings file {path} does not hold named settings.", hint=EXAMPLE)
+        raise SettingsError(f"Expected named settings in the file {path}, got something else.", hint=EXAMPLE)
     return layer
 
 
 def merge(below: Layer, above: Layer) -> Layer:
-    """Return both layers in one; where both have a setting, the one above counts.
+    """Return both layers merged; settings of the upper layer override those of the lower.
 
-    A layer that names another kind of student keeps what both kinds have, such as the backbone.
+    If the upper layer names another kind of student, the settings that both kinds have are kept.
     """
     merged = dict(below)
     for name, value in above.items():
@@ -58,7 +58,7 @@ def build(kind: type[Config], layer: Layer) -> Config:
 
 
 def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
-    """Build settings of which required ones may still be absent; `missing` stands for them."""
+    """Build settings although required ones may be absent; `missing` is their value."""
     if unknown := [
         unknown_setting(kind, (str(name),), None) for name in layer if name not in kind.model_fields
     ]:
@@ -79,7 +79,7 @@ def build_partial(kind: type[Config], layer: Layer, missing: object) -> Config:
 
 
 def _in_common(below: Layer, above: Layer) -> Layer:
-    """Return those of a student's settings that the kind of student above has as well."""
+    """Return the settings of a student that another kind of student has, too."""
     kind = above.get("kind", below.get("kind"))
     if "kind" not in below or kind == below["kind"] or not isinstance(kind, str) or kind not in STUDENTS:
         return below

@@ -1,6 +1,6 @@
-"""Named settings of whole runs: the paper's, and one that a laptop's processor can run.
+"""Named settings of whole runs: the paper's, and one for a laptop's CPU.
 
-A recipe is the lowest layer of settings: a settings file (`--config`) overrides it, flags override both.
+A recipe is the lowest layer of settings. A settings file (`--config`) overrides it; flags override both.
 This module imports no torch.
 """
 
@@ -24,7 +24,7 @@ from occfeat.settings.students import BevFormerConfig, LssConfig, SimpleBevConfi
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings that belong together, for pretraining and for fine-tuning."""
+    """Matching settings for pretraining and for fine-tuning."""
 
     view: ViewConfig
     grid: GridConfig
@@ -86,15 +86,15 @@ def paper_bevformer_r50() -> Recipe:
 
 
 def lss_b0() -> Recipe:
-    """Return paper-simplebev-b0 with LSS, which the paper does not have; depth is not supervised."""
+    """Return paper-simplebev-b0 with LSS, which the paper does not use. Depth is not supervised."""
     return replace(paper_simplebev_b0(), student=LssConfig())
 
 
 def cpu_small() -> Recipe:
     """Return a recipe for two cores: EfficientNet-lite0, 128 x 224 images, 64 x 64 x 8 voxels of 0.8 m.
 
-    Student and teacher use the packaged weights, so that nothing is fetched from a model hub. Sizes and rates
-    are this project's choice. Its metrics are not comparable with the paper's.
+    Student and teacher use the packaged weights, and nothing is downloaded from a model hub. Sizes and rates
+    are this project's choice. The metrics are not comparable with the paper's.
     """
     return Recipe(
         view=ViewConfig(image_size=(128, 224)),
@@ -123,14 +123,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lss-b0": lss_b0,
     "cpu-small": cpu_small,
 }
-"""Recipes by the name they have on the command line."""
+"""Recipes by name."""
 
 OBJECTIVES = {
     "occupancy": PretrainLossConfig(features=0),
     "distillation": PretrainLossConfig(occupancy=0, features=1),
     "img-also": PretrainLossConfig(occupancy=0, features=0, queries=1),
 }
-"""What the paper compares OccFeat with; a recipe's name, `+` and one of these names is a recipe, too."""
+"""Losses that the paper compares OccFeat with. RECIPE+NAME is a recipe, too."""
 
 
 def find_recipe(name: str) -> Recipe:
@@ -149,5 +149,5 @@ def find_recipe(name: str) -> Recipe:
 
 
 def names_of_recipes() -> str:
-    """Return the names of all recipes, as text for a person."""
+    """Return the names of all recipes, for messages."""
     return f"{', '.join(RECIPES)}; each alone or with {', '.join(f'+{name}' for name in OBJECTIVES)}"

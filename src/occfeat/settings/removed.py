@@ -1,22 +1,22 @@
-"""Settings that earlier versions had. Imports no torch."""
+"""Settings of earlier versions that were removed. Imports no torch."""
 
 from typing import Any
 
 REMOVED = {
-    "view.decode_at_half": "JPEGs are decoded at half scale wherever that is enough",
+    "view.decode_at_half": "JPEGs are always decoded at half scale if that is enough",
     "engine.max_skipped": "a loss or gradient that is not finite stops the run",
-    "engine.max_dead_workers": "a loading process that dies stops the run, which can be resumed",
+    "engine.max_dead_workers": "a run stops when a loader process dies, and can be resumed",
     "shard_size": "a file of a cache holds 64 key frames",
     "to": "ONNX is the only format",
 }
-"""Why each of them is gone, or what holds now in its place."""
+"""Why each was removed, or what replaced it."""
 
 
 def without_removed(settings: Any) -> tuple[Any, dict[str, str]]:
-    """Return settings without the removed ones, and the reasons of those that were there.
+    """Return settings without the removed ones, and the reason for each removal.
 
     Args:
-        settings: What a file holds; sections are nested.
+        settings: Content of a file, with nested sections.
     """
     if not isinstance(settings, dict):
         return settings, {}
@@ -25,7 +25,7 @@ def without_removed(settings: Any) -> tuple[Any, dict[str, str]]:
 
 
 def _without(settings: dict[Any, Any], prefix: str, found: dict[str, str]) -> dict[Any, Any]:
-    """Return one section without the removed settings, which are added to `found`."""
+    """Return one section without removed settings; add those to `found`."""
     kept = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"

@@ -1,7 +1,7 @@
-"""Sections of settings, as frozen values that are checked when they are built.
+"""Sections of settings: frozen values, validated when they are built.
 
-This module imports no torch, so that `--help` answers at once. The docstring of a setting is its help text on
-the command line. Sizes are (height, width) in pixels.
+This module imports no torch, so that `--help` answers at once. The docstring of a setting is its help text.
+Sizes are (height, width) in pixels.
 """
 
 from typing import Annotated, Literal
@@ -21,11 +21,11 @@ from occfeat.settings.strict import (
 )
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-"""Where to compute; `auto` is the best device there is."""
+"""Where to compute; `auto` chooses the best available device."""
 FeatureType = Literal["int8", "fp16"]
-"""How a cache stores features: eight bits per value and a scale per patch, or sixteen bits."""
+"""Storage type of cached features: int8 with a scale per patch, or float16."""
 LabelDraw = Literal["scene", "key-frame"]
-"""What is drawn to get few labels: whole scenes or single key frames."""
+"""Unit in which a fraction of the labels is drawn: whole scenes or single key frames."""
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 CorruptionName = Literal[
     "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
@@ -36,18 +36,18 @@ Severity = Literal["easy", "mid", "hard"]
 
 
 class ViewConfig(Strict):
-    """What is read from a key frame."""
+    """Cameras, image size and LiDAR sweeps of a key frame."""
 
     cameras: tuple[str, ...] = ()
-    """Camera channels, in this order. Empty: all of the data set, front first, then clockwise."""
+    """Camera channels, in order. Empty: all cameras of the data set, clockwise from the front."""
     image_size: ImageSize = (224, 400)
     """Height and width of the student's images."""
     sweeps: Positive = 1
-    """LiDAR sweeps that are joined: the sweep of the key frame and those before it. The paper uses 1."""
+    """Number of LiDAR sweeps to join, the key frame's own and those before it. The paper uses 1."""
     compensate_ego_motion: Expert[bool] = True
-    """Include the ego motion between the time stamps of camera and LiDAR in `ego_from_camera`."""
+    """Include the ego motion between the timestamps of camera and LiDAR in `ego_from_camera`."""
     ego_radius_m: NotNegative = 1.0
-    """LiDAR returns within this horizontal distance of the sensor are dropped: they hit the car itself."""
+    """Drop LiDAR returns within this horizontal distance of the sensor, which hit the car itself."""
 
 
 class GridConfig(Strict):
@@ -68,14 +68,14 @@ class GridConfig(Strict):
 
 
 class AugmentConfig(Strict):
-    """Random changes of training samples, calibration, points and labels included. Default: none."""
+    """Random augmentation of training samples; calibration, points and labels follow. Default: none."""
 
     scale: tuple[float, float] = (1.0, 1.0)
-    """Range of the zoom of each image before it is cropped to size. Below 1, it is padded with black."""
+    """Range of the zoom of each image before cropping. Below 1, the image is padded with black."""
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Largest shift of the crop, as a share of the image size, at most 0.5."""
+    """Largest shift of the crop, as a fraction of the image size, at most 0.5."""
     image_rotation_deg: NotNegative = 0.0
-    """Largest rotation of each image, either way."""
+    """Largest rotation of each image, in either direction."""
     image_flip: bool = False
     """Mirror each image left to right with probability 1/2."""
     brightness: NotNegative = 0.0
@@ -85,17 +85,17 @@ class AugmentConfig(Strict):
     saturation: NotNegative = 0.0
     """Largest relative change of saturation."""
     bev_rotation_deg: NotNegative = 0.0
-    """Largest rotation of the ego frame about z, either way."""
+    """Largest rotation of the ego frame about z, in either direction."""
     bev_flip: bool = False
     """Mirror the ego frame along x and along y, each with probability 1/2."""
     corruptions: tuple[CorruptionChoice, ...] = ()
-    """Corruptions of nuScenes-C, one of which a key frame gets at a random severity; `all` for all eight."""
+    """nuScenes-C corruptions to draw from, one per key frame, at a random severity. `all`: all eight."""
     corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the key frames that are corrupted, if there are `corruptions`."""
+    """Fraction of the key frames that are corrupted, if `corruptions` are given."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentConfig":
-        """Refuse a range of zooms that is empty or not positive."""
+        """Refuse a zoom range that is empty or not positive."""
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(
                 f"expected two positive numbers as scale, the smaller one first, got {self.scale}"
@@ -111,9 +111,9 @@ class TeacherConfig(Strict):
     weights: WeightsSource = "hub"
     """`hub`, or the path of a local file in timm's or Meta's format."""
     image_size: ImageSize = (224, 392)
-    """Height and width of the images that the teacher sees, multiples of its patch."""
+    """Height and width of the teacher's images, multiples of its patch size."""
     block: Expert[int | None] = None
-    """Block whose tokens are used, counted from 0. None: the last one (packaged teacher: block 10)."""
+    """Index of the block whose tokens are used, from 0. None: the last one (packaged teacher: 10)."""
     normalize: Expert[bool] = True
     """Apply the network's final LayerNorm to the tokens."""
 
@@ -126,45 +126,45 @@ class HeadConfig(Strict):
     blocks: Expert[Few] = 1
     """Number of blocks of 3-D convolutions."""
     feature_channels: Expert[Positive | None] = None
-    """Channels per voxel of a separate branch for the features, without 3-D convolutions (this project's
-    option). None: occupancy and features share their channels, as in the paper."""
+    """Channels per voxel of a separate feature branch without 3-D convolutions (this project's option).
+    None: occupancy and features share their channels, as in the paper."""
 
 
 class QueryConfig(Strict):
-    """Query points near LiDAR returns, whose occupancy Img-ALSO predicts."""
+    """Query points near LiDAR returns, at which Img-ALSO predicts occupancy."""
 
     returns: Expert[Positive] = 2048
-    """Returns that are drawn per key frame and step. Each gives three queries (this project's choice)."""
+    """LiDAR returns drawn per key frame and step. Each gives three queries (this project's choice)."""
     distance_m: Expert[Annotated[float, Field(gt=0)]] = 0.1
-    """Largest distance of a query in front of its return or behind it (ALSO's)."""
+    """Largest distance of a query from its return, in front or behind (ALSO's)."""
 
 
 class PretrainLossConfig(Strict):
-    """Weights of the losses, whose weighted sum is minimised. Defaults: the paper's."""
+    """Weights of the losses in their sum. Defaults: the paper's."""
 
     occupancy: NotNegative = 1.0
-    """Weight of the binary cross-entropy. 0: distillation only."""
+    """Weight of the binary cross-entropy of occupancy. 0: distillation only."""
     unknown: Literal["empty", "ignore"] = "empty"
-    """Voxels that no LiDAR ray crosses and that hold no return: `empty` as in the paper, or left out of the
-    occupancy loss and its IoU (`ignore`, this project's option)."""
+    """Target of voxels without a LiDAR return or ray: `empty` as in the paper, or `ignore` in the occupancy
+    loss and its IoU (this project's option)."""
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
-    """Subtract the mean over the training set from every feature target (this project's option)."""
+    """Subtract the mean over the training set from the feature targets (this project's option)."""
     center_key_frames: Expert[Positive] = 32
-    """Key frames, spread over the training set, from which the mean is computed at the start of a run."""
+    """Number of key frames, spread over the training set, from which that mean is computed once per run."""
     queries: NotNegative = 0.0
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
-    """Weight of the cross-entropy of the student's depth and the LiDAR's; for LSS only."""
+    """Weight of the cross-entropy between the student's depth and the LiDAR's. LSS only."""
     own: Expert[tuple[str, ...]] = ()
-    """Names of objectives of your own, which Python code passes as `objectives`; written by the run."""
+    """Names of custom objectives, which Python code passes as `objectives`. Set by the run."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        """Refuse unknown voxels without the loss that leaves them out."""
+        """Refuse to ignore unknown voxels without an occupancy loss."""
         if self.unknown == "ignore" and self.occupancy == 0:
-            raise ValueError("unknown voxels can be left out of an occupancy loss only: occupancy is 0")
+            raise ValueError("unknown `ignore` expects an occupancy weight above 0, got 0")
         return self
 
 
@@ -172,72 +172,75 @@ class OptimConfig(Strict):
     """AdamW with a one-cycle schedule (Simple-BEV's defaults)."""
 
     epochs: Positive = 50
-    """Passes over the training key frames."""
+    """Number of passes over the training key frames."""
     batch_size: Positive = 16
-    """Key frames per optimiser step, over all devices."""
+    """Key frames per optimiser step, summed over all devices."""
     micro_batch_size: Positive | None = None
-    """Key frames in memory at once on each device; gradients accumulate. None: the device's share of the
-    batch. A loss is the mean over a micro-batch, and a step takes the mean of these losses."""
+    """Key frames per forward pass on each device; gradients accumulate. None: the device's share of the
+    batch. The loss of a step is the mean of the losses of its micro-batches."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """Highest learning rate of the cycle."""
+    """Peak learning rate."""
     student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of the student, as a share of that of the head. Below 1, fine-tuning keeps more of what
-    the student has learned before, while its new head learns at the full rate."""
+    """Learning rate of the student, relative to that of the head. Below 1, fine-tuning changes a pretrained
+    student less than its new head."""
     weight_decay: NotNegative = 1e-7
     """Decoupled weight decay."""
     warmup: Expert[Annotated[float, Field(gt=0, lt=1)]] = 0.05
-    """Share of the steps in which the learning rate rises."""
+    """Fraction of the steps in which the learning rate rises."""
     clip_norm: Expert[NotNegative] = 5.0
-    """Largest gradient norm; 0 does not clip."""
+    """Largest gradient norm. 0: do not clip."""
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
-        """Refuse a batch that is not made of whole micro-batches."""
+        """Refuse a batch size that is not a multiple of the micro-batch size."""
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of {self.micro_batch_size}")
+            micro = self.micro_batch_size
+            raise ValueError(
+                f"expected a multiple of micro_batch_size {micro} as batch_size, got {self.batch_size}"
+            )
         return self
 
 
 class EngineConfig(Strict):
     """How a run is executed.
 
-    What is learned depends on `seed`, `precision` and the broken key frames that are skipped. It depends a
-    little on the number of devices, as the loss of each is the mean over what it holds.
+    Results depend on `seed`, `precision` and the broken key frames that are skipped. They depend slightly on
+    the number of devices, because each device averages the loss over its own key frames.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of weights, order and augmentation."""
+    """Random seed of initial weights, order and augmentation."""
     device: DeviceName = "auto"
     """Where to compute."""
     devices: Positive = 1
     """Number of processes on each machine, one per device."""
     nodes: Positive = 1
-    """Number of machines; torchrun or SLURM starts the same command on each."""
+    """Number of machines. torchrun or SLURM starts the same command on each."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """`auto`: bf16-mixed on GPUs that have it, else float32."""
+    """`auto`: bf16-mixed on GPUs that support it, else float32."""
     recompute: bool = False
-    """Compute the activations of the blocks that grow with the grid again in the backward pass. This takes
-    less memory, most of all for BEVFormer, and more time; the result is the same."""
+    """Recompute activations in the backward pass, in the blocks whose size grows with the grid. This takes
+    less memory, above all for BEVFormer, and more time. Results are the same."""
     workers: Annotated[int, Field(ge=0)] = 4
-    """Number of processes that load data, at most one per core; 0 loads in the training process."""
+    """Number of loader processes, at most one per core. 0: load in the training process."""
     deterministic: bool = False
-    """Prefer deterministic algorithms, some of which are slower on GPUs. torch warns where it has none."""
+    """Use deterministic algorithms, some of which are slower on GPUs. torch warns if one is missing."""
     log_every: Expert[Positive] = 10
     """Optimiser steps per row of metrics."""
     loggers: tuple[LoggerName, ...] | None = None
-    """Loggers that get the metrics as well: `tensorboard`, `wandb`, `mlflow`. The last two write into the run
-    folder and send nothing, unless WANDB_MODE is `online` or MLFLOW_TRACKING_URI names a server. None:
-    TensorBoard, if it is installed."""
+    """Additional loggers: `tensorboard`, `wandb`, `mlflow`. The last two write into the run folder and stay
+    offline, unless WANDB_MODE is `online` or MLFLOW_TRACKING_URI names a server. None: TensorBoard, if it is
+    installed."""
     checkpoint_minutes: NotNegative = 10.0
-    """Minutes between checkpoints; 0 saves one after every step."""
+    """Minutes between checkpoints. 0: save after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
-    """Number of broken key frames that each process may skip before the run stops."""
+    """Number of broken key frames that each process skips before the run stops."""
 
 
 class DataConfig(Strict):
     """A data set on disk."""
 
     root: InputPath
-    """Folder of the data set: for nuScenes, the one that holds `v1.0-trainval`, `samples` and so on."""
+    """Folder of the data set. For nuScenes, the one that contains `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
-    """Name of the folder with the tables. None: there is only one."""
+    """Name of the folder of tables. None: the only one."""

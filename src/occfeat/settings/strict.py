@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 EXPERT = "expert"
-"""Marks a setting that few users change: `--help-all` lists it, `--help` does not."""
+"""Marks a setting that few users change; only `--help-all` lists it."""
 Expert = Annotated[T, EXPERT]
 Positive = Annotated[int, Field(ge=1)]
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -25,21 +25,20 @@ def absolute(path: Path) -> Path:
 
 
 def _absolute_file(weights: str) -> str:
-    """Return a source of weights with an absolute path, if it is a file."""
+    """Return a source of weights, with the path of a file made absolute."""
     return weights if weights in ("hub", "none", "packaged") else str(absolute(Path(weights)))
 
 
 InputPath = Annotated[Path, AfterValidator(absolute)]
-"""A path that is stored as an absolute one, so that a run can be resumed from another folder."""
+"""A path that is stored as absolute: a run can be resumed from any folder."""
 WeightsSource = Annotated[str, AfterValidator(_absolute_file)]
-"""Where weights come from: a word such as `hub`, or the path of a file."""
+"""Source of weights: a keyword such as `hub`, or the path of a file."""
 
 
 class Strict(BaseModel):
     """Frozen settings that refuse unknown names.
 
-    A validator is built when the first value of its class is built. A command needs those of its own settings
-    alone.
+    The validator of a class is built on its first use, because a command uses only some of the classes.
     """
 
     model_config = ConfigDict(
@@ -48,7 +47,7 @@ class Strict(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        """Describe each section by its docstring, so that `--help` does not parse it again."""
+        """Describe each section by its docstring, which saves `--help` from parsing it again."""
         for info in cls.model_fields.values():
             inner = info.annotation
             if info.description is None and isinstance(inner, type) and issubclass(inner, Strict):

@@ -1,4 +1,4 @@
-"""Settings of the students: a union discriminated by `kind`; each kind has its own. Imports no torch."""
+"""Settings of the students: a union discriminated by `kind`. Imports no torch."""
 
 from typing import Annotated, Literal
 
@@ -7,26 +7,26 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from occfeat.settings.strict import Expert, Few, Positive, Strict, WeightsSource
 
 Sampling = Literal["published", "aligned"]
-"""Where the published network reads image features."""
+"""Image positions at which the published network reads features."""
 
 
 class ImageStudentConfig(Strict):
-    """Common settings of the students that are built here: the image network and the widths."""
+    """Common settings of the built-in students: backbone and channels."""
 
     kind: str
-    """Which student this is."""
+    """Kind of student."""
     backbone: str = "efficientnet_b0"
-    """timm name of the image network: convolutional with `features_only`, or a plain vision transformer."""
+    """timm name of the backbone: a CNN that supports `features_only`, or a plain vision transformer."""
     backbone_weights: WeightsSource = "hub"
     """`hub` (timm's pretrained weights), `none` (random), `packaged` (the weights of `make demo`, for
-    `tf_efficientnet_lite0` and `vit_small_patch14_dinov2`) or the path of a file of timm weights (for vision
-    transformers also in Meta's format)."""
+    `tf_efficientnet_lite0` and `vit_small_patch14_dinov2`), or the path of a file in timm's format (vision
+    transformers: or Meta's)."""
     freeze_stem: bool = False
-    """Freeze the backbone's layers up to stride 8, statistics included, which takes less time."""
+    """Freeze the backbone up to stride 8, including its batch statistics, which saves time."""
     freeze_backbone: bool = False
-    """Freeze the whole backbone; the neck and all that follows are trained."""
+    """Freeze the whole backbone; train the neck and all later layers."""
     lora_rank: Annotated[int, Field(ge=0, le=1000)] = 0
-    """For vision transformers: train updates of this rank in attention, freeze the rest (LoRA). 0: none."""
+    """Rank of LoRA: freeze a vision transformer except low-rank updates in attention. 0: no LoRA."""
     image_channels: Positive = 128
     """Channels of the image features that are lifted."""
     bev_channels: Positive = 128
@@ -42,7 +42,7 @@ class ImageStudentConfig(Strict):
         }
         if self.backbone_weights == "none" and any(kept.values()):
             name = next(name for name, value in kept.items() if value)
-            raise ValueError(f"{name} would freeze random weights: leave it out, or give backbone_weights")
+            raise ValueError(f"expected pretrained backbone_weights with {name}, got none (random weights)")
         return self
 
 
@@ -50,42 +50,42 @@ class SimpleBevConfig(ImageStudentConfig):
     """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
 
     kind: Literal["simplebev"] = "simplebev"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
 
 
 class BevFormerConfig(ImageStudentConfig):
     """BEVFormer, single frame: BEV queries attend to the images, then a BEV network (arXiv 2203.17270)."""
 
     kind: Literal["bevformer"] = "bevformer"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     layers: Few = 6
-    """Layers of self-attention, cross-attention and feed-forward network."""
+    """Number of layers of self-attention, cross-attention and feed-forward network."""
     heads: Expert[Few] = 8
-    """Heads of every attention; `bev_channels` is a multiple of it."""
+    """Number of attention heads; `bev_channels` must be a multiple of it."""
     heights: Expert[Few] = 4
-    """Reference points per pillar, spread evenly over the heights of the grid."""
+    """Number of reference points per pillar, evenly spaced over the height of the grid."""
     points_per_height: Expert[Few] = 2
-    """Image positions that each head reads around each reference point."""
+    """Number of image positions that each head samples around each reference point."""
 
     @model_validator(mode="after")
     def _check_channels(self) -> "BevFormerConfig":
         """Refuse channels that the heads cannot share."""
         if self.bev_channels % self.heads or self.bev_channels % 2:
             raise ValueError(
-                f"bev_channels {self.bev_channels} must be even and a multiple of the {self.heads} heads"
+                f"expected an even multiple of {self.heads} heads as bev_channels, got {self.bev_channels}"
             )
         return self
 
 
 class LssConfig(ImageStudentConfig):
-    """LSS (lift, splat): a depth distribution per pixel spreads image features in BEV (arXiv 2008.05711)."""
+    """LSS (lift, splat): image features spread over a predicted depth distribution (arXiv 2008.05711)."""
 
     kind: Literal["lss"] = "lss"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
     depth_bins: Few = 41
-    """Bins of equal size between them (the paper's: 1 m)."""
+    """Number of equal depth bins (the paper's: 1 m each)."""
 
     @model_validator(mode="after")
     def _check_depth(self) -> "LssConfig":
@@ -96,24 +96,24 @@ class LssConfig(ImageStudentConfig):
 
 
 class PublishedSimpleBevConfig(ImageStudentConfig):
-    """The network of Simple-BEV's authors, for the weights they published (`occfeat convert`)."""
+    """The network of Simple-BEV's authors, for their published weights (`occfeat convert`)."""
 
     kind: Literal["simplebev-published"] = "simplebev-published"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
     backbone: str = "resnet101"
-    """timm name of the image network; the published weights are of `resnet101`."""
+    """timm name of the backbone; the published weights are for `resnet101`."""
     sampling: Sampling = "published"
-    """Where features are read: `published` as in the authors' code, up to a cell too far to the right and
-    bottom, or `aligned`, where the voxel is."""
+    """Image positions at which features are read: `published` as in the authors' code, up to a cell too far
+    right and down, or `aligned` with the voxels."""
 
 
 class OwnStudentConfig(Strict):
-    """A module of your own, which Python code passes as `student=…`; settings cannot build it."""
+    """A custom module, which Python code passes as `student=…`; settings cannot build it."""
 
     kind: Literal["own"] = "own"
-    """Which student this is."""
+    """Kind of student."""
     name: str = "Module"
-    """Class of the module, for messages only."""
+    """Class name of the module, for messages."""
 
 
 STUDENTS: dict[str, type[Strict]] = {
@@ -143,7 +143,7 @@ StudentConfig = Annotated[
     Discriminator(
         _kind_of,
         custom_error_type="unknown_student",
-        custom_error_message=f"There is no such student; expected one of {', '.join(KINDS)}",
+        custom_error_message=f"Unknown student; expected one of {', '.join(KINDS)}",
     ),
 ]
-"""Settings of a student. Each kind has its own, so that options of one cannot be given to another."""
+"""Settings of a student, discriminated by `kind`."""

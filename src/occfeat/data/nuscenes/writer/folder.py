@@ -58,7 +58,7 @@ class NuScenesWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "Check the rights of the folder, or choose another one."
+            hint = "Check the folder's permissions, or choose another one."
             raise RunError(f"The folder {folder} cannot be made: {error}.", hint=hint) from error
         self._held.enter_context(lock_folder(folder))
 
