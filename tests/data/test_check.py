@@ -23,7 +23,7 @@ def test_check__content(folder: Path) -> None:
     report = check(DataConfig(root=folder))
     assert found(report) == {}
     assert (report.key_frames, report.complete, report.decoded) == (6, 6, 6)
-    assert report.text().endswith("Nothing is wrong.")
+    assert report.text().endswith("No problems found.")
 
 
 def test_check__a_split(folder: Path, index: Index) -> None:

@@ -122,7 +122,7 @@ def test_read_image__no_image(tmp_path: Path, content: bytes) -> None:
 def test_read_image__other_size(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture(90, 160).save(path)
-    with pytest.raises(KeyFrameError, match="has 160 x 90 pixels; the tables say 100 x 90"):
+    with pytest.raises(KeyFrameError, match="has 160 x 90 pixels; expected 100 x 90"):
         read_image(path, (90, 100))
 
 
@@ -141,7 +141,7 @@ def test_read_image__bomb(tmp_path: Path) -> None:
     Image.new("1", (side, side)).save(stream, "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(stream.getvalue())
-    with pytest.raises(KeyFrameError, match="too large"):
+    with pytest.raises(KeyFrameError, match="more than 64,000,000"):
         read_image(path)
 
 

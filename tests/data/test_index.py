@@ -204,7 +204,7 @@ def test_pickle__replaced_meanwhile(folder: Path, index: Index) -> None:
     pickled = pickle.dumps(index)
     edit_table(folder, "sample_annotation", lambda records: records.pop())
     Index.open(DataConfig(root=folder))
-    with pytest.raises(DatasetError, match="built anew"):
+    with pytest.raises(DatasetError, match="rebuilt while"):
         pickle.loads(pickled)
 
 

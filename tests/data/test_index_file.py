@@ -79,7 +79,7 @@ def test_open__damaged_index(
     else:
         index.file.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"x" * 999, "empty": b""}[damage])
     again = Index.open(DataConfig(root=folder))
-    assert any("built again" in message for message in caplog.messages)
+    assert any("rebuilt" in message for message in caplog.messages)
     assert again.key_frame(0).token == again.token(0)
 
 
@@ -167,7 +167,7 @@ def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="is a file, not a folder"):
         Index.open(DataConfig(root=tmp_path / "file"))
-    with pytest.raises(DatasetError, match="give the folder above"):
+    with pytest.raises(DatasetError, match="give its parent folder"):
         Index.open(DataConfig(root=folder / "v1.0-mini"))
     with pytest.raises(DatasetError, match=r"of a known format \(nuscenes\)(?s:.*)v1\.0-trainval"):
         Index.open(DataConfig(root=folder / "samples"))

@@ -38,7 +38,7 @@ def test_read_sweep__not_finite(path: Path, value: float, column: int) -> None:
     values = np.zeros((100, 5), dtype="<f4")
     values[50, column] = value
     values.tofile(path)
-    with pytest.raises(KeyFrameError, match=r"not finite \(0\.2% of them\)"):
+    with pytest.raises(KeyFrameError, match=r"non-finite values \(0\.2% of all\)"):
         read_sweep(path)
 
 

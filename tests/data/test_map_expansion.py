@@ -216,7 +216,7 @@ def test_read__other_version(tmp_path: Path, version: object) -> None:
     document = crossroads(0, 0) | {"version": version}
     if version is None:
         del document["version"]
-    assert "is of version" in refused(tmp_path, document)
+    assert "has version" in refused(tmp_path, document)
 
 
 @pytest.mark.parametrize("layer", ["node", "polygon", "line", "walkway", "lane_divider", "drivable_area"])

@@ -189,7 +189,7 @@ def test_require_maps__looks_at_the_given_places_alone(folder: Path) -> None:
 def test_require_maps__no_place_is_known(folder: Path) -> None:
     (folder / "v1.0-mini" / "log.json").unlink()
     index = opened(folder)
-    with pytest.raises(SettingsError, match=r"where each scene was recorded[^\n]*\n.*log\.json"):
+    with pytest.raises(SettingsError, match=r"a location for each scene[^\n]*\n.*log\.json"):
         require_maps(index.source, index.places(index.rows("all")), ("walkway",))
 
 
@@ -223,7 +223,7 @@ def test_require_maps__base_map_that_leads_out_of_the_folder(folder: Path) -> No
 def test_require_maps__damaged(folder: Path) -> None:
     write_expansion(folder, {"version": "1.2"})
     index = opened(folder)
-    with pytest.raises(DatasetError, match=r"is of version 1\.2"):
+    with pytest.raises(DatasetError, match=r"has version 1\.2"):
         require_maps(index.source, index.places(index.rows("all")), ("walkway",))
 
 

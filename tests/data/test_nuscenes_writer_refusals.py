@@ -48,31 +48,34 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
         "singular": (lambda _: CalibratedCamera("A", np.eye(4), INTRINSICS * 0), "not those of a pinhole"),
         "NaN intrinsics": (lambda _: CalibratedCamera("A", np.eye(4), INTRINSICS * np.nan), "not finite"),
         "time of a negative": (lambda _: EgoPose(-1, np.eye(4)), "whole microseconds"),
-        "channel": (lambda _: camera("../A"), "cannot be the name of a file"),
+        "channel": (lambda _: camera("../A"), "is not a valid file name"),
         "LiDAR as a camera": (lambda _: camera("LIDAR_TOP"), "the LiDAR's channel"),
         "no sensor": (lambda _: CalibratedRig("car", ()), "has no sensor"),
         "twice": (lambda _: CalibratedRig("car", (camera("A"), camera("A"))), "two cameras of the same"),
         "flat box": (lambda _: box(size_m=(4.0, 0, 1)), "expected a size above 0 m"),
-        "box at NaN": (lambda _: box(center_global_m=(np.nan, 0, 0)), "needs a finite centre"),
-        "box without a size": (lambda _: box(size_m=()), "needs a finite centre"),
-        "box of nothing": (lambda _: box(category=""), "needs a category"),
+        "box at NaN": (lambda _: box(center_global_m=(np.nan, 0, 0)), "expected a finite centre"),
+        "box without a size": (lambda _: box(size_m=()), "expected a finite centre"),
+        "box of nothing": (lambda _: box(category=""), "expected a category"),
         "visibility": (lambda _: box(visibility=5), "from 0 to 4, got 5"),
-        "negative points": (lambda _: box(lidar_points=-1), "has -1 LiDAR points"),
+        "negative points": (lambda _: box(lidar_points=-1), "at least 0 LiDAR points, got -1"),
         "map outside": (lambda _: RecordingLog("town", "../town.png"), "leaves the data folder"),
-        "location": (lambda _: RecordingLog("a/b", "town.png"), "cannot be the name of a file"),
-        "version": (lambda root: NuScenesWriter(root, "../v"), "cannot be the name of a file"),
+        "location": (lambda _: RecordingLog("a/b", "town.png"), "is not a valid file name"),
+        "version": (lambda root: NuScenesWriter(root, "../v"), "is not a valid file name"),
         "first scene": (
             lambda root: NuScenesWriter(root, VERSION).add_scene("..", RIG, split="a"),
-            "name of a",
+            "valid file name",
         ),
         "split": (lambda root: begun(root, split="all"), "split cannot be named"),
         "no scene": (lambda root: NuScenesWriter(root, VERSION).close(), "has no scene"),
         "no scene yet": (
             lambda root: add_key_frame(NuScenesWriter(root, VERSION), 0),
-            "no scene to write to",
+            "a scene to write to, got none",
         ),
         "empty scene": (lambda root: begun(root).close(), "has no key frame"),
-        "nothing seen": (lambda root: begun(root).add_key_frame(pose(0), {}), "neither an image nor"),
+        "nothing seen": (
+            lambda root: begun(root).add_key_frame(pose(0), {}),
+            "an image or LiDAR points, got neither",
+        ),
         "unknown camera": (
             lambda root: begun(root).add_key_frame(pose(0), {"CAM_LEFT": CameraImage(PIXELS)}),
             "images of unknown cameras",
@@ -113,7 +116,7 @@ def test_time__must_go_on(tmp_path: Path) -> None:
 def test_instance__keeps_its_category(tmp_path: Path) -> None:
     writer = begun(tmp_path)
     add_key_frame(writer, 0)
-    with pytest.raises(DatasetError, match=r"'a' was vehicle\.car before, and is vehicle\.bus now"):
+    with pytest.raises(DatasetError, match=r"vehicle\.car of instance 'a' as before, got vehicle\.bus"):
         add_key_frame(writer, 1, boxes=(box(category="vehicle.bus"),))
 
 
@@ -162,7 +165,7 @@ def test_folder__that_is_complete_or_in_use_is_refused(tmp_path: Path) -> None:
     add_key_frame(writer, 0)
     writer.close()
     writer.close()
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="already exists"):
         NuScenesWriter(tmp_path, VERSION)
     with pytest.raises(RunError, match="is closed"):
         writer.add_scene("two", RIG, split="train")

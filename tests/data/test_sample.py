@@ -116,12 +116,12 @@ def test_collate__what_a_stage_does_not_need_is_none() -> None:
     ("other", "what"),
     [
         (make_sample(1, points=2), "LiDAR points"),
-        (make_sample(1, teacher=True), "something for the teacher"),
+        (make_sample(1, teacher=True), "a part for the teacher"),
         (replace(make_sample(1), labels=None), "labels"),
     ],
 )
 def test_collate__refuses_samples_that_were_not_read_alike(other: Sample, what: str) -> None:
-    with pytest.raises(ValueError, match=f"some samples have {what} and others have none"):
+    with pytest.raises(ValueError, match=f"expected {what} in all samples or none"):
         collate([make_sample(0), other])
 
 

@@ -41,9 +41,9 @@ def test_lists__that_lead_beyond_the_memory_are_found(index: Index) -> None:
 
 def test_holes_pieces_and_other_columns_are_found(index: Index) -> None:
     table = table_of(index)
-    with pytest.raises(ValueError, match="scene has holes"):
+    with pytest.raises(ValueError, match="scene has nulls"):
         require_sound(changed(table, "scene", pa.array([None] * len(table), pa.int32())))
-    with pytest.raises(ValueError, match="in several pieces"):
+    with pytest.raises(ValueError, match="in one chunk, got several"):
         require_sound(pa.concat_tables([table, table]))
     with pytest.raises(ValueError, match="columns are not those"):
         require_sound(table.drop_columns("faults"))
@@ -51,14 +51,14 @@ def test_holes_pieces_and_other_columns_are_found(index: Index) -> None:
 
 @pytest.mark.parametrize("counts", [{"scenes": 1}, {"channels": 5}, {"categories": 1}])
 def test_numbers__that_name_nothing_are_found(index: Index, counts: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="it names"):
+    with pytest.raises(ValueError, match=r"expected .* from 0 to"):
         require_numbers(table_of(index), **{"scenes": 2, "channels": 6, "categories": 4, **counts})
 
 
 def test_scenes__out_of_order_are_found(index: Index) -> None:
     table = table_of(index)
     backwards = pa.array(table["scene"].to_numpy()[::-1].copy())
-    with pytest.raises(ValueError, match="out of order"):
+    with pytest.raises(ValueError, match="not ordered by scene"):
         require_numbers(changed(table, "scene", backwards), scenes=2, channels=6, categories=4)
 
 

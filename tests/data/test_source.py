@@ -116,7 +116,7 @@ def test_own_source__tables_that_cannot_be_indexed(drives: Path) -> None:
     document = json.loads((drives / "drives.json").read_text())
     document["frames"] = document["frames"][::2] + document["frames"][1::2]
     (drives / "drives.json").write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match="drives joined tables that cannot be indexed: its scenes are out"):
+    with pytest.raises(DatasetError, match="data source drives cannot be indexed: its key frames are not"):
         Index.open(DataConfig(root=drives))
 
 
@@ -146,15 +146,15 @@ def test_find_source__by_what_lies_in_the_folder(drives: Path, folder: Path) -> 
 
 def test_find_source__two_formats_in_one_folder(drives: Path, folder: Path) -> None:
     shutil.copytree(folder / "v1.0-mini", drives / "v1.0-mini")
-    with pytest.raises(DatasetError, match=r"(?s)more than one format.*nuscenes \(v1\.0-mini\).*drives"):
+    with pytest.raises(DatasetError, match=r"(?s)several formats.*nuscenes \(v1\.0-mini\).*drives"):
         find_source(drives, None)
     assert isinstance(find_source(drives, "v1.0-mini"), NuScenes)
 
 
 def test_find_source__of_no_known_format(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no data set of a known format \(nuscenes, drives\)"):
+    with pytest.raises(DatasetError, match=r"a data set of a known format \(nuscenes, drives\)"):
         find_source(tmp_path, None)
-    with pytest.raises(DatasetError, match=r"no version 'v2'(?s:.*)Versions there: none"):
+    with pytest.raises(DatasetError, match=r"no version 'v2'(?s:.*)Versions in it: none"):
         find_source(tmp_path, "v2")
 
 
@@ -213,7 +213,7 @@ def test_index__of_another_source_is_built_again(drives: Path, caplog: pytest.Lo
     del sources._registered["drives"]
     with caplog.at_level(logging.WARNING, logger="occfeat"):
         assert Index.open(DataConfig(root=drives)).metadata.source == "drives-2"
-    assert "was made by the data source drives, not drives-2" in caplog.text
+    assert "was built by the data source drives, not drives-2" in caplog.text
 
 
 def test_index__that_names_no_source_is_taken_as_that_of_nuscenes(folder: Path, index: Index) -> None:

@@ -92,7 +92,7 @@ def test_label_subset__nothing_left(ten: Index) -> None:
 
 @pytest.mark.parametrize("fraction", [0.99, 0.85, 0.75, 0.6, 0.35])
 def test_label_subset__a_fraction_that_scenes_cannot_give(ten: Index, fraction: float) -> None:
-    with pytest.raises(SettingsError, match="every k-th"):
+    with pytest.raises(SettingsError, match="Expected 1/k"):
         label_subset(ten, ten.rows("all"), fraction, EveryKthScene())
 
 
@@ -103,7 +103,7 @@ def test_label_subset__a_rounded_third(ten: Index, fraction: float) -> None:
 
 
 def test_label_subset__more_seeds_than_ways(ten: Index) -> None:
-    with pytest.raises(SettingsError, match="10 ways"):
+    with pytest.raises(SettingsError, match="below 10 to draw scenes, got 10"):
         label_subset(ten, ten.rows("all"), 0.1, EveryKthScene(10))
 
 

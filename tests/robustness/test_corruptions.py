@@ -135,7 +135,7 @@ def test_frame_lost__probability(severity: Severity, probability: float) -> None
 @every_corruption
 def test_call__small_images(name: CorruptionName) -> None:
     corruption = Corruption(name, "hard", CHANNELS)
-    with pytest.raises(KeyFrameError, match="40 x 31 pixels; corruptions need at least 32 x 32"):
+    with pytest.raises(KeyFrameError, match="40 x 31 pixels; expected at least 32 x 32"):
         corruption(lambda: IMAGE[:, :31, :40], camera(size=(31, 40)), "token", 0)
     assert corruption(lambda: IMAGE[:, :32, :32], camera(size=(32, 32)), "token", 0).shape == (3, 32, 32)
 
@@ -227,4 +227,4 @@ def test_key_frames__image_that_is_too_small_is_a_broken_key_frame(tmp_path: Pat
     small = Index.open(DataConfig(root=build_nuscenes_folder(tmp_path / "small", image_size=(20, 30))))
     broken = key_frames(small, Corruption("Fog", "easy", CHANNELS)).read(Draw(0, 0))
     assert isinstance(broken, BrokenKeyFrame)
-    assert "30 x 20 pixels; corruptions need at least 32 x 32" in broken.message
+    assert "30 x 20 pixels; expected at least 32 x 32" in broken.message

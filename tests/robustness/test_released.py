@@ -46,7 +46,7 @@ def test_open_released__clean_images_are_not_read(
 
 
 def test_open_released__missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="There is no folder") as raised:
+    with pytest.raises(DatasetError, match=r"The folder .* does not exist") as raised:
         open_released(tmp_path, "Snow", "hard", (), 0)
     assert "Snow/hard/CAM_FRONT" in raised.value.hint
 
@@ -61,7 +61,9 @@ def test_open_released__missing_images(folder: Path, tmp_path: Path, between: st
     released[0].unlink()
     released[1].unlink()
     released[3].write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"2 key frame\(s\) lack images in .*mid.*, 1 allowed") as raised:
+    with pytest.raises(
+        DatasetError, match=r"2 key frame\(s\) are incomplete in .*mid.*, 1 allowed"
+    ) as raised:
         open_released(tmp_path, "Fog", "mid", images, 1)
     assert raised.value.first == tuple(released_name(images[lost].path) for lost in (0, 1, 3))
     assert "unpack Fog there, or allow more with `--engine.max-broken`" in raised.value.hint

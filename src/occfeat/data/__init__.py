@@ -1,1 +1,1 @@
-"""From a data folder to batches: index, reading, labels, augmentation, collation."""
+"""From a data folder to batches: index, samples, labels, augmentation, collation."""

@@ -1,9 +1,9 @@
-"""Random changes of a sample, drawn as plain values and applied by pure functions.
+"""Augmentation: random changes, drawn as plain values and applied by pure functions.
 
-A draw depends on the seed, the epoch and the row alone, so it is the same whichever process loads the sample.
-The geometry of an image is first scaled, with antialiasing, then shifted, mirrored and turned in one go;
-`new_from_old_px` is the exact matrix of all of that, to be multiplied to the intrinsics. The ego frame is
-turned and mirrored by `new_ego_from_ego`.
+A draw depends only on the seed, the epoch and the row. It is the same in every loader process.
+An image is first resized with antialiasing, then shifted, mirrored and rotated in one step.
+`new_from_old_px` is the exact matrix of both; it is multiplied with the intrinsics. `new_ego_from_ego`
+rotates and mirrors the ego frame.
 """
 
 import math
@@ -23,14 +23,14 @@ from occfeat.settings.sections import AugmentConfig
 
 @dataclass(frozen=True)
 class ImageChange:
-    """What is done to one image; the defaults do nothing but scale it to size."""
+    """Augmentation of one image. The defaults only resize it."""
 
     zoom: float = 1.0
     """Size before cropping, relative to the final size."""
     shift: tuple[float, float] = (0.0, 0.0)
-    """Shift of the crop's middle along u and v, as a share of the image size."""
+    """Shift of the crop's centre along u and v, as a fraction of the image size."""
     rotation_deg: float = 0.0
-    """Counter-clockwise turn of the picture."""
+    """Counter-clockwise rotation of the image."""
     flip: bool = False
     """Mirror left to right."""
     brightness: float = 1.0
@@ -43,16 +43,16 @@ class ImageChange:
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to one sample."""
+    """Augmentation of one sample."""
 
     images: tuple[ImageChange, ...]
-    """One for each camera."""
+    """One change per camera."""
     new_ego_from_ego: Float[Tensor, "4 4"]
-    """Turn and mirroring of the ego frame: an isometry, float64."""
+    """Rotation and mirroring of the ego frame: an isometry, float64."""
 
 
 def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch: int, row: int) -> Change:
-    """Draw the change of one sample; without settings, return the one that changes nothing."""
+    """Draw the change of one sample. Without settings, return the identity."""
     if config is None:
         return Change((ImageChange(),) * cameras, torch.eye(4, dtype=torch.float64))
     random = np.random.default_rng((seed, epoch, row))
@@ -61,7 +61,7 @@ def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch:
 
 
 def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> ImageChange:
-    """Draw what is done to one image."""
+    """Draw the change of one image."""
     zoom = random.uniform(*config.scale)
     right, down, turn, flip, *light = random.uniform(-1, 1, size=7)
     spans = (config.brightness, config.contrast, config.saturation)
@@ -80,7 +80,7 @@ def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> Im
 
 
 def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Float[Tensor, "4 4"]:
-    """Draw the turn and mirroring of the ego frame."""
+    """Draw a rotation and mirroring of the ego frame."""
     turn, flip_x, flip_y = random.uniform(-1, 1, size=3)
     angle = torch.tensor(math.radians(config.bev_rotation_deg) * float(turn), dtype=torch.float64)
     mirror = torch.ones(3, dtype=torch.float64)
@@ -92,7 +92,7 @@ def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Floa
 def new_from_old_px(
     change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
-    """Return where `change_image` moves pixel positions, float64."""
+    """Return the float64 matrix by which `change_image` moves pixel positions."""
     zoomed = zoomed_size(change, size)
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 
@@ -100,7 +100,7 @@ def new_from_old_px(
 def change_image(
     image: UInt8[Tensor, "3 H W"], change: ImageChange, size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
-    """Scale an image to (height, width), with the change; what comes from outside the picture is black."""
+    """Resize an image to (height, width) and apply a change. Pixels from outside the image are black."""
     zoomed = zoomed_size(change, size)
     scaled = images.resize(image, zoomed)
     if change.rotation_deg == 0:
@@ -112,12 +112,12 @@ def change_image(
 
 
 def zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (height, width) that an image is scaled to before it is cropped to size."""
+    """Return the (height, width) to which an image is resized before it is cropped."""
     return max(1, round(size[0] * change.zoom)), max(1, round(size[1] * change.zoom))
 
 
 def _corner(change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return (left, top) of the crop in whole pixels, so that cropping does not interpolate."""
+    """Return (left, top) of the crop, in whole pixels to avoid interpolation."""
     left = (zoomed[1] - size[1]) / 2 + change.shift[0] * size[1]
     top = (zoomed[0] - size[0]) / 2 + change.shift[1] * size[0]
     return round(left), round(top)
@@ -126,7 +126,7 @@ def _corner(change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int])
 def _new_from_zoomed_px(
     change: ImageChange, zoomed: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
-    """Return where cropping, mirroring and turning move pixel positions, float64."""
+    """Return the float64 matrix by which cropping, mirroring and rotating move pixel positions."""
     new_from_zoomed = camera.crop(*_corner(change, zoomed, size))
     if change.flip:
         new_from_zoomed = camera.flip_left_right(size[1]) @ new_from_zoomed
@@ -138,7 +138,7 @@ def _new_from_zoomed_px(
 def _crop(
     image: UInt8[Tensor, "3 H W"], corner: tuple[int, int], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
-    """Cut out a part of an image; what lies outside it is black."""
+    """Crop an image; pixels from outside it are black."""
     (left, top), (height, width) = corner, size
     right, bottom = left + width - image.shape[2], top + height - image.shape[1]
     return F.pad(image, (-left, right, -top, bottom))
@@ -147,7 +147,7 @@ def _crop(
 def _warp(
     image: UInt8[Tensor, "3 H W"], new_from_old: Float[Tensor, "3 3"], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
-    """Pull the new image's pixels out of the old one, with one bilinear interpolation."""
+    """Sample the new image from the old one with a single bilinear interpolation."""
     rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
     centers_px = torch.stack((columns, rows, torch.full_like(rows, 0)), dim=-1).double()
     centers_px += torch.tensor((0.5, 0.5, 1), dtype=torch.float64)
@@ -159,7 +159,7 @@ def _warp(
 
 
 def _change_light(image: UInt8[Tensor, "3 H W"], change: ImageChange) -> UInt8[Tensor, "3 H W"]:
-    """Scale brightness, then the distance from the mean grey, then the distance from each pixel's grey."""
+    """Change brightness, then contrast, then saturation."""
     if (change.brightness, change.contrast, change.saturation) == (1, 1, 1):
         return image.contiguous()
     light = image.float() * change.brightness

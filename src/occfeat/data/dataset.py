@@ -44,42 +44,42 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, ViewConfig
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
-"""Returns the image as it is on disk, decoded when it is first asked for; may raise a `KeyFrameError`."""
+"""Returns the image on disk, decoded on first use. Can raise a `KeyFrameError`."""
 
 ImageEffect = Callable[[ImageReader, CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
-"""Returns an image as if it had been recorded so: of the same size, before it is scaled or augmented.
+"""Returns a changed image of the same size, before it is resized or augmented.
 
-Takes the reader of the image on disk, which it need not call, its camera, the token of the key frame and the
-epoch; may raise a `KeyFrameError`.
+Its arguments are the reader of the image on disk, which it need not call, the camera, the token of the key
+frame and the epoch. Can raise a `KeyFrameError`.
 """
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One key frame in one epoch: what the order of training asks for."""
+    """One key frame in one epoch, as drawn by the training order."""
 
     row: int
     """Row of the index."""
     epoch: int
-    """Which of the random changes to apply."""
+    """Epoch, which selects the random changes."""
 
 
 @dataclass(frozen=True)
 class BrokenKeyFrame:
-    """A key frame that cannot be read: a value, so that a loading process does not die of it."""
+    """A key frame that cannot be read, as a value that does not stop a loader process."""
 
     token: str
     """Token of the key frame."""
     message: str
-    """Which file and what is wrong with it."""
+    """The file and its problem."""
 
 
 class KeyFrames(Dataset[Sample]):
-    """A map-style data set of key frames: `key_frames[3]` is the fourth one of its split.
+    """A map-style data set of key frames: `key_frames[3]` is the fourth of its split.
 
-    It works in a plain `torch.utils.data.DataLoader` with `collate`. A key frame that cannot be read raises a
-    `KeyFrameError`, in the process of the loader too: leave it out of `rows`, or repair its files (`occfeat
-    check` lists them). Nothing is kept between samples but maps, once per process.
+    Use it in a `torch.utils.data.DataLoader` with `collate`. A key frame that cannot be read raises a
+    `KeyFrameError`, also from loader processes: leave it out of `rows`, or repair its files (`occfeat check`
+    lists them). Only maps are cached between samples, once per process.
     """
 
     def __init__(
@@ -94,28 +94,29 @@ class KeyFrames(Dataset[Sample]):
         seed: int = 0,
         effect: ImageEffect | None = None,
     ) -> None:
-        """Choose key frames and what their samples hold.
+        """Choose key frames and the contents of their samples.
 
         Args:
             index: The index of the data folder.
             view: Cameras, image size and LiDAR sweeps.
-            contents: What a sample holds.
+            contents: Contents of a sample.
             grid: Cells of the labels.
-            rows: Name of a split, or rows of the index, in order.
-            augment: Random changes. None: no change, as for evaluation.
+            rows: Name of a split, or rows of the index in order.
+            augment: Random changes. None: no augmentation, as for evaluation.
             seed: Seed of the random changes.
-            effect: Applied to the student's images first, such as a corruption. The teacher's stay clean.
+            effect: A change of the student's images before augmentation, such as a corruption. The teacher's
+            images stay clean.
 
         Raises:
-            SettingsError: The index has no camera of a given name, or no such split.
+            SettingsError: A camera or the split does not exist.
         """
         self.index, self.view, self.contents, self.grid = index, view, contents, grid
         self.rows = index.rows(rows) if isinstance(rows, str) else rows
         self.augment, self.seed, self.effect, self.epoch = augment, seed, effect, 0
         self.channels = view.cameras or index.channels
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
-            hint = f"Its cameras: {', '.join(index.channels) or 'none'}."
-            raise SettingsError(f"The set has no camera {', '.join(unknown)}.", hint=hint)
+            hint = f"Cameras of the data set: {', '.join(index.channels) or 'none'}."
+            raise SettingsError(f"The data set has no camera {', '.join(unknown)}.", hint=hint)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -124,7 +125,7 @@ class KeyFrames(Dataset[Sample]):
         return self.sample(int(self.rows[position]), self.epoch)
 
     def of_epoch(self, epoch: int) -> "KeyFrames":
-        """Return the same key frames, changed at random as in another epoch; the first one is 0."""
+        """Return the same key frames with the random changes of another epoch, counted from 0."""
         other = copy(self)
         other.epoch = epoch
         return other
@@ -133,20 +134,20 @@ class KeyFrames(Dataset[Sample]):
         """Read the key frame of a row of the index.
 
         Args:
-            row: Row of the index, whether or not it belongs to this data set.
-            epoch: Which of the random changes to apply.
+            row: Any row of the index, even outside this data set.
+            epoch: Selects the random changes.
 
         Raises:
             KeyFrameError: It cannot be read.
         """
         read = self.read(Draw(row, epoch))
         if not isinstance(read, Sample):
-            hint = "Restore its files; `occfeat check` lists all that is broken."
+            hint = "Restore its files; `occfeat check` lists all broken ones."
             raise KeyFrameError(read.message, hint=hint)
         return read
 
     def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
-        """Read a key frame as it is in an epoch, or say why it cannot be read."""
+        """Read a key frame in an epoch, or return why it cannot be read."""
         try:
             key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps)
             change = draw_change(
@@ -159,7 +160,7 @@ class KeyFrames(Dataset[Sample]):
             return BrokenKeyFrame(token, message)
 
     def _sample(self, draw: Draw, key_frame: KeyFrame, change: Change) -> Sample:
-        """Read all that a sample shall hold."""
+        """Read everything that `Contents` asks for."""
         records = {record.channel: record for record in key_frame.cameras}
         rig = [records.get(channel) for channel in self.channels]
         files = [
@@ -179,7 +180,7 @@ class KeyFrames(Dataset[Sample]):
     def _teacher(
         self, row: int, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], change: Change
     ) -> TeacherImages | TeacherMaps | None:
-        """Give the teacher its images, or read what it saw."""
+        """Read the teacher's images, or its stored features."""
         wanted, plain = self.contents.teacher, (ImageChange(),) * len(rig)
         if wanted is None:
             return None
@@ -197,7 +198,7 @@ class KeyFrames(Dataset[Sample]):
         )
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
-        """Decode an image, at half scale if all that see it see it smaller still; effects see it whole."""
+        """Decode an image, at half scale if all its uses are smaller. Effects get the full image."""
         path = resolve(self.index.root, record.path)
         if self.effect is not None:
             return read_image(path, record.size)
@@ -209,7 +210,7 @@ class KeyFrames(Dataset[Sample]):
     def _affected(
         self, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], token: str, epoch: int
     ) -> Sequence[ImageReader | None]:
-        """Return readers of the images as the student's cameras recorded them."""
+        """Return readers of the student's images, with the effect applied."""
         if self.effect is None:
             return files
         return [
@@ -224,7 +225,7 @@ class KeyFrames(Dataset[Sample]):
         size: tuple[int, int],
         change: Change,
     ) -> Cameras:
-        """Return the calibration that fits images of one size."""
+        """Return the calibration for images of one size."""
         intrinsics = torch.eye(3, dtype=torch.float64).repeat(len(rig), 1, 1)
         ego_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(rig), 1, 1)
         for i, record in enumerate(rig):
@@ -251,7 +252,7 @@ class KeyFrames(Dataset[Sample]):
 def _images(
     files: Sequence[ImageReader | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
 ) -> UInt8[Tensor, "N 3 H W"]:
-    """Read images of one size; black where there is no file."""
+    """Read images at one size; a missing camera's image is black."""
     images = torch.zeros(len(files), 3, *size, dtype=torch.uint8)
     for i, file in enumerate(files):
         if file is not None:

@@ -1,4 +1,4 @@
-"""Images: decoding and resizing, as Pillow does it at a fraction of its time."""
+"""Decoding and resizing of images: Pillow's results in a fraction of its time."""
 
 import os
 import warnings
@@ -18,14 +18,14 @@ from torch.nn import functional as F
 from occfeat.errors import KeyFrameError
 
 MAX_PIXELS = 64_000_000
-"""Images of more pixels are refused before they are decoded."""
+"""Largest number of pixels; a larger image is refused before it is decoded."""
 
 MAX_BYTES = 100_000_000
-"""Image files of more bytes are refused."""
+"""Largest size of an image file in bytes."""
 
 _JPEG_END = b"\xff\xd9"
 _ALIGNED_AT_HALF = (0, 2)
-"""Samplings of colour, 4:4:4 and 4:2:0, that decoders halve without moving colour against light."""
+"""Chroma subsamplings, 4:4:4 and 4:2:0, that decoders halve without shifting chroma against luma."""
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -36,24 +36,24 @@ def read_image(
 ) -> UInt8[Tensor, "3 H W"]:
     """Decode a JPEG or PNG file to RGB.
 
-    A JPEG that is to be scaled to half its size or less is decoded at half scale, in half the time: scaled to
-    nuScenes' usual sizes its pixels then differ by a third of a grey level on average, and fewer than one in
-    a hundred by more than two, from those of the whole image (`benchmarks/RESULTS.md`).
+    A JPEG that is needed at half its size or less is decoded at half scale, in half the time. At nuScenes'
+    usual sizes, pixels then differ from those of the full image by a third of a grey level on average; fewer
+    than one in a hundred differ by more than two (`benchmarks/RESULTS.md`).
 
     Args:
         path: The file.
-        expected_size: (height, width) in pixels that the tables give. None: any.
-        needed_size: Largest (height, width) that the image will be scaled to. None: decode the whole image.
+        expected_size: (height, width) in pixels according to the tables. None: any.
+        needed_size: Largest (height, width) to which the image will be resized. None: full size.
 
     Raises:
-        KeyFrameError: The file is absent, damaged, cut short, too large or of another size.
+        KeyFrameError: The file is missing, damaged, truncated, too large or of another size.
     """
     data = _read_bytes(path)
     with _opened(path, BytesIO(data)) as image:
         check_size(path, (image.height, image.width), expected_size)
         if not (image.format == "JPEG" and image.mode == "RGB" and data.endswith(_JPEG_END)):
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    # a whole colour JPEG, the common case: cv2 gives the same bytes as Pillow in a third of the time
+    # the common case, a complete colour JPEG: cv2 returns Pillow's bytes in a third of the time
     halved = needed_size is not None and _suffices_at_half(image, needed_size)
     flags, divisor = (_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2, 2) if halved else (_RGB, 1)  # RGB all the same
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -63,7 +63,7 @@ def read_image(
 
 
 def _suffices_at_half(image: Image.Image, needed_size: tuple[int, int]) -> bool:
-    """Return whether half a JPEG is large enough, and its pixels coincide with those of the whole one."""
+    """Return whether a JPEG at half scale is large enough and aligned with the full image."""
     if JpegImagePlugin.get_sampling(image) not in _ALIGNED_AT_HALF:
         return False
     sides = zip((image.height, image.width), needed_size, strict=True)
@@ -74,25 +74,25 @@ def read_size(path: Path) -> tuple[int, int]:
     """Return (height, width) of an image in pixels, from its header alone.
 
     Raises:
-        KeyFrameError: The file is absent, or is not an image.
+        KeyFrameError: The file is missing, or is not an image.
     """
     with _opened(path, path) as image:
         return image.height, image.width
 
 
 def check_size(path: Path, size: tuple[int, int], expected_size: tuple[int, int] | None) -> None:
-    """Refuse an image whose size is absurd or not what the tables say."""
+    """Refuse an image that is too large or whose size differs from the tables."""
     if size[0] * size[1] > MAX_PIXELS:
-        raise KeyFrameError(f"Image {path} has {size[1]} x {size[0]} pixels, which is refused as too large.")
+        raise KeyFrameError(f"Image {path} has {size[1]} x {size[0]} pixels, more than {MAX_PIXELS:,}.")
     if expected_size is not None and size != expected_size:
         raise KeyFrameError(
-            f"Image {path} has {size[1]} x {size[0]} pixels; the tables say "
-            f"{expected_size[1]} x {expected_size[0]}."
+            f"Image {path} has {size[1]} x {size[0]} pixels; expected "
+            f"{expected_size[1]} x {expected_size[0]} as in the tables."
         )
 
 
 def ends_properly(path: Path) -> bool:
-    """Return whether a file ends with the mark of every JPEG; one that does not is probably cut short."""
+    """Return whether a file ends with the JPEG end marker; otherwise it is probably truncated."""
     with path.open("rb") as stream:
         stream.seek(0, os.SEEK_END)
         stream.seek(-min(len(_JPEG_END), stream.tell()), os.SEEK_END)
@@ -100,10 +100,10 @@ def ends_properly(path: Path) -> bool:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read an image file, every failure as a `KeyFrameError`."""
+    """Read an image file; raise a `KeyFrameError` on any failure."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise KeyFrameError(f"Image {path} has more than {MAX_BYTES:,} bytes, which is refused.")
+            raise KeyFrameError(f"Image {path} has more than {MAX_BYTES:,} bytes.")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise KeyFrameError(f"Image {path} is missing.") from error
@@ -115,10 +115,10 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def _opened(path: Path, source: Path | BytesIO) -> Iterator[Image.Image]:
-    """Open an image whose every failure is a `KeyFrameError`."""
+    """Open an image; raise a `KeyFrameError` on any failure."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities of metadata, sizes that `check_size` judges
+            warnings.simplefilter("ignore")  # odd metadata, and sizes that `check_size` checks
             with Image.open(source, formats=("JPEG", "PNG")) as image:
                 yield image
     except FileNotFoundError as error:
@@ -129,14 +129,14 @@ def _opened(path: Path, source: Path | BytesIO) -> Iterator[Image.Image]:
 
 
 def resize(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-    """Scale to (height, width) with the antialiased bilinear filter.
+    """Resize to (height, width) with the antialiased bilinear filter.
 
-    As Pillow's, but for rounding: torch weighs with fewer bits, which moves less than one value in a
-    thousand by 1 of 255 at the usual sizes, in a fifth of the time.
+    Results are Pillow's in a fifth of the time, except for rounding: torch uses weights of fewer bits. At the
+    usual sizes, fewer than one value in a thousand differ, by 1 of 255.
     """
     if tuple(image.shape[1:]) == size:
         return image.contiguous()
-    # torch's uint8 kernel is fastest on channels-last memory, which is how images are decoded
+    # torch's uint8 kernel is fastest on channels-last memory, the layout of decoded images
     batch = image[None].contiguous(memory_format=torch.channels_last)
     resized = F.interpolate(batch, size=size, mode="bilinear", antialias=True, align_corners=False)
     return resized[0].contiguous()

@@ -1,4 +1,4 @@
-"""What the index knows of one key frame: cameras, LiDAR sweeps and boxes, as plain values.
+"""One key frame of the index: cameras, LiDAR sweeps and boxes, as plain values.
 
 Axes: `n` boxes. Poses are kept in float64, because global coordinates reach kilometres.
 """
@@ -26,11 +26,11 @@ class CameraRecord:
     size: tuple[int, int]
     """(height, width) of the file in pixels."""
     intrinsics: Float[Tensor, "3 3"]
-    """Pixels of the file, as it is on disk."""
+    """Pinhole matrix in pixels of the file on disk."""
     lidar_ego_from_camera: Float[Tensor, "4 4"]
     """Camera frame at the camera's time to the ego frame at the key frame's LiDAR time."""
     camera_ego_from_camera: Float[Tensor, "4 4"]
-    """The calibration alone: camera frame to the ego frame at the camera's time."""
+    """The calibration only: camera frame to the ego frame at the camera's time."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SweepRecord:
     timestamp_us: int
     """Time of the sweep in microseconds."""
     ego_from_lidar: Float[Tensor, "4 4"]
-    """LiDAR frame at the sweep's time to the ego frame of the key frame, ego motion counted in."""
+    """LiDAR frame at the sweep's time to the ego frame of the key frame, including ego motion."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +56,32 @@ class Boxes:
     category: tuple[str, ...]
     """Category names, such as `vehicle.car`."""
     center_ego: Float[Tensor, "n 3"]
-    """Middle of each box."""
+    """Centre of each box."""
     size_m: Float[Tensor, "n 3"]
     """Length, width and height."""
     ego_from_box: Float[Tensor, "n 3 3"]
-    """Rotation of each box: its x axis runs along the length, forward."""
+    """Rotation of each box, whose x axis points forward along its length."""
     visibility: Int64[Tensor, " n"]
-    """Level of visibility in the words of the data source, 0 where unknown; see `Taxonomy.low_visibility`."""
+    """Visibility level of the data source, 0 if unknown; see `Taxonomy.low_visibility`."""
     lidar_points: Int64[Tensor, " n"]
-    """LiDAR returns inside each box, as the tables give them."""
+    """Number of LiDAR returns inside each box, from the tables."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def in_categories(self, beginnings: tuple[str, ...]) -> Bool[Tensor, " n"]:
-        """Return which boxes have a category whose name begins with one of some texts."""
+        """Return a mask of the boxes whose category name starts with one of some prefixes."""
         return torch.tensor([one.startswith(beginnings) for one in self.category], dtype=torch.bool)
 
     def corners_ego(self) -> Float[Tensor, "n 8 3"]:
-        """Return the corners: four of the bottom as in `footprint_ego`, then the four above them."""
+        """Return the corners: the four of `footprint_ego`, then the four above them."""
         signs = [(1, -1), (1, 1), (-1, 1), (-1, -1)]
         unit = torch.tensor([(x, y, z) for z in (-1, 1) for x, y in signs], dtype=self.size_m.dtype) / 2
         ego_from_box = from_rotation(self.ego_from_box, self.center_ego)
         return transform_points(ego_from_box, unit * self.size_m[:, None])
 
     def footprint_ego(self) -> Float[Tensor, "n 4 2"]:
-        """Return the bottom corners seen from above: front right, front left, back left, back right."""
+        """Return the bottom corners in BEV: front right, front left, back left, back right."""
         return self.corners_ego()[:, :4, :2]
 
 
@@ -97,14 +97,14 @@ class KeyFrame:
     global_from_ego: Float[Tensor, "4 4"]
     """Pose of the car at the LiDAR's time (without a LiDAR record: at the nearest camera's time)."""
     place: Place
-    """Where the scene was recorded: which map, and the file of its base map."""
+    """Where the scene was recorded: name of the map and file of its base map."""
     cameras: tuple[CameraRecord, ...]
-    """What the tables list, in the set's default camera order."""
+    """Cameras that have an image, in the data set's default order."""
     sweeps: tuple[SweepRecord, ...]
-    """LiDAR sweeps, the key frame's own first, then backwards in time; empty without a LiDAR record."""
+    """LiDAR sweeps, latest first: the key frame's own, then earlier ones. Empty without a LiDAR record."""
     boxes: Boxes
 
 
 def transform_from_pose(pose: Float[Tensor, "*B 7"]) -> Float[Tensor, "*B 4 4"]:
-    """Return the transform of poses: translation x, y, z in metres, then quaternion w, x, y, z."""
+    """Return the transforms of poses (x, y, z in metres, qw, qx, qy, qz)."""
     return from_rotation(rotation_from_quaternion(pose[..., 3:]), pose[..., :3])

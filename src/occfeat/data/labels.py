@@ -1,8 +1,8 @@
-"""Labels: which BEV cells hold an object or a map layer, by the rules the field's published numbers use.
+"""Labels: the BEV cells of objects and map layers, by the rules of published results.
 
-The rule for objects is Lift-Splat-Shoot's: the four bottom corners of a box are rounded to whole cells, and
-`cv2.fillPoly` fills the polygon, its border included. The one for map layers is in `maps.masks`. Axes: `n`
-boxes, `K` classes, `X Y` BEV cells.
+Objects follow Lift-Splat-Shoot: the four bottom corners of a box are rounded to whole cells, and
+`cv2.fillPoly` fills the polygon, including its border. The rule for map layers is in `maps.masks`.
+Axes: `n` boxes, `K` classes, `X Y` BEV cells.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,17 +26,17 @@ from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import BevGrid
 
 CLASSES = (*OBJECT_CLASSES, *LAYERS)
-"""Everything that can be segmented."""
+"""All classes that can be segmented."""
 
 _FAR_CELLS = 8192
-"""cv2 counts in fixed point and overflows on polygons that reach much farther out than this; larger grids
-reach farther, as far as they must."""
+"""Polygons are clipped at this many cells beyond the grid's centre, or at the size of larger grids, because
+cv2's fixed-point arithmetic overflows far outside."""
 
 
 def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
-    """Return the cells that at least one footprint covers.
+    """Return a mask of the cells that at least one footprint covers.
 
-    Footprints are convex, in metres, and may lie partly or wholly outside of the grid.
+    Footprints are convex, in metres, and can be partly or fully outside the grid.
     """
     mask = np.zeros(grid.shape, dtype=np.uint8)
     corners = footprints_ego.detach().cpu().double().numpy()
@@ -52,11 +52,11 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
 
 
 def require_classes(source: DataSource, places: Iterable[Place], classes: Sequence[str]) -> None:
-    """Make sure that a data source has labels of some classes in some places, before anything is computed.
+    """Check that a data source has labels of some classes in some places.
 
     Raises:
         DatasetError: A map is damaged, or its name leads out of the data folder.
-        SettingsError: The source has no such class, or there is no map that has these layers.
+        SettingsError: The source does not have a class, or no map with its layer.
     """
     known = (*source.taxonomy.classes, *LAYERS)
     if unknown := [name for name in classes if name not in known]:
@@ -77,14 +77,14 @@ def draw_labels(
 
     Args:
         boxes: Boxes in the key frame's ego frame.
-        taxonomy: What their categories and levels of visibility mean.
-        new_ego_from_ego: The BEV augmentation; identity for none.
+        taxonomy: Meaning of their categories and visibility levels.
+        new_ego_from_ego: The BEV augmentation, or the identity.
         grid: Cells in the augmented ego frame.
         classes: Names among `CLASSES`.
         ground: The map under the car, for map layers.
 
     Raises:
-        SettingsError: There is no such class.
+        SettingsError: A class does not exist.
     """
     known = (*taxonomy.classes, *LAYERS)
     if unknown := [name for name in classes if name not in known]:
@@ -96,7 +96,7 @@ def draw_labels(
     for name in classes:
         if name in LAYERS:
             if ground is None:
-                raise ValueError(f"{name} needs the map under the car")
+                raise ValueError(f"class {name} expected the map under the car, got none")
             target = ground.draw(name, new_ego_from_ego, grid)
             masks.append((target, torch.zeros_like(target)))
         else:
@@ -111,11 +111,11 @@ def draw_labels(
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
-    """Return the part of a convex polygon with both coordinates between -reach and reach.
+    """Clip a convex polygon to coordinates between -reach and reach.
 
-    Its corners keep their sense of rotation: cv2 rounds an edge by the direction in which it is drawn.
+    The orientation is kept, because cv2 rounds an edge by its direction.
     """
-    whole = shapely.Polygon(polygon.clip(-1e12, 1e12))  # where floats can still tell cells apart
+    whole = shapely.Polygon(polygon.clip(-1e12, 1e12))  # beyond this, floats cannot separate cells
     left = shapely.get_coordinates(shapely.clip_by_rect(whole, -reach, -reach, reach, reach))
     same = len(left) < 4 or shapely.is_ccw(shapely.LinearRing(left)) == whole.exterior.is_ccw
     return left if same else left[::-1]

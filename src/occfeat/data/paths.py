@@ -1,8 +1,7 @@
-"""File names from tables, made into paths that cannot leave the data folder.
+"""Safe paths from file names in tables: they cannot leave the data folder.
 
-Links inside the data folder are followed, links that lead out of it are refused, a linked `samples` folder
-too. The data folder itself may be a link: make one to a folder that holds the real files, or mount the
-other disk there.
+Links inside the data folder are followed. Links that lead out of it are refused, even a linked `samples`
+folder. The data folder itself can be a link to the folder of the real files.
 """
 
 import re
@@ -12,17 +11,17 @@ from occfeat.errors import KeyFrameError
 
 _PLAIN = re.compile(r"(?!\.+$)[^/\\:\0]+")
 _HINT = (
-    "Names must be relative to the data folder and stay inside it, links followed. If `samples` lies on "
-    "another disk, mount it there or give the folder that really holds it."
+    "Names must be relative to the data folder and stay inside it, even through links. If `samples` is on "
+    "another disk, mount it there or give the folder that really contains it."
 )
 
 
 def resolve(root: Path, relative: str) -> Path:
-    """Return the path of a file named in a table.
+    """Return the path of a file that a table names.
 
     Args:
-        root: The data folder; may itself be a link.
-        relative: Name as the table gives it, with forward slashes.
+        root: The data folder, which can itself be a link.
+        relative: Name in the table, with forward slashes.
 
     Raises:
         KeyFrameError: The name is empty or absolute, contains `..`, or leads out of the folder by a link.
@@ -32,7 +31,7 @@ def resolve(root: Path, relative: str) -> Path:
     try:
         real_root = root.resolve()
         path = (real_root / relative).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a null byte
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a long name, a null byte
         raise KeyFrameError(f"File name {relative!r} in {root} cannot be used: {error}.") from error
     if not path.is_relative_to(real_root):
         raise KeyFrameError(f"File {relative!r} leaves the data folder {root} by a link.", hint=_HINT)
@@ -40,14 +39,14 @@ def resolve(root: Path, relative: str) -> Path:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return whether a file can be named after it without landing in another folder, on any system."""
+    """Return whether a string is a file name without a folder part, on any system."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def leaves(relative: str) -> bool:
-    """Return whether a name leads out of the data folder or is empty, links aside.
+    """Return whether a name is empty or leads out of the data folder; links are not followed.
 
-    Both systems' rules are applied, so that a data set that is refused is refused everywhere.
+    The rules of both POSIX and Windows apply, so the result is the same on every system.
     """
     posix, windows = PurePosixPath(relative), PureWindowsPath(relative)
     return (

@@ -15,13 +15,13 @@ from occfeat.geometry.frames import transform_points
 
 
 def read_points(source: DataSource, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0) -> Points:
-    """Read one or more sweeps of a key frame and join their returns, in its ego frame.
+    """Read one or more sweeps of a key frame and join their returns in its ego frame.
 
     Args:
-        source: The data set, which reads its LiDAR files.
+        source: The data source, which reads the files.
         sweeps: Sweeps of a key frame.
-        ego_radius_m: Returns nearer than this to the sensor, seen from above, are the car itself and are
-            left out.
+        ego_radius_m: Returns within this horizontal distance of the sensor are dropped; they hit the car
+        itself.
 
     Raises:
         KeyFrameError: A file cannot be read, or its name leaves the data folder.

@@ -1,4 +1,4 @@
-"""The one contract between data and models: `Sample`, `Batch` and their parts; `Contents` asks for them.
+"""The interface between data and models: `Sample`, `Batch` and their parts, selected by `Contents`.
 
 Axes: `B` key frames of a batch, `N` cameras of the rig, `H W` student image, `h w` teacher image or its
 patches, `F` teacher channels, `P` LiDAR points, `K` classes, `X Y` BEV cells. `*B` is empty in a `Sample` and
@@ -15,24 +15,24 @@ from torch import Tensor
 
 from occfeat.geometry.frames import transform_points
 
-# Not typing.Self, which the run-time shape checks of the tests cannot read.
+# Not typing.Self, which the run-time shape checks of the tests do not support.
 T = TypeVar("T", bound="_Tensors")
 Part = TypeVar("Part")
 
 
 class _Tensors:
-    """Moves every tensor of a frozen dataclass, and of the dataclasses inside it, at once."""
+    """Base class of frozen dataclasses of tensors, which can be moved together."""
 
     def to(self: T, device: torch.device | str, non_blocking: bool = False) -> T:
         """Return the same value on another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: T) -> T:
-        """Return the same value in page-locked memory, for fast copies to a GPU."""
+        """Return the same value in pinned memory, for fast copies to a GPU."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
-        """Return the same value with every tensor changed, those of its parts included."""
+        """Return the same value with a function applied to every tensor, including nested ones."""
         changed: dict[str, Tensor | _Tensors] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -45,14 +45,14 @@ class _Tensors:
 
 @dataclass(frozen=True)
 class Cameras(_Tensors):
-    """Calibration of all cameras of a rig, for the image tensors they come with."""
+    """Calibration of all cameras of a rig, for their image tensors."""
 
     intrinsics: Float[Tensor, "*B N 3 3"]
-    """Pixels of the image tensor as delivered: resize, crop, flip and rotation are folded in."""
+    """Pinhole matrices in pixels of the image tensors, after resize, crop, flip and rotation."""
     ego_from_camera: Float[Tensor, "*B N 4 4"]
-    """Camera frame to ego frame at the LiDAR's time, ego motion in between included."""
+    """Camera frame to ego frame at the LiDAR's time, including the ego motion in between."""
     present: Bool[Tensor, "*B N"]
-    """False for a camera that this key frame does not have: its image is black and it sees nothing."""
+    """False for a camera that is missing in this key frame; its image is black."""
     image_size: tuple[int, int]
     """(height, width) in pixels of the image tensors."""
 
@@ -70,9 +70,9 @@ class Points(_Tensors):
     points_ego: Float[Tensor, "P 3"]
     """Position of each return."""
     origins_ego: Float[Tensor, "P 3"]
-    """Where the ray of each return began: the position of the sensor at the time of its sweep."""
+    """Origin of each return's ray: the position of the sensor at the time of its sweep."""
     key_frame: Int64[Tensor, " P"]
-    """Position in the batch of the key frame that each return belongs to; 0 in a sample."""
+    """Index in the batch of each return's key frame; 0 in a sample."""
 
     @staticmethod
     def of_one_key_frame(points_ego: Float[Tensor, "P 3"], origins_ego: Float[Tensor, "P 3"]) -> "Points":
@@ -99,46 +99,46 @@ class Points(_Tensors):
 
 @dataclass(frozen=True)
 class Labels(_Tensors):
-    """What each BEV cell holds, one binary mask per class."""
+    """BEV labels: one binary mask per class."""
 
     classes: tuple[str, ...]
     """Name of each class, such as `vehicle` or `walkway`."""
     target: Bool[Tensor, "*B K X Y"]
-    """Cells covered by an annotated object of the class, whatever its visibility, or by the map layer."""
+    """Cells covered by an annotated object of the class, of any visibility, or by the map layer."""
     low_visibility: Bool[Tensor, "*B K X Y"]
-    """Cells covered by an object of nuScenes visibility 1 (0-40 %): ignored by `/visible` protocols.
-    Map layers have none."""
+    """Cells covered by an object of nuScenes visibility 1 (0-40 %), which `/visible` protocols ignore. Empty
+    for map layers."""
 
 
 @dataclass(frozen=True)
 class FeatureMaps(_Tensors):
-    """What the teacher saw, as a cache stores it: the features of a patch are `values * scale`."""
+    """Stored teacher features: the features of a patch are `values * scale`."""
 
     values: Shaped[Tensor, "*B N h w F"]
-    """Integers of eight bits or floats of sixteen."""
+    """int8 or float16."""
     scales: Float32[Tensor, "*B N h w"]
     """One factor per patch."""
 
     def decode(self) -> Float32[Tensor, "*B N F h w"]:
-        """Return features as the teacher gives them."""
+        """Return the decoded features."""
         return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
 
 
 @runtime_checkable
 class StoredFeatures(Protocol):
-    """Where a data set finds what the teacher saw, such as a teacher cache."""
+    """A store of teacher features, such as a teacher cache."""
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels of the images that the teacher saw."""
+        """(height, width) in pixels of the teacher's images."""
 
     def read(self, row: int) -> FeatureMaps:
-        """Return what it saw in the key frame of a row (`N h w F`), or raise a `KeyFrameError`."""
+        """Return the features of the key frame of a row (`N h w F`), or raise a `KeyFrameError`."""
 
 
 @dataclass(frozen=True)
 class ImagesForTeacher:
-    """Says that samples shall hold images for a teacher."""
+    """Requests images for the teacher."""
 
     image_size: tuple[int, int]
     """(height, width) in pixels."""
@@ -146,38 +146,38 @@ class ImagesForTeacher:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a sample shall hold besides the images and cameras of the student."""
+    """Contents of a sample besides the student's images and cameras."""
 
     points: bool = False
     """LiDAR returns."""
     classes: tuple[str, ...] = ()
-    """Classes of the BEV labels; without classes there are no labels."""
+    """Classes of the BEV labels. Empty: no labels."""
     teacher: ImagesForTeacher | StoredFeatures | None = None
-    """Images for the teacher, or the store of what it saw. None: there is no teacher."""
+    """Images for the teacher, or a store of its features. None: no teacher."""
 
 
 @dataclass(frozen=True)
 class TeacherImages(_Tensors):
-    """What the teacher is to look at."""
+    """The teacher's images."""
 
     images: UInt8[Tensor, "*B N 3 h w"]
-    """The same RGB images as the student's, never augmented."""
+    """The student's RGB images without augmentation, at the teacher's size."""
     cameras: Cameras
     """Calibration of these images, in the (possibly augmented) ego frame."""
 
 
 @dataclass(frozen=True)
 class TeacherMaps(_Tensors):
-    """What the teacher saw, from a store."""
+    """The teacher's features, from a store."""
 
     maps: FeatureMaps
     cameras: Cameras
-    """Calibration of the images that it saw, in the (possibly augmented) ego frame."""
+    """Calibration of the teacher's images, in the (possibly augmented) ego frame."""
 
 
 @dataclass(frozen=True)
 class Sample(_Tensors):
-    """One key frame. What was not asked for is None."""
+    """One key frame. Parts that were not requested are None."""
 
     token: str
     """Token of the key frame."""
@@ -186,16 +186,16 @@ class Sample(_Tensors):
     cameras: Cameras
     """Calibration of these images."""
     teacher: TeacherImages | TeacherMaps | None = None
-    """What the teacher is to look at, or what it saw."""
+    """The teacher's images or its stored features."""
     points: Points | None = None
     """LiDAR returns."""
     labels: Labels | None = None
-    """What each BEV cell holds."""
+    """BEV labels."""
 
 
 @dataclass(frozen=True)
 class Batch(_Tensors):
-    """Several key frames. What was not asked for is None."""
+    """Several key frames. Parts that were not requested are None."""
 
     tokens: tuple[str, ...]
     """Tokens of the key frames."""
@@ -204,24 +204,24 @@ class Batch(_Tensors):
     cameras: Cameras
     """Calibration of these images."""
     teacher: TeacherImages | TeacherMaps | None = None
-    """What the teacher is to look at, or what it saw."""
+    """The teacher's images or its stored features."""
     points: Points | None = None
-    """LiDAR returns of all key frames, one key frame after the other."""
+    """LiDAR returns of all key frames, concatenated."""
     labels: Labels | None = None
-    """What each BEV cell holds."""
+    """BEV labels."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack key frames that were read with the same `Contents`; made for torch's `DataLoader`.
+    """Stack samples that were read with the same `Contents`; the `collate_fn` of a `DataLoader`.
 
     Raises:
-        ValueError: Some samples have LiDAR points, labels or something for the teacher and others have not.
+        ValueError: Only some of the samples have LiDAR points, labels or a part for the teacher.
     """
     teacher: list[TeacherImages | TeacherMaps] = _all_or_none(
-        [sample.teacher for sample in samples], "something for the teacher"
+        [sample.teacher for sample in samples], "a part for the teacher"
     )
     points = _all_or_none([sample.points for sample in samples], "LiDAR points")
     labels = _all_or_none([sample.labels for sample in samples], "labels")
@@ -236,15 +236,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:
-    """Return the same part of all samples, or an empty list if none has it."""
+    """Return one part of all samples, or an empty list if none has it."""
     found = [part for part in parts if part is not None]
     if found and len(found) < len(parts):
-        raise ValueError(f"some samples have {what} and others have none: read them alike")
+        raise ValueError(f"expected {what} in all samples or none: read them with the same `Contents`")
     return found
 
 
 def _stack(parts: Sequence[T]) -> T:
-    """Return one value whose tensors are those of all parts, stacked; the rest is that of the first part."""
+    """Stack the tensors of several values; other fields are those of the first."""
     first, stacked = parts[0], dict[str, Tensor | _Tensors]()
     for field in fields(first):  # type: ignore[arg-type]
         values = [getattr(part, field.name) for part in parts]
@@ -256,7 +256,7 @@ def _stack(parts: Sequence[T]) -> T:
 
 
 def _join_points(clouds: Sequence[Points]) -> Points:
-    """Return the points of several samples, each with the position of its key frame."""
+    """Concatenate the points of several samples, with the index of each key frame."""
     return Points(
         points_ego=torch.cat([cloud.points_ego for cloud in clouds]),
         origins_ego=torch.cat([cloud.origins_ego for cloud in clouds]),

@@ -1,7 +1,7 @@
-"""The data sources that are known, and the choice of one by what lies in a data folder.
+"""Known data sources, and the choice of one by the content of a data folder.
 
-Besides those of this package, a source is known when `register_source` was called in this process, or when an
-installed package names its class as an entry point of the group `occfeat.sources`.
+Further sources are added by `register_source`, for this process, or by installed packages that name a class
+as an entry point of the group `occfeat.sources`.
 """
 
 from importlib.metadata import EntryPoint, entry_points
@@ -18,10 +18,10 @@ _registered: dict[str, type[DataSource]] = {NuScenes.name: NuScenes}
 
 
 def register_source(source: type[DataSource]) -> None:
-    """Make a data format known to this process and to those it forks.
+    """Register a data format in this process and in those it forks.
 
     Args:
-        source: Class of the format. To register it again changes nothing.
+        source: Class of the format. Registering it again has no effect.
 
     Raises:
         SettingsError: Another format has the same name.
@@ -33,7 +33,7 @@ def known_sources() -> dict[str, type[DataSource]]:
     """Return every known format by name.
 
     Raises:
-        SettingsError: A format of an installed package cannot be loaded, or has the name of another.
+        SettingsError: A format of an installed package cannot be loaded, or its name is taken.
     """
     known = dict(_registered)
     for point in entry_points(group=ENTRY_POINTS):
@@ -42,7 +42,7 @@ def known_sources() -> dict[str, type[DataSource]]:
 
 
 def _load(point: EntryPoint) -> type[DataSource]:
-    """Return the format that an installed package names."""
+    """Load the format of an installed package."""
     what = f"The data source {point.name} ({point.value}) of an installed package cannot be loaded"
     hint = "Correct or uninstall that package."
     try:
@@ -55,7 +55,7 @@ def _load(point: EntryPoint) -> type[DataSource]:
 
 
 def _add(known: dict[str, type[DataSource]], source: type[DataSource]) -> None:
-    """Add a format to those known by name."""
+    """Add a format to the known ones; refuse a name that is taken."""
     if known.setdefault(source.name, source) is not source:
         other = known[source.name]
         raise SettingsError(
@@ -66,14 +66,14 @@ def _add(known: dict[str, type[DataSource]], source: type[DataSource]) -> None:
 
 
 def find_source(root: Path, version: str | None) -> DataSource:
-    """Return the data source of a folder, chosen by what lies in it.
+    """Return the data source of a folder, chosen by its content.
 
     Args:
         root: The data folder.
-        version: Which set of it to read. None: the only one.
+        version: Version of the data set. None: the only one.
 
     Raises:
-        DatasetError: There is none, or two formats are found.
+        DatasetError: No format or several formats are found.
         SettingsError: There are several versions and none was chosen.
     """
     if not root.is_dir():
@@ -89,14 +89,14 @@ def find_source(root: Path, version: str | None) -> DataSource:
         raise _none_found(root, version, [one for _, one in found], known)
     if len({source for source, _ in chosen}) > 1:
         raise DatasetError(
-            f"Data folder {root} holds more than one format, and they cannot be told apart.",
+            f"Data folder {root} contains several formats; expected one.",
             first=[f"{source.name}{f' ({one})' if one else ''}" for source, one in chosen],
-            hint="Keep each in a folder of its own.",
+            hint="Move each to a separate folder.",
         )
     if len(chosen) > 1:
         versions = [one for _, one in chosen]
         hint = "Choose one with `--version`."
-        raise SettingsError(f"Data folder {root} holds several versions.", first=versions, hint=hint)
+        raise SettingsError(f"Data folder {root} contains several versions.", first=versions, hint=hint)
     source, name = chosen[0]
     return source(root, name)
 
@@ -104,11 +104,11 @@ def find_source(root: Path, version: str | None) -> DataSource:
 def _none_found(
     root: Path, version: str | None, versions: list[str], known: dict[str, type[DataSource]]
 ) -> DatasetError:
-    """Return the error of a folder that does not hold what was asked for."""
+    """Return the error for a folder without a data set of the requested kind."""
     advice = [text for source in known.values() if (text := source.advice(root))]
     if version is not None:
-        there = f"Versions there: {', '.join(filter(None, versions)) or 'none'}."
+        there = f"Versions in it: {', '.join(filter(None, versions)) or 'none'}."
         what, advice = f"has no version {version!r}", [there, *([] if versions else advice)]
     else:
-        what = f"holds no data set of a known format ({', '.join(known)})"
+        what = f"does not contain a data set of a known format ({', '.join(known)})"
     return DatasetError(f"Data folder {root} {what}.", hint=" ".join(advice))

@@ -1,4 +1,4 @@
-"""Some of the key frames: those whose labels a run may see, and those that stand for a whole split."""
+"""Subsets of key frames: a fraction with labels, and a few that represent a whole split."""
 
 import logging
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ from occfeat.errors import SettingsError
 _log = logging.getLogger(__name__)
 
 FAR_MORE = 1.5
-"""Drawing more than so many times the share that was asked for is worth a warning."""
+"""Ratio of the drawn to the requested fraction above which a warning is logged."""
 
 
 @dataclass(frozen=True)
 class EveryKthScene:
-    """Labels of whole scenes: every k-th one, in the order of the rows (the paper's and ALSO's habit)."""
+    """Labels of every k-th scene, in the order of the rows (as in the paper and ALSO)."""
 
     first: int = 0
-    """Number of the first scene, below k; k is 1 / fraction, rounded."""
+    """Index of the first scene, below k; k is 1 / fraction, rounded."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ LabelDraw = EveryKthScene | RandomKeyFrames
 def label_subset(
     index: Index, rows: Int64[ndarray, " n"], fraction: float, draw: LabelDraw
 ) -> Int64[ndarray, " left"]:
-    """Draw a share of some key frames, in their order; log how many, and warn if they are far too many.
+    """Draw a fraction of some key frames, in their order; warn if it is much larger than requested.
 
     Args:
         index: The index of the data folder.
         rows: Key frames to draw from.
-        fraction: Share, above 0 and at most 1.
+        fraction: Fraction to draw, above 0 and at most 1.
         draw: How to draw.
 
     Raises:
-        SettingsError: The fraction is impossible, or nothing is left.
+        SettingsError: The fraction is out of range, or leaves no key frame.
     """
     if not 0 < fraction <= 1:
         raise SettingsError(f"Expected a label fraction above 0 and at most 1, got {fraction}.")
@@ -62,7 +62,7 @@ def label_subset(
     if len(chosen) == 0:
         raise SettingsError(
             f"Label fraction {fraction:g} of {len(rows)} key frames, drawn by {drawn_by}, leaves none.",
-            hint="Take a larger fraction, or another way or seed of drawing.",
+            hint="Use a larger fraction, or another draw or seed.",
         )
     share = len(chosen) / len(rows)
     _log.info("Labels: %d of %d key frames (%.3g %%).", len(chosen), len(rows), 100 * share)
@@ -73,7 +73,7 @@ def label_subset(
 
 
 def lines_of(tokens: Iterable[str]) -> str:
-    """Return tokens as a text, one a line."""
+    """Return tokens as text, one per line."""
     return "".join(f"{token}\n" for token in tokens)
 
 
@@ -81,11 +81,11 @@ def _scenes(index: Index, rows: Int64[ndarray, " n"], fraction: float, first: in
     """Return the key frames of every k-th scene."""
     step = round(1 / fraction)
     if step == 1 or abs(1 / step - fraction) > 0.02 * fraction:
-        hint = f"Take 1/{max(step, 2)} = {1 / max(step, 2):.4g}, or draw by key frame."
-        raise SettingsError(f"Label fraction {fraction:g}: whole scenes can be every k-th only.", hint=hint)
+        hint = f"Use 1/{max(step, 2)} = {1 / max(step, 2):.4g}, or draw by key frame."
+        raise SettingsError(f"Expected 1/k as label fraction to draw scenes, got {fraction:g}.", hint=hint)
     if first >= step:
-        hint = f"Take a label seed from 0 to {step - 1}."
-        raise SettingsError(f"Every {step}th scene can be drawn in {step} ways only.", hint=hint)
+        hint = f"Use a label seed from 0 to {step - 1}."
+        raise SettingsError(f"Expected a label seed below {step} to draw scenes, got {first}.", hint=hint)
     scenes = index.scene_of(rows)
     names = list(dict.fromkeys(scenes.tolist()))
     chosen = names[first::step]
@@ -102,6 +102,6 @@ def _key_frames(rows: Int64[ndarray, " n"], fraction: float, seed: int) -> ndarr
 
 
 def spread(rows: Int64[ndarray, " n"], count: int) -> Int64[ndarray, " some"]:
-    """Return at most so many of some key frames, spread evenly, the first and the last among them."""
+    """Return at most a number of key frames, evenly spaced, including the first and the last."""
     count = min(count, len(rows))
     return rows[np.arange(count) * (len(rows) - 1) // max(1, count - 1)]

@@ -1,8 +1,8 @@
-"""Find everything that is wrong with a data folder at once, before hours of training do.
+"""Find all problems of a data folder at once, before training starts.
 
-Tables, tokens, calibration, names, presence and size of every file, and the head and end of every image are
-always looked at. Decoding all files takes as long as reading the whole set, so without being asked for it is
-done for a few key frames, evenly spread.
+Tables, tokens, calibration, the name, presence and size of every file, and the header and end of every image
+are always checked. Decoding all files takes as long as reading the whole data set. By default, only the files
+of a few evenly spread key frames are decoded.
 """
 
 import logging
@@ -36,7 +36,7 @@ from occfeat.settings.sections import DataConfig, ViewConfig
 _log = logging.getLogger(__name__)
 
 DECODED_KEY_FRAMES = 32
-"""Key frames whose files are decoded even if not asked for."""
+"""Number of key frames whose files are decoded by default."""
 
 Sensor = Literal["cameras", "lidar"]
 BOTH: frozenset[Sensor] = frozenset({"cameras", "lidar"})
@@ -44,27 +44,27 @@ BOTH: frozenset[Sensor] = frozenset({"cameras", "lidar"})
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found."""
+    """The result of a check."""
 
     root: Path
     title: str
-    """Version of the data set, or the name of its format."""
+    """Version of the data set, or name of its format."""
     split: str
     key_frames: int
-    """Key frames that were checked."""
+    """Number of key frames that were checked."""
     complete: int
-    """Key frames with nothing wrong."""
+    """Number of key frames without a problem."""
     decoded: int
-    """Key frames whose files were decoded in full."""
+    """Number of key frames whose files were fully decoded."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
-    """Worth knowing, but nothing wrong."""
+    """Facts worth knowing that are not problems."""
 
     def text(self) -> str:
-        """Return the report for people to read."""
+        """Return the report as text."""
         lines = [
             f"{self.root} ({self.title}): {self.complete} of {self.key_frames} key frames of "
-            f"{self.split} are complete; files of {self.decoded} decoded in full."
+            f"{self.split} are complete; files of {self.decoded} were fully decoded."
         ]
         for problem in self.problems:
             lines.append(f"{problem.count} x {problem.kind}")
@@ -72,23 +72,23 @@ class Report:
             lines += [f"  ... and {more} more"] if (more := problem.count - len(problem.first)) > 0 else []
             lines += [f"  Hint: {problem.hint}"] if problem.hint else []
         lines += [f"Note: {note}" for note in self.notes]
-        return "\n".join(lines if self.problems else [*lines, "Nothing is wrong."])
+        return "\n".join(lines if self.problems else [*lines, "No problems found."])
 
 
 def check(
     data: DataConfig, split: str = ALL, *, decode: bool = False, needs: Collection[Sensor] = BOTH
 ) -> Report:
-    """Check the key frames of a split; never stops at the first problem.
+    """Check the key frames of a split. Problems are collected, not raised.
 
     Args:
         data: The data folder.
         split: A split of the set, or `all`.
-        decode: Read and decode every file.
-        needs: Kinds of files that must be there.
+        decode: Whether to decode every file.
+        needs: Kinds of files that must be present.
 
     Raises:
-        DatasetError: There is no data folder or no tables at all.
-        SettingsError: There is no such split.
+        DatasetError: The data folder or its tables do not exist.
+        SettingsError: The split does not exist.
     """
     source = find_source(data.root, data.version)
     findings = Findings()
@@ -104,7 +104,7 @@ def check(
     rows = index.rows(split) if len(index) else np.zeros(0, dtype=np.int64)
     for kind, count, examples in index.metadata.loose_faults:
         findings.add_many(kind, count, examples)
-    if not with_lidar(index, rows).any():  # a set without LiDAR is a set of its own kind, see the notes
+    if not with_lidar(index, rows).any():  # a data set without LiDAR is reported in the notes
         needs = frozenset(needs) - {"lidar"}
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
@@ -117,17 +117,17 @@ def check(
 def quick_check(
     index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool, allowed: int | None = 0
 ) -> None:
-    """Make sure, in seconds, that the files a run needs are there.
+    """Check within seconds that the files a run needs are present.
 
     Args:
-        index: The set.
+        index: The index of the data set.
         rows: Key frames of the run.
-        view: Which cameras it uses.
+        view: The cameras it uses.
         needs_lidar: Whether it reads the LiDAR.
-        allowed: Key frames that may be broken, which is the user's to say; None: the command takes none.
+        allowed: Number of broken key frames that the user allows. None: the command has no such setting.
 
     Raises:
-        DatasetError: More are.
+        DatasetError: More key frames are broken.
     """
     needs: frozenset[Sensor] = BOTH if needs_lidar else frozenset({"cameras"})
     findings = Findings()
@@ -139,7 +139,7 @@ def quick_check(
     message = f"{len(findings.broken_rows)} of {len(rows)} key frames in {index.root} cannot be used."
     if len(findings.broken_rows) > (allowed or 0):
         skip = "" if allowed is None else ", or skip them with `--engine.max-broken`"
-        hint = f"{problems[0].hint} Run `occfeat check` for the whole list{skip}."
+        hint = f"{problems[0].hint} Run `occfeat check` for the full list{skip}."
         raise DatasetError(message, first=first, hint=hint)
     _log.warning("%s", "\n  ".join((message, *first)))
 
@@ -151,7 +151,7 @@ def _check_key_frames(
     view: ViewConfig,
     needs: Collection[Sensor],
 ) -> list[KeyFrameFile]:
-    """Note what the tables and the file system say against some key frames; files that are there."""
+    """Add the problems of tables and files of some key frames; return the files that are present."""
     offsets = index.column("faults").offsets.to_numpy()
     for row in rows[offsets[rows + 1] > offsets[rows]]:
         for kind, message in index.faults_of(int(row)):
@@ -167,7 +167,7 @@ def _check_key_frames(
 
 
 def _add_index_problems(source: DataSource, findings: Findings, error: DatasetError) -> None:
-    """Note what is wrong with the files that the index needs; if nothing is, the error itself."""
+    """Add the problems of the files that the index needs; if there are none, add the error itself."""
     before = findings.counts.total()
     for kind, example in source.index_problems():
         findings.add(kind, example)
@@ -176,7 +176,7 @@ def _add_index_problems(source: DataSource, findings: Findings, error: DatasetEr
 
 
 def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
-    """Return what is worth knowing about some key frames, but not wrong."""
+    """Return facts about some key frames that are worth knowing but not problems."""
     notes = []
     if len(rows) and not with_lidar(index, rows).any():
         notes.append("No key frame has a LiDAR record: fine-tuning is possible, pretraining is not.")

@@ -1,4 +1,4 @@
-"""The files that key frames need: which they are, whether they are there, what is in them."""
+"""The files that key frames need: their list, their presence, their content."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ from occfeat.data.source.source import DataSource
 from occfeat.errors import KeyFrameError
 
 BLOCK = 4000
-"""Files that wait to be looked at: each takes 2 kB while it does, and a set has hundreds of thousands."""
+"""Largest number of queued files. Each takes 2 kB, and a data set has hundreds of thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class KeyFrameFile:
 
     @property
     def kind(self) -> str:
-        """What it holds."""
+        """Kind of content, for messages."""
         return "LiDAR file" if self.size is None else "image"
 
     def describe(self, record: str, what: str = "") -> str:
-        """Return file, token and what is wrong.
+        """Return file, token and problem.
 
         Args:
-            record: What the token names, as `DataSource.record` says.
-            what: What is wrong, if the kind of problem does not say all.
+            record: What the token names, see `DataSource.record`.
+            what: Details, if the kind of problem is not enough.
         """
         return f"{self.path} ({record} {self.token})" + (f": {what}" if what else "")
 
@@ -68,7 +68,7 @@ def image_files(
 
 
 def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> Iterator[KeyFrameFile]:
-    """Return the LiDAR files of those key frames that have a record of one: its own, and sweeps before it."""
+    """Return the LiDAR files of key frames that have a LiDAR record: their own sweep and earlier ones."""
     lists = index.column("sweeps")
     offsets = lists.offsets.to_numpy()
     rows = rows[with_lidar(index, rows)]
@@ -81,14 +81,14 @@ def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> It
 
 
 def _ranges(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
-    """Return the numbers from `first` to `first + count - 1`, for all n, one after the other."""
+    """Return the concatenated ranges from `first` to `first + count - 1`."""
     before = count.cumsum() - count
     indices: ndarray = np.repeat(first - before, count) + np.arange(count.sum())
     return indices
 
 
 def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-    """Return which key frames have a LiDAR record."""
+    """Return a mask of the key frames that have a LiDAR record."""
     has_lidar: ndarray = index.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
     return has_lidar
 
@@ -96,7 +96,7 @@ def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
 def check_presence(
     source: DataSource, files: Iterator[KeyFrameFile], findings: Findings
 ) -> list[KeyFrameFile]:
-    """Note files that are missing, empty, of an impossible size or outside of the data folder.
+    """Add files that are missing, empty, of an impossible size or outside the data folder.
 
     Returns:
         The others.
@@ -118,14 +118,14 @@ def check_presence(
 def check_content(
     source: DataSource, files: list[KeyFrameFile], decoded_rows: Collection[int], findings: Findings
 ) -> None:
-    """Look at head and end of every image, and decode all files of some key frames."""
+    """Check header and end of every image, and decode all files of some key frames."""
     from rich.console import Console
     from rich.progress import track
 
     real_root, console = source.root.resolve(), Console(file=sys.stderr)
 
     def look(file: KeyFrameFile) -> tuple[str, str] | None:
-        """Return what is wrong inside a file."""
+        """Return a file and the problem of its content."""
         return _content_fault(source, real_root / file.path, file, decode=file.row in decoded_rows)
 
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
@@ -142,7 +142,7 @@ def check_content(
 
 
 def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
-    """Return what is wrong with the size of a file in bytes; empty if nothing is."""
+    """Return the problem of a file's size in bytes; empty if it is fine."""
     if file.size is not None:
         return "the file is empty" if size == 0 else ""
     try:
@@ -155,7 +155,7 @@ def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
 def _content_fault(
     source: DataSource, path: Path, file: KeyFrameFile, *, decode: bool
 ) -> tuple[str, str] | None:
-    """Return kind and description of what is wrong inside a file."""
+    """Return kind and description of the problem of a file's content."""
     kind = f"damaged {file.kind}"
     try:
         if file.size is None:

@@ -1,4 +1,4 @@
-"""Look up many files of a data folder at once: each folder is listed a single time."""
+"""Look up many files of a data folder, listing each folder only once."""
 
 import os
 import re
@@ -14,25 +14,25 @@ _PLAIN = re.compile(r"[\w+-][\w.+-]*")
 
 @dataclass(frozen=True)
 class Listed:
-    """What a name in a table stands for."""
+    """The file that a name in a table refers to."""
 
     size: int
-    """Bytes of the file; -1 if there is no such file."""
+    """Size of the file in bytes; -1 if it does not exist."""
     leaves_root: bool = False
-    """The name leads out of the data folder."""
+    """Whether the name leads out of the data folder."""
 
 
 class Listing:
-    """Files of a data folder, by the names tables give them."""
+    """Files of a data folder, by their names in tables."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folders: dict[str, dict[str, os.DirEntry[str]] | None] = {}
 
     def look_up(self, relative: str) -> Listed:
-        """Return the size of a file, and whether its name stays inside the data folder."""
+        """Return the size of a file, and whether its name leaves the data folder."""
         folder, _, name = relative.rpartition("/")
-        # a plain name in a folder that was found to lie inside cannot leave: most files are looked up so
+        # the common case: a plain name in a folder that is inside cannot leave the data folder
         if (folder not in self._folders or not _PLAIN.fullmatch(name)) and leaves(relative):
             return Listed(-1, leaves_root=True)
         if folder not in self._folders:
@@ -49,7 +49,7 @@ class Listing:
         return Listed(status.st_size if stat.S_ISREG(status.st_mode) else -1)
 
     def _list(self, folder: str) -> dict[str, os.DirEntry[str]] | None:
-        """Return the entries of a folder; None if it lies outside of the data folder."""
+        """Return the entries of a folder; None if it is outside the data folder."""
         try:
             with os.scandir(resolve(self._root, folder) if folder else self._root) as entries:
                 return {entry.name: entry for entry in entries}
@@ -59,7 +59,7 @@ class Listing:
             return {}
 
     def _follow(self, relative: str) -> Listed:
-        """Return what a name stands for whose links must be followed."""
+        """Look up a name after following its links."""
         try:
             path = resolve(self._root, relative)
         except KeyFrameError:

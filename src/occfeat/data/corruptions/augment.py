@@ -1,4 +1,4 @@
-"""Corruptions as augmentation: some training key frames suffer one."""
+"""Corruptions as augmentation of training key frames."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from occfeat.settings.sections import AugmentConfig, CorruptionName
 def training_effect(
     config: AugmentConfig, channels: tuple[str, ...], seed: int
 ) -> "OccasionalCorruption | None":
-    """Return what happens to training images before anything else; None if nothing does.
+    """Return the effect on training images before augmentation; None without corruptions.
 
     Args:
         config: The settings.
@@ -29,9 +29,9 @@ def training_effect(
 
 @dataclass(frozen=True)
 class OccasionalCorruption:
-    """With some probability, one of several corruptions at any severity: the same for all cameras at a time.
+    """With some probability, applies one of several corruptions at a random severity to a whole key frame.
 
-    Cameras that crash are drawn anew for each key frame and epoch.
+    The crashed cameras of `CameraCrash` are drawn for each key frame and epoch.
     """
 
     names: tuple[CorruptionName, ...]
@@ -42,16 +42,16 @@ class OccasionalCorruption:
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """Return the image, corrupted or as it is.
+        """Return the image, corrupted or unchanged.
 
         Raises:
-            KeyFrameError: It cannot be read, or would be corrupted, but is too small.
+            KeyFrameError: It cannot be read, or is too small to be corrupted.
         """
         corruption = self.draw(token, epoch)
         return read() if corruption is None else corruption(read, camera, token, epoch)
 
     def draw(self, token: str, epoch: int) -> Corruption | None:
-        """Draw what a key frame suffers in an epoch; None: nothing."""
+        """Draw the corruption of a key frame in an epoch; None for no corruption."""
         random = random_numbers(self.seed, token, epoch)
         if random.random() >= self.probability:
             return None

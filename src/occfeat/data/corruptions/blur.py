@@ -1,4 +1,4 @@
-"""Motion blur as ImageNet-C defines it: a streak that fades like half a Gaussian, to one side only.
+"""Motion blur as in ImageNet-C: a one-sided streak with the weights of half a Gaussian.
 
 Axes: `H W` pixels, last axis RGB.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 _ROUNDING = 0.01
-"""Added before values are cut to whole ones, so that rounding errors do not darken even areas."""
+"""Added before values are truncated to integers, so that rounding errors do not darken uniform areas."""
 
 
 def motion_blur(
@@ -26,13 +26,13 @@ def motion_blur(
 def streak(
     values: Float32[ndarray, "H W *C"], radius: int, sigma: float, angle_deg: float
 ) -> Float32[ndarray, "H W *C"]:
-    """Average each pixel with those that lie behind it in a row; the farther they are, the less they count.
+    """Average each pixel with those behind it along a line, with decreasing weights.
 
     Args:
-        values: Any number of channels; the border continues outwards.
-        radius: The row has 2 `radius` + 1 pixels.
-        sigma: Of the Gaussian that the weights follow, in pixels.
-        angle_deg: Direction of the row: 0 to the right, 90 down.
+        values: Any number of channels; the border is replicated.
+        radius: The line has 2 `radius` + 1 pixels.
+        sigma: Standard deviation of the Gaussian of the weights, in pixels.
+        angle_deg: Direction of the line: 0 to the right, 90 down.
     """
     kernel, anchor = streak_kernel(radius, sigma, angle_deg)
     blurred: ndarray = cv2.filter2D(values, -1, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
@@ -42,7 +42,7 @@ def streak(
 def streak_kernel(
     radius: int, sigma: float, angle_deg: float
 ) -> tuple[Float32[ndarray, "h w"], tuple[int, int]]:
-    """Return weights of the pixels around one, which add up to 1, and where that one is: (column, row)."""
+    """Return the kernel, which sums to 1, and (column, row) of its anchor."""
     step = np.arange(2 * radius + 1)
     weight = np.exp(-(step**2) / (2 * sigma**2))
     angle = math.radians(angle_deg)

@@ -1,8 +1,8 @@
-"""nuScenes-C's eight corruptions at three severities, each image's noise drawn for that image alone.
+"""nuScenes-C's eight corruptions at three severities, with separate noise for each image.
 
-Parameters are those of RoboBEV (arXiv 2304.06719), whose set was made without a fixed seed. Here what is
-drawn depends on seed, key frame, camera, epoch, corruption and severity, and on nothing else: it is the same
-whichever process loads the image.
+Parameters are those of RoboBEV (arXiv 2304.06719), whose data set was generated without a fixed seed. Here
+random numbers depend only on seed, key frame, camera, epoch, corruption and severity. They are the same in
+every loader process.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ NAMES: tuple[CorruptionName, ...] = get_args(CorruptionName)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 MIN_SIDE_PX = 32
-"""Images with a shorter side are refused: streaks and flakes are about as long (ImageNet-C's limit)."""
+"""Smallest side of an image, about the length of streaks and flakes (ImageNet-C's limit)."""
 
 # Easy, mid and hard.
 CRASH_DRAWS = (2, 4, 5)
@@ -44,12 +44,12 @@ SNOW_MIX = (0.8, 0.7, 0.7)
 
 
 def chosen(names: tuple[CorruptionChoice, ...]) -> tuple[CorruptionName, ...]:
-    """Return the corruptions that are asked for, once each in nuScenes-C's order; `all` stands for all."""
+    """Return the requested corruptions without duplicates, in nuScenes-C's order; `all` means all eight."""
     return tuple(name for name in NAMES if name in names or "all" in names)
 
 
 def random_numbers(*key: object) -> np.random.Generator:
-    """Return random numbers of a key of plain values: the same in every process and on every machine."""
+    """Return a generator seeded by plain values, the same in every process and on every machine."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "little")))
 
@@ -61,13 +61,13 @@ class Corruption:
     name: CorruptionName
     severity: Severity
     channels: tuple[str, ...]
-    """All cameras of the set, of which some may crash."""
+    """All cameras of the data set, some of which can crash."""
     seed: int = 0
 
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """Return the image as it would have been recorded; that of a dead camera is black and is not read.
+        """Return the corrupted image; that of a dead camera is black and is not read.
 
         Raises:
             KeyFrameError: The image is too small, or cannot be read.
@@ -76,7 +76,7 @@ class Corruption:
         if min(height, width) < MIN_SIDE_PX:
             smallest = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
             raise KeyFrameError(
-                f"Image {camera.path} has {width} x {height} pixels; corruptions need at least {smallest}."
+                f"Image {camera.path} has {width} x {height} pixels; expected at least {smallest}."
             )
         level = SEVERITIES.index(self.severity)
         random = random_numbers(self.seed, token, camera.channel, epoch, self.name, self.severity)
@@ -92,7 +92,7 @@ class Corruption:
 
     @property
     def crashed(self) -> frozenset[str]:
-        """Cameras that are dead for the whole data set, if this is `CameraCrash`."""
+        """Cameras that are dead in the whole data set, for `CameraCrash`."""
         draws = CRASH_DRAWS[SEVERITIES.index(self.severity)]
         return crashed_cameras(self.channels, draws, random_numbers(self.seed, self.name, self.severity))
 
@@ -100,13 +100,13 @@ class Corruption:
 def corrupt_pixels(
     pixels: UInt8[ndarray, "H W 3"], name: CorruptionName, level: int, random: np.random.Generator
 ) -> UInt8[ndarray, "H W 3"]:
-    """Corrupt what one working camera sees.
+    """Corrupt the image of a working camera.
 
     Args:
         pixels: RGB image.
-        name: Any corruption but those of the sensors.
+        name: Any corruption except those of sensors.
         level: Severity, 0 to 2.
-        random: Of all that is drawn.
+        random: Generator of all random numbers.
     """
     match name:
         case "MotionBlur":
@@ -124,4 +124,4 @@ def corrupt_pixels(
         case "Snow":
             flakes = snow_flakes(pixels.shape[:2], *SNOW_FLAKES[level], random)
             return snow(pixels, flakes, SNOW_MIX[level])
-    raise ValueError(f"{name} is not a corruption of what a camera sees")
+    raise ValueError(f"expected a corruption of pixels, got {name}")

@@ -1,7 +1,7 @@
-"""Too bright, too dark, too few colours.
+"""Brightness, darkness and colour quantisation.
 
-Brightness is ImageNet-C's; the other two are nuScenes-C's (RoboBEV, arXiv 2304.06719). All look values up in
-tables, since a byte has 256 of them.
+Brightness is ImageNet-C's; the other two are nuScenes-C's (RoboBEV, arXiv 2304.06719). All use lookup tables
+over the 256 values of a byte.
 
 Axes: `H W` pixels, last axis RGB.
 """
@@ -15,14 +15,13 @@ from numpy import ndarray
 from torch import Tensor
 
 _BITS = 14
-"""Of a random number that looks a darkened byte up: probabilities are exact to half of 1/16384."""
+"""Bits of the random number that selects a darkened byte; probabilities are exact to half of 1/16384."""
 
 
 def brighten(image: UInt8[ndarray, "H W 3"], amount: float) -> UInt8[ndarray, "H W 3"]:
-    """Raise the value of HSV, at most to 1; hue and saturation stay.
+    """Raise the value of HSV, at most to 1; keep hue and saturation.
 
-    All channels of a pixel grow by the factor that its largest channel, the value, grows by. Black has no hue
-    and becomes grey.
+    All channels of a pixel are scaled by the factor of its largest channel, the value. Black becomes grey.
 
     Args:
         image: RGB image.
@@ -50,18 +49,17 @@ def darken(
     noise: float,
     random: np.random.Generator,
 ) -> UInt8[ndarray, "H W 3"]:
-    """Take light away, then add the noise of few photons and of the sensor.
+    """Darken an image, then add shot noise and sensor noise.
 
-    Values are stretched to 0...1 over the image, squared and scaled; their photons are counted (Poisson), cut
-    at 1, and Gaussian noise is added. What comes of a byte is one of 256 bytes, so both noises are one draw
-    from a table.
+    Values are stretched to 0...1 over the image, squared and scaled. Shot noise (Poisson) is applied, clipped
+    at 1, and Gaussian noise is added. The result is one of 256 bytes, so both are one draw from a table.
 
     Args:
-        image: RGB image; one of a single value becomes black but for the noise.
-        brightest: What the brightest value becomes, 0 to 1.
-        photons: Expected photons of a value of 1.
-        noise: Standard deviation of the sensor's noise; values go from 0 to 1.
-        random: Of the noise.
+        image: RGB image; a constant one becomes black except for the noise.
+        brightest: New value of the brightest pixel, 0 to 1.
+        photons: Expected number of photons for a value of 1.
+        noise: Standard deviation of the sensor noise, for values from 0 to 1.
+        random: Generator of the noise.
     """
     table = _dark_table(int(image.min()), int(image.max()), brightest, photons, noise)
     index = image.astype(np.int32)
@@ -72,7 +70,7 @@ def darken(
 
 
 def _darkened(lowest: int, highest: int, brightest: float) -> Float[Tensor, "256"]:
-    """Return what becomes of each byte without noise, float64 from 0 to 1."""
+    """Return the darkened value of each byte without noise, float64 from 0 to 1."""
     stretched = (torch.arange(256, dtype=torch.float64) - lowest) / max(1, highest - lowest)
     return stretched.clamp(0, 1) ** 2 * brightest
 
@@ -93,14 +91,14 @@ def _dark_table(
 
 
 def _poisson(expected: Float[Tensor, "256"], most: int) -> Float[Tensor, "256 counts"]:
-    """Return the probability of each count of photons; the last one stands for all from there on."""
+    """Return the probability of each count of photons; the last one includes all higher counts."""
     count = torch.arange(most, dtype=torch.float64)
     chances = (torch.xlogy(count, expected[:, None]) - expected[:, None] - torch.lgamma(count + 1)).exp()
     return torch.cat((chances, (1 - chances.sum(1, keepdim=True)).clamp(min=0)), dim=1)
 
 
 def _bytes_of_counts(photons: int, noise: float) -> Float[Tensor, "counts 256"]:
-    """Return the probability of each byte, given the photons: a Gaussian around their share, cut."""
+    """Return the probability of each byte given the photons: a clipped Gaussian."""
     value = (torch.arange(photons + 1, dtype=torch.float64) / photons)[:, None]
     edges = torch.arange(1, 256, dtype=torch.float64) / 255
     below = torch.special.ndtr((edges - value) / noise)
@@ -112,6 +110,6 @@ def posterize(image: UInt8[ndarray, "H W 3"], bits: int) -> UInt8[ndarray, "H W 
 
     Args:
         image: RGB image.
-        bits: How many are kept, 1 to 8.
+        bits: Number of bits to keep, 1 to 8.
     """
     return image & np.uint8(256 - (1 << 8 - bits))

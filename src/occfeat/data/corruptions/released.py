@@ -1,7 +1,7 @@
 """The released nuScenes-C: corrupted images of the validation set, as files.
 
-Its authors' documentation gives the path of an image as `CORRUPTION/SEVERITY/CAMERA/FILE`, with the file
-name of the clean image; copies with a folder `samples` above the cameras, as nuScenes has, are read too.
+According to its authors, the path of an image is `CORRUPTION/SEVERITY/CAMERA/FILE`, with the file name of the
+clean image. Copies with a folder `samples` above the cameras, as in nuScenes, are read, too.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from occfeat.settings.sections import CorruptionName, Severity
 
 @dataclass(frozen=True)
 class ReleasedCorruption:
-    """One corruption at one severity, as the effect of `KeyFrames`: another file replaces an image."""
+    """One corruption at one severity, as the effect of `KeyFrames`: replaces image files."""
 
     folder: Path
-    """Folder of the cameras' folders."""
+    """Folder that contains the cameras' folders."""
 
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
@@ -45,30 +45,30 @@ def open_released(
     """Open one corruption at one severity of the released set.
 
     Args:
-        root: Folder that holds one folder per corruption.
+        root: Folder that contains one folder per corruption.
         name: The corruption.
-        severity: How strong it is.
-        images: Clean images that others replace; all are looked up.
-        allowed: Key frames that may lack some.
+        severity: Its severity.
+        images: Clean images to replace; all are looked up.
+        allowed: Number of key frames that can be incomplete.
 
     Raises:
-        DatasetError: There is no such folder, or more key frames lack images there.
+        DatasetError: The folder does not exist, or more key frames are incomplete.
     """
     folder = root / name / severity
-    hint = f"It should hold {name}/{severity}/CAM_FRONT/….jpg and so on: unpack {name} there"
+    hint = f"Unpack {name} to {name}/{severity}/CAM_FRONT/….jpg and so on"
     if not folder.is_dir():
-        raise DatasetError(f"There is no folder {folder}.", hint=f"{hint}.")
+        raise DatasetError(f"The folder {folder} does not exist.", hint=f"{hint}.")
     released = ReleasedCorruption(folder / "samples" if (folder / "samples").is_dir() else folder)
     listing = Listing(released.folder)
     missing = [image for image in images if listing.look_up(released_name(image.path)).size <= 0]
     if (lacking := len({image.row for image in missing})) > allowed:
-        message = f"{lacking} key frame(s) lack images in {released.folder}, {allowed} allowed. First:"
+        message = f"{lacking} key frame(s) are incomplete in {released.folder}, {allowed} allowed. First:"
         first = [released_name(image.path) for image in missing[:3]]
         raise DatasetError(message, first=first, hint=f"{hint}, or allow more with `--engine.max-broken`.")
     return released
 
 
 def released_name(path: str) -> str:
-    """Return where the released set has the image of a clean one, below its folder of cameras."""
+    """Return the path of a released image below the folder of cameras."""
     clean = PurePosixPath(path)
     return f"{clean.parent.name}/{clean.name}"

@@ -12,17 +12,17 @@ from numpy import ndarray
 from occfeat.data.corruptions.blur import streak
 
 _ROUGHNESS = 100.0
-"""Root of the amplitude that the fog's largest billows have before everything is scaled to 0...1."""
+"""Square root of the amplitude at the coarsest scale, before the fog is scaled to 0...1."""
 
 
 def fog(
     image: UInt8[ndarray, "H W 3"], amount: float, heights: Float32[ndarray, "S S"]
 ) -> UInt8[ndarray, "H W 3"]:
-    """Add fog and scale the sum so that its brightest possible value is the image's.
+    """Add fog and scale the sum to the original maximum.
 
     Args:
         image: RGB image.
-        amount: Largest addition; values go from 0 to 1.
+        amount: Largest addition, for values from 0 to 1.
         heights: Density, 0 to 1; its upper left part is used.
     """
     height, width, _ = image.shape
@@ -39,9 +39,8 @@ def fog_heights(side: int, decay: float, random: np.random.Generator) -> Float32
 
     Args:
         side: At least this many rows and columns; the next power of two is made.
-        decay: The amplitude falls by the square of this with each halving of the step, as published: the
-            amplitude is the square of what decays.
-        random: Of the heights.
+        decay: Divides the square root of the amplitude with each halving of the step, as published.
+        random: Generator of the heights.
     """
     heights = np.zeros((1, 1), dtype=np.float32)
     roughness = _ROUGHNESS
@@ -56,7 +55,7 @@ def fog_heights(side: int, decay: float, random: np.random.Generator) -> Float32
 def _refine(
     corner: Float32[ndarray, "S S"], amplitude: float, random: np.random.Generator
 ) -> Float32[ndarray, "T T"]:
-    """Double rows and columns: squares get a middle, then the diamonds between get theirs."""
+    """Double rows and columns: fill the centres of squares, then those of diamonds."""
 
     def middle(*around: Float32[ndarray, "S S"]) -> Float32[ndarray, "S S"]:
         """Average four neighbours and add noise."""
@@ -79,12 +78,12 @@ def _refine(
 def snow(
     image: UInt8[ndarray, "H W 3"], flakes: Float32[ndarray, "H W"], mix: float
 ) -> UInt8[ndarray, "H W 3"]:
-    """Whiten an image and add flakes, once as they are and once turned upside down.
+    """Whiten an image and add flakes twice, once rotated by 180 degrees.
 
     Args:
         image: RGB image.
         flakes: Brightness of the flakes, 0 to 1.
-        mix: Share of the image that is not whitened.
+        mix: Weight of the original image; the rest is the whitened one.
     """
     layer = np.rint(flakes * 255)
     layer += layer[::-1, ::-1].copy()
@@ -109,17 +108,17 @@ def snow_flakes(
     sigma: float,
     random: np.random.Generator,
 ) -> Float32[ndarray, "H W"]:
-    """Draw falling flakes: magnified noise above a threshold, drawn out downwards.
+    """Draw falling flakes: magnified noise above a threshold, with motion blur.
 
     Args:
         size: (height, width) in pixels.
-        mean: Of the noise.
+        mean: Mean of the noise.
         spread: Standard deviation of the noise.
-        zoom: How much it is magnified.
-        threshold: What is below becomes 0.
-        radius: Of the blur, see `streak`.
-        sigma: Of the blur.
-        random: Of the noise and of the direction, which is within 45 degrees of straight up or down.
+        zoom: Magnification.
+        threshold: Lower values become 0.
+        radius: Radius of the blur, see `streak`.
+        sigma: Sigma of the blur.
+        random: Generator of the noise and of the direction, which is within 45 degrees of vertical.
     """
     coarse = [int(np.ceil(side / zoom)) for side in size]
     noise = mean + spread * random.standard_normal(coarse, dtype=np.float32)

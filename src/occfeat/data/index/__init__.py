@@ -1,1 +1,1 @@
-"""The index: everything the tables of a data set say, in one memory-mapped file."""
+"""The index: the content of a data set's tables, in one memory-mapped file."""

@@ -1,8 +1,8 @@
 """Layout of the index: one Arrow table, a row per key frame, with lists of its cameras, sweeps and boxes.
 
-The lists of a column lie one after the other in memory, in the order of the key frames. So the sweeps before
-a key frame are simply the entries before its own, and the index can be read from a memory-mapped file without
-making an object per row. Poses are (x, y, z, qw, qx, qy, qz) in global coordinates: metres, quaternion.
+The lists of a column are contiguous in memory, in the order of the key frames. The sweeps before a key frame
+are therefore the entries before its own. Reading the memory-mapped file creates no object per row.
+Poses are (x, y, z, qw, qx, qy, qz) in global coordinates: metres, quaternion.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined, fixed_lists
 
 SCHEMA_VERSION = 2
-"""Raised with every change of this layout; an index of another version is built again."""
+"""Version of this layout; an index of another version is rebuilt."""
 
 
 def _listed(table: pa.Schema, *, without: tuple[str, ...]) -> pa.DataType:
-    """Return the type of a column that holds the rows of a table that belong to each key frame."""
+    """Return the type of a column with a list of table rows per key frame."""
     return pa.list_(pa.struct([field for field in table if field.name not in without]))
 
 
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 
 def assemble(joined: Joined, source: DataSource) -> pa.Table:
-    """Lay the tables that a data source joined out as an index."""
+    """Build an index from the tables that a data source joined."""
     rows = len(joined.tokens)
     own = _own_sweep(joined.sweeps, rows)
     pose, known = _reference_poses(joined, own)
@@ -68,16 +68,16 @@ def assemble(joined: Joined, source: DataSource) -> pa.Table:
 
 
 def _fingerprint(hashes: dict[str, str], source: DataSource) -> str:
-    """Return one name for the content of the files that every index of a source needs.
+    """Return one hash of the contents of the required files of a source.
 
-    The optional ones do not count: a teacher cache stays valid when they are added.
+    Optional files are not included: a teacher cache stays valid when they are added.
     """
     needed = sorted((name, content) for name, content in hashes.items() if name not in source.optional_files)
     return hashlib.blake2b(repr(needed).encode(), digest_size=16).hexdigest()
 
 
 def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
-    """Return what holds for the whole set."""
+    """Return the metadata of the whole data set."""
     return {
         "schema_version": SCHEMA_VERSION,
         "source": source.name,
@@ -95,7 +95,7 @@ def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
 
 
 def _own_sweep(sweeps: pa.Table, rows: int) -> Int64[ndarray, " rows"]:
-    """Return the number of each key frame's own sweep; -1 for none, the first of several."""
+    """Return the index of each key frame's own sweep: the first of several, -1 for none."""
     own = np.full(rows, -1, dtype=np.int64)
     keys = np.flatnonzero(sweeps["is_key"].to_numpy())[::-1]
     own[sweeps["row"].to_numpy()[keys]] = keys
@@ -105,15 +105,15 @@ def _own_sweep(sweeps: pa.Table, rows: int) -> Int64[ndarray, " rows"]:
 def _reference_poses(
     joined: Joined, own: Int64[ndarray, " rows"]
 ) -> tuple[Float64[ndarray, "rows 7"], Bool[ndarray, " rows"]]:
-    """Return the ego poses of key frames, and which are known.
+    """Return the ego poses of key frames, and a mask of the known ones.
 
-    The pose is that of the key frame's own sweep, without one that of the image nearest in time.
+    The pose is that of the key frame's own sweep, or else that of the image nearest in time.
     """
     cameras = joined.cameras
     pose = np.tile((0.0, 0, 0, 1, 0, 0, 0), (len(own), 1))
     row = cameras["row"].to_numpy()
     apart_us = np.abs(cameras["timestamp_us"].to_numpy() - joined.timestamp_us[row])
-    farthest_first = np.argsort(-apart_us, kind="stable")  # of several values, the last one written stays
+    farthest_first = np.argsort(-apart_us, kind="stable")  # the last value written wins
     pose[row[farthest_first]] = _matrix(cameras["ego_pose"])[farthest_first]
     has_lidar = own >= 0
     pose[has_lidar] = _matrix(joined.sweeps["ego_pose"])[own[has_lidar]]
@@ -123,7 +123,7 @@ def _reference_poses(
 
 
 def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
-    """Return the images of each key frame by camera; of several of one camera, the first in time."""
+    """Return the images of each key frame by camera; of several per camera, the first in time."""
     cameras = joined.cameras
     row, channel = cameras["row"].to_numpy(), cameras["channel"].to_numpy()
     order = np.lexsort((cameras["timestamp_us"].to_numpy(), channel, row))
@@ -131,7 +131,7 @@ def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
     again[1:] = (np.diff(row[order]) == 0) & (np.diff(channel[order]) == 0)
     for i in order[again]:
         token, name = cameras["token"][int(i)].as_py(), joined.channels[channel[i]]
-        what = f"{record} {token} is one more image of {name} for the same key frame"
+        what = f"{record} {token} is a second image of {name} for the same key frame"
         joined.faults.add(int(row[i]), Fault("duplicate record", what))
     order = order[~again]
     return _nest(cameras.select(CAMERAS.names).cast(CAMERAS), order, rows)
@@ -140,7 +140,7 @@ def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
 def _sweeps(joined: Joined, own: Int64[ndarray, " rows"]) -> pa.ListArray:
     """Return the sweeps of each key frame by time.
 
-    They are those after the key frame before, up to and including the key frame's own.
+    They begin after the previous key frame and end with the key frame's own.
     """
     sweeps = joined.sweeps
     time_us, is_key = sweeps["timestamp_us"].to_numpy(), sweeps["is_key"].to_numpy()
@@ -162,7 +162,7 @@ def _first_due(
     due_us: Int64[ndarray, " rows"],
     scene: Int64[ndarray, " rows"],
 ) -> Int64[ndarray, " sweeps"]:
-    """Return the first key frame of its scene not before each sweep; the number of rows if there is none."""
+    """Return the first key frame of its scene not before each sweep; the number of rows if none."""
     row = np.full(len(time_us), len(due_us), dtype=np.int64)
     for number in np.unique(sweep_scene):
         begin, end = np.searchsorted(scene, (number, number + 1))
@@ -190,7 +190,7 @@ def _faults(faults: Faults, rows: int) -> pa.ListArray:
 
 
 def _nest(table: pa.Table, order: Int64[ndarray, " n"], rows: int) -> pa.ListArray:
-    """Return a list per key frame of the rows of a table, taken in an order that sorts them by key frame."""
+    """Return the rows of a table as a list per key frame; `order` sorts them by key frame."""
     table = table.take(pa.array(order))
     offsets = np.searchsorted(table["row"].to_numpy(), np.arange(rows + 1)).astype(np.int32)
     names = [name for name in table.column_names if name != "row"]
@@ -199,7 +199,7 @@ def _nest(table: pa.Table, order: Int64[ndarray, " n"], rows: int) -> pa.ListArr
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return all of a column in one piece, empty ones too."""
+    """Return a column as one array, even if it is empty."""
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 

@@ -1,8 +1,8 @@
-"""The index: what the tables of a set say, in one memory-mapped file that opens in milliseconds.
+"""The index: the content of a data set's tables, in one memory-mapped file that opens in milliseconds.
 
-It is built on first use and written beside the tables, or in a cache folder if that place is read-only, and
-built again when its layout or the tables have changed. This module imports no torch, so a process that only
-opens an index stays small.
+It is built on first use and written beside the tables, or to a cache folder if that is read-only. It is
+rebuilt when its layout or the tables have changed. This module imports no torch, which keeps processes that
+only open an index small.
 """
 
 import logging
@@ -34,11 +34,11 @@ __all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "Index", "KeyFrame",
 _log = logging.getLogger(__name__)
 
 FIRST_TOKENS = 3
-"""Tokens that an error shows as examples."""
+"""Number of tokens that an error shows as examples."""
 
 
 def __getattr__(name: str) -> Any:
-    """Hand out the values of `keyframe`, which need torch, only when they are asked for."""
+    """Import the values of `keyframe`, which need torch, on first access."""
     if name in __all__:
         from occfeat.data import keyframe
 
@@ -47,14 +47,14 @@ def __getattr__(name: str) -> Any:
 
 
 class Index:
-    """Key frames of one set, by row: scenes in the order of the tables, and by time in each scene.
+    """Key frames of a data set, by row: scenes in the order of the tables, key frames by time.
 
-    Nothing is copied into memory but the pages that are read, which all processes share. An index can be
-    pickled: the copy opens the same file.
+    Only the pages that are read are in memory, and all processes share them. A pickled index opens the same
+    file again.
     """
 
     def __init__(self, file: Path, source: DataSource) -> None:
-        """Use `open`; this only maps a file that is known to be current."""
+        """Map a file that is known to be current; use `open` instead."""
         self.file = file
         self.source = source
         self._table, self.metadata = map_index(file)
@@ -62,15 +62,15 @@ class Index:
 
     @classmethod
     def open(cls, data: DataConfig, *, rebuild: bool = False) -> "Index":
-        """Open the index of a data folder, building it first if there is none that is current.
+        """Open the index of a data folder; build it first if it is missing or stale.
 
         Args:
-            data: The folder, and the version if it holds several.
-            rebuild: Build it even if there is a current one.
+            data: The folder, and the version if it contains several.
+            rebuild: Build it even if it is current.
 
         Raises:
-            DatasetError: The folder or a table is missing or damaged, or nothing can be written.
-            SettingsError: The folder holds several versions and none was chosen.
+            DatasetError: The folder or a table is missing or damaged, or the index cannot be written.
+            SettingsError: The folder contains several versions and none was chosen.
         """
         source = find_source(data.root, data.version)
         return cls(open_or_build(source, rebuild=rebuild), source)
@@ -88,65 +88,65 @@ class Index:
 
     @property
     def version(self) -> str:
-        """Folder of the tables in the data folder; empty if they lie in the data folder itself."""
+        """Folder of the tables, relative to the data folder; empty if it is the data folder itself."""
         return self.source.version
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the content of the tables: the same for every copy of a set."""
+        """Hash of the contents of the tables, the same for every copy of a data set."""
         return self.metadata.fingerprint
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """All cameras of the set, front first and then clockwise."""
+        """All cameras of the data set, clockwise from the front."""
         return self.metadata.channels
 
     def splits(self) -> tuple[str, ...]:
-        """Return the splits of which this set has at least one key frame."""
+        """Return the splits that have at least one key frame in this data set."""
         present = self._present_scenes()
         return tuple(split for split, scenes in self._splits.items() if not present.keys().isdisjoint(scenes))
 
     def rows(self, split: str) -> Int64[ndarray, " n"]:
-        """Return the key frames of a split, scenes in the split's order and then by time.
+        """Return the key frames of a split: scenes in the split's order, key frames by time.
 
-        `all` stands for every key frame.
+        `all` means every key frame.
 
         Raises:
-            SettingsError: There is no such split, or the set has none of its key frames.
-            DatasetError: There is no key frame at all.
+            SettingsError: The split does not exist or has no key frames in this data set.
+            DatasetError: The data set has no key frames.
         """
         if len(self) == 0:
-            hint = "Give another version, or restore its tables."
-            raise DatasetError(f"{self.source.folder} holds no key frames.", hint=hint)
+            hint = "Choose another version, or restore the tables."
+            raise DatasetError(f"{self.source.folder} contains no key frames.", hint=hint)
         if split == ALL:
             return np.arange(len(self), dtype=np.int64)
         known = self.splits()
         if split not in known:
             raise SettingsError(
                 f"Split {split!r} has no key frames in {self.source.folder}.",
-                hint=f"Splits with key frames there: {', '.join((*known, ALL))}.",
+                hint=f"Splits with key frames: {', '.join((*known, ALL))}.",
             )
         number = self._present_scenes()
         present = [number[name] for name in self._splits[split] if name in number]
         if len(present) < len(self._splits[split]):
             total = len(self._splits[split])
-            _log.info("Split %s: %d of its %d scenes are in this set.", split, len(present), total)
+            _log.info("Split %s: %d of its %d scenes are in this data set.", split, len(present), total)
         scene = self._scene_numbers()
         bounds = [np.searchsorted(scene, (one, one + 1)) for one in present]
         return np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in bounds])
 
     def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
-        """Return the names of the scenes of some key frames."""
+        """Return the scene name of each of some key frames."""
         names: ndarray = np.array(self.metadata.scenes)[self._scene_numbers()[rows]]
         return names
 
     def places(self, rows: Int64[ndarray, " n"]) -> tuple[Place, ...]:
-        """Return where some key frames were recorded, each place once."""
+        """Return the places where some key frames were recorded, without duplicates."""
         numbers = np.unique(self._scene_numbers()[rows])
         return tuple(dict.fromkeys(self.metadata.places[number] for number in numbers))
 
     def first_of_scene(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-        """Return the first key frame of the scene of each."""
+        """Return the first key frame of each key frame's scene."""
         scene = self._scene_numbers()
         first: ndarray = np.searchsorted(scene, scene[rows])
         return first
@@ -159,17 +159,17 @@ class Index:
         """Return the row of a key frame.
 
         Raises:
-            DatasetError: There is no such key frame; the hint names some that there are.
+            DatasetError: The key frame does not exist; the hint gives examples.
         """
         row = pc.index(self._table["token"], token).as_py()
         if row < 0:
             first = self._table["token"][:FIRST_TOKENS].to_pylist()
-            hint = f"The first are {', '.join(first)}; all are in {self.source.token_file}."
+            hint = f"The first tokens are {', '.join(first)}; {self.source.token_file} lists all."
             raise DatasetError(f"There is no key frame {token!r} in {self.source.folder}.", hint=hint)
         return int(row)
 
     def has_lidar_file(self, row: SupportsIndex) -> bool:
-        """Return whether a key frame has a LiDAR record and its file is there."""
+        """Return whether a key frame has a LiDAR record whose file exists."""
         sweeps = self.key_frame(row).sweeps
         try:
             return bool(sweeps) and resolve(self.root, sweeps[0].path).is_file()
@@ -182,29 +182,29 @@ class Index:
         return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
 
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
-        """Return (kind, message) of everything that is wrong with a key frame in the tables."""
+        """Return (kind, message) of every fault of a key frame in the tables."""
         return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]
 
     def key_frame(self, row: SupportsIndex, *, sweeps: int = 1) -> "KeyFrame":
-        """Return everything the tables say about a key frame.
+        """Return a key frame: its cameras, sweeps and boxes.
 
         Args:
-            row: Which one.
-            sweeps: At most this many LiDAR sweeps: the key frame's own and those before it in the scene.
+            row: Its row.
+            sweeps: Largest number of LiDAR sweeps: the key frame's own and earlier ones of the scene.
 
         Raises:
-            KeyFrameError: The tables hold something impossible about it.
+            KeyFrameError: The tables have faults that make it unusable.
         """
         row = index(row)
         if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)} key frames")
+            raise IndexError(f"expected a row below {len(self)}, got {row}")
         if faults := self.faults_of(row):
             raise KeyFrameError(
-                f"Key frame {self._table['token'][row]} cannot be used: the tables are wrong about it.",
+                f"Key frame {self._table['token'][row]} cannot be used: its records are faulty.",
                 first=[message for _, message in faults[:3]],
-                hint=f"Run `occfeat check` on {self.root} to see all that is wrong.",
+                hint=f"Run `occfeat check` on {self.root} for a list of all faults.",
             )
-        if not is_plain_name(self.token(row)):  # said of the tables, too, but an index is a file like others
+        if not is_plain_name(self.token(row)):  # the tables were checked, but the index file may be anyone's
             raise KeyFrameError(f"Key frame {self.token(row)!r} of {self.root} cannot name a file.")
         from occfeat.data.index.reading import read_key_frame
 
@@ -212,18 +212,18 @@ class Index:
         return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
 
     def _present_scenes(self) -> dict[str, int]:
-        """Return the numbers of the scenes that have key frames, by name; a table of scenes may list more."""
+        """Return the numbers of the scenes that have key frames, by name."""
         return {self.metadata.scenes[number]: int(number) for number in np.unique(self._scene_numbers())}
 
     def _scene_numbers(self) -> ndarray:
-        """Return the number of the scene of every key frame."""
+        """Return the scene number of every key frame."""
         numbers: ndarray = self.column("scene").to_numpy()
         return numbers
 
 
 def _reopen(file: Path, source: DataSource, fingerprint: str) -> Index:
-    """Open an index again in another process."""
+    """Reopen an index in another process."""
     opened = Index(file, source)
     if opened.fingerprint != fingerprint:
-        raise DatasetError(f"The index {file} was built anew while it was in use.", hint="Start again.")
+        raise DatasetError(f"The index {file} was rebuilt while it was in use.", hint="Start again.")
     return opened

@@ -1,13 +1,13 @@
-"""Where an index file lies, whether it is current, and how it is written.
+"""Index files: where they are, whether they are current, and how they are written.
 
-Current means: of this version of the layout, and made by the same data source from files with these contents.
-Contents are compared by hash, so a copied set keeps its index. As hashing gigabytes takes seconds, a small
-file beside the index remembers the sizes and times of the files whose hashes were last found right. While
-those stay the same, opening reads nothing but the index itself. Of the processes that need an index that is
-not there, one builds it under a lock.
+An index is current if it has this version of the layout and was built by the same data source from files
+with the same contents. Contents are compared by hash, so a copied data set keeps its index. Hashing gigabytes
+takes seconds. A small file beside the index therefore stores the sizes and times of the files whose hashes
+last matched; while these are unchanged, opening reads only the index itself. If several processes need a
+missing index, one builds it under a lock.
 
-An index is looked at before it is trusted: Arrow maps a file without reading it, and in a damaged one would
-read beyond its memory.
+Every index is validated before use: Arrow maps a file without reading it, and would read beyond the memory
+of a damaged one.
 """
 
 import gc
@@ -39,33 +39,33 @@ _log = logging.getLogger(__name__)
 _NAME = f"occfeat-index-{SCHEMA_VERSION}"
 
 _UNNAMED = "nuscenes"
-"""Source of an index that names none: it was made when there was no other."""
+"""Source of old indexes, which name none."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What holds for the whole set."""
+    """Metadata of the whole data set."""
 
     source: str
-    """Name of the data source that made the index."""
+    """Name of the data source that built the index."""
     channels: tuple[str, ...]
     categories: tuple[str, ...]
     scenes: tuple[str, ...]
     places: tuple[Place, ...]
-    """Where each scene was recorded."""
+    """The place of each scene."""
     hashes: dict[str, str]
-    """Hash of the content of each file that was read."""
+    """Hash of each file that was read."""
     fingerprint: str
-    """Hash of all that every index needs."""
+    """Hash of all required files."""
     loose_faults: tuple[tuple[str, int, tuple[str, ...]], ...]
-    """Faults that belong to no key frame: kind, number, first messages."""
+    """Faults without a key frame: kind, number, first messages."""
 
 
 def open_or_build(source: DataSource, *, rebuild: bool) -> Path:
-    """Return the path of a current index of a data set, built now if need be.
+    """Return the path of a current index of a data set; build it if necessary.
 
     Raises:
-        DatasetError: A file of the set is missing or damaged, or the index can be written nowhere.
+        DatasetError: A file of the data set is missing or damaged, or the index cannot be written anywhere.
     """
     source.require_files()
     paths = (source.folder / f"{_NAME}.arrow", _cache_folder(source.folder) / f"{_NAME}.arrow")
@@ -84,10 +84,9 @@ def _find_current(source: DataSource, paths: tuple[Path, ...]) -> Path | None:
 
 @contextmanager
 def _lock(paths: tuple[Path, ...]) -> Iterator[bool]:
-    """Keep other processes from building the index, too; give whether one of them had to be waited for.
+    """Keep other processes from building the index; yield whether this one had to wait.
 
-    The lock lies where the index will. Where nothing can be written, or no file can be locked, each process
-    builds its own.
+    The lock is beside the index. Where files cannot be written or locked, each process builds its own index.
     """
     with ExitStack() as held:
         waited = False
@@ -105,7 +104,7 @@ def _lock(paths: tuple[Path, ...]) -> Iterator[bool]:
 
 
 def _acquire(lock: BaseFileLock) -> bool:
-    """Take a lock; give whether another process had it."""
+    """Acquire a lock; return whether another process held it."""
     try:
         lock.acquire(timeout=0)
         return False
@@ -127,15 +126,15 @@ def map_index(path: Path) -> tuple[pa.Table, Metadata]:
         table.validate()
         return table, _metadata(table)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        hint = "Build it again with `occfeat index --rebuild`."
+        hint = "Rebuild it with `occfeat index --rebuild`."
         raise DatasetError(f"The index {path} cannot be read: {error}.", hint=hint) from error
 
 
 def _metadata(table: pa.Table) -> Metadata:
-    """Return what an index says of the whole set."""
+    """Return the metadata of an index."""
     values = orjson.loads(table.schema.metadata[b"occfeat"])
     if values["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"its layout is version {values['schema_version']}, not {SCHEMA_VERSION}")
+        raise ValueError(f"expected layout version {SCHEMA_VERSION}, got {values['schema_version']}")
     return Metadata(
         source=values.get("source", _UNNAMED),
         channels=tuple(values["channels"]),
@@ -151,7 +150,7 @@ def _metadata(table: pa.Table) -> Metadata:
 
 
 def _require_sound(path: Path) -> Metadata:
-    """Return the metadata of an index file of which every byte was looked at; it is let go of again.
+    """Validate an index file completely and return its metadata.
 
     Raises:
         DatasetError: It is damaged.
@@ -165,11 +164,11 @@ def _require_sound(path: Path) -> Metadata:
 
 
 def _require_whole(table: pa.Table, metadata: Metadata) -> None:
-    """Refuse a table that no index can be.
+    """Refuse a table that is not a valid index.
 
     Raises:
-        ArrowException: Its lists or texts lead beyond its memory.
-        ValueError: Its columns or numbers are impossible.
+        ArrowException: Its lists or strings point beyond its memory.
+        ValueError: Its columns or numbers are invalid.
     """
     require_sound(table)
     require_numbers(
@@ -181,33 +180,33 @@ def _require_whole(table: pa.Table, metadata: Metadata) -> None:
 
 
 def require_sound(table: pa.Table) -> None:
-    """Refuse a table that no index can be, whatever its metadata say.
+    """Refuse a table that is not a valid index, without regard to its metadata.
 
     Raises:
-        ArrowException: Its lists or texts lead beyond its memory.
-        ValueError: It has other columns, nulls, or more than one piece.
+        ArrowException: Its lists or strings point beyond its memory.
+        ValueError: It has other columns, nulls, or more than one chunk.
     """
     if not table.schema.equals(SCHEMA):
         raise ValueError("its columns are not those of an index")
     table.validate(full=True)
     for name in table.column_names:
         if table[name].num_chunks > 1:
-            raise ValueError(f"{name} is in several pieces")
+            raise ValueError(f"expected column {name} in one chunk, got several")
         if any(map(_has_nulls, table[name].chunks)):
-            raise ValueError(f"{name} has holes")
+            raise ValueError(f"column {name} has nulls")
 
 
 def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: int) -> None:
-    """Refuse a sound table whose numbers name what its metadata do not have.
+    """Refuse a table with numbers that are out of range for its metadata.
 
     Raises:
-        ValueError: They do, or its key frames are not in the order of their scenes.
+        ValueError: A number is out of range, or key frames are not ordered by scene.
     """
     if not len(table):
         return
     scene = table["scene"].chunk(0).to_numpy()
     if (np.diff(scene) < 0).any():
-        raise ValueError("its scenes are out of order")
+        raise ValueError("its key frames are not ordered by scene")
     _require_below(table["scene"].chunk(0), scenes, "scene")
     _require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
     _require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
@@ -216,12 +215,12 @@ def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: 
 
 
 def _require_below(numbers: pa.Array, end: int, what: str) -> None:
-    """Refuse whole numbers below 0 or not below an end."""
+    """Refuse integers outside [0, end)."""
     if not len(numbers):
         return
     found: dict[str, int] = pc.min_max(numbers).as_py()
     if found["min"] < 0 or found["max"] >= end:
-        raise ValueError(f"it names {what} {found['min']} to {found['max']} of {end}")
+        raise ValueError(f"expected {what} from 0 to {end - 1}, got {found['min']} to {found['max']}")
 
 
 def _has_nulls(array: Any) -> bool:
@@ -234,36 +233,36 @@ def _has_nulls(array: Any) -> bool:
 
 
 def _is_current(path: Path, source: DataSource) -> bool:
-    """Return whether an index is whole and was made by a source from its files as they are now."""
+    """Return whether an index is valid and was built by this source from the present files."""
     try:
         metadata = _require_sound(path)
     except DatasetError as error:
-        _log.warning("%s It is built again.", error.message)
+        _log.warning("%s It is rebuilt.", error.message)
         return False
     if metadata.source != source.name:
-        text = "%s was made by the data source %s, not %s. It is built again."
+        text = "%s was built by the data source %s, not %s. It is rebuilt."
         _log.warning(text, path, metadata.source, source.name)
         return False
     stamps = _stamps(source)
     if _read_stamps(path) == stamps:
         return True
-    text = "The tables in %s have other times than when they were indexed; comparing contents."
+    text = "The files in %s have other times than when they were indexed; comparing contents."
     _log.info(text, source.folder)
     if source.hash_files() == metadata.hashes:
         _write_stamps(path, stamps)
         return True
-    _log.warning("The tables in %s have changed since %s was built. It is built again.", source.folder, path)
+    _log.warning("The files in %s have changed since %s was built. It is rebuilt.", source.folder, path)
     return False
 
 
 def _stamps(source: DataSource) -> dict[str, list[int]]:
-    """Return size and time of change of each file of a data set."""
+    """Return size and modification time of each file of a data set."""
     stats = {name: path.stat() for name, path in source.files().items()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def _read_stamps(path: Path) -> Any:
-    """Return the stamps beside an index; None if there are none that can be read."""
+    """Return the stamps beside an index; None if they are missing or unreadable."""
     try:
         return orjson.loads(path.with_suffix(".json").read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -271,21 +270,21 @@ def _read_stamps(path: Path) -> Any:
 
 
 def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
-    """Write the stamps beside an index, if that is possible."""
+    """Write the stamps beside an index if possible."""
     try:
         _write_atomically(path.with_suffix(".json"), lambda stream: stream.write(orjson.dumps(stamps)))
-    except OSError:  # in a read-only place contents are compared again next time
-        _log.debug("Cannot remember the times of the tables beside %s", path)
+    except OSError:  # in a read-only folder, contents are compared again next time
+        _log.debug("Cannot write the times of the files beside %s", path)
 
 
 def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
-    """Read the files and write the index to the first path that can be written."""
+    """Build the index and write it to the first writable path."""
     stamps = _stamps(source)
     table = _join_with_progress(source, sum(size for size, _ in stamps.values()))
     try:
         _require_whole(table, _metadata(table))
     except (pa.ArrowException, ValueError) as error:
-        what = f"The data source {source.name} joined tables that cannot be indexed"
+        what = f"The tables of the data source {source.name} cannot be indexed"
         raise DatasetError(f"{what}: {error}.", hint="Compare its `join` with `Joined`.") from error
     failures = []
     for path in paths:
@@ -299,12 +298,12 @@ def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
         _write_stamps(path, stamps)
         _log.info("Wrote the index of %d key frames to %s", len(table), path)
         return path
-    hint = "Make room in one of them, or point XDG_CACHE_HOME to a folder that can be written."
+    hint = "Free disk space in one of them, or set XDG_CACHE_HOME to a writable folder."
     raise DatasetError("The index cannot be written anywhere.", first=failures, hint=hint)
 
 
 def _join_with_progress(source: DataSource, total_bytes: int) -> pa.Table:
-    """Read the files of a data set into an index, showing how far it is on a terminal."""
+    """Build an index, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -324,7 +323,7 @@ def _join_with_progress(source: DataSource, total_bytes: int) -> pa.Table:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Pause the search for cycles: records have none, and it takes a third of the time."""
+    """Pause garbage collection: records have no cycles, and it would take a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -335,13 +334,13 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _write_table(stream: Any, table: pa.Table) -> None:
-    """Write an index in one piece."""
+    """Write an index as one record batch."""
     with pa.ipc.new_file(stream, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(len(table), 1))
 
 
 def _write_atomically(path: Path, write: Any) -> None:
-    """Write under another name and rename: a reader sees the old file or the new one, never half of one."""
+    """Write under a temporary name and rename: readers see the old file or the new one."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -354,7 +353,7 @@ def _write_atomically(path: Path, write: Any) -> None:
 
 
 def _cache_folder(folder: Path) -> Path:
-    """Return the folder for the index of tables that lie in a read-only folder, one for each such folder."""
+    """Return the cache folder for the index of a read-only folder of tables."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
     return Path(base) / "occfeat" / f"{folder.name}-{place}"

@@ -1,4 +1,4 @@
-"""Make the value `KeyFrame` from one row of the memory-mapped index."""
+"""Build a `KeyFrame` from one row of the memory-mapped index."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from occfeat.geometry.frames import invert, transform_points
 def read_key_frame(
     table: pa.Table, metadata: Metadata, row: int, *, first_of_scene: int, sweeps: int
 ) -> KeyFrame:
-    """Return a key frame of the index; `Index.key_frame` says what the arguments mean."""
+    """Return a key frame of the index; see `Index.key_frame` for the arguments."""
     global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
     ego_from_global = invert(global_from_ego)
     scene = table["scene"][row].as_py()
@@ -63,7 +63,7 @@ def _cameras(
 def _sweeps(
     lists: pa.ListArray, row: int, first_of_scene: int, count: int, ego_from_global: Float[Tensor, "4 4"]
 ) -> tuple[SweepRecord, ...]:
-    """Return the last sweeps of a key frame and its scene, backwards in time."""
+    """Return a key frame's own sweep and earlier ones of its scene, latest first."""
     _, end = _bounds(lists, row)
     begin = max(end - count, _bounds(lists, first_of_scene)[0])
     entries = lists.values
@@ -95,22 +95,22 @@ def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: F
 
 
 def _bounds(lists: pa.ListArray, row: int) -> tuple[int, int]:
-    """Return where the entries of a row begin and end."""
+    """Return the range of a row's entries."""
     return lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
 
 
 def _values(entries: pa.StructArray, begin: int, end: int, *names: str) -> list[list[Any]]:
-    """Return plain values of some fields of some entries."""
+    """Return some fields of some entries as Python values."""
     return [entries.field(name).slice(begin, end - begin).to_pylist() for name in names]
 
 
 def _matrix(vectors: pa.FixedSizeListArray, begin: int, end: int) -> Float[Tensor, "n k"]:
-    """Return some vectors, copied out of the memory-mapped file."""
+    """Return a copy of some vectors of the memory-mapped file."""
     width = vectors.type.list_size
     values = vectors.values.slice(begin * width, (end - begin) * width).to_numpy()
     return torch.from_numpy(values.reshape(-1, width).copy())
 
 
 def _numbers(column: pa.Array, begin: int, end: int) -> Any:
-    """Return some whole numbers, copied out of the memory-mapped file."""
+    """Return a copy of some integers of the memory-mapped file."""
     return torch.from_numpy(column.slice(begin, end - begin).to_numpy().astype(np.int64))

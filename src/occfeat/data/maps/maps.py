@@ -1,7 +1,7 @@
-"""The map under the car: where the grid of a key frame lies on it.
+"""The map under the car, and the position of a key frame's grid on it.
 
-The map is planar: of the pose of the car, x, y and yaw count. Which file shows a place, and what can be drawn
-from it, is the data source's to say.
+The map is planar: only x, y and yaw of the car's pose are used. The data source chooses the map file of a
+place and the layers that it has.
 """
 
 import math
@@ -29,11 +29,11 @@ class Ground:
     global_from_ego: Float[Tensor, "4 4"]
 
     def draw(self, layer: str, new_ego_from_ego: Float[Tensor, "4 4"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
-        """Return the cells that a layer covers.
+        """Return a mask of the cells that a layer covers.
 
         Args:
             layer: One of `LAYERS`.
-            new_ego_from_ego: The BEV augmentation; identity for none.
+            new_ego_from_ego: The BEV augmentation, or the identity.
             grid: Cells in the augmented ego frame.
         """
         cells = cells_from_global(self.global_from_ego, new_ego_from_ego, grid)
@@ -43,7 +43,7 @@ class Ground:
 def cells_from_global(
     global_from_ego: Float[Tensor, "4 4"], new_ego_from_ego: Float[Tensor, "4 4"], grid: BevGrid
 ) -> Float64[ndarray, "3 3"]:
-    """Return what takes (x, y, 1) on the map, in metres, to cells; the corner of cell (0, 0) is at 0."""
+    """Return the matrix from map (x, y, 1) in metres to cells; the corner of cell (0, 0) is at 0."""
     yaw = math.atan2(float(global_from_ego[1, 0]), float(global_from_ego[0, 0]))
     global_from_flat = np.eye(3)  # the ego frame without roll and pitch
     global_from_flat[:2, :2] = [(math.cos(yaw), -math.sin(yaw)), (math.sin(yaw), math.cos(yaw))]
@@ -58,24 +58,24 @@ def cells_from_global(
 
 
 def find_ground(source: DataSource, key_frame: KeyFrame, classes: Sequence[str]) -> Ground | None:
-    """Return the map under the car of a key frame; None if no map layer is among the classes.
+    """Return the map under the car of a key frame; None if no class is a map layer.
 
     Raises:
         DatasetError: The map is damaged, or its name leads out of the data folder.
-        SettingsError: There is no map that has these layers.
+        SettingsError: No map has these layers.
     """
     layers = layers_of(classes)
     return Ground(source.read_map(key_frame.place, layers), key_frame.global_from_ego) if layers else None
 
 
 def require_maps(source: DataSource, places: Iterable[Place], classes: Sequence[str]) -> None:
-    """Make sure that the maps of some places can be read, before anything is computed.
+    """Read the maps of some places, to find problems early.
 
-    They stay in memory, where processes that are forked later share them.
+    They stay in memory and are shared with processes that are forked later.
 
     Raises:
         DatasetError: A map is damaged, or its name leads out of the data folder.
-        SettingsError: There is no map that has these layers.
+        SettingsError: No map has these layers.
     """
     if layers := layers_of(classes):
         for place in places:

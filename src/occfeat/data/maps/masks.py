@@ -1,11 +1,10 @@
 """Map layers as shapes, and the BEV cells that they cover.
 
-The rule is that of nuscenes-devkit 1.2, from which the field's published map labels are made: a shape is cut
-at the border of the grid, corners of areas are rounded to whole cells and filled by `cv2.fillPoly`, border
-included, then holes are filled with nothing; lines are drawn from the cells of their nodes, `LINE_THICKNESS`
-thick.
+The rules are those of nuscenes-devkit 1.2, with which published map labels are made. Shapes are clipped to
+the grid. The corners of areas are rounded to whole cells; `cv2.fillPoly` fills the polygons, including their
+borders, and then clears the holes. Lines are drawn between the cells of their nodes with `LINE_THICKNESS`.
 
-Axes: `n` points, `X Y` BEV cells. Points are in the global frame seen from above, in metres, or in cells.
+Axes: `n` points, `X Y` BEV cells. Points are 2-D, in the global frame in metres or in cells.
 """
 
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ AREAS = ("drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area"
 """Layers of areas, which may have holes."""
 
 LAYERS = (*AREAS, "divider")
-"""Map layers that can be segmented, each a binary task of its own."""
+"""Map layers that can be segmented, each as a binary task."""
 
 LINE_THICKNESS = 2
-"""Thickness of lines for `cv2.polylines`, which fills two or three cells across: the devkit's, whatever the
-size of a cell."""
+"""Thickness for `cv2.polylines`, which fills a width of two or three cells: the devkit's, for any size of
+cells."""
 
 _BORDER = 1e-9
-"""Cells. A line that was cut at the border of the grid ends on it but for rounding errors."""
+"""Tolerance, in cells, for the end of a line that was clipped at the border of the grid."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ShapeMap:
     """A map whose layers are areas and lines."""
 
     layers: dict[str, shapely.STRtree]
-    """Shapes of each layer, in metres, found quickly by position."""
+    """Spatial index of the shapes of each layer, in metres."""
 
     def draw(
         self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
@@ -44,15 +43,15 @@ class ShapeMap:
 
         Args:
             layer: One of `LAYERS`.
-            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
+            cells_from_global: Matrix from (x, y, 1) in metres to cells; the corner of cell (0, 0) is at 0.
             shape: Number of cells along x and y.
         """
-        # x runs along the columns, as the devkit draws: cv2 gives other cells to the mirrored picture
+        # x along the columns, as in the devkit: cv2 fills other cells in the transposed image
         canvas = np.zeros(shape[::-1], dtype=np.uint8)
         corners = np.array([(0, 0), (shape[0], 0), shape, (0, shape[1])], dtype=np.float64)
         window = shapely.polygons(_move(np.linalg.inv(cells_from_global), corners))
         tree = self.layers[layer]
-        # in the order of the file, because a hole empties what was filled before it
+        # in the order of the file, because a hole clears what was filled earlier
         near = np.sort(tree.query(window))
         inside = shapely.intersection(tree.geometries[near], window)
         moved = shapely.transform(inside, lambda points: _move(cells_from_global, points))
@@ -65,12 +64,12 @@ class ShapeMap:
 
 
 def _move(b_from_a: Float64[ndarray, "3 3"], points_a: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n 2"]:
-    """Return points in another frame."""
+    """Transform points to another frame."""
     return points_a @ b_from_a[:2, :2].T + b_from_a[:2, 2]
 
 
 def _fill(canvas: ndarray, area: shapely.Geometry) -> None:
-    """Fill an area, which may have several parts; a border that it shares with the grid is not one."""
+    """Fill an area, which may have several parts; a shared border with the grid is not an area."""
     parts = [part for part in shapely.get_parts(area) if isinstance(part, shapely.Polygon)]
     if parts:
         cv2.fillPoly(canvas, [_rounded(part.exterior) for part in parts], 1)

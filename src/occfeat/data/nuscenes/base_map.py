@@ -1,4 +1,4 @@
-"""nuScenes' base maps: one picture per map, ten pixels to the metre, white where one may drive.
+"""nuScenes' base maps: one picture per map, ten pixels per metre, white on drivable area.
 
 Axes: `X Y` BEV cells.
 """
@@ -19,10 +19,10 @@ PX_PER_M = 10
 """Resolution of every base map."""
 
 MAX_BYTES = 1_500_000_000
-"""Base maps that take more memory are refused; nuScenes' largest has 1.2 billion pixels of a byte."""
+"""Largest base map in bytes of pixels; nuScenes' largest has 1.2 billion."""
 
 ONE_BYTE = ("1", "L", "P")
-"""Kinds of pictures of which a pixel takes one byte; of all others four."""
+"""Pillow modes with one byte per pixel; the others take four."""
 
 _STRIP_PX = 512
 _WHITE = 128
@@ -30,24 +30,24 @@ _WHITE = 128
 
 @dataclass(frozen=True)
 class BaseMap:
-    """A base map at one bit per pixel, its origin in the lower left corner."""
+    """A base map with one bit per pixel and its origin in the lower left corner."""
 
     bits: UInt8[ndarray, "height bytes"]
-    """Eight pixels a byte, the leftmost in the highest bit; the first row is the upper one."""
+    """Eight pixels per byte, the leftmost in the highest bit. The first row is the top one."""
     width_px: int
 
     def draw(
         self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
     ) -> Bool[ndarray, "X Y"]:
-        """Return the cells whose centre is white (this project's choice); none lie outside of the picture.
+        """Return the cells whose centre is white (this project's choice); False outside the picture.
 
         Args:
-            layer: `drivable_area`, the only one.
-            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
+            layer: `drivable_area`, the only layer.
+            cells_from_global: Matrix from (x, y, 1) in metres to cells; the corner of cell (0, 0) is at 0.
             shape: Number of cells along x and y.
         """
         if layer != "drivable_area":
-            raise ValueError(f"a base map has no layer {layer!r}")
+            raise ValueError(f"expected the layer drivable_area, got {layer!r}")
         x, y = np.meshgrid(*(np.arange(count) + 0.5 for count in shape), indexing="ij")
         global_from_cells = np.linalg.inv(cells_from_global)
         centers_m = np.stack((x, y), axis=-1) @ global_from_cells[:2, :2].T + global_from_cells[:2, 2]
@@ -61,15 +61,15 @@ class BaseMap:
 
 @lru_cache(maxsize=16)
 def read_base_map(path: Path) -> BaseMap:
-    """Read a base map; kept for the rest of the process.
+    """Read a base map and cache it for the rest of the process.
 
-    The picture is decoded whole, which takes a byte per pixel for a moment: PNG knows no other way.
+    PNG can only be decoded as a whole, which temporarily takes a byte per pixel.
 
     Raises:
-        DatasetError: The file cannot be read, is not a PNG, is cut short or has too many pixels.
+        DatasetError: The file cannot be read, is not a PNG, is truncated or has too many pixels.
     """
     try:
-        # not `Image.open`, which refuses pictures as large as nuScenes' base maps really are
+        # not `Image.open`, which refuses pictures as large as nuScenes' base maps
         with PngImageFile(path) as picture:
             width, height = picture.size
             if width * height * (1 if picture.mode in ONE_BYTE else 4) > MAX_BYTES:
@@ -79,12 +79,12 @@ def read_base_map(path: Path) -> BaseMap:
             picture.load()
             strips = [_bits(picture, top) for top in range(0, height, _STRIP_PX)]
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
-        hint = "Extract the metadata archive again, which holds the base maps."
+        hint = "Extract the metadata archive again, which contains the base maps."
         raise DatasetError(f"Base map {path} cannot be read: {error}.", hint=hint) from error
     return BaseMap(np.concatenate(strips), width)
 
 
 def _bits(picture: Image.Image, top: int) -> UInt8[ndarray, "rows bytes"]:
-    """Return some rows of a picture: 1 is white. An array is a copy of its picture, hence only some rows."""
+    """Return some rows of a picture as bits, 1 for white. Only some, as an array is a copy."""
     strip = picture.crop((0, top, picture.width, min(top + _STRIP_PX, picture.height)))
     return np.packbits(np.asarray(strip.convert("L")) >= _WHITE, axis=1)

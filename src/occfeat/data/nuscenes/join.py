@@ -1,9 +1,8 @@
 """Join the tables of a nuScenes set to the neutral tables of `occfeat.data.source.tables`.
 
-Of `sample_data` only key-frame images and LiDAR sweeps are kept, and of `ego_pose` what those need, so memory
-is bounded by what an index holds. A record that points at another one that does not exist, or that has an
-impossible value, does not stop the reading: it is noted as a fault of its key frame, which `occfeat check`
-reports and which makes that key frame unreadable.
+Only key-frame images and LiDAR sweeps of `sample_data` and their poses of `ego_pose` are kept, so memory is
+bounded by the size of the index. A dangling token or an impossible value does not stop the reading. It
+becomes a fault of its key frame: `occfeat check` reports it, and the key frame cannot be read.
 """
 
 from collections import Counter
@@ -28,7 +27,7 @@ from occfeat.data.source.tables import Joined, fixed_lists, is_pose
 
 @dataclass(frozen=True)
 class _Samples:
-    """Key frames by scene, then by time; records of a scene that does not exist come last."""
+    """Key frames by scene, then by time; those of unknown scenes last."""
 
     row: dict[str, int]
     tokens: list[str]
@@ -41,11 +40,11 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
     """Read and join the tables of a folder.
 
     Args:
-        folder: Where the `.json` files are.
-        on_bytes: Called with the number of bytes just read.
+        folder: Folder of the `.json` files.
+        on_bytes: Called with the number of bytes after each read.
 
     Raises:
-        DatasetError: A table is missing or not JSON, or a record has no field of a name that is needed.
+        DatasetError: A table is missing or not JSON, or a record has a missing field.
     """
     tables, faults = Tables(folder, on_bytes), Faults()
     rig = read_rig(tables)
@@ -72,7 +71,7 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
 
 
 def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
-    """Return the key-frame images among shots, with their cameras."""
+    """Return the key-frame images with their cameras."""
     sensor, is_key = shots["sensor"].to_numpy(), shots["is_key"].to_numpy()
     chosen = (rig.kind[sensor] == CAMERA) & is_key
     sensor, cameras = sensor[chosen], shots.filter(pa.array(chosen))
@@ -82,7 +81,7 @@ def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
 
 
 def _sweeps_of(shots: pa.Table, rig: Rig) -> pa.Table:
-    """Return the LiDAR sweeps among shots, with their calibration."""
+    """Return the LiDAR sweeps with their calibration."""
     sensor = shots["sensor"].to_numpy()
     chosen = rig.kind[sensor] == LIDAR
     sweeps = shots.filter(pa.array(chosen))
@@ -90,7 +89,7 @@ def _sweeps_of(shots: pa.Table, rig: Rig) -> pa.Table:
 
 
 def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -> _Samples:
-    """Return the key frames in their order."""
+    """Return the key frames, ordered."""
     path = tables.path("scene")
     scenes = texts(scene_records, "name", path)
     number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
@@ -120,7 +119,7 @@ def _read_shots(tables: Tables, rig: Rig, samples: _Samples, faults: Faults) -> 
 
 
 def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
-    """Return the shots among some records; those that cannot be used become faults."""
+    """Return the usable shots of some records; the others become faults."""
     sensor_tokens = texts(records, "calibrated_sensor_token", path)
     sensor = np.array([rig.position.get(token, -1) for token in sensor_tokens], dtype=np.int64)
     kind, is_key = rig.kind[sensor], integers(records, "is_key_frame", path).astype(bool)
@@ -151,19 +150,19 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
         }
     )
-    # an image stays, so that its file is checked too; its key frame cannot be read anyway
+    # an image is kept, so that its file is also checked; its key frame is unreadable
     is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
     return table.filter(pa.array(~bad | is_image))
 
 
 def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
-    """Return the height or width of images; 0 where there is none, as for a LiDAR."""
+    """Return the height or width of images; 0 if unknown, as for a LiDAR."""
     sizes = [record.get(name) for record in records]
     return np.array([size if type(size) is int and 0 < size < 2**31 else 0 for size in sizes], dtype=np.int64)
 
 
 def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa.Table:
-    """Add the ego pose of each shot; those without a usable one become faults."""
+    """Add the ego pose of each shot; shots without a usable pose become faults."""
     wanted: dict[str, int] = {}
     tokens = shots["ego_pose_token"].to_pylist()
     number = np.array([wanted.setdefault(token, len(wanted)) for token in tokens], dtype=np.int64)
@@ -183,7 +182,7 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
 
 
 def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray, "n 7"], ndarray]:
-    """Return the wanted ego poses, NaN for those that are missing, and which were found."""
+    """Return the ego poses of some tokens, NaN for missing ones, and a mask of those found."""
     path = tables.path("ego_pose")
     pose, found = np.full((len(wanted), 7), np.nan), np.zeros(len(wanted), dtype=bool)
     for records in tables.batches("ego_pose"):
@@ -197,7 +196,7 @@ def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray
 
 
 def _read_boxes(tables: Tables, samples: _Samples, faults: Faults) -> tuple[pa.Table, tuple[str, ...]]:
-    """Return the annotations with row and category number, and the category names."""
+    """Return the annotations with row and category index, and the category names."""
     records, path = tables.records("category"), tables.path("category")
     names = texts(records, "name", path)
     number = {token: i for i, token in enumerate(texts(records, "token", path))}
@@ -224,7 +223,7 @@ def _boxes_of(
     lost: dict[str, Fault],
     faults: Faults,
 ) -> pa.Table:
-    """Return the boxes among some records; those that cannot be used become faults."""
+    """Return the usable boxes of some records; the others become faults."""
     tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
     instances = texts(records, "instance_token", path)
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
@@ -264,5 +263,5 @@ _VISIBILITY = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 
 
 def _count(value: object) -> int:
-    """Return a number of returns; 0 for anything else."""
+    """Return a number of LiDAR returns; 0 for an invalid value."""
     return value if type(value) is int and 0 <= value < 2**31 else 0

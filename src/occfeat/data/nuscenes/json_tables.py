@@ -1,7 +1,7 @@
 """Read JSON tables as a stream: files that hold one list of flat records.
 
-A table of nuScenes has up to 1.5 GB; parsed whole it would take ten times that in memory. The file is read in
-chunks, each cut behind its last complete record and parsed on its own.
+A table of nuScenes has up to 1.5 GB, and would take ten times that in memory. The file is therefore read in
+chunks. Each is cut after its last complete record and parsed separately.
 """
 
 import re
@@ -19,7 +19,7 @@ Record = dict[str, Any]
 Column = TypeVar("Column")
 
 CHUNK_BYTES = 8 << 20
-"""How much of a table is in memory at once; a single record may take twice this."""
+"""Size of a chunk; the largest record has twice this size."""
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
 _SPACE = b" \t\r\n"
@@ -32,7 +32,7 @@ def read_table(
 
     Args:
         path: JSON file with one list of objects, pretty-printed or not.
-        on_bytes: Called with every piece of the file that has been read (for a hash or a progress bar).
+        on_bytes: Called with the bytes of each read, for a hash or a progress bar.
         chunk_bytes: Bytes read at a time.
 
     Raises:
@@ -71,20 +71,20 @@ def _batches(
 
 
 def _open_list(pending: bytes, path: Path) -> tuple[bytes, int]:
-    """Take off the bracket that opens the list; (rest, bytes taken), none while only space has come."""
+    """Strip the opening bracket; return (rest, stripped bytes), or none while there is only white space."""
     body = pending.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
     if not body:
         return pending, 0
     if body[:1] != b"[":
-        raise _not_json(path, "it does not begin with [", 0, kind="not a JSON list of records")
+        raise _not_json(path, "it does not start with [", 0, kind="not a JSON list of records")
     return body[1:], len(pending) - len(body) + 1
 
 
 def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) -> tuple[list[Record], int]:
-    """Return the records up to the last complete one, and the position behind it; 0 if there is none.
+    """Return the complete records and the position after the last one; 0 if there is none.
 
-    The last closing brace is nearly always right, and when it is not, because it belongs to a text or to
-    an object inside a record, then what precedes it is not valid JSON: the quotes or braces do not match.
+    The last closing brace nearly always ends a record. If it belongs to a string or to a nested object, the
+    text before it is not valid JSON: its quotes or braces do not match.
     """
     end = pending.rfind(b"}") + 1
     if end == 0:
@@ -98,11 +98,11 @@ def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) ->
 
 
 def _scan_record_end(pending: bytes) -> int:
-    """Return the position behind the last complete record by counting brackets: exact, and slower."""
+    """Return the position after the last complete record by counting brackets: exact, but slower."""
     depth = end = 0
     for match in _STRUCTURE.finditer(pending):
         mark = match[0]
-        if mark == b'"':  # a text that goes on behind this chunk
+        if mark == b'"':  # a string that continues in the next chunk
             break
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
         if depth == 0 and mark == b"}":
@@ -111,7 +111,7 @@ def _scan_record_end(pending: bytes) -> int:
 
 
 def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
-    """Return the records of a piece of a table that ends the list."""
+    """Return the records of the last chunk of a table."""
     head = _head(first)
     try:
         records: list[Any] = orjson.loads(head + body)
@@ -129,44 +129,44 @@ def _checked(records: list[Any], path: Path, consumed: int, first: bool) -> list
 
 
 def _head(first: bool) -> bytes:
-    """Return what makes a piece of the list a list: later pieces begin with the comma that separates them."""
+    """Return the opening that makes a chunk a list; later chunks start with a comma."""
     return b"[" if first else b"[0"
 
 
 def _not_json(path: Path, why: str, byte: int, kind: str = "not valid JSON") -> DatasetError:
-    """Return the error of a table that cannot be parsed."""
+    """Return the error for a table that cannot be parsed."""
     return DatasetError(
         f"Table {path} is {kind} near byte {byte:,}: {why}.",
-        hint=f"The file is damaged or cut short. {_fetch_hint(path)}",
+        hint=f"The file is damaged or truncated. {_fetch_hint(path)}",
     )
 
 
 def _fetch_hint(path: Path) -> str:
-    """Return where to get a table from."""
+    """Return a hint where to get a table."""
     return (
         f"Extract the metadata archive of {path.parent.name} again (for nuScenes: {path.parent.name}_meta)."
     )
 
 
 def texts(records: list[Record], field: str, path: Path) -> list[str]:
-    """Return one text field of every record, such as a token."""
+    """Return one string field of every record, such as a token."""
     return _column(records, field, path, _as_texts, "a text")
 
 
 def integers(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
-    """Return one whole-number or true/false field of every record."""
+    """Return one integer or Boolean field of every record."""
     return _column(records, field, path, _as_integers, "a whole number")
 
 
 def vectors(records: list[Record], field: str, path: Path, width: int) -> NDArray[np.float64]:
-    """Return one field of `width` numbers of every record, as (records, width); null becomes NaN."""
+    """Return one field of `width` numbers of every record as (records, width); null becomes NaN."""
     return _column(records, field, path, lambda values: _as_vectors(values, width), f"{width} numbers")
 
 
 def _column(
     records: list[Record], field: str, path: Path, convert: Callable[[list[Any]], Column], kind: str
 ) -> Column:
-    """Convert a field at once; only if that fails, look for the record that is to blame."""
+    """Convert a field of all records; on failure, find the faulty record."""
     try:
         return convert([record[field] for record in records])
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -181,21 +181,21 @@ def _column(
 
 
 def _as_texts(values: list[Any]) -> list[str]:
-    """Return values that are all texts."""
+    """Return strings; refuse other values."""
     if not set(map(type, values)) <= {str}:
         raise TypeError
     return values
 
 
 def _as_integers(values: list[Any]) -> NDArray[np.int64]:
-    """Return values that are all whole numbers or true or false."""
+    """Return integers and Booleans; refuse other values."""
     if not set(map(type, values)) <= {int, bool}:
         raise TypeError
     return np.array(values, dtype=np.int64)
 
 
 def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
-    """Return values that are all vectors of one width."""
+    """Return vectors of one width; refuse other values."""
     array = np.array(values, dtype=np.float64).reshape(len(values), -1) if values else np.empty((0, width))
     if array.shape[1] != width:
         raise ValueError
@@ -203,5 +203,5 @@ def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
 
 
 def _bad_field(path: Path, record: Record, what: str) -> DatasetError:
-    """Return the error of a record whose field cannot be used."""
+    """Return the error for a record with an unusable field."""
     return DatasetError(f"Table {path}: record {record.get('token')!r} {what}.", hint=_fetch_hint(path))

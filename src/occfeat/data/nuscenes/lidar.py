@@ -15,14 +15,14 @@ BYTES_PER_RETURN = 20
 """x, y, z in metres, intensity and ring number, each a little-endian float32."""
 
 MAX_BYTES = 100_000_000
-"""A file of more bytes is refused; a sweep of nuScenes has about 700 000."""
+"""Largest size of a file in bytes; a sweep of nuScenes has about 700 000."""
 
 
 def read_sweep(path: Path) -> Float32[ndarray, "P 5"]:
-    """Return the content of one `.pcd.bin` file: x, y, z in metres in the LiDAR's frame, intensity, ring.
+    """Read a `.pcd.bin` file: x, y, z in metres in the LiDAR's frame, intensity, ring.
 
     Raises:
-        KeyFrameError: The file is missing, empty, of a wrong size, or holds values that are not finite.
+        KeyFrameError: The file is missing, empty, of a wrong size, or contains non-finite values.
     """
     try:
         check_bytes(path, path.stat().st_size)
@@ -34,16 +34,16 @@ def read_sweep(path: Path) -> Float32[ndarray, "P 5"]:
     check_bytes(path, values.nbytes)
     if not np.isfinite(values).all():
         share = 1 - np.isfinite(values).mean()
-        raise KeyFrameError(f"LiDAR file {path} holds values that are not finite ({share:.1%} of them).")
+        raise KeyFrameError(f"LiDAR file {path} contains non-finite values ({share:.1%} of all).")
     returns: ndarray = values.astype(np.float32, copy=False).reshape(-1, 5)
     return returns
 
 
 def check_bytes(path: Path, size: int) -> None:
-    """Refuse a LiDAR file whose size in bytes cannot be right.
+    """Refuse a LiDAR file of an impossible size.
 
     Raises:
-        KeyFrameError: It is empty, too large, or does not hold whole returns.
+        KeyFrameError: It is empty, too large, or has an incomplete return.
     """
     if size == 0:
         raise KeyFrameError(f"LiDAR file {path} is empty.")

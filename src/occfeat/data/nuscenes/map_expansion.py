@@ -1,6 +1,6 @@
-"""Read nuScenes' map expansion, version 1.3: the layers that are segmented, as shapes.
+"""Read nuScenes' map expansion, version 1.3, as shapes.
 
-Axes: `n` nodes. Positions are in the global frame seen from above, in metres.
+Axes: `n` nodes. Positions are 2-D, in the global frame, in metres.
 """
 
 from collections.abc import Callable
@@ -20,27 +20,27 @@ from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
 
 VERSION = "1.3"
-"""The only version that is read; earlier ones have other layers."""
+"""The only supported version; earlier ones have other layers."""
 
 LINES = ("road_divider", "lane_divider")
-"""Layers of lines, drawn together as the layer `divider` (as in BEVFusion)."""
+"""Layers of lines that form the layer `divider` (as in BEVFusion)."""
 
 MAX_BYTES = 1_000_000_000
-"""Files of more bytes are refused; nuScenes' have up to some 60 MB."""
+"""Largest size of a file in bytes; nuScenes' have up to 60 MB."""
 
 Record = dict[str, Any]
 
 
 @lru_cache(maxsize=16)
 def read_expansion(path: Path) -> ShapeMap:
-    """Read the layers of a map; kept for the rest of the process.
+    """Read the layers of a map and cache them for the rest of the process.
 
-    Areas that cross themselves are left out, as in the devkit, but for drivable ones, which are repaired.
-    So are shapes of too few nodes to cover anything.
+    As in the devkit, areas that cross themselves are skipped, except drivable ones, which are repaired.
+    Shapes with too few nodes are skipped, too.
 
     Raises:
-        DatasetError: The file cannot be read, is not JSON, is of another version, or has an
-            incomplete record, or one that names another that does not exist or lies nowhere on this planet.
+        DatasetError: The file cannot be read, is not JSON, has another version, or has a record that is
+        incomplete, names an unknown record or has an impossible position.
     """
     reader = _Reader(path, _parse(path))
     layers = {name: shapely.STRtree(reader.areas(name)) for name in AREAS}
@@ -51,21 +51,21 @@ def _parse(path: Path) -> Record:
     """Return the content of a file, by layer."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"Map expansion {path} has more than {MAX_BYTES:,} bytes, which is refused.")
+            raise DatasetError(f"Map expansion {path} has more than {MAX_BYTES:,} bytes.")
         document = orjson.loads(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"Map expansion {path} cannot be read: {error.strerror or error}.") from error
     except orjson.JSONDecodeError as error:
         raise _damaged(path, f"is not valid JSON near byte {error.pos:,}: {error.msg}") from error
     if not isinstance(document, dict):
-        raise _damaged(path, "does not hold named layers")
+        raise _damaged(path, "does not contain named layers")
     if (version := document.get("version", "1.0")) != VERSION:
-        raise _damaged(path, f"is of version {version}; version {VERSION} is read")
+        raise _damaged(path, f"has version {version}; expected version {VERSION}")
     return document
 
 
 class _Reader:
-    """Makes shapes of the records of one file."""
+    """Builds shapes from the records of one file."""
 
     def __init__(self, path: Path, document: Record) -> None:
         self._path, self._document = path, document
@@ -94,7 +94,7 @@ class _Reader:
         return areas
 
     def _rings(self, layer: str) -> tuple[list[list[Any]], list[int]]:
-        """Return the nodes of the rings of a layer, outlines before their holes, and the area of each."""
+        """Return the nodes and the area of each ring of a layer, outlines before their holes."""
         records = self._records(layer)
         if layer == "drivable_area":
             tokens = list(chain.from_iterable(self._fields(records, layer, "polygon_tokens", list)))
@@ -129,11 +129,11 @@ class _Reader:
         return build(self._points[node], indices=np.repeat(np.arange(len(paths)), lengths))
 
     def _numbers(self, tokens: list[Any]) -> Int64[ndarray, " n"]:
-        """Return the numbers of nodes."""
+        """Return the indices of nodes."""
         try:
             numbers = np.fromiter(map(self._node.get, tokens, repeat(-1)), dtype=np.int64, count=len(tokens))
         except TypeError as error:
-            raise _damaged(self._path, "names a node by something else than a text") from error
+            raise _damaged(self._path, "names a node by a value that is not a string") from error
         if (numbers < 0).any():
             raise _damaged(self._path, f"names node {tokens[int(np.argmin(numbers))]!r}, which is not in it")
         return numbers
@@ -164,11 +164,11 @@ class _Reader:
         except (KeyError, TypeError) as error:
             raise _damaged(self._path, f"has a record of {layer} without {field!r}") from error
         if not set(map(type, values)) <= set(kinds):
-            raise _damaged(self._path, f"has a record of {layer} whose {field!r} is of another kind")
+            raise _damaged(self._path, f"has a record of {layer} whose {field!r} has the wrong type")
         return values
 
 
 def _damaged(path: Path, what: str) -> DatasetError:
-    """Return the error of a file that cannot be used."""
-    hint = f"Extract the map expansion of version {VERSION} again; it comes from nuscenes.org."
+    """Return the error for an unusable file."""
+    hint = f"Extract the map expansion, version {VERSION}, again; download it from nuscenes.org."
     return DatasetError(f"Map expansion {path} {what}.", hint=hint)

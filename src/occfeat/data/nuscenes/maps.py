@@ -1,7 +1,7 @@
-"""Which map file of a nuScenes folder shows a place.
+"""The map file of a place in a nuScenes folder.
 
-All six layers come from the map expansion, `maps/expansion/LOCATION.json`. Where it is missing,
-`drivable_area` alone comes from the base map.
+All six layers come from the map expansion, `maps/expansion/LOCATION.json`. If it is missing, only
+`drivable_area` is available, from the base map.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,27 +15,27 @@ from occfeat.data.source.place import Place
 from occfeat.errors import DatasetError, SettingsError
 
 ON_BASE_MAP = "drivable_area"
-"""The layer that a base map shows."""
+"""The layer of a base map."""
 
 
 def read_map(root: Path, folder: Path, place: Place, layers: Sequence[str]) -> ShapeMap | BaseMap:
-    """Return the map of a place; it is kept for the rest of the process.
+    """Return the map of a place, cached for the rest of the process.
 
     Args:
         root: The data folder.
-        folder: Where its tables are.
-        place: Where a scene was recorded.
-        layers: What is to be drawn from the map.
+        folder: Folder of its tables.
+        place: Place where a scene was recorded.
+        layers: Layers that the map must have.
 
     Raises:
         DatasetError: The map is damaged, or a name in the tables leads out of the data folder.
-        SettingsError: There is no map that has these layers.
+        SettingsError: No map has these layers.
     """
     if not place.location:
         raise SettingsError(
-            f"For {', '.join(layers)} the tables must say where each scene was recorded, and do not.",
-            hint=f"Put log.json and map.json into {folder}; the `log_token` of each scene names a log. "
-            "`occfeat check` says what is wrong with them.",
+            f"{', '.join(layers)}: expected a location for each scene in the tables, got none.",
+            hint=f"Put log.json and map.json into {folder}, and name a log in the `log_token` of each scene. "
+            "`occfeat check` reports their problems.",
         )
     path = _expansion_file(root, place)
     name = f"maps/expansion/{path.name}"
@@ -47,20 +47,20 @@ def read_map(root: Path, folder: Path, place: Place, layers: Sequence[str]) -> S
             return read_base_map(path)
         name += f" and {place.base_map}"
     raise SettingsError(
-        f"{', '.join(layers)}: there is no map of {place.location}, looked for in {root}: {name}.",
-        hint="Download the map expansion of version 1.3 from nuscenes.org and extract it into "
+        f"{', '.join(layers)}: no map of {place.location} found; expected {name} in {root}.",
+        hint="Download the map expansion, version 1.3, from nuscenes.org and extract it into "
         f"{root / 'maps'}. Without it only {ON_BASE_MAP} can be segmented, from the base map.",
     )
 
 
 def without_expansion(root: Path, places: Iterable[Place]) -> list[str]:
-    """Return the locations among some places that have no map expansion, by name."""
+    """Return the names of the locations that have no map expansion."""
     known = (place for place in places if place.location)
     return sorted({one.location for one in known if not _has_expansion(root, one)})
 
 
 def _has_expansion(root: Path, place: Place) -> bool:
-    """Return whether there is a map expansion of a place."""
+    """Return whether a place has a map expansion."""
     try:
         return _is_file(_expansion_file(root, place))
     except DatasetError:  # a name that leads out of the data folder
@@ -68,13 +68,13 @@ def _has_expansion(root: Path, place: Place) -> bool:
 
 
 def _expansion_file(root: Path, place: Place) -> Path:
-    """Return where the map expansion of a place lies."""
+    """Return the path of the map expansion of a place."""
     return resolve(root, f"maps/expansion/{place.location}.json")
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a file is there."""
+    """Return whether a file exists."""
     try:
         return path.is_file()
-    except OSError:  # a name too long for any file
+    except OSError:  # the name is too long for a file
         return False

@@ -1,7 +1,6 @@
-"""Where each scene was recorded: the location that its log names, and the base map of that log.
+"""Where each scene was recorded: the location and the base map of its log.
 
-The tables `log` and `map` are optional. What they do not say is not known, and nothing but map layers needs
-it.
+The tables `log` and `map` are optional; only map layers need them.
 """
 
 import logging
@@ -19,8 +18,8 @@ _log = logging.getLogger(__name__)
 def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[Place, ...]:
     """Return the place of each scene.
 
-    A scene that names a log which does not exist is noted as a fault of no key frame, because its key
-    frames can still be used for everything but map layers.
+    A scene with an unknown log is a fault without a key frame, because its key frames can be used for
+    everything except map layers.
     """
     locations = _locations(tables)
     base_maps = _base_maps(tables)
@@ -37,13 +36,13 @@ def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[P
 
 
 def _locations(tables: Tables) -> dict[str, str]:
-    """Return the location by the token of a log."""
+    """Return the location of each log token."""
     records, path = _optional_records(tables, "log", ("token", "location")), tables.path("log")
     return dict(zip(texts(records, "token", path), texts(records, "location", path), strict=True))
 
 
 def _base_maps(tables: Tables) -> dict[str, str]:
-    """Return the file name of the base map by the token of a log."""
+    """Return the base map file of each log token."""
     return {
         log: record["filename"]
         for record in _optional_records(tables, "map", ("filename",))
@@ -52,12 +51,12 @@ def _base_maps(tables: Tables) -> dict[str, str]:
 
 
 def _texts_of(value: object) -> list[str]:
-    """Return the texts of a list, or none of anything else."""
+    """Return the strings of a list; nothing for other values."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> list[Record]:
-    """Return the records of a table with these texts; none if it is missing or damaged."""
+    """Return the records of a table that have these string fields; none if it is missing or damaged."""
     path = tables.path(name)
     if not path.is_file():
         return []
@@ -66,7 +65,7 @@ def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> lis
         for field in fields:
             texts(records, field, path)
     except DatasetError as error:
-        _log.warning("%s Where scenes were recorded is not known.", error.message)
+        _log.warning("%s The locations of scenes are unknown.", error.message)
         tables.hashes[name] = hash_file(path)
         return []
     return records

@@ -1,4 +1,4 @@
-"""The calibrated sensors of a set: which camera or LiDAR, where it sits, its intrinsics."""
+"""The calibrated sensors of a data set: kind, channel, pose and intrinsics."""
 
 import math
 from dataclasses import dataclass
@@ -15,29 +15,29 @@ from occfeat.data.source.tables import is_pose
 from occfeat.geometry.pinhole import is_pinhole
 
 LIDAR_CHANNEL = "LIDAR_TOP"
-"""The LiDAR whose sweeps are used and whose time is the key frame's."""
+"""The LiDAR that is used; its time is the key frame's."""
 
 OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
-"""Kinds of sensor; unknown is one whose records dangle."""
+"""Kinds of sensor; unknown if a record dangles."""
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Calibrated sensors; `kind` and `camera` have one entry more, for a token that does not exist."""
+    """Calibrated sensors; `kind` and `camera` have one extra entry, for unknown tokens."""
 
     position: dict[str, int]
-    """Where each token is in the arrays below."""
+    """Index of each token in the arrays below."""
     tokens: list[str]
     kind: Int64[ndarray, " m"]
     camera: Int64[ndarray, " m"]
-    """Number of the camera in `channels`; -1 for other sensors."""
+    """Index of the camera in `channels`; -1 for other sensors."""
     channels: tuple[str, ...]
-    """Camera names, front first and then clockwise."""
+    """Camera names, clockwise from the front."""
     pose: Float64[ndarray, "n 7"]
     """Sensor frame to ego frame: translation in metres, quaternion w, x, y, z."""
     intrinsics: Float64[ndarray, "n 9"]
     faults: dict[int, Fault]
-    """Calibrations that cannot be used."""
+    """Faults of unusable calibrations, by index."""
 
 
 def read_rig(tables: Tables) -> Rig:
@@ -81,7 +81,7 @@ def _kind(channel: str, modality: str) -> int:
 
 
 def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
-    """Return the nine numbers of a 3x3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
+    """Return the nine numbers of a 3 x 3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
     try:
         matrix = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError):
@@ -92,10 +92,10 @@ def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
 def _clockwise(
     cameras: list[str], pose: Float64[ndarray, "n 7"], usable: Bool[ndarray, " n"]
 ) -> tuple[str, ...]:
-    """Return camera names ordered by where they look, front first and then clockwise; the unusable last."""
+    """Return camera names sorted clockwise from the front; unusable cameras last."""
     axes: dict[str, complex] = {}
     for name, (w, x, y, z), good in zip(cameras, pose[:, 3:], usable, strict=True):
-        if name:  # the camera looks along its z axis: the third column of its rotation
+        if name:  # the viewing direction is the z axis: the third column of the rotation
             axis = complex(2 * (x * z + w * y), 2 * (y * z - w * x)) if good else 0j
             axes[name] = axes.get(name, 0j) + axis
     if not axes:
@@ -104,7 +104,7 @@ def _clockwise(
     front = min(axes, key=lambda name: (axes[name] == 0, round(abs(angle[name]), 3), name))
 
     def turn(name: str) -> tuple[bool, float, str]:
-        """Return what cameras are sorted by: how far clockwise from the front one looks."""
+        """Return the sort key of a camera: its clockwise angle from the front."""
         return axes[name] == 0, round((angle[front] - angle[name]) % (2 * math.pi), 6) % 6.283185, name
 
     return tuple(sorted(axes, key=turn))

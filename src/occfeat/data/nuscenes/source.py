@@ -26,7 +26,7 @@ _ARCHIVES = {
 _HINTS = {
     "missing table": "Extract the metadata archive again ({meta}).",
     "unreadable table": "Extract the metadata archive again ({meta}).",
-    "dangling token": "Tables of different versions may have been mixed: extract {meta} again.",
+    "dangling token": "Tables of different versions may be mixed: extract {meta} again.",
     "impossible token": "Correct the record, or extract {meta} again.",
     "impossible pose": "Correct the record, or extract {meta} again.",
     "impossible box": "Correct the record, or extract {meta} again.",
@@ -41,11 +41,11 @@ _HINTS = {
     "duplicate record": "Remove one of them, or extract {meta} again.",
     "no key frames": "Give another version, or extract {meta} again.",
 }
-"""What to do about a problem of an official version."""
+"""Hints for problems of an official version."""
 
 
 class NuScenes(DataSource):
-    """A folder in nuScenes format: `VERSION/*.json`, and the files that these tables name."""
+    """A folder in nuScenes format: `VERSION/*.json` and the files that these tables name."""
 
     name = "nuscenes"
     taxonomy = Taxonomy(
@@ -66,18 +66,18 @@ class NuScenes(DataSource):
 
     @classmethod
     def versions(cls, root: Path) -> Sequence[str]:
-        """Return the names of the folders that hold at least one table."""
+        """Return the names of the folders with at least one table."""
         return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
 
     @classmethod
     def advice(cls, root: Path) -> str:
-        """Return which folder to give."""
+        """Return a hint which folder to give."""
         if _has_tables(root):
-            return f"It holds nuScenes tables itself: give the folder above, {root.parent}."
-        return "For nuScenes, give the folder that holds `v1.0-trainval` (or another version), `samples` etc."
+            return f"It contains nuScenes tables itself: give its parent folder, {root.parent}."
+        return "For nuScenes, give the folder of `v1.0-trainval` (or another version), `samples` etc."
 
     def files(self) -> dict[str, Path]:
-        """Return the tables that the index is made of, the optional ones among them that are present."""
+        """Return the tables that the index is built from; optional ones only if present."""
         needed = {name: self._table(name) for name in NEEDED_TABLES}
         return needed | {name: path for name in PLACE_TABLES if (path := self._table(name)).is_file()}
 
@@ -98,30 +98,30 @@ class NuScenes(DataSource):
         lidar.check_bytes(path, size)
 
     def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
-        """Return the map expansion of a place, or its base map if that suffices."""
+        """Return the map expansion of a place, or its base map if that is sufficient."""
         from occfeat.data.nuscenes.maps import read_map
 
         return read_map(self.root, self.folder, place, layers)
 
     def notes(self, places: Iterable[Place]) -> tuple[str, ...]:
-        """Return which places have no map expansion."""
+        """Return a note on places without a map expansion."""
         from occfeat.data.nuscenes.maps import without_expansion
 
         if not (mapless := without_expansion(self.root, places)):
             return ()
         named = ", ".join(mapless)
-        return (f"No map expansion of {named}: of the map, only drivable_area can be segmented there.",)
+        return (f"{named} without a map expansion: drivable_area is the only map layer there.",)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Find tables that this package does not need, but a complete set has."""
+        """Find problems of tables that a complete data set has but this package does not need."""
         yield from self._table_problems(OTHER_TABLES)
 
     def index_problems(self) -> Iterator[tuple[str, str]]:
-        """Find needed tables that are missing or not JSON."""
+        """Find required tables that are missing or not JSON."""
         yield from self._table_problems(NEEDED_TABLES)
 
     def hints(self) -> Mapping[str, str]:
-        """Return which official archive to extract again; nothing for data of another origin."""
+        """Return which official archive to extract again; nothing for other data sets."""
         if self.version not in _ARCHIVES:
             return {}
         lidars, cameras = _ARCHIVES[self.version]
@@ -148,5 +148,5 @@ class NuScenes(DataSource):
 
 
 def _has_tables(folder: Path) -> bool:
-    """Return whether a folder holds at least one table."""
+    """Return whether a folder contains at least one table."""
     return any((folder / f"{name}.json").is_file() for name in (*NEEDED_TABLES, *OTHER_TABLES))

@@ -1,4 +1,4 @@
-"""The tables of one nuScenes folder while an index is made of them."""
+"""The tables of one nuScenes folder, while an index is built from them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +18,13 @@ NEEDED_TABLES = (
     "instance",
     "sample_annotation",
 )
-"""Tables the index is made of."""
+"""Tables that the index is built from."""
 
 PLACE_TABLES = ("log", "map")
-"""Tables that say where scenes were recorded, read if they are there."""
+"""Optional tables, which give the places of scenes."""
 
 OTHER_TABLES = ("attribute", *PLACE_TABLES, "visibility")
-"""Tables that belong to a complete nuScenes set, too."""
+"""Further tables of a complete nuScenes data set."""
 
 
 class Tables:
@@ -40,11 +40,11 @@ class Tables:
         return self.folder / f"{name}.json"
 
     def batches(self, name: str) -> Iterator[list[Record]]:
-        """Return the records of a table, some ten thousand at a time."""
+        """Return the records of a table in batches."""
         digest = new_hash()
 
         def count(piece: bytes) -> None:
-            """Hash a piece of the file and say that it was read."""
+            """Hash some bytes of the file and report their number."""
             digest.update(piece)
             self._on_bytes(len(piece))
 
@@ -57,5 +57,5 @@ class Tables:
 
 
 def dangling(table: str, token: str, target: str, missing: str) -> Fault:
-    """Return the fault of a record that names another one that does not exist."""
+    """Return the fault of a record that names an unknown record."""
     return Fault("dangling token", f"{table}.json: record {token} names {missing!r}, not in {target}.json")

@@ -1,1 +1,1 @@
-"""What a format of recorded drives is to this package: a data source, and the neutral tables it joins."""
+"""The interface to formats of recorded drives: data sources and the neutral tables they produce."""

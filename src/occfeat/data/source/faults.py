@@ -1,32 +1,32 @@
-"""Faults of a data set that stop nothing: each is noted, and makes at most its own key frame unreadable."""
+"""Faults of a data set that do not stop its reading; each makes at most one key frame unreadable."""
 
 from dataclasses import dataclass, field
 
 MAX_FAULTS = 50
-"""Faults of one key frame, and examples of a kind, that are kept: a set whose every record dangles must not
-fill the memory."""
+"""Largest number of faults per key frame, and of examples per kind, which bounds memory if every record
+dangles."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong in the tables."""
+    """One fault in the tables."""
 
     kind: str
-    """Sort of problem, such as `dangling token`."""
+    """Kind of problem, such as `dangling token`."""
     message: str
-    """Table, token and what is wrong."""
+    """Table, token and description."""
 
 
 @dataclass
 class Faults:
-    """Faults by the row of their key frame, and those that belong to none."""
+    """Faults by the row of their key frame, and faults without a key frame."""
 
     of_row: dict[int, list[Fault]] = field(default_factory=dict)
     loose_count: dict[str, int] = field(default_factory=dict)
     loose_first: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, row: int, fault: Fault) -> None:
-        """Note a fault of a key frame; a row below 0 means none."""
+        """Add a fault of a key frame; a negative row means none."""
         if row >= 0:
             known = self.of_row.setdefault(row, [])
             if len(known) < MAX_FAULTS:

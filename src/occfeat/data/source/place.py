@@ -1,13 +1,13 @@
-"""Where a scene was recorded. This module imports no torch."""
+"""The place of a scene. This module imports no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a scene was recorded, as the tables say."""
+    """The place where a scene was recorded."""
 
     location: str = ""
-    """Name of the map, such as `boston-seaport`; empty if it is not known."""
+    """Name of the map, such as `boston-seaport`; empty if unknown."""
     base_map: str | None = None
-    """File name of the base map relative to the data folder; None if it is not known."""
+    """File name of the base map relative to the data folder; None if unknown."""

@@ -1,8 +1,7 @@
-"""A data source: all that this package must know of one format of recorded drives.
+"""Data sources: everything specific to one format of recorded drives.
 
-Index, check, labels, maps, metrics and analysis see a data set through a `DataSource` alone. A format of your
-own is a class that derives from it and is made known by `occfeat.data.sources.register_source`. This module
-imports no torch.
+Index, check, labels, maps, metrics and analysis access a data set only through its `DataSource`. To support
+another format, derive a class and call `occfeat.data.sources.register_source`. This module imports no torch.
 """
 
 import hashlib
@@ -20,25 +19,25 @@ from occfeat.data.source.tables import Joined
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 
 OBJECT_CLASSES = ("vehicle", "pedestrian")
-"""Classes of objects that can be segmented."""
+"""Object classes that can be segmented."""
 
 OBJECT_KINDS = ("car", "truck", "bus", "trailer", "two-wheeler", "pedestrian", "barrier")
-"""Kinds of objects that the analysis of a pretrained network tells apart."""
+"""Kinds of objects that the analysis of a pretrained network distinguishes."""
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """What the category names and visibility levels of a format mean.
+    """Meaning of the category names and visibility levels of a format.
 
-    A category belongs to a class or kind if its name begins with one of the texts that are given for it.
+    A category belongs to a class or kind if its name starts with one of the prefixes given for it.
     """
 
     classes: Mapping[str, tuple[str, ...]]
-    """Beginnings of the category names of each of `OBJECT_CLASSES` that the format has."""
+    """Prefixes of the category names of each available class of `OBJECT_CLASSES`."""
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Beginnings of the category names of each of `OBJECT_KINDS` that the format has."""
+    """Prefixes of the category names of each available kind of `OBJECT_KINDS`."""
     low_visibility: int | None = None
-    """Level of objects that `/visible` protocols ignore; None for a format that has none."""
+    """Visibility level that `/visible` protocols ignore; None if the format has none."""
 
     def __post_init__(self) -> None:
         for names, known in ((self.classes, OBJECT_CLASSES), (self.kinds, OBJECT_KINDS)):
@@ -48,59 +47,59 @@ class Taxonomy:
 
 @runtime_checkable
 class LayerMap(Protocol):
-    """A map of one place, from which layers can be drawn."""
+    """A map of one place with layers that can be drawn."""
 
     def draw(
         self, layer: str, cells_from_global: Float64[ndarray, "3 3"], shape: tuple[int, int]
     ) -> Bool[ndarray, "X Y"]:
-        """Return the cells that a layer covers.
+        """Return a mask of the cells that a layer covers.
 
         Args:
             layer: One of `occfeat.data.maps.masks.LAYERS`.
-            cells_from_global: Takes (x, y, 1) in metres to cells of the grid, the corner of cell (0, 0) at 0.
+            cells_from_global: Matrix from (x, y, 1) in metres to cells; the corner of cell (0, 0) is at 0.
             shape: Number of cells along x and y.
         """
 
 
 class DataSource(ABC):
-    """One data set on disk, read in its own format.
+    """One data set on disk, in its own format.
 
-    A source holds nothing but its root and version. It is pickled with the index to the processes that load
-    samples, so its class must be importable there.
+    The state of a source is its root and version. It is pickled to loader processes together with the index,
+    so its class must be importable there.
 
     Args:
         root: The data folder, to which all file names are relative.
-        version: Folder in it that holds the tables; empty if they lie in the data folder itself.
+        version: Folder of the tables in it; empty if they are in the data folder itself.
     """
 
     name: ClassVar[str]
-    """Name of the format; the index keeps it."""
+    """Name of the format, stored in the index."""
     taxonomy: ClassVar[Taxonomy]
-    """What category names and visibility levels mean."""
+    """Meaning of category names and visibility levels."""
     record: ClassVar[str] = "record"
-    """What the tokens of images and sweeps name, in messages such as `record TOKEN`."""
+    """Noun for the tokens of images and sweeps, in messages such as `record TOKEN`."""
     optional_files: ClassVar[frozenset[str]] = frozenset()
-    """Names in `files` without which an index can be made; caches stay valid when these change."""
+    """Names in `files` that an index does not require; caches stay valid when these change."""
 
     def __init__(self, root: Path, version: str) -> None:
         self.root, self.version = root, version
 
     @property
     def folder(self) -> Path:
-        """Folder of the tables, where the index is written if it can be."""
+        """Folder of the tables, to which the index is written if possible."""
         return self.root / self.version
 
     @property
     def title(self) -> str:
-        """What messages call the set: its version, or the name of the format."""
+        """Name of the data set in messages: its version, or else its format."""
         return self.version or self.name
 
     @classmethod
     @abstractmethod
     def versions(cls, root: Path) -> Sequence[str]:
-        """Return the versions of this format that a data folder holds, going by the names of files.
+        """Return the versions of this format in a data folder, according to file names.
 
-        An empty text stands for the data folder itself. Nothing is returned for another format.
+        An empty string means the data folder itself. The result is empty for another format.
 
         Raises:
             OSError: The folder cannot be read.
@@ -108,16 +107,16 @@ class DataSource(ABC):
 
     @classmethod
     def advice(cls, root: Path) -> str:
-        """Return what to do about a folder that holds no version; empty if there is nothing to say."""
+        """Return a hint for a folder without a version; empty if there is none."""
         return ""
 
     @abstractmethod
     def files(self) -> dict[str, Path]:
-        """Return the files whose change makes an index stale, by name; optional ones only if present."""
+        """Return the files on which the index depends, by name; optional ones only if present."""
 
     @abstractmethod
     def splits(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the scenes of each split, in their order.
+        """Return the scene names of each split, in order.
 
         Raises:
             DatasetError: They cannot be read.
@@ -128,55 +127,55 @@ class DataSource(ABC):
         """Read all files and join them to the neutral tables.
 
         Args:
-            on_bytes: Called with the number of bytes just read, for a progress bar.
+            on_bytes: Called with the number of bytes after each read, for a progress bar.
 
         Raises:
-            DatasetError: A file cannot be read at all. Single wrong records become faults instead.
+            DatasetError: A file cannot be read at all. Faulty records become faults instead.
         """
 
     @abstractmethod
     def read_sweep(self, path: Path) -> Float[ndarray, "P C"]:
-        """Return the points of one LiDAR file: x, y, z in metres in the sensor's frame, then anything.
+        """Read one LiDAR file: x, y, z in metres in the sensor's frame, then any other columns.
 
         Raises:
             KeyFrameError: The file is missing or damaged.
         """
 
     def check_bytes(self, path: Path, size: int) -> None:
-        """Refuse a LiDAR file whose size in bytes cannot be right.
+        """Refuse a LiDAR file of an impossible size.
 
         Raises:
-            KeyFrameError: It is.
+            KeyFrameError: The size is impossible.
         """
         if size == 0:
             raise KeyFrameError(f"LiDAR file {path} is empty.")
 
     def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
-        """Return a map of a place that has some layers. It should be kept for the rest of the process.
+        """Return a map of a place that has some layers. It should be cached for the rest of the process.
 
         Raises:
             DatasetError: The map is damaged, or its name leads out of the data folder.
-            SettingsError: There is no map that has these layers.
+            SettingsError: No map has these layers.
         """
         raise SettingsError(
-            f"{', '.join(layers)}: data in the format {self.name} have no maps.",
-            hint=f"Choose among the classes of objects: {', '.join(self.taxonomy.classes)}.",
+            f"{', '.join(layers)}: data sets in the format {self.name} have no maps.",
+            hint=f"Choose object classes: {', '.join(self.taxonomy.classes)}.",
         )
 
     def notes(self, places: Iterable[Place]) -> tuple[str, ...]:
-        """Return what is worth knowing about some places, but not wrong, for `occfeat check`."""
+        """Return notes on some places for `occfeat check`, which are not problems."""
         return ()
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Find what is wrong with files that the index does not need, as kind and description."""
+        """Find problems of files that the index does not need, as kind and description."""
         yield from ()
 
     def index_problems(self) -> Iterator[tuple[str, str]]:
-        """Find what is wrong with files that the index needs; asked when none can be made."""
+        """Find problems of files that the index needs; called when no index can be built."""
         yield from ()
 
     def hints(self) -> Mapping[str, str]:
-        """Return what to do about each kind of problem that this format knows better than others."""
+        """Return the hints of this format by kind of problem, in place of the defaults."""
         return {}
 
     @property
@@ -185,7 +184,7 @@ class DataSource(ABC):
         return next(iter(self.files().values()))
 
     def require_files(self) -> None:
-        """Make sure that every file the index needs is present.
+        """Check that every file the index needs is present.
 
         Raises:
             DatasetError: Some are missing; all are named.
@@ -199,7 +198,7 @@ class DataSource(ABC):
             )
 
     def hash_files(self) -> dict[str, str]:
-        """Return the hash of the content of each file whose change makes an index stale.
+        """Return the hash of each file on which the index depends.
 
         Raises:
             DatasetError: One cannot be read.
@@ -208,7 +207,7 @@ class DataSource(ABC):
 
 
 def new_hash() -> "hashlib.blake2b":
-    """Return the hash that tells files apart by their content, of nothing yet."""
+    """Return an empty hash object for the contents of files."""
     return hashlib.blake2b(digest_size=16)
 
 

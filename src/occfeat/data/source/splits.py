@@ -1,4 +1,4 @@
-"""Splits: which scenes belong to training, validation and so on, as a user's `splits.json` says.
+"""Splits: the scenes of training, validation and so on, from a user's `splits.json`.
 
 The file is `{"train": ["scene name", …], "any other name": […]}`.
 """
@@ -10,16 +10,16 @@ import orjson
 from occfeat.errors import DatasetError
 
 ALL = "all"
-"""Name that stands for every key frame of a set."""
+"""Name of the split of all key frames."""
 
 
 def read_splits_file(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the scene names of every split that a `splits.json` lists.
+    """Return the scene names of every split of a `splits.json`.
 
     Raises:
-        DatasetError: It is not an object of lists of different scene names.
+        DatasetError: It is not an object with lists of distinct scene names.
     """
-    hint = 'It must hold {"train": ["scene name", ...], "val": [...]}, with any names of splits but "all".'
+    hint = 'Write {"train": ["scene name", ...], "val": [...]}, with any names of splits except "all".'
     try:
         splits = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
@@ -31,6 +31,6 @@ def read_splits_file(path: Path) -> dict[str, tuple[str, ...]]:
             raise DatasetError(f"{path}: split {split!r} is not a list of scene names.", hint=hint)
         if len(set(scenes)) < len(scenes):
             twice = next(scene for scene in scenes if scenes.count(scene) > 1)
-            hint = "Name each scene of a split once, or its key frames would count twice."
+            hint = "Name each scene of a split once; its key frames would count twice."
             raise DatasetError(f"{path}: split {split!r} names {twice!r} twice.", hint=hint)
     return {split: tuple(scenes) for split, scenes in splits.items()}

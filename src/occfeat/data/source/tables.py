@@ -1,4 +1,4 @@
-"""The neutral tables that every data source joins its files to, and from which an index is made.
+"""The neutral tables, which every data source produces and from which an index is built.
 
 A pose is (x, y, z, qw, qx, qy, qz): a translation in metres and a rotation as a quaternion. Lengths are in
 metres, times in microseconds. Axes: `n` rows of a table, `k` numbers of a vector.
@@ -15,7 +15,7 @@ from occfeat.data.source.faults import Faults
 from occfeat.data.source.place import Place
 
 FARTHEST_M = 1e9
-"""Coordinates beyond this are taken for nonsense."""
+"""Largest plausible coordinate."""
 
 
 def _vectors_of(width: int) -> pa.DataType:
@@ -39,19 +39,19 @@ CAMERAS = pa.schema(
 )
 """Images of key frames, in any order.
 
-`row` is the key frame, `channel` a position in `Joined.channels`, `token` a name for messages, and `path` the
+`row` is the key frame, `channel` an index into `Joined.channels`, `token` a name for messages, and `path` the
 file relative to the data folder, with forward slashes. `height` and `width` of the file are in pixels.
 `intrinsics` is a 3 x 3 matrix by rows, in pixels of the file, with (0, 0) at the corner of the image.
-`calibration` takes the camera's frame (x right, y down, z forward) to the ego frame (x forward, y left, z
-up), and `ego_pose` the ego frame at the time of the image to the global frame.
+`calibration` transforms the camera frame (x right, y down, z forward) to the ego frame (x forward, y left, z
+up). `ego_pose` transforms the ego frame at the time of the image to the global frame.
 """
 
 SWEEPS = pa.schema({"row": pa.int64(), "is_key": pa.bool_(), **_SHOT, "timestamp_us": pa.int64(), **_POSES})
 """LiDAR sweeps, in any order.
 
-`row` is a key frame of the same scene. `is_key` marks the sweep that is the key frame's own, whose ego pose
-becomes that of the key frame; the other sweeps may be joined to the key frame that comes next by their times.
-`calibration` takes the frame of the points that `DataSource.read_sweep` returns to the ego frame.
+`row` is a key frame of the same scene. `is_key` marks the key frame's own sweep, whose ego pose is that of the
+key frame. Other sweeps are joined to the next key frame by their times. `calibration` transforms the frame of
+the points that `DataSource.read_sweep` returns to the ego frame.
 """
 
 BOXES = pa.schema(
@@ -67,27 +67,27 @@ BOXES = pa.schema(
 )
 """Annotated boxes, in any order.
 
-`row` is the key frame, `category` a position in `Joined.categories`. `visibility` is a level of the format, 0
-where it is unknown. `lidar_points` is the number of returns inside. `size_m` is length, width and height.
-`pose` takes the frame of the box (origin in its middle, x forward) to the global frame.
+`row` is the key frame, `category` an index into `Joined.categories`. `visibility` is a level of the format, 0
+if unknown. `lidar_points` is the number of returns inside. `size_m` is length, width and height. `pose`
+transforms the frame of the box (origin at its centre, x forward) to the global frame.
 """
 
 
 @dataclass(frozen=True)
 class Joined:
-    """All that a data source says of its key frames, which are numbered by scene and then by time."""
+    """The key frames of a data source, ordered by scene and then by time."""
 
     tokens: list[str]
-    """Name of each key frame; it must be fit to name a file."""
+    """Token of each key frame, which must be a valid file name."""
     timestamp_us: Int64[ndarray, " n"]
     scene: Int64[ndarray, " n"]
-    """Position in `scenes` of the scene of each key frame, never decreasing."""
+    """Index into `scenes` of each key frame, never decreasing."""
     scenes: tuple[str, ...]
-    """Name of each scene, of those without key frames too."""
+    """Name of each scene, including those without key frames."""
     places: tuple[Place, ...]
-    """Where each scene was recorded."""
+    """Place of each scene."""
     channels: tuple[str, ...]
-    """Names of the cameras, front first and then clockwise."""
+    """Names of the cameras, clockwise from the front."""
     cameras: pa.Table
     """Columns as in `CAMERAS`."""
     sweeps: pa.Table
@@ -95,11 +95,11 @@ class Joined:
     boxes: pa.Table
     """Columns as in `BOXES`."""
     categories: tuple[str, ...]
-    """Names of the categories of boxes, in the words of the format."""
+    """Names of the categories of boxes in the format."""
     hashes: dict[str, str]
-    """Hash of the content of each file, as `DataSource.hash_files` returns them."""
+    """Hash of each file, from `DataSource.hash_files`."""
     faults: Faults = field(default_factory=Faults)
-    """What is wrong with which key frame."""
+    """Faults by key frame."""
 
 
 def fixed_lists(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
@@ -108,7 +108,7 @@ def fixed_lists(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:
 
 
 def is_pose(pose: Float64[ndarray, "n 7"]) -> Bool[ndarray, " n"]:
-    """Return which poses are finite, on this planet, and have a rotation at all."""
+    """Return a mask of the poses that are finite, plausible, and have a non-zero quaternion."""
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.linalg.norm(pose[:, 3:], axis=1)
         near = (np.abs(pose[:, :3]) < FARTHEST_M).all(axis=1)

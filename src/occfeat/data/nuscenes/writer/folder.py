@@ -1,4 +1,4 @@
-"""`NuScenesWriter`: a data set of your own in nuScenes format, written as it is recorded or converted."""
+"""`NuScenesWriter`: write your own data set in nuScenes format."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,23 +25,21 @@ from occfeat.errors import DatasetError, RunError
 
 
 class NuScenesWriter:
-    """Writes a data set in nuScenes format, scene after scene.
+    """Writes a data set in nuScenes format, scene by scene.
 
-    Images and points are written at once, the rows of a scene when it ends, and the tables when the writer is
-    closed. The folder of tables appears complete or not at all. Memory holds the rows of one scene, however
-    many scenes there are.
+    Images and points are written immediately, the rows of a scene at its end, and the tables on `close`. The
+    folder of tables is written atomically. Only the rows of one scene are in memory.
 
-    A build that was stopped continues when the same calls are made again. Finished scenes are kept and
-    skipped, an unfinished one is made again, and the result is the same to the byte. In a `with` block, the
-    writer is closed at the end of the block, unless the block raises an error.
+    To continue an interrupted build, repeat the same calls. Finished scenes are skipped, an unfinished one is
+    rewritten, and the result is the same to the byte. A `with` block closes the writer unless it fails.
 
     Args:
-        root: The data folder; made if need be.
+        root: The data folder; created if missing.
         version: Name of the folder of tables, such as `v1.0-mine`.
 
     Raises:
         DatasetError: `version` cannot be the name of a folder.
-        RunError: The set is complete already, another process writes to it, or it cannot be written.
+        RunError: The data set is already complete, another process is writing to it, or it cannot be written.
     """
 
     def __init__(self, root: str | Path, version: str) -> None:
@@ -49,7 +47,7 @@ class NuScenesWriter:
         self._root, self._version = Path(root), version
         if (self._root / version).exists():
             hint = "Choose another version or folder, or remove this one first."
-            raise RunError(f"{self._root / version} exists already.", hint=hint)
+            raise RunError(f"{self._root / version} already exists.", hint=hint)
         self._scene: SceneWriter | None = None
         self._splits: dict[str, str | None] = {}
         self._held = ExitStack()
@@ -59,7 +57,7 @@ class NuScenesWriter:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "Check the folder's permissions, or choose another one."
-            raise RunError(f"The folder {folder} cannot be made: {error}.", hint=hint) from error
+            raise RunError(f"The folder {folder} cannot be created: {error}.", hint=hint) from error
         self._held.enter_context(lock_folder(folder))
 
     def add_scene(
@@ -71,27 +69,29 @@ class NuScenesWriter:
         log: RecordingLog | None = None,
         description: str = "",
     ) -> bool:
-        """End the scene before, if there is one, and begin a scene.
+        """Begin a scene; end the previous one, if any.
 
         Args:
             name: Name of the scene.
             rig: Its sensors. Scenes with rigs of equal names share one calibration.
-            split: The split that the scene belongs to, such as `train` or `val`. None: it belongs to none; if
-                that holds for all scenes, nuScenes' official lists of scene names count.
-            log: Where the scene was recorded, if that is known.
-            description: For people.
+            split: Split of the scene, such as `train` or `val`. None: no split; if no scene has one,
+                nuScenes' official lists of scene names apply.
+            log: Where the scene was recorded, if known.
+            description: Free text.
 
         Returns:
-            Whether the scene is to be written. False if an earlier build has finished it: its key frames and
-            sweeps may be left out, and are ignored if they are added.
+            Whether the scene must be written. False if an earlier build has finished it; its key frames and
+            sweeps are then ignored and need not be added.
 
         Raises:
-            DatasetError: There is such a scene, a name cannot be used, or the scene before has no key frame.
+            DatasetError: The name is taken, a name is invalid, or the previous scene has no key frame.
             RunError: A file cannot be written.
         """
         self._end_scene()
         if name in self._splits:
-            raise DatasetError(f"There are two scenes named {name!r}.", hint="Give every scene its own name.")
+            raise DatasetError(
+                f"There are two scenes named {name!r}.", hint="Give every scene a unique name."
+            )
         if split is not None and (not split or split == ALL):
             raise DatasetError(
                 f"A split cannot be named {split!r}.", hint="Use `train`, `val` or any other name."
@@ -122,11 +122,11 @@ class NuScenesWriter:
             self._scene.add_key_frame(pose, images, points, boxes)
 
     def close(self) -> None:
-        """End the last scene and write the tables. Closing again does nothing.
+        """End the last scene and write the tables. Closing again has no effect.
 
         Raises:
             DatasetError: There is no scene or an empty one, scenes contradict each other, a base map is
-                missing, or an earlier build finished scenes that were not added this time.
+            missing, or an earlier build finished scenes that were not added this time.
             RunError: The tables cannot be written.
         """
         if not self._is_open:
@@ -139,7 +139,7 @@ class NuScenesWriter:
                 splits.setdefault(split, []).append(name)
         write_tables(self._root, self._version, list(self._splits), splits)
         self._release()
-        shutil.rmtree(rows_folder(self._root, self._version), ignore_errors=True)  # which held the lock
+        shutil.rmtree(rows_folder(self._root, self._version), ignore_errors=True)  # it contains the lock
 
     def __enter__(self) -> "NuScenesWriter":
         return self
@@ -161,13 +161,13 @@ class NuScenesWriter:
         self._held.close()
 
     def _require_scene(self) -> None:
-        """Refuse what belongs to no scene."""
+        """Refuse data outside a scene."""
         if not self._is_open or not self._splits:
             hint = "Call `add_scene` first, and `close` last."
-            raise RunError("There is no scene to write to.", hint=hint)
+            raise RunError("Expected a scene to write to, got none.", hint=hint)
 
     def _end_scene(self) -> None:
-        """Finish the scene that is being written, if there is one."""
+        """Finish the current scene, if any."""
         if not self._is_open:
             raise RunError(f"The writer of {self._root / self._version} is closed.")
         if self._scene is not None:
@@ -175,7 +175,7 @@ class NuScenesWriter:
             self._scene = None
 
     def _check_scenes(self) -> None:
-        """Refuse a set without scenes, and one that an earlier build knew more scenes of."""
+        """Refuse a data set without scenes, or without scenes that an earlier build finished."""
         if not self._splits:
             raise DatasetError("The data set has no scene.", hint="Call `add_scene` before `close`.")
         folder = rows_folder(self._root, self._version)
@@ -184,5 +184,5 @@ class NuScenesWriter:
             raise DatasetError(
                 f"{len(others)} scenes that an earlier build finished were not added this time.",
                 first=others[:10],
-                hint=f"Add them as well, or remove {folder} to begin again.",
+                hint=f"Add them, too, or remove {folder} to start again.",
             )

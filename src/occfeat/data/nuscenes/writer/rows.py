@@ -1,6 +1,6 @@
-"""Rows of nuScenes' tables: their tokens, their rotations, and how they are chained.
+"""Rows of nuScenes' tables: tokens, transforms and links.
 
-Tokens are hashes of what they name, so a set that is written twice has the same tokens.
+Tokens are hashes of names, so a data set that is written twice has the same tokens.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def token(*parts: object) -> str:
-    """Return the token (32 hexadecimal digits) of whatever the parts name."""
+    """Return the token (32 hexadecimal digits) of some names."""
     return hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
@@ -24,7 +24,7 @@ def transform(pose: Real[np.ndarray, "4 4"]) -> Row:
 
 
 def quaternion(rotation: Real[np.ndarray, "3 3"]) -> list[float]:
-    """Return (w, x, y, z) of a rotation matrix, w not negative."""
+    """Return (w, x, y, z) of a rotation matrix, with w >= 0."""
     m = rotation
     candidates = np.array(
         [
@@ -40,6 +40,6 @@ def quaternion(rotation: Real[np.ndarray, "3 3"]) -> list[float]:
 
 
 def link(chain: list[Row]) -> None:
-    """Make every row of a chain name the one before it and the one after it."""
+    """Link every row of a chain to the previous and the next one."""
     for before, after in itertools.pairwise(chain):
         before["next"], after["prev"] = after["token"], before["token"]

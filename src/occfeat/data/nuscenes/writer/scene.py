@@ -1,7 +1,7 @@
-"""Writes one scene: its files at once, its rows of all tables at the end, in one file of their own.
+"""Writes one scene: its files immediately, its rows of all tables at the end, to one file.
 
-A scene without that file is unfinished and is made again. Scenes are independent of each other, so several
-processes may write scenes of one set at a time; `tables.write_tables` puts the rows together.
+A scene without that file is unfinished and is rewritten. Scenes are independent, so several processes can
+write scenes of one data set in parallel; `tables.write_tables` merges the rows.
 """
 
 import io
@@ -31,38 +31,38 @@ from occfeat.data.nuscenes.writer.values import (
 from occfeat.errors import DatasetError
 
 JPEG_QUALITY = 92
-"""Of images that are given as pixels; colours are not subsampled."""
+"""JPEG quality of images given as pixels; chroma is not subsampled."""
 FIELDS = 5
-"""Numbers of a LiDAR point: x, y, z, intensity, ring."""
+"""Number of values per LiDAR point: x, y, z, intensity, ring."""
 
 
 def rows_folder(root: Path, version: str) -> Path:
-    """Return the folder that only an unfinished set has: the rows of its finished scenes."""
+    """Return the folder for the rows of finished scenes, which only an unfinished data set has."""
     return root / f".{version}.scenes"
 
 
 def rows_file(root: Path, version: str, scene: str) -> Path:
-    """Return the file that says that a scene is finished, and what its rows are."""
+    """Return the file with the rows of a finished scene."""
     return rows_folder(root, version) / f"{scene}.json"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all.
+    """Write a file atomically.
 
     Raises:
-        RunError: It cannot be written, for lack of space or rights.
+        RunError: It cannot be written, for lack of space or permission.
     """
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def file_stem(scene: str, channel: str, time_us: int) -> str:
-    """Return the name, without its ending, of what a sensor recorded at a moment."""
+    """Return the file name, without suffix, of a sensor's recording at a time."""
     return f"{scene}__{channel}__{time_us}"
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The content of an image file and what the tables say of it."""
+    """The content of an image file and its fields in the tables."""
 
     content: bytes
     ending: str
@@ -72,7 +72,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class SensorFile:
-    """What a sensor recorded at a moment, as a file and as the tables say of it."""
+    """The file of a sensor's recording and its fields in the tables."""
 
     channel: str
     pose: EgoPose
@@ -86,7 +86,7 @@ class SensorFile:
 
 
 def encode_image(image: np.ndarray | bytes | str | Path) -> StoredImage:
-    """Encode pixels as JPEG, or take a JPEG or PNG as it is.
+    """Encode pixels as JPEG, or return a JPEG or PNG unchanged.
 
     Raises:
         DatasetError: It cannot be read, or is neither a JPEG nor a PNG.
@@ -95,7 +95,7 @@ def encode_image(image: np.ndarray | bytes | str | Path) -> StoredImage:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
         return StoredImage(buffer.getvalue(), "jpg", (image.shape[0], image.shape[1]))
-    name = "An image that was given as bytes" if isinstance(image, bytes) else f"The image {image}"
+    name = "An image given as bytes" if isinstance(image, bytes) else f"The image {image}"
     try:
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
@@ -113,12 +113,12 @@ class SceneWriter:
         version: Name of the folder of tables.
         name: Name of the scene.
         rig: The sensors.
-        namespace: What tokens are made from besides names, so that sets with equal names can differ.
-        log: Where the scene was recorded, if that is known.
-        description: For people.
+        namespace: Included in tokens, to distinguish data sets with equal names.
+        log: Where the scene was recorded, if known.
+        description: Free text.
 
     Raises:
-        DatasetError: A name cannot be the name of a file.
+        DatasetError: A name is not a valid file name.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class SceneWriter:
         return token(*self._key, "instance", instance)
 
     def add_sweep(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
-        """Write a LiDAR sweep between key frames; it belongs to the next one, after the last to the last.
+        """Write a LiDAR sweep between key frames; it belongs to the next one, or else to the last.
 
         Args:
             pose: Time and ego pose of the sweep.
@@ -172,14 +172,14 @@ class SceneWriter:
 
         Args:
             pose: Time and ego pose of the key frame, which are the LiDAR's.
-            images: By channel; a camera may be missing.
-            points: The LiDAR's points in its own frame: x, y, z in metres, then intensity (0 to 255) and ring
-                if they are known. None if there is no sweep.
+            images: Images by channel; cameras can be missing.
+            points: LiDAR points in the LiDAR frame: x, y, z in metres, then intensity (0 to 255) and ring if
+            known. None: no sweep.
             boxes: Annotations at the key frame's time.
 
         Raises:
-            DatasetError: A channel is not one of the rig, a time is not after the one before, points are not
-                finite, an image cannot be read, or an object has two boxes or two categories.
+            DatasetError: A channel is not part of the rig, a time is not increasing, points are not
+            finite, an image cannot be read, or an object has two boxes or two categories.
             RunError: A file cannot be written.
         """
         self._check_images(pose, images, has_points=points is not None)
@@ -203,7 +203,7 @@ class SceneWriter:
             self._annotate(box, sample, points_global)
 
     def finish(self) -> None:
-        """Write the rows of the scene, which makes it a finished one.
+        """Write the rows of the scene, which marks it as finished.
 
         Raises:
             DatasetError: It has no key frame.
@@ -225,22 +225,22 @@ class SceneWriter:
         write_bytes(rows_file(self.root, self.version, self.name), orjson.dumps(rows))
 
     def _sample_token(self) -> str:
-        """Return the token of the key frame that comes next."""
+        """Return the token of the next key frame."""
         return token(*self._key, "sample", len(self._rows["sample"]))
 
     def _where(self) -> str:
-        """Name the key frame that comes next."""
+        """Return the name of the next key frame, for messages."""
         return f"Key frame {len(self._rows['sample'])} of scene {self.name!r}"
 
     def _check_images(self, pose: EgoPose, images: Mapping[str, CameraImage], *, has_points: bool) -> None:
-        """Refuse images that the rig or the images before do not allow."""
+        """Refuse images of unknown cameras or with times that do not increase."""
         where, samples = self._where(), self._rows["sample"]
         channels = [camera.channel for camera in self.rig.cameras]
         if unknown := [channel for channel in images if channel not in channels]:
-            hint = f"The rig has {', '.join(channels) or 'no camera'}."
+            hint = f"Cameras of the rig: {', '.join(channels) or 'none'}."
             raise DatasetError(f"{where} has images of unknown cameras.", first=unknown, hint=hint)
         if not images and not has_points:
-            raise DatasetError(f"{where} has neither an image nor LiDAR points.")
+            raise DatasetError(f"{where}: expected an image or LiDAR points, got neither.")
         if samples and pose.time_us <= samples[-1]["timestamp"]:
             before = samples[-1]["timestamp"]
             raise DatasetError(f"{where}: expected a time after {before}, got {pose.time_us}.")
@@ -248,7 +248,7 @@ class SceneWriter:
             self._check_time(channel, image.pose or pose)
 
     def _check_boxes(self, boxes: Sequence[AnnotatedBox]) -> None:
-        """Refuse a second box of an object, and an object that changes its category."""
+        """Refuse a second box of an object, and a changed category."""
         where = self._where()
         counts = Counter(box.instance for box in boxes)
         if twice := [instance for instance, count in counts.items() if count > 1]:
@@ -256,24 +256,24 @@ class SceneWriter:
         for box in boxes:
             known = self._categories.get(box.instance, box.category)
             if known != box.category:
-                what = f"instance {box.instance!r} was {known} before, and is {box.category} now"
+                what = f"expected category {known} of instance {box.instance!r} as before, got {box.category}"
                 raise DatasetError(f"{where}: {what}.", hint="Give every object one category.")
 
     def _check_time(self, channel: str, pose: EgoPose) -> None:
-        """Refuse what a sensor recorded before what is written of it already."""
+        """Refuse a recording that is not later than the previous one of the sensor."""
         last_us = self._last_us.get(channel, -1)
         if pose.time_us <= last_us:
             what = f"{self._where()}: {channel}: expected a time after {last_us}, got {pose.time_us}."
-            raise DatasetError(what, hint="Add what a sensor recorded in the order of time.")
+            raise DatasetError(what, hint="Add the recordings of each sensor in order of time.")
 
     def _checked_points(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> Float32[np.ndarray, "P 5"]:
-        """Return points as they are stored; what is not known of a point is 0."""
+        """Return points as they are stored; unknown values are 0."""
         where = f"{self._where()}, LiDAR at {pose.time_us}"
         if self.rig.ego_from_lidar is None:
             hint = "Give it `ego_from_lidar`."
             raise DatasetError(f"{where}: rig {self.rig.name!r} has no LiDAR.", hint=hint)
         if not 3 <= points.shape[1] <= FIELDS or not np.isfinite(points).all():
-            hint = "Give x, y, z in metres, and if known intensity and ring."
+            hint = "Give x, y, z in metres, then intensity and ring if known."
             raise DatasetError(f"{where}: expected 3 to {FIELDS} finite numbers per point.", hint=hint)
         self._check_time(LIDAR_CHANNEL, pose)
         stored = np.zeros((len(points), FIELDS), dtype=np.float32)
@@ -294,7 +294,7 @@ class SceneWriter:
         return SensorFile(LIDAR_CHANNEL, pose, path, content, "pcd", (0, 0), is_key)
 
     def _write(self, files: Sequence[SensorFile]) -> None:
-        """Write files, and when all are there add their rows."""
+        """Write files, then add their rows."""
         for file in files:
             write_bytes(self.root / file.path, file.content)
         for file in files:
@@ -336,7 +336,7 @@ class SceneWriter:
     def _points_global(
         self, pose: EgoPose, points: Float32[np.ndarray, "P 5"] | None
     ) -> Float64[np.ndarray, "P 3"]:
-        """Return LiDAR points in the global frame; none if there is no sweep."""
+        """Return LiDAR points in the global frame; empty without a sweep."""
         if points is None or self.rig.ego_from_lidar is None:
             return np.zeros((0, 3))
         global_from_lidar = pose.global_from_ego @ self.rig.ego_from_lidar
@@ -371,7 +371,7 @@ class SceneWriter:
         )
 
     def _link_data(self) -> None:
-        """Chain the records of every sensor in time."""
+        """Link the records of every sensor in time."""
         chains: dict[str, list[Row]] = {}
         for row in self._rows["sample_data"]:
             chains.setdefault(row["calibrated_sensor_token"], []).append(row)
@@ -379,7 +379,7 @@ class SceneWriter:
             link(chain)
 
     def _link_annotations(self) -> None:
-        """Chain the boxes of every object in time, and list the objects."""
+        """Link the boxes of every object in time, and list the objects."""
         chains: dict[str, list[Row]] = {}
         for row in self._rows["sample_annotation"]:
             chains.setdefault(row["instance_token"], []).append(row)

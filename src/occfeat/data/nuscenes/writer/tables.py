@@ -1,6 +1,6 @@
-"""Puts the rows of finished scenes together: the folder of tables appears at once and complete.
+"""Merges the rows of finished scenes; the folder of tables is written atomically.
 
-The rows of one scene are in memory at a time, so a set may be larger than the memory.
+Only the rows of one scene are in memory at a time.
 """
 
 import os
@@ -41,7 +41,7 @@ CATEGORIES = (
     "movable_object.debris",
     "static_object.bicycle_rack",
 )
-"""nuScenes' categories, which every set lists; others follow them."""
+"""nuScenes' categories, which every data set lists first."""
 
 ATTRIBUTES = (
     "vehicle.moving",
@@ -53,12 +53,12 @@ ATTRIBUTES = (
     "pedestrian.standing",
     "pedestrian.moving",
 )
-"""nuScenes' attributes, which every set lists; others follow them."""
+"""nuScenes' attributes, which every data set lists first."""
 
 VISIBILITIES = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
 
 SCENE_TABLES = ("scene", "log", "sample", "sample_data", "ego_pose", "sample_annotation", "instance")
-"""Tables whose rows belong to one scene each."""
+"""Tables whose rows each belong to one scene."""
 
 
 def write_tables(
@@ -70,7 +70,7 @@ def write_tables(
         root: The data folder.
         version: Name of the folder of tables.
         scenes: Names of all scenes, in the order of the tables.
-        splits: Names of the scenes of each split. Empty: nuScenes' official splits count.
+        splits: Names of the scenes of each split. Empty: nuScenes' official splits apply.
 
     Returns:
         The folder of tables.
@@ -92,13 +92,13 @@ def write_tables(
         building.replace(root / version)
         sync_folder(root)  # before the rows of the scenes are removed
     except OSError as error:
-        hint = "Free disk space or check the rights of the folder, then repeat it."
+        hint = "Free disk space or check the folder's permissions, then try again."
         raise RunError(f"The tables in {root} could not be written: {error}.", hint=hint) from error
     return root / version
 
 
 def _write_scene_tables(root: Path, version: str, scenes: Sequence[str]) -> "SharedRows":
-    """Copy the rows of scenes, one scene after another, and return those that scenes share."""
+    """Copy the rows of each scene, and return the shared rows."""
     shared = SharedRows(root)
     with ExitStack() as opened:
         tables = {name: _Table(root / f".{version}" / f"{name}.json") for name in SCENE_TABLES}
@@ -113,7 +113,7 @@ def _write_scene_tables(root: Path, version: str, scenes: Sequence[str]) -> "Sha
 
 
 class _Table:
-    """A JSON list that grows on disk, laid out as orjson indents a whole one."""
+    """A JSON list that grows on disk, formatted like orjson's output."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -135,10 +135,10 @@ class _Table:
 
 
 class SharedRows:
-    """Rows that several scenes have, each kept once.
+    """Rows shared by scenes, without duplicates.
 
     Args:
-        root: The data folder, in which base maps must be.
+        root: The data folder, which must contain the base maps.
     """
 
     def __init__(self, root: Path) -> None:
@@ -153,7 +153,7 @@ class SharedRows:
         """Add the rows of a scene.
 
         Raises:
-            DatasetError: It contradicts those before, or its base map is missing.
+            DatasetError: It contradicts earlier scenes, or its base map is missing.
         """
         for row in rows["map"]:
             self._add_map(scene, row)
@@ -161,24 +161,24 @@ class SharedRows:
             for row in rows[name]:
                 known = self._rows[name].setdefault(row["token"], row)
                 if known != row:
-                    hint = "Give each calibration a rig with a name of its own."
+                    hint = "Give each calibration a rig with a unique name."
                     what = f"Scene {scene!r} has a rig that differs from an earlier one of the same name."
                     raise DatasetError(what, hint=hint)
 
     def _add_map(self, scene: str, row: Row) -> None:
         """Add the log of a scene to its map."""
         if not (self._root / row["filename"]).is_file():
-            hint = "Put the PNG there before the writer is closed."
+            hint = "Put the PNG there before closing the writer."
             raise DatasetError(f"Base map {row['filename']} of scene {scene!r} is missing.", hint=hint)
         known = self._rows["map"].setdefault(row["token"], {**row, "log_tokens": []})
         if known["filename"] != row["filename"]:
             first = [known["filename"], row["filename"]]
-            hint = "Give each base map a name of its own."
+            hint = "Give each base map a unique name."
             raise DatasetError("Two base maps differ only by their folder or ending.", first=first, hint=hint)
         known["log_tokens"] += row["log_tokens"]
 
     def tables(self) -> dict[str, list[Row]]:
-        """Return the rows of every table that belongs to no scene."""
+        """Return the rows of the tables that scenes share."""
         visibility = [
             {"token": number, "level": level, "description": f"visibility of the object is {level[1:]} %"}
             for number, level in VISIBILITIES.items()

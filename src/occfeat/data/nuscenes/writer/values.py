@@ -1,6 +1,6 @@
-"""What the writer is given: calibrated sensors, ego poses, images, boxes, and where a scene was recorded.
+"""Inputs of the writer: calibrated sensors, ego poses, images, boxes and logs.
 
-Every value refuses nonsense when it is made. Frames: ego has x forward, y left and z up; camera has x right,
+Every value is validated on construction. Frames: ego has x forward, y left and z up; camera has x right,
 y down and z forward; global is the frame of the map. Lengths are metres, times whole microseconds.
 """
 
@@ -19,19 +19,19 @@ from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
 
 RIGID_TOLERANCE = 1e-3
-"""How far the product of a rotation and its transpose may be from the identity; float32 poses pass."""
+"""Tolerance of R R^T = 1, which float32 poses meet."""
 
 
 @dataclass(frozen=True, eq=False)
 class CalibratedCamera:
-    """A pinhole camera as it is mounted."""
+    """A pinhole camera and its mounting."""
 
     channel: str
-    """Name of the camera, such as `CAM_FRONT`; also the name of a folder."""
+    """Name of the camera and of its folder, such as `CAM_FRONT`."""
     ego_from_camera: Real[np.ndarray, "4 4"]
     """Camera frame to ego frame."""
     intrinsics: Real[np.ndarray, "3 3"]
-    """Pinhole matrix in pixels of the image as it is stored; the upper left corner of the image is (0, 0)."""
+    """Pinhole matrix in pixels of the stored image; the upper left corner is (0, 0)."""
 
     def __post_init__(self) -> None:
         require_plain_name("channel", self.channel)
@@ -46,7 +46,7 @@ class CalibratedRig:
     """The sensors of one vehicle with one calibration."""
 
     name: str
-    """Names the calibration: rigs of equal names must be equal."""
+    """Name of the calibration; rigs of equal names must be equal."""
     cameras: Sequence[CalibratedCamera]
     ego_from_lidar: Real[np.ndarray, "4 4"] | None = None
     """LiDAR frame to ego frame; None if there is no LiDAR."""
@@ -63,7 +63,7 @@ class CalibratedRig:
 
 @dataclass(frozen=True, eq=False)
 class EgoPose:
-    """Where the ego vehicle is at a moment."""
+    """Pose of the ego vehicle at a time."""
 
     time_us: int
     """Microseconds since 1970, UTC."""
@@ -85,9 +85,9 @@ class CameraImage:
     """An image of a key frame."""
 
     image: UInt8[np.ndarray, "H W 3"] | bytes | str | Path
-    """RGB pixels, which become a JPEG; or the content or the path of a JPEG or PNG, stored byte for byte."""
+    """RGB pixels, stored as JPEG; or the content or path of a JPEG or PNG, stored unchanged."""
     pose: EgoPose | None = None
-    """Ego pose at the camera's own time; None: that of the key frame."""
+    """Ego pose at the camera's time. None: that of the key frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,38 +95,38 @@ class AnnotatedBox:
     """The upright box of an object in one key frame, at the key frame's time."""
 
     category: str
-    """Such as `vehicle.car`; the names that nuScenes uses are what training classes are made of."""
+    """Category, such as `vehicle.car`. Training classes are made of nuScenes' names."""
     instance: str
-    """Names the object; equal in all key frames of a scene that show it."""
+    """Name of the object, the same in all key frames of a scene."""
     center_global_m: Sequence[float | int] | Real[np.ndarray, "3"]
-    """Middle of the box in the global frame."""
+    """Centre of the box in the global frame."""
     size_m: Sequence[float | int] | Real[np.ndarray, "3"]
     """Length, width and height."""
     yaw_global_rad: float
     """Direction of the length in the global frame, counter-clockwise from x."""
     visibility: int = 0
-    """Level 1 (up to 40 % of the object is seen), 2 (60 %), 3 (80 %) or 4; 0 if it is not known."""
+    """Level 1 (up to 40 % of the object is visible), 2 (60 %), 3 (80 %) or 4; 0 if unknown."""
     lidar_points: int | None = None
-    """Number of LiDAR points in the box; None: they are counted."""
+    """Number of LiDAR points in the box. None: count them."""
     attribute: str | None = None
-    """Such as `vehicle.parked`; None if it has none."""
+    """Attribute, such as `vehicle.parked`. None: no attribute."""
 
     def __post_init__(self) -> None:
         where = f"The box of instance {self.instance!r} ({self.category})"
         if not self.category or not self.instance:
-            raise DatasetError(f"{where} needs a category and an instance.")
+            raise DatasetError(f"{where}: expected a category and an instance, got an empty one.")
         numbers = np.array([*self.center_global_m, *self.size_m, self.yaw_global_rad], dtype=np.float64)
         if numbers.shape != (7,) or not (np.abs(numbers) < FARTHEST_M).all():
-            raise DatasetError(f"{where} needs a finite centre, size and yaw, got {numbers.tolist()}.")
+            raise DatasetError(f"{where}: expected a finite centre, size and yaw, got {numbers.tolist()}.")
         if not (numbers[3:6] > 0).all():
             raise DatasetError(f"{where}: expected a size above 0 m, got {numbers[3:6].tolist()}.")
         if self.visibility not in range(5):
             raise DatasetError(f"{where}: expected a visibility from 0 to 4, got {self.visibility!r}.")
         if self.lidar_points is not None and self.lidar_points < 0:
-            raise DatasetError(f"{where} has {self.lidar_points} LiDAR points.")
+            raise DatasetError(f"{where}: expected at least 0 LiDAR points, got {self.lidar_points!r}.")
 
     def contains(self, points_global: Float64[np.ndarray, "P 3"]) -> Bool[np.ndarray, " P"]:
-        """Return which points of the global frame lie in the box."""
+        """Return a mask of the points, in the global frame, that are inside the box."""
         cosine, sine = np.cos(self.yaw_global_rad), np.sin(self.yaw_global_rad)
         global_from_box = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
         points_box = (points_global - np.asarray(self.center_global_m)) @ global_from_box
@@ -136,14 +136,14 @@ class AnnotatedBox:
 
 @dataclass(frozen=True)
 class RecordingLog:
-    """The drive that a scene is part of. Only map layers and nuscenes-devkit's pictures of maps need it."""
+    """The drive of a scene. Only map layers and nuscenes-devkit's map pictures need it."""
 
     location: str
     """Name of the map; a map expansion is `maps/expansion/<location>.json`."""
     base_map: str
     """File name of the base map relative to the data folder, such as `maps/town.png`.
 
-    The caller puts the file there: a PNG of ten pixels per metre, white where one may drive, whose lower left
+    The caller puts the file there: a PNG with ten pixels per metre, white on drivable area. Its lower left
     corner is the origin of the global frame. As in nuScenes, its stem is the token of the map.
     """
     vehicle: str = ""
@@ -156,25 +156,25 @@ class RecordingLog:
 
 
 def require_plain_name(what: str, name: str) -> None:
-    """Refuse a name that cannot be the name of a file.
+    """Refuse a name that is not a valid file name.
 
     Raises:
         DatasetError: It is empty, has a slash, a backslash, a colon or a null byte, or is all dots.
     """
     if not is_plain_name(name):
         hint = "Use a name without slashes, backslashes and colons."
-        raise DatasetError(f"The {what} {name!r} cannot be the name of a file.", hint=hint)
+        raise DatasetError(f"The {what} {name!r} is not a valid file name.", hint=hint)
 
 
 def require_rigid(what: str, matrix: Real[np.ndarray, "..."]) -> None:
-    """Refuse a matrix that is not a rigid transform of coordinates on this planet.
+    """Refuse a matrix that is not a rigid transform, or with an implausible translation.
 
     Raises:
         DatasetError: It has another shape, is not finite, or does more than rotate and translate.
     """
     if matrix.shape != (4, 4):
         raise DatasetError(f"{what}: expected a matrix of shape (4, 4), got {matrix.shape}.")
-    if not (np.abs(matrix) < FARTHEST_M).all():  # which NaN is not either
+    if not (np.abs(matrix) < FARTHEST_M).all():  # false for NaN, too
         raise DatasetError(f"{what} is not finite: {matrix.tolist()}.")
     turn = matrix[:3, :3]
     if (
@@ -187,7 +187,7 @@ def require_rigid(what: str, matrix: Real[np.ndarray, "..."]) -> None:
 
 
 def require_pinhole(what: str, matrix: Real[np.ndarray, "..."]) -> None:
-    """Refuse intrinsics that no pinhole camera has.
+    """Refuse intrinsics that are not those of a pinhole camera.
 
     Raises:
         DatasetError: They have another shape, are not finite, or are singular.
