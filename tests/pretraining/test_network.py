@@ -214,7 +214,7 @@ def test_add_own__refuses_what_no_network_can_be_built_of() -> None:
 
 
 def test_network__depth_is_for_a_student_that_guesses_it() -> None:
-    with pytest.raises(SettingsError, match=r"for the student lss, but this student is simplebev"):
+    with pytest.raises(SettingsError, match=r"loss\.depth expects the student lss, got simplebev"):
         build_objectives(PretrainLossConfig(depth=1))
-    with pytest.raises(SettingsError, match="PlainStudent guesses no depth"):
+    with pytest.raises(SettingsError, match="PlainStudent predicts no depth"):
         PretrainingNetwork(PlainStudent(1), [Zero("mine", reads="depth")], heights=4, head=HeadConfig())

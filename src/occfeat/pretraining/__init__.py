@@ -1,1 +1,1 @@
-"""The paper: predict where the LiDAR hit, and what the teacher saw there."""
+"""Pretraining as in the paper: predict LiDAR occupancy and the teacher's features."""

@@ -1,4 +1,4 @@
-"""Student, trunk and outputs: the network that pretraining trains, built from a list of objectives."""
+"""The network of pretraining: student, trunk and the outputs of a list of objectives."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,44 +26,45 @@ from occfeat.training.step import Ratio, Step, mean_of
 Targets = dict[str, Any]
 """Target of each objective, by its name."""
 Views = dict[str, Tensor]
-"""What objectives read of the network: `bev`, `voxels`, `depth`; see `objectives.contract`."""
+"""Tensors that objectives read: `bev`, `voxels`, `depth`; see `objectives.contract`."""
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class TargetMaker:
-    """Makes the targets of a batch from its LiDAR points and from what the teacher sees."""
+    """Makes the targets of a batch from its LiDAR points and teacher features."""
 
     objectives: Sequence[AnyObjective]
     grid: VoxelGrid
     teacher: Teacher | None = None
-    """None when no objective needs one, or when batches carry what it saw."""
+    """None if no objective needs a teacher, or if batches carry its features."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Targets:
-        """Return the targets of a batch that carries what the objectives need."""
+        """Return the targets of a batch."""
         evidence = self.evidence(batch)
         return {objective.name: objective.target(evidence) for objective in self.objectives}
 
     def evidence(self, batch: Batch) -> Evidence:
-        """Return what the targets of a batch are made of."""
+        """Return the evidence from which targets of a batch are made."""
         return Evidence(batch, self.grid, self.teacher)
 
 
 class PretrainingNetwork(nn.Module):
     """Student and pretraining head; a forward pass gives the losses of a batch.
 
-    Only what an objective reads is built: several processes wait for the gradient of everything that learns.
+    Only the parts that an objective reads are built, because distributed training needs a gradient for every
+    trainable parameter.
 
     Args:
         student: Images and cameras to BEV features (B, C, X, Y), C being its attribute `channels`.
-        objectives: What is predicted; losses are summed, and outputs get their random weights, in this order.
+        objectives: Losses are summed, and outputs are initialised, in this order.
         heights: Number of voxels along z.
         head: Sizes of the trunk.
         teacher_channels: Width of the teacher; 0 if no objective needs one.
 
     Raises:
-        SettingsError: An objective reads the depth of a student that guesses none.
+        SettingsError: An objective reads the depth of a student that does not predict depth.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class PretrainingNetwork(nn.Module):
         reads, bev_channels = {one.reads for one in objectives}, cast("int", student.channels)
         self.reads_depth = "depth" in reads
         if self.reads_depth and not isinstance(student, Lss):
-            hint = "Take the student lss, or leave out what is learned of its depth."
-            raise SettingsError(f"The student {type(student).__name__} guesses no depth.", hint=hint)
+            hint = "Use the student lss, or leave out objectives that read depth."
+            raise SettingsError(f"The student {type(student).__name__} predicts no depth.", hint=hint)
         self.trunk = Trunk(bev_channels, heights, head) if "voxels" in reads else None
         shape = HeadShape(bev_channels, head.channels, heights, teacher_channels)
         self.outputs = nn.ModuleDict({one.name: one.build_output(shape) for one in objectives})
@@ -99,7 +100,7 @@ class PretrainingNetwork(nn.Module):
         return Step(loss, {"loss": mean_of(loss), **metrics})
 
     def see(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Views:
-        """Return everything that objectives read."""
+        """Return the tensors that objectives read."""
         if self.reads_depth:
             lifted = self.student.lift_images(images, cameras)
             views = {"depth": lifted.depth_logits, "bev": self.student.encode(lifted.features)}
@@ -110,13 +111,13 @@ class PretrainingNetwork(nn.Module):
         return views
 
     def occupancy_probability(self, views: Views) -> Float[Tensor, "B X Y Z"] | None:
-        """Return the probability that each voxel is occupied; None if no objective predicts it."""
+        """Return the occupancy probability of each voxel; None if no objective predicts it."""
         return self._first(lambda one, *read: one.occupancy_probability(*read), views)
 
     def features_at(self, views: Views, cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"] | None:
         """Return the teacher features predicted in voxels (key frame, x, y, z); None if none are.
 
-        Where targets are centred, the mean teacher feature is taken off.
+        If targets are centred, the mean teacher feature is subtracted.
         """
         return self._first(lambda one, *read: one.features_at(*read, cells), views)
 
@@ -125,6 +126,6 @@ class PretrainingNetwork(nn.Module):
         return self._first(lambda one, *read: one.compare_features(*read, evidence), views)
 
     def _first(self, ask: Callable[..., Answer | None], views: Views) -> Answer | None:
-        """Return the answer of the first objective that has one."""
+        """Return the first result of an objective that is not None."""
         answers = (ask(one, self.outputs[one.name], views[one.reads]) for one in self.objectives)
         return next((answer for answer in answers if answer is not None), None)

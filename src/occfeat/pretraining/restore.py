@@ -1,4 +1,4 @@
-"""Pretraining runs, loaded again with their heads."""
+"""Loading of pretraining runs with their heads."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,9 +31,9 @@ def load_pretraining(run: Path) -> tuple[PretrainingNetwork, PretrainConfig]:
 
 
 def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
-    """Load student and pretraining head, in evaluation; a run keeps its head in its checkpoint alone.
+    """Load student and pretraining head in evaluation mode; only the checkpoint contains the head.
 
-    Objectives of the user's own are left out, as settings cannot build them.
+    Custom objectives are skipped, because settings cannot build them.
 
     Raises:
         OccFeatError: The run has no checkpoint, or it does not fit the settings.
@@ -57,13 +57,13 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
 
 
 def _teacher_channels(tensors: dict[str, Tensor]) -> int:
-    """Return the width of the teacher that a run distilled; 0 if it distilled none."""
+    """Return the width of the teacher of a run; 0 without distillation."""
     return len(tensors.get("outputs.features.linear.weight", ()))
 
 
 def _without_own(
     tensors: dict[str, Tensor], network: PretrainingNetwork, own: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Leave out the outputs of a user's objectives, and the trunk if they alone read it."""
+    """Drop the outputs of custom objectives, and the trunk if only they read it."""
     left_out = [f"outputs.{name}." for name in own] + (["trunk."] if network.trunk is None else [])
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(left_out))}

@@ -12,7 +12,7 @@ from occfeat.settings.sections import HeadConfig
 
 
 class Trunk(nn.Module):
-    """Unsplatting and 3-D convolution blocks; thrown away after pretraining, like the outputs on top.
+    """Unsplatting and 3-D convolution blocks; discarded after pretraining, like the outputs.
 
     Args:
         bev_channels: Channels of the student's BEV features.
@@ -32,13 +32,13 @@ class Trunk(nn.Module):
 
 
 def unsplat(columns: Float[Tensor, "B DZ X Y"], heights: int) -> Float[Tensor, "B D Z X Y"]:
-    """Split the channels of each BEV cell into those of the voxels above it, without a copy."""
+    """Split the channels of each BEV cell into those of the voxels above it, as a view."""
     batch, _, x, y = columns.shape
     return columns.view(batch, -1, heights, x, y)
 
 
 class VoxelBlock(Recomputable, nn.Sequential):
-    """A 3-D convolution; group norm, not batch norm: the same in training and evaluation, whatever the batch.
+    """A 3-D convolution with group norm, which is independent of the batch and the mode, unlike batch norm.
 
     Args:
         channels: Channels in and out.
@@ -53,10 +53,10 @@ class VoxelBlock(Recomputable, nn.Sequential):
 
 
 class ChannelsLastConv3d(nn.Conv3d):
-    """A convolution that computes with the channels last; volumes come and go with them first.
+    """A 3-D convolution that computes channels-last, with channels-first inputs and outputs.
 
-    On some processors its backward pass is then faster, on others it makes no difference
-    (`benchmarks/head.py`); what follows it is faster with the channels first.
+    On some CPUs its backward pass is then faster (`benchmarks/head.py`). Later layers are faster
+    channels-first.
     """
 
     def forward(self, volume: Float[Tensor, "B D Z X Y"]) -> Float[Tensor, "B D Z X Y"]:

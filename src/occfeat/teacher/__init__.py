@@ -1,1 +1,1 @@
-"""The teacher: the frozen image model, the cache of its features, and how that cache is filled."""
+"""The teacher: the frozen image model, the cache of its features, and the filling of the cache."""

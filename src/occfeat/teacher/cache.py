@@ -1,9 +1,9 @@
-"""The teacher cache: what the frozen teacher sees in each key frame, computed once and read from disk.
+"""The teacher cache: the teacher's features of each key frame, computed once and read from disk.
 
-A cache is a folder with `cache.json`, which says what it was made from, and shards: safetensors files that
-are mapped into memory. Shard i holds the key frames of a split from i * shard_size on, less the broken ones:
-`rows` (n), `values` (n N h w F) and `scales` (n N h w). A token is `values * scale`, with integers of eight
-bits or floats of sixteen. This layout is this project's choice.
+A cache is a folder with a description, `cache.json`, and shards: memory-mapped safetensors files. Shard i
+contains the key frames of a split from i * shard_size on, except broken ones:
+`rows` (n), `values` (n N h w F) and `scales` (n N h w). A token is `values * scale`, with int8 or float16
+values. This layout is this project's choice.
 
 Axes: `n` key frames of a shard, `N` cameras, `h w` patches, `F` teacher channels.
 """
@@ -29,11 +29,11 @@ from occfeat.settings.strict import Positive, Strict
 CARD = "cache.json"
 """Name of the description in a cache folder."""
 INT8_LARGEST = 127
-"""Largest value that eight bits hold."""
+"""Largest int8 value."""
 
 
 class CacheCard(Strict):
-    """What a cache was made from and how it is laid out."""
+    """Source and layout of a cache."""
 
     format: Literal[1] = 1
     """Version of the layout."""
@@ -42,7 +42,7 @@ class CacheCard(Strict):
     weights_sha256: str
     """Hash of the teacher's tensors."""
     channels: Positive
-    """Width of the teacher."""
+    """Channels of the teacher."""
     patches: tuple[Positive, Positive]
     """Rows and columns of patches of an image."""
     cameras: tuple[str, ...]
@@ -50,11 +50,11 @@ class CacheCard(Strict):
     data_fingerprint: str
     """Hash of the tables of the data set."""
     split: str
-    """Key frames that are cached."""
+    """Split of the cached key frames."""
     key_frames: Positive
-    """How many there are, broken ones included."""
+    """Number of key frames, including broken ones."""
     dtype: Literal["int8", "fp16"] = "int8"
-    """How values are stored."""
+    """Storage type of values."""
     shard_size: Positive = 64
     """Key frames per file."""
 
@@ -70,7 +70,7 @@ class CacheCard(Strict):
         return tokens * (self.channels * (1 if self.dtype == "int8" else 2) + 4)
 
     def differences(self, other: "CacheCard") -> list[str]:
-        """Return one line per field in which the cache of this card differs from what a run wants."""
+        """Return one line per field in which this cache differs from the one that a run needs."""
         ours, theirs = self.model_dump(), other.model_dump()
         return [
             f"{name}: the cache has {ours[name]}, this run {theirs[name]}"
@@ -80,13 +80,13 @@ class CacheCard(Strict):
 
 
 class TeacherCache:
-    """A finished cache, open for reading. It can be pickled: the copy reads the same files.
+    """A finished cache, open for reading. A pickled copy reads the same files.
 
     Args:
         path: Folder of the cache.
 
     Raises:
-        CacheError: It is not finished, or damaged.
+        CacheError: It is unfinished or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +97,7 @@ class TeacherCache:
             raise CacheError(
                 f"The teacher cache {path} is not finished: {count} of {self.card.shards} files are missing.",
                 first=[shard_file(path, number).name for number in first],
-                hint="Run the `occfeat cache` command that began it again; it goes on where it was.",
+                hint="Repeat its `occfeat cache` command, which continues where it stopped.",
             )
         files = [shard_file(path, number) for number in range(self.card.shards)]
         rows = [read_shard_rows(file, self.card) for file in files]
@@ -116,46 +116,46 @@ class TeacherCache:
         fingerprint: str,
         allowed: int,
     ) -> None:
-        """Refuse a cache that was made for something else than a run.
+        """Refuse a cache that does not match a run.
 
         Args:
             rows: Key frames of the run.
             teacher: Settings of its teacher.
             cameras: Its cameras, in order.
             fingerprint: Fingerprint of its data set.
-            allowed: Key frames that may be missing because they were broken.
+            allowed: Number of broken key frames that can be missing.
 
         Raises:
-            CacheError: Lists all that differs.
+            CacheError: Lists all differences.
         """
         wanted = {"teacher": teacher, "cameras": cameras, "data_fingerprint": fingerprint}
-        hint = "Make another with `occfeat cache`, or give the settings it was made with."
+        hint = "Make another cache with `occfeat cache`, or use the settings of this one."
         if differences := self.card.differences(self.card.model_copy(update=wanted)):
             raise CacheError(
-                f"The teacher cache {self.path} was made for something else:", first=differences, hint=hint
+                f"The teacher cache {self.path} does not match this run:", first=differences, hint=hint
             )
         missing = int((~np.isin(rows, self._rows)).sum())
         if missing > allowed:
             raise CacheError(
-                f"The teacher cache {self.path} (split {self.card.split}) does not hold {missing} of the "
+                f"The teacher cache {self.path} (split {self.card.split}) does not contain {missing} of the "
                 f"{len(rows)} key frames of this run.",
                 hint=hint,
             )
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels of the images that the teacher saw."""
+        """(height, width) in pixels of the teacher's images."""
         return self.card.teacher.image_size
 
     def read(self, row: int) -> FeatureMaps:
-        """Return what the teacher saw in the cameras of one key frame (`N h w F`).
+        """Return the teacher's features of one key frame (`N h w F`).
 
         Raises:
             KeyFrameError: The key frame is not in the cache, or its shard cannot be read.
         """
         found = int(np.searchsorted(self._rows, row))
         if found == len(self._rows) or self._rows[found] != row:
-            raise KeyFrameError(f"The teacher cache {self.path} does not hold this key frame.")
+            raise KeyFrameError(f"The teacher cache {self.path} does not contain this key frame.")
         file, position = shard_file(self.path, int(self._shard[found])), int(self._position[found])
         try:
             with safe_open(file, framework="pt") as shard:
@@ -163,12 +163,12 @@ class TeacherCache:
         except (OSError, SafetensorError) as error:
             raise KeyFrameError(f"The shard {file} of the teacher cache cannot be read: {error}") from error
         if not maps.scales.isfinite().all():
-            raise KeyFrameError(f"The shard {file} of the teacher cache holds scales that are not finite.")
+            raise KeyFrameError(f"The shard {file} of the teacher cache contains scales that are not finite.")
         return maps
 
 
 def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) -> FeatureMaps:
-    """Return teacher features as a cache stores them: each token divided by its largest value.
+    """Encode teacher features for a cache: each token is divided by its largest value.
 
     Raises:
         CacheError: They are not finite.
@@ -178,7 +178,7 @@ def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) ->
     if not largest.isfinite().all():
         raise CacheError(
             "The teacher's features are not finite.",
-            hint="Its weights are damaged, or its numbers too large for `--engine.precision`.",
+            hint="Its weights are damaged, or its values overflow in this `--engine.precision`.",
         )
     if dtype == "fp16":
         return FeatureMaps((tokens / _above_zero(largest)).half(), largest)
@@ -187,7 +187,7 @@ def encode(maps: Float[Tensor, "*B N F h w"], dtype: Literal["int8", "fp16"]) ->
 
 
 def _above_zero(scales: Float[Tensor, "*B h w"]) -> Float[Tensor, "*B h w 1"]:
-    """Return scales that features can be divided by."""
+    """Return scales without zeros, for division."""
     return scales.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
 
 
@@ -197,7 +197,7 @@ def shard_file(path: Path, number: int) -> Path:
 
 
 def missing_shards(path: Path, card: CacheCard) -> Iterator[int]:
-    """Yield the numbers of files that are missing; a damaged card can ask for more than a list could hold."""
+    """Yield the indices of missing shards; not a list, because a damaged card can have any number."""
     return (number for number in range(card.shards) if not shard_file(path, number).is_file())
 
 
@@ -205,7 +205,7 @@ def read_cache_card(path: Path) -> CacheCard:
     """Read the description in a cache folder.
 
     Raises:
-        CacheError: There is none, or it is damaged.
+        CacheError: It is missing or damaged.
     """
     file = path / CARD
     if not file.is_file():
@@ -215,17 +215,17 @@ def read_cache_card(path: Path) -> CacheCard:
     try:
         return CacheCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        hint = "Make the cache anew with `occfeat cache`."
+        hint = "Make the cache again with `occfeat cache`."
         raise CacheError(f"{file} is damaged or of another version: {error}", hint=hint) from error
 
 
 def read_shard_rows(file: Path, card: CacheCard) -> Int64[ndarray, " n"]:
-    """Read which key frames a shard holds, and check its layout.
+    """Read the rows of the key frames in a shard, and check its layout.
 
     Raises:
-        CacheError: The file is damaged or has another layout than the card says.
+        CacheError: The file is damaged, or its layout differs from the card.
     """
-    hint = f"Delete {file} and run the `occfeat cache` command that made it again."
+    hint = f"Delete {file} and repeat the `occfeat cache` command that wrote it."
     try:
         with safe_open(file, framework="numpy") as shard:
             found = {name: shard.get_slice(name) for name in ("rows", "values", "scales")}

@@ -1,4 +1,4 @@
-"""Fills a teacher cache: shard by shard, each written whole or not at all, so that it can be interrupted."""
+"""Fills a teacher cache shard by shard, in atomic writes; it can be interrupted."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,46 +28,46 @@ from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading import in_order, load_batches, require_few_broken
 
 NO_MORE = object()
-"""Comes after the last batch of a process."""
+"""Marks the end of the batches of a process."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What all processes together added to a cache."""
+    """What all processes added to a cache."""
 
     key_frames: int
-    """Key frames that were seen by the teacher now."""
+    """Number of key frames that were added."""
     cosine: float
-    """Mean cosine similarity of stored and exact features; not a number if nothing was added."""
+    """Mean cosine similarity of stored and exact features; NaN if nothing was added."""
 
 
 @dataclass(frozen=True)
 class CacheJob:
-    """What is cached, and how."""
+    """Inputs of filling a cache."""
 
     card: CacheCard
-    """How the cache is laid out."""
+    """The description of the cache."""
     teacher: Teacher
-    """What sees the images."""
+    """The teacher."""
     key_frames: KeyFrames
-    """Those of the split, with images as the teacher sees them."""
+    """Key frames of the split, with images for the teacher."""
     batch_size: int
-    """Key frames that the teacher sees at once."""
+    """Key frames per batch."""
     engine: EngineConfig
-    """How it is computed."""
+    """Devices, loading and precision."""
 
     def rows_of(self, shard: int) -> NDArray[np.int64]:
-        """Return the rows of the index that a shard holds."""
+        """Return the rows of the index that belong to a shard."""
         start = shard * self.card.shard_size
         rows: NDArray[np.int64] = self.key_frames.rows[start : start + self.card.shard_size]
         return rows
 
 
 def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
-    """Write the shards that are missing; several processes share them.
+    """Write the missing shards, shared among processes.
 
     Raises:
-        Interrupted: After Ctrl-C or SIGTERM; finished shards stay.
+        Interrupted: After Ctrl-C or SIGTERM; finished shards are kept.
         CacheError: A shard is damaged, or the teacher's features are not finite.
         TrainingError: More key frames are broken than `engine.max_broken`.
     """
@@ -83,7 +83,7 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
     with _progress() as progress, StopRequest() as stop:
         bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
         working = True
-        while working:  # as long as any process has a batch left, so that all hear of a wish to stop
+        while working:  # while any process has a batch left, so that all receive a request to stop
             busy = next(work, NO_MORE) is not NO_MORE
             progress.update(bar, completed=writer.seen)
             working, stopping = _in_any_process(fabric, busy, stop.signal is not None)
@@ -96,13 +96,13 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
 
 
 def _in_any_process(fabric: Fabric, *wishes: bool) -> list[bool]:
-    """Return whether any process wants something, wish by wish."""
+    """Return whether any process sets each flag."""
     mine = torch.tensor(wishes, dtype=torch.float32, device=fabric.device)
     return [bool(count) for count in torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum"))]
 
 
 class _ShardWriter:
-    """Writes shards and keeps count."""
+    """Writes shards and counts key frames."""
 
     def __init__(self, path: Path, job: CacheJob, fabric: Fabric) -> None:
         self.path, self.job, self.fabric = path, job, fabric
@@ -111,7 +111,7 @@ class _ShardWriter:
         self.broken: list[str] = []
 
     def write(self, number: int) -> Iterator[None]:
-        """Write one shard, stopping after every batch."""
+        """Write one shard; yield after every batch."""
         rows, maps = list[int](), list[FeatureMaps]()
         for batch_rows, stored in self._batches(self.job.rows_of(number)):
             rows += batch_rows
@@ -129,7 +129,7 @@ class _ShardWriter:
 
     @torch.inference_mode()
     def _batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], FeatureMaps]]:
-        """Yield rows and features, as they are stored, of one batch after the other."""
+        """Yield the rows and encoded features of each batch."""
         job, device = self.job, self.fabric.device
         row_of = {job.key_frames.index.token(row): int(row) for row in rows}
         batches = in_order(rows, job.batch_size)
@@ -164,5 +164,5 @@ def _progress() -> Progress:
 
 
 def _how_to_go_on(path: Path, reason: str) -> str:
-    """Say that the cache can be finished later, and how."""
-    return f"{reason}: the finished files in {path} stay. Go on with the same `occfeat cache` command."
+    """Return how to finish the cache later."""
+    return f"{reason}: the finished files in {path} are kept. Repeat the `occfeat cache` command to continue."

@@ -23,8 +23,8 @@ from occfeat.settings.sections import TeacherConfig
 logger = logging.getLogger(__name__)
 
 WITHOUT_NETWORK = (
-    "Without network, set teacher.weights to the path of a file in timm's or Meta's format, or teacher.name "
-    "to packaged."
+    "Without internet access, set teacher.weights to the path of a file in timm's or Meta's format, or "
+    "teacher.name to packaged."
 )
 
 
@@ -32,14 +32,14 @@ class Teacher(nn.Module):
     """Dense features of one block of a timm vision transformer; never trained.
 
     Args:
-        transformer: timm network that takes any image size. Blocks behind `block` are dropped from it.
-        block: Block whose output is used, counted from 0.
+        transformer: timm network for any image size. Its blocks after `block` are dropped.
+        block: Index of the block whose output is used, from 0.
         normalize: Apply the network's final LayerNorm.
-        mean: Mean colour of the images it was trained on, for pixels of 0 to 1.
+        mean: Mean colour of its training images, for pixels of 0 to 1.
         std: Standard deviation of their colours.
 
     Raises:
-        SettingsError: There is no such block or no LayerNorm, or the patches are not square.
+        SettingsError: The block or the LayerNorm does not exist, or the patches are not square.
     """
 
     mean: Tensor
@@ -67,11 +67,11 @@ class Teacher(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stay in evaluation mode, whatever is asked of the modules around."""
+        """Stay in evaluation mode."""
         super().train(False)
         return self
 
-    @torch.no_grad()  # not inference_mode: its tensors could not take part in a loss
+    @torch.no_grad()  # not inference_mode, whose tensors cannot be used in a loss
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float32[Tensor, "M D h w"]:
         """Return features of RGB images, without class and register tokens.
 
@@ -90,13 +90,13 @@ def build_teacher(config: TeacherConfig) -> Teacher:
     """Build the teacher of these settings on the CPU, with its weights.
 
     Raises:
-        SettingsError: The name, block or image size makes no sense.
-        WeightsError: The weights cannot be had or do not fit.
+        SettingsError: The name, block or image size is invalid.
+        WeightsError: The weights are not available or do not fit.
     """
     is_packaged = config.name == "packaged"
     if is_packaged and config.weights != "hub":
         raise SettingsError(
-            f"The packaged teacher has weights of its own, so that {config.weights} would not be loaded.",
+            f"Expected no teacher.weights with the packaged teacher, got {config.weights}.",
             hint=f"Set teacher.name to {packaged.TEACHER_NAME} to load a file, or leave teacher.weights out.",
         )
     name = packaged.TEACHER_NAME if is_packaged else config.name
@@ -106,7 +106,7 @@ def build_teacher(config: TeacherConfig) -> Teacher:
         load_checked(transformer, packaged.packaged_teacher_weights(), "packaged teacher")
     elif config.weights == "hub":
         with torch.device("meta"):
-            _create(name)  # what is not a transformer is refused before anything is fetched
+            _create(name)  # refuses other networks before the download
         transformer = create_pretrained(name, WITHOUT_NETWORK, num_classes=0, dynamic_img_size=True)
         count = len(transformer.state_dict())
         logger.info("teacher %s: loaded %d/%d tensors from the hub", name, count, count)
@@ -121,23 +121,23 @@ def build_teacher(config: TeacherConfig) -> Teacher:
 
 
 def check_size(image_size: tuple[int, int], patch_px: int) -> None:
-    """Refuse an image whose (height, width) is not made of whole patches.
+    """Refuse an image whose (height, width) is not a multiple of the patch.
 
     Raises:
-        SettingsError: With the nearest sizes that are.
+        SettingsError: It is not; the hint gives the nearest size.
     """
     if image_size[0] % patch_px == 0 and image_size[1] % patch_px == 0 and min(image_size) > 0:
         return
     nearest = tuple(max(1, round(side / patch_px)) * patch_px for side in image_size)
     raise SettingsError(
-        f"The teacher's image size {image_size[0]} x {image_size[1]} is not a multiple of its patch "
-        f"of {patch_px} pixels.",
+        f"Expected a multiple of the patch of {patch_px} pixels as the teacher's image size, "
+        f"got {image_size[0]} x {image_size[1]}.",
         hint=f"The nearest size is {nearest[0]} x {nearest[1]}.",
     )
 
 
 def _create(name: str) -> Any:
-    """Make a transformer with random weights."""
+    """Create a transformer with random weights."""
     try:
         return timm.create_model(name, num_classes=0, dynamic_img_size=True)
     except TypeError as error:
@@ -145,7 +145,7 @@ def _create(name: str) -> Any:
 
 
 def _load_file(transformer: nn.Module, path: Path, what: str) -> None:
-    """Load a file in timm's or Meta's format; a classifier in it is left out."""
+    """Load a file in timm's or Meta's format, without its classifier."""
     tensors = read_weights_file(path)
     if is_meta_format(tensors):
         tensors = timm_from_meta(tensors, transformer.state_dict())
@@ -156,14 +156,14 @@ def _load_file(transformer: nn.Module, path: Path, what: str) -> None:
 
 
 def _check(transformer: Any, block: int, normalize: bool) -> None:
-    """Refuse a network, block or normalisation that cannot give patch features."""
+    """Refuse a network, block or normalisation without patch features."""
     if not hasattr(transformer, "blocks") or not hasattr(transformer, "forward_intermediates"):
         raise _not_a_transformer(type(transformer).__name__)
     blocks = len(transformer.blocks)
     if not 0 <= block < blocks:
         raise SettingsError(
-            f"The teacher has no block {block}.",
-            hint=f"Its {blocks} blocks are counted from 0 to {blocks - 1}.",
+            f"Expected a block of the teacher from 0 to {blocks - 1}, got {block}.",
+            hint="Change teacher.block.",
         )
     if normalize and isinstance(transformer.norm, nn.Identity):
         raise SettingsError("The teacher has no final LayerNorm.", hint="Set teacher.normalize to false.")
@@ -176,5 +176,5 @@ def _not_a_transformer(name: str) -> SettingsError:
     """Return the error for a network that is not a vision transformer."""
     return SettingsError(
         f"{name} is not a plain vision transformer.",
-        hint="Take one such as vit_small_patch14_dinov2.lvd142m or vit_small_patch16_dinov3.lvd1689m.",
+        hint="Use one such as vit_small_patch14_dinov2.lvd142m or vit_small_patch16_dinov3.lvd1689m.",
     )

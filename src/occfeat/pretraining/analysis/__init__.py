@@ -1,1 +1,1 @@
-"""What pretrained features mean: classes they tell apart, clusters they form, agreement with the teacher."""
+"""Analysis of pretrained features: linear probes, clusters, agreement with the teacher."""

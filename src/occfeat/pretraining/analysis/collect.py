@@ -1,6 +1,6 @@
-"""What a pretrained network predicts and its teacher sees in voxels of key frames, and what they are.
+"""Predictions, teacher features and classes of the voxels of key frames.
 
-Axes: `K` voxels, `F` channels of whatever features, `X Y Z` voxels of the grid.
+Axes: `K` voxels, `F` feature channels, `X Y Z` voxels of the grid.
 """
 
 from collections.abc import Iterable
@@ -24,34 +24,34 @@ from occfeat.teacher.network import Teacher
 from occfeat.training.overlap import Overlap, is_likely
 
 EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0)
-"""Borders of the rings around the ego vehicle that metrics are split into."""
+"""Borders of the distance rings around the ego vehicle."""
 
 TEACHER, STUDENT, BEV = "teacher", "student", "bev"
-"""Whose features: what the teacher sees in a voxel, what the student predicts there, and the student's BEV
-features of the voxel's column, which are what fine-tuning starts from."""
+"""Kinds of features: the teacher's in a voxel, the student's prediction of them, and the student's BEV
+features of the voxel's column, from which fine-tuning starts."""
 Features = dict[str, Float[Tensor, "K F"]]
-"""Features of voxels, by whose they are; a run that distilled nothing has those of the BEV alone."""
+"""Features of voxels by kind; a run without distillation has only BEV features."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Occupied voxels of one key frame that a camera sees."""
+    """Occupied voxels of one key frame that are visible in a camera."""
 
     sample: Sample
     cells: Int64[Tensor, "K 3"]
     centers_ego: Float[Tensor, "K 3"]
     names: Int64[Tensor, " K"]
-    """What each voxel is, as its index in `naming.NAMES`."""
+    """Class of each voxel, as an index into `naming.NAMES`."""
     features: Features
     centered: bool
-    """The mean teacher feature of pretraining is taken off those of teacher and student."""
+    """Whether the centre of pretraining is subtracted from the features of teacher and student."""
     overlap: dict[str, Overlap]
-    """Predicted and true occupancy by distance, over the whole grid; empty if not learned."""
+    """Predicted and true occupancy by distance, over the whole grid; empty if not trained."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Voxels of several key frames, joined."""
+    """Concatenated voxels of several key frames."""
 
     key_frame: Int64[Tensor, " K"]
     distance_m: Float[Tensor, " K"]
@@ -67,9 +67,9 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
 
     Args:
         network: Student and pretraining head, in evaluation.
-        teacher: The teacher of pretraining; None if nothing was distilled, or key frames carry what it saw.
-        key_frames: Give images, points and what the teacher needs, without augmentation.
-        row: Which key frame.
+        teacher: The teacher of pretraining; None without distillation, or if key frames carry its features.
+        key_frames: With images, points and the teacher's part, without augmentation.
+        row: Row of the key frame.
 
     Raises:
         KeyFrameError: It cannot be read.
@@ -105,7 +105,7 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
 
 
 def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]:
-    """Draw map layers under the car; only those of the base map where there is no expansion, if any."""
+    """Draw the map layers under the car; only those of the base map without a map expansion."""
     still = torch.eye(4, dtype=torch.float64)
     for layers in (LAYERS, ("drivable_area",)):
         try:
@@ -118,7 +118,7 @@ def draw_layers(key_frames: KeyFrames, key_frame: KeyFrame) -> dict[str, Tensor]
 
 
 def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collected:
-    """Join key frames, of each at most `per_key_frame` voxels, drawn at random."""
+    """Concatenate key frames, with at most `per_key_frame` random voxels of each."""
     random = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
     totals: dict[str, Overlap] = {}
@@ -136,6 +136,6 @@ def collect(seen: Iterable[Seen], per_key_frame: int, seed: int = 0) -> Collecte
 
 
 def _shares(counts: Overlap) -> dict[str, float]:
-    """Return IoU, precision and recall of a ring that holds true voxels; the precision of nothing is 0."""
+    """Return IoU, precision and recall of a ring with true voxels; precision is 0 without predictions."""
     precision = counts.precision.value() if counts.predicted else 0.0
     return {"iou": counts.iou.value(), "precision": precision, "recall": counts.recall.value()}

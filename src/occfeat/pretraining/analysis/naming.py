@@ -1,4 +1,4 @@
-"""Name what each voxel is: the object whose box it lies in, else the map layer under it, else something else.
+"""Classes of voxels: the object whose box contains it, or else the map layer below, or else the last class.
 
 Axes: `K` voxels, `n` boxes, `L` map layers, `X Y` BEV cells.
 """
@@ -14,14 +14,14 @@ from occfeat.data.source.source import OBJECT_KINDS, Taxonomy
 from occfeat.geometry.grid import VoxelGrid
 
 LAYERS = ("ped_crossing", "carpark_area", "walkway", "drivable_area")
-"""Map layers of the ground; where several lie, the first of them counts."""
+"""Map layers of the ground, in order of precedence."""
 
 NAMES = (*OBJECT_KINDS, *LAYERS, "other")
-"""Classes of voxels; the last has what is neither in a box nor on a map layer, which is mostly buildings and
-plants, and objects of no class, such as animals and carts."""
+"""Classes of voxels. The last one is outside all boxes and map layers: mostly buildings and plants, and
+objects without a class, such as animals and carts."""
 
 GROUND_M = 0.5
-"""Voxels whose centre is lower than this belong to the ground below them (this project's choice)."""
+"""Voxels whose centre is below this height belong to the ground (this project's choice)."""
 
 
 def name_voxels(
@@ -31,14 +31,14 @@ def name_voxels(
     layers: Mapping[str, Bool[Tensor, "X Y"]],
     grid: VoxelGrid,
 ) -> Int64[Tensor, " K"]:
-    """Return the class of each voxel, as its index in `NAMES`.
+    """Return the class of each voxel, as an index into `NAMES`.
 
     Args:
         cells: Voxels as (x, y, z).
-        boxes: Boxes in the ego frame; of several around a voxel, the first class in `NAMES` counts.
-        taxonomy: What the categories of boxes mean.
-        layers: Masks of the map layers that the data set has, by name.
-        grid: Where voxels lie.
+        boxes: Boxes in the ego frame; if several contain a voxel, the first class in `NAMES` applies.
+        taxonomy: Meaning of the categories of boxes.
+        layers: Masks of the available map layers, by name.
+        grid: Grid of the voxels.
     """
     centers_ego = grid.centers()[tuple(cells.unbind(1))]
     named = torch.full((len(cells),), len(NAMES) - 1)
@@ -55,7 +55,7 @@ def name_voxels(
 
 
 def inside_boxes(points_ego: Float[Tensor, "K 3"], boxes: Boxes, margin_m: float) -> Bool[Tensor, "K n"]:
-    """Return which points lie in which boxes, or at most a margin beside their surfaces."""
+    """Return a mask of which points are inside which boxes, enlarged by a margin."""
     from_center = points_ego.double()[:, None] - boxes.center_ego.double()
     in_box = torch.einsum("nji,knj->kni", boxes.ego_from_box.double(), from_center)
     return (in_box.abs() <= boxes.size_m.double() / 2 + margin_m).all(dim=-1)

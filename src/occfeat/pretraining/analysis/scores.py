@@ -1,6 +1,6 @@
-"""Metrics about features: what a linear probe tells apart, what clusters find, how both change with distance.
+"""Metrics of features: linear probes, clusters, and means by class and by distance.
 
-scikit-learn does the work; it comes with the extra `analysis`. Axes: `K` voxels, `F` feature channels.
+They need scikit-learn, from the extra `analysis`. Axes: `K` voxels, `F` feature channels.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def probe(
 ) -> Scores:
     """Compute the area under the ROC curve of a linear probe per class, each against all other voxels.
 
-    Logistic regression on directions, as features are compared by cosine; classes that either side lacks
-    have no value. The mean over the others is called `mean`.
+    Logistic regression on normalised features, which are compared by cosine. Classes that are missing in one
+    of the halves have no value. The mean over the others is called `mean`.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -44,10 +44,10 @@ def probe(
 
 
 def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count: int, seed: int) -> Scores:
-    """Score how k-means clusters of directions fit the classes: purity, NMI and ARI, 1 for a perfect fit.
+    """Score how k-means clusters of normalised features fit the classes: purity, NMI and ARI (1: perfect).
 
-    Purity alone rises with the number of clusters and with one large class: its share of the largest class is
-    given beside it.
+    Purity rises with the number of clusters and with a large class; the share of the largest class is
+    returned, too.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -77,7 +77,7 @@ def mean_by_class(values: Float[Tensor, " K"], labels: Int64[Tensor, " K"], name
 def mean_by_distance(
     values: Float[Tensor, " K"], distance_m: Float[Tensor, " K"], edges_m: Sequence[float]
 ) -> Scores:
-    """Return the mean of a value over rings around the car, by names such as `10-20 m`, but empty rings."""
+    """Return the mean of a value over each non-empty ring around the car, by names such as `10-20 m`."""
     means = {}
     for low, high in pairwise(edges_m):
         ring = (distance_m >= low) & (distance_m < high)
@@ -106,11 +106,11 @@ def ring_name(low_m: float, high_m: float) -> str:
 
 
 def with_mean(scores: Scores) -> Scores:
-    """Return the scores and their mean, if there are any."""
+    """Return the scores, and their mean unless they are empty."""
     return {**scores, "mean": sum(scores.values()) / len(scores)} if scores else {}
 
 
 def similarity(features: Float[Tensor, "K F"], chosen: int) -> Float[Tensor, " K"]:
-    """Return the cosine of each voxel's feature and that of the chosen voxel."""
+    """Return the cosine of each voxel's feature with that of the chosen voxel."""
     directions = F.normalize(features.float(), dim=1)
     return torch.mv(directions, directions[chosen])

@@ -1,1 +1,1 @@
-"""Objectives of pretraining: what the network predicts, from what it learns that, and how it is scored."""
+"""Objectives of pretraining: predictions, targets, losses and metrics."""

@@ -1,4 +1,4 @@
-"""The objectives that settings ask for; nothing else reads the weights of the losses."""
+"""Objectives from settings; only this module reads the weights of the losses."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,13 +23,13 @@ def build_objectives(
     """Build the objectives whose weight is above 0, in the order in which their losses are summed.
 
     Args:
-        loss: Weights, and what counts.
-        head: Whether the features have a branch of their own.
-        queries: How query points are drawn.
-        student: Its depth bins are those that depth is learned for.
+        loss: Weights and options of the losses.
+        head: Whether the features have a separate branch.
+        queries: Options of query points.
+        student: The student, whose depth bins are the classes of depth.
 
     Raises:
-        SettingsError: The depth is to be learned by a student that has none.
+        SettingsError: Depth is supervised, but the student does not predict it.
     """
     return tuple(_wanted(loss, head, queries, student))
 
@@ -37,7 +37,7 @@ def build_objectives(
 def _wanted(
     loss: PretrainLossConfig, head: HeadConfig, queries: QueryConfig, student: StudentConfig
 ) -> Iterator[AnyObjective]:
-    """Give one objective after the other."""
+    """Yield the objectives."""
     if loss.depth:
         yield Depth(loss.depth, _depth_bins(student))
     if loss.occupancy:
@@ -49,10 +49,10 @@ def _wanted(
 
 
 def _depth_bins(student: StudentConfig) -> DepthBins:
-    """Return the depth bins of a student; refuse one that guesses no depth."""
+    """Return the depth bins of a student; refuse a student without depth."""
     if not isinstance(student, LssConfig):
         raise SettingsError(
-            f"loss.depth is for the student lss, but this student is {student.kind}.",
+            f"loss.depth expects the student lss, got {student.kind}.",
             hint="Set loss.depth to 0, or student.kind to lss.",
         )
     return DepthBins(*student.depth_m, student.depth_bins)
@@ -64,18 +64,19 @@ def add_own(
     """Add a user's objectives to those of the settings.
 
     Args:
-        objectives: Those of the settings.
-        own: The user's.
-        names: The names that the settings know of the user's, `loss.own`.
+        objectives: Objectives of the settings.
+        own: The user's objectives.
+        names: Names of the user's objectives in the settings, `loss.own`.
 
     Raises:
-        SettingsError: The user's objectives are not those that the settings name, or nothing can be learned.
+        SettingsError: The user's objectives do not match the names in the settings, or nothing can be
+            learned.
     """
     handed = [objective.name for objective in own]
     if handed != list(names):
         raise SettingsError(
-            f"The settings name objectives of your own: expected {list(names)}, got {handed}.",
-            hint="Use Python, and hand the same objects over as `objectives=[…]`, in the same order.",
+            f"Expected the custom objectives {list(names)} of the settings, got {handed}.",
+            hint="Use Python, and pass the same objects as `objectives=[…]`, in the same order.",
         )
     require_usable((*objectives, *own))
     return (*objectives, *own)

@@ -1,11 +1,11 @@
-"""What an objective is: the one contract between pretraining and anything that it can learn from.
+"""The interface of an objective of pretraining.
 
 Axes: `B` key frames, `C` BEV channels, `X Y Z` voxels, `K` chosen voxels, `F` teacher channels. Objectives
 read one of three tensors of the network:
 
 - `bev`: the student's BEV features (B, C, X, Y), x forward and y left;
-- `voxels`: features (B, D, X, Y, Z) that the trunk makes of them;
-- `depth`: depth logits (B, N, D, h, w) by which an LSS student lifts its feature cells.
+- `voxels`: features (B, D, X, Y, Z) of the trunk;
+- `depth`: depth logits (B, N, D, h, w) of an LSS student.
 """
 
 from abc import ABC, abstractmethod
@@ -21,13 +21,13 @@ from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.step import Ratio
 
 Need = Literal["points", "teacher"]
-"""What a sample can hold for targets: LiDAR points; teacher images, or what the teacher saw in them."""
+"""Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features."""
 Reads = Literal["bev", "voxels", "depth"]
-"""What an objective reads of the network."""
+"""The tensor of the network that an objective reads."""
 POINTS: frozenset[Need] = frozenset({"points"})
 """The needs of most objectives."""
 TEACHER: frozenset[Need] = frozenset({"points", "teacher"})
-"""The needs of an objective that compares voxels with what the teacher sees."""
+"""The needs of an objective that compares voxels with teacher features."""
 
 Output = TypeVar("Output", bound=nn.Module)
 Target = TypeVar("Target")
@@ -35,7 +35,7 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What an output is built for."""
+    """Sizes for which an output is built."""
 
     bev_channels: int
     """Channels of the student's BEV features."""
@@ -49,79 +49,80 @@ class HeadShape:
 
 @dataclass(frozen=True)
 class Term:
-    """A loss, not yet weighted, and what is logged with it."""
+    """An unweighted loss and its metrics."""
 
     loss: Float[Tensor, ""]
     metrics: dict[str, Ratio] = field(default_factory=dict)
-    """Metrics by the name they have in `metrics.jsonl`; the loss itself is logged as `loss/NAME`."""
+    """Metrics by their name in `metrics.jsonl`; the loss itself is logged as `loss/NAME`."""
 
 
 class ComparedFeatures(NamedTuple):
-    """What the student predicts in voxels beside what the teacher sees there, comparable by cosine."""
+    """Predicted and true teacher features of voxels, comparable by cosine."""
 
     cells: Int64[Tensor, "K 4"]
     """Each voxel as (key frame, x, y, z)."""
     predicted: Float[Tensor, "K F"]
     taught: Float[Tensor, "K F"]
     centered: bool
-    """Both are less the mean teacher feature of the training set."""
+    """Whether the mean teacher feature of the training set is subtracted from both."""
 
 
 class Objective(ABC, Generic[Output, Target]):
-    """Something that is predicted and learned in pretraining.
+    """Base class of objectives: something that pretraining learns to predict.
 
-    An objective is a value: what learns is its output, a module that the network holds under the name of the
-    objective. Subclasses set `name` and `weight`, and `needs`, `reads` and `survey` if theirs differ.
+    An objective is a value without parameters. Its parameters are those of its output, a module that the
+    network stores under the name of the objective. Subclasses set `name` and `weight`, and override `needs`,
+    `reads` and `survey` if necessary.
     """
 
     name: str
-    """Name in the metrics and in the checkpoint: lower case, a Python identifier, used once per network."""
+    """Name in metrics and checkpoint: a unique lower-case Python identifier."""
     weight: float
     """Weight of its loss in the sum."""
     needs: frozenset[Need] = POINTS
-    """What a sample has to hold for its target."""
+    """Parts of a sample that its target needs."""
     reads: Reads = "voxels"
-    """What it reads of the network."""
+    """Tensor of the network that it reads."""
     survey: int = 0
-    """Key frames, spread over the training set, whose targets `prepare` looks at; 0 does not call it."""
+    """Number of key frames, spread over the training set, whose targets `prepare` gets. 0: do not call it."""
 
     @abstractmethod
     def build_output(self, shape: HeadShape) -> Output:
-        """Build the module that predicts; `nn.Identity()` if what is read is the prediction itself."""
+        """Build the module that predicts; `nn.Identity()` if the tensor read is the prediction itself."""
 
     @abstractmethod
     def target(self, evidence: Evidence) -> Target:
-        """Make the target of a batch; called without gradients, under autocast."""
+        """Compute the target of a batch; called without gradients, under autocast."""
 
     @abstractmethod
     def loss(self, output: Output, read: Tensor, target: Target) -> Term:
         """Predict, and compare with the target of the same batch.
 
         Args:
-            output: The module that `build_output` made; every parameter of it has to take part.
+            output: The module that `build_output` returned. All its parameters must be used.
             read: The tensor that `reads` names.
             target: The target of the batch.
         """
 
     def prepare(self, output: Output, targets: Iterable[Target]) -> dict[str, Any]:
-        """Look at some targets before the first step of a run, without augmentation.
+        """Compute statistics of some targets, without augmentation, before the first step of a run.
 
-        What training needs of it belongs into buffers of the output, so that checkpoints hold it: a resumed
-        run does not call this again. The output is still on the processor, targets are on the device.
+        Store what training needs in buffers of the output, which checkpoints contain: a resumed run does not
+        call this again. The output is still on the CPU, targets are on the device.
 
         Returns:
-            What the run writes down in `prepared.json`: numbers and lists of numbers.
+            Numbers and lists of numbers, which the run writes to `prepared.json`.
         """
         return {}
 
     def occupancy_probability(self, output: Output, read: Tensor) -> Float[Tensor, "B X Y Z"] | None:
-        """Return the probability that each voxel is occupied; None if that is not predicted."""
+        """Return the occupancy probability of each voxel; None if it is not predicted."""
         return None
 
     def features_at(
         self, output: Output, read: Tensor, cells: Int64[Tensor, "K 4"]
     ) -> Float[Tensor, "K F"] | None:
-        """Return the teacher features predicted in voxels (key frame, x, y, z); None if they are not."""
+        """Return predicted teacher features of voxels (key frame, x, y, z), or None if not predicted."""
         return None
 
     def compare_features(self, output: Output, read: Tensor, evidence: Evidence) -> ComparedFeatures | None:
@@ -130,32 +131,32 @@ class Objective(ABC, Generic[Output, Target]):
 
 
 AnyObjective = Objective[Any, Any]
-"""An objective whose output and target only itself knows."""
+"""An objective with any types of output and target."""
 
 
 def needs_of(objectives: Iterable[AnyObjective]) -> frozenset[Need]:
-    """Return what samples have to hold for all objectives."""
+    """Return the parts of a sample that the objectives need."""
     return frozenset().union(*(objective.needs for objective in objectives))
 
 
 def require_usable(objectives: Sequence[AnyObjective]) -> None:
-    """Refuse a list of objectives that no network can be built of.
+    """Refuse a list of objectives from which no network can be built.
 
     Raises:
-        SettingsError: Nothing trains the whole student, or a name is impossible or used twice.
+        SettingsError: No objective trains the whole student, or a name is invalid or used twice.
     """
     if all(objective.reads == "depth" for objective in objectives):
         raise SettingsError(
-            "All weights but that of the depth are 0: there is nothing to learn."
+            "All weights except that of depth are 0: there is nothing to learn."
             if objectives
             else "All weights are 0: there is nothing to learn.",
-            hint="Set loss.occupancy, loss.features or loss.queries above 0, or hand over `objectives=`.",
+            hint="Set loss.occupancy, loss.features or loss.queries above 0, or pass `objectives=`.",
         )
     names = [objective.name for objective in objectives]
     for name in names:
         if not name.isidentifier() or name != name.lower() or hasattr(nn.ModuleDict, name):
-            hint = "Take a lower-case Python identifier, such as mean_height."
+            hint = "Use a lower-case Python identifier, such as mean_height."
             raise SettingsError(f"An objective cannot be named {name!r}.", hint=hint)
         if names.count(name) > 1:
-            hint = "Give each objective a name of its own."
+            hint = "Give each objective a unique name."
             raise SettingsError(f"{names.count(name)} objectives are named {name}.", hint=hint)

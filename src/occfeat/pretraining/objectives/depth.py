@@ -1,4 +1,4 @@
-"""Depth supervision of LSS by the LiDAR: which depth bin each feature cell shows (this project's option).
+"""LiDAR supervision of LSS's depth: the depth bin of each feature cell (this project's option).
 
 Axes: `B` key frames, `N` cameras, `D` depth bins, `h w` feature cells, `P` points, `S` (point, camera) pairs.
 """
@@ -24,7 +24,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Depth(Objective[nn.Identity, Tensor]):
-    """Predict the depth that the LiDAR measures in each feature cell of an LSS student."""
+    """Predict the LiDAR's depth in each feature cell of an LSS student."""
 
     weight: float
     bins: DepthBins
@@ -46,10 +46,10 @@ class Depth(Objective[nn.Identity, Tensor]):
 
 
 def depth_target(points: Points, cameras: Cameras, bins: DepthBins) -> Int64[Tensor, "B N h w"]:
-    """Return the depth bin of the nearest LiDAR point that falls into each feature cell, or `UNKNOWN`.
+    """Return the depth bin of the nearest LiDAR point in each feature cell, or `UNKNOWN`.
 
-    A point whose depth lies in no bin counts for nothing. One that falls onto the black border of an image
-    that augmentation made smaller or shifted counts like any other.
+    Points with a depth outside all bins are ignored. Points on the black border of an image that augmentation
+    zoomed out or shifted are not.
 
     Args:
         points: LiDAR returns of all key frames.
@@ -58,7 +58,7 @@ def depth_target(points: Points, cameras: Cameras, bins: DepthBins) -> Int64[Ten
     """
     height, width = feature_size(cameras.image_size)
     key_frames, count = cameras.present.shape
-    # One more than the last bin stands for an empty cell, so that the smallest bin is the nearest point.
+    # The index after the last bin marks an empty cell, so the minimum is the nearest point.
     nearest = torch.full((key_frames * count * height * width,), bins.count, device=points.points_ego.device)
     for key_frame in range(key_frames):
         points_ego = points.of_key_frame(key_frame).points_ego
@@ -82,8 +82,8 @@ def depth_loss(logits: Float[Tensor, "B N D h w"], target: Int64[Tensor, "B N h 
 def _hits(
     points_ego: Float[Tensor, "P 3"], rig: Cameras, bins: DepthBins
 ) -> tuple[Int64[Tensor, " S"], Int64[Tensor, " S"]]:
-    """Return feature cell, counted through all cameras, and depth bin of every point a camera sees."""
-    with torch.autocast(points_ego.device.type, enabled=False):  # pixels need all their digits
+    """Return the feature cell, indexed over all cameras, and the depth bin of every visible point."""
+    with torch.autocast(points_ego.device.type, enabled=False):  # pixels need full precision
         points_camera = transform_points(
             invert(rig.ego_from_camera), points_ego.expand(len(rig.present), -1, 3)
         )

@@ -1,4 +1,4 @@
-"""What the targets of a batch are made of: LiDAR points, and what the teacher sees.
+"""The evidence from which targets are made: LiDAR points and teacher features.
 
 Axes: `B` key frames, `N` cameras, `X Y Z` voxels, `F` teacher channels, `h w` teacher feature map.
 """
@@ -17,15 +17,15 @@ from occfeat.teacher.network import Teacher
 
 @dataclass(frozen=True)
 class Evidence:
-    """A batch as those see it who make targets; what several of them want is computed once.
+    """The evidence of a batch; shared intermediate results are computed once.
 
-    Properties raise a ValueError if the batch does not carry what they are made of.
+    Properties raise a ValueError if the batch does not carry the parts they need.
     """
 
     batch: Batch
     grid: VoxelGrid
     teacher: Teacher | None = None
-    """Runs on the teacher images of the batch; None if the batch carries what it saw, or nobody asks."""
+    """The teacher; None if the batch carries its features, or if no objective needs it."""
 
     @property
     def points(self) -> Points:
@@ -36,29 +36,29 @@ class Evidence:
 
     @cached_property
     def occupied(self) -> Bool[Tensor, "B X Y Z"]:
-        """Whether each voxel holds a LiDAR return."""
+        """Whether each voxel contains a LiDAR return."""
         return occupancy_target(self.points, len(self.batch), self.grid)
 
     @property
     def teacher_cameras(self) -> Cameras:
-        """Calibration of the images the teacher sees or saw."""
+        """Calibration of the teacher's images."""
         if self.batch.teacher is None:
             raise ValueError("expected a batch with teacher images or features, got one without")
         return self.batch.teacher.cameras
 
     @cached_property
     def teacher_maps(self) -> Float[Tensor, "BN F h w"]:
-        """Features of all images, the cameras of one key frame after the other."""
+        """Teacher features of all images, ordered by key frame and camera."""
         given = self.batch.teacher
         if isinstance(given, TeacherMaps):
             return given.maps.decode().flatten(0, 1)
         if self.teacher is None or given is None:
-            raise ValueError("expected a teacher and a batch with its images, or a batch with what it saw")
+            raise ValueError("expected a teacher and a batch with images, or a batch with features")
         return self.teacher(given.images.flatten(0, 1))
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
-    """Mark the voxels that hold at least one LiDAR return; all others count as empty (paper section 3)."""
+    """Mark the voxels that contain at least one LiDAR return; all others are empty (paper section 3)."""
     cell, inside = grid.cell_index(points.points_ego)
     occupied = torch.zeros(key_frames, *grid.shape, dtype=torch.bool, device=inside.device)
     occupied[(points.key_frame[inside], *cell[inside].unbind(1))] = True

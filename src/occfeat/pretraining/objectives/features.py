@@ -1,7 +1,7 @@
-"""Distillation: what does the teacher see in each occupied voxel (paper section 3)?
+"""Distillation: predict the teacher's feature of each occupied voxel (paper section 3).
 
-Features of one image model resemble each other, so a constant prediction already has a considerable cosine.
-Targets less their mean leave only what tells voxels apart (this project's option).
+Features of an image model are similar to each other, so a constant prediction already has a high cosine.
+Centred targets contain only the differences between voxels (this project's option).
 
 Axes: `B` key frames, `N` cameras, `D` channels per voxel, `X Y Z` voxels, `K` chosen voxels, `F` teacher
 channels, `h w` teacher feature map.
@@ -40,26 +40,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureTarget:
-    """Teacher features of the occupied voxels that at least one camera sees."""
+    """Teacher features of the occupied voxels that are visible in at least one camera."""
 
     cells: Int64[Tensor, "K 4"]
     """Each voxel as (key frame, x, y, z)."""
     features: Float[Tensor, "K F"]
-    """Mean of the teacher's features over the cameras that see the centre of the voxel."""
+    """Mean teacher feature over the cameras that see the centre of the voxel."""
 
 
 class FeatureOutput(nn.Module):
-    """Teacher features of chosen voxels.
+    """Predicts teacher features of chosen voxels.
 
     Args:
-        shape: What the output is built for.
-        own_channels: Channels per voxel of a branch of its own, read from the BEV features (this project's
-            option); None reads the voxels of the trunk, as in the paper.
-        centered: Keep a centre, which predictions and targets are relative to.
+        shape: Sizes of the network.
+        own_channels: Channels per voxel of a separate branch on the BEV features (this project's option).
+            None: read the voxels of the trunk, as in the paper.
+        centered: Whether predictions and targets are relative to a centre.
     """
 
     center: Tensor | None
-    """Mean teacher feature of the training set; None if predictions are teacher features as they are."""
+    """Mean teacher feature of the training set; None if features are not centred."""
 
     def __init__(self, shape: HeadShape, own_channels: int | None, *, centered: bool) -> None:
         super().__init__()
@@ -74,64 +74,65 @@ class FeatureOutput(nn.Module):
         self.register_buffer("center", torch.zeros(shape.teacher_channels) if centered else None)
 
     def forward(self, read: Float[Tensor, "B C X Y *Z"], cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
-        """Predict the features of voxels (key frame, x, y, z) from what the objective reads.
+        """Predict the features of voxels (key frame, x, y, z) from the tensor that the objective reads.
 
-        The prediction depends on its own voxel alone. So the chosen voxels are gathered first, and only they
-        are projected to the teacher's width: the numbers of projecting all, for a fraction of the memory.
+        Each prediction depends only on its own voxel. The chosen voxels are therefore gathered before they
+        are projected to the teacher's width, which takes a fraction of the memory.
         """
         key_frame, x, y, z = cells.unbind(1)
         return self.linear(self.activation(self.own_voxels(read)[key_frame, :, x, y, z]))
 
     def own_voxels(self, read: Float[Tensor, "B C X Y *Z"]) -> Float[Tensor, "B D X Y Z"]:
-        """Return the voxels that features are read from, not yet activated."""
+        """Return the voxels that features are read from, before activation."""
         if self.branch is None:
             return read
         return unsplat(self.branch(read), self.heights).permute(0, 1, 3, 4, 2)
 
     def relative(self, features: Float[Tensor, "K F"]) -> Float[Tensor, "K F"]:
-        """Return teacher features less the centre, comparable with predictions."""
+        """Subtract the centre from teacher features, which makes them comparable with predictions."""
         return features if self.center is None else features - self.center
 
 
 @dataclass(frozen=True)
 class Features(Objective[FeatureOutput, FeatureTarget]):
-    """Predict what the teacher sees in each occupied voxel that a camera sees."""
+    """Predict the teacher's feature of each visible occupied voxel."""
 
     weight: float
     own_channels: int | None = None
-    """Channels per voxel of a branch of its own; None reads those of the trunk."""
+    """Channels per voxel of a separate branch. None: read the voxels of the trunk."""
     centered: bool = False
-    """Take the mean over the training set off every target."""
+    """Whether to subtract the mean over the training set from every target."""
     survey: int = 32
-    """Key frames from which that mean is taken; 32 of nuScenes hold some 100 000 targets."""
+    """Number of key frames for that mean; 32 of nuScenes give about 100 000 targets."""
     name = "features"
     needs = TEACHER
 
     @property
     def reads(self) -> Reads:  # type: ignore[override] # depends on the settings of the objective
-        """The voxels, or the BEV features for a branch of its own."""
+        """The voxels, or the BEV features for a separate branch."""
         return "voxels" if self.own_channels is None else "bev"
 
     def build_output(self, shape: HeadShape) -> FeatureOutput:
-        """Build the branch, if there is one, and a linear layer to the teacher's width."""
+        """Build the separate branch, if any, and a linear layer to the teacher's width."""
         return FeatureOutput(shape, self.own_channels, centered=self.centered)
 
     def target(self, evidence: Evidence) -> FeatureTarget:
-        """Return what the teacher sees, or saw, in the occupied voxels."""
+        """Return the teacher features of the occupied voxels."""
         return feature_target(
             evidence.occupied, evidence.teacher_maps, evidence.teacher_cameras, evidence.grid
         )
 
     def loss(self, output: FeatureOutput, read: Tensor, target: FeatureTarget) -> Term:
-        """Return the negative mean cosine, and the cosine."""
+        """Return the negative mean cosine as loss, and the cosine as metric."""
         similarity = cosine(output(read, target.cells), output.relative(target.features))
         mean = ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
         return Term(feature_loss(similarity), {"centered_cosine" if self.centered else "cosine": mean})
 
     def prepare(self, output: FeatureOutput, targets: Iterable[FeatureTarget]) -> dict[str, Any]:
-        """Set the centre of the output, if it has one; log the cosine of the constant-prediction baseline."""
+        """Set the centre of the output, if any, and log the cosine of the constant-prediction baseline."""
         common = common_feature(targets)
-        logger.info("teacher: one constant vector already has a mean cosine of %.3f", common.constant_cosine)
+        text = "teacher: the constant-prediction baseline has a mean cosine of %.3f"
+        logger.info(text, common.constant_cosine)
         if output.center is not None:
             output.center.copy_(common.mean)
         return {"constant_cosine": common.constant_cosine, "mean": common.mean.tolist()}
@@ -139,12 +140,12 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
     def features_at(
         self, output: FeatureOutput, read: Tensor, cells: Int64[Tensor, "K 4"]
     ) -> Float[Tensor, "K F"]:
-        """Return the features predicted in voxels (key frame, x, y, z), less the centre if there is one."""
+        """Return the predicted features of voxels (key frame, x, y, z), relative to the centre, if any."""
         predicted: Tensor = output(read, cells)
         return predicted
 
     def compare_features(self, output: FeatureOutput, read: Tensor, evidence: Evidence) -> ComparedFeatures:
-        """Return predicted and true features of all voxels that have a target, less the centre."""
+        """Return predicted and true features of all voxels with a target, relative to the centre, if any."""
         target = self.target(evidence)
         predicted = self.features_at(output, read, target.cells)
         taught = output.relative(target.features)
@@ -158,7 +159,7 @@ class CommonFeature:
     mean: Float[Tensor, " F"]
     """Mean target."""
     constant_cosine: float
-    """Constant-prediction baseline: mean cosine of all targets and the one vector for which it is highest."""
+    """Constant-prediction baseline: the highest mean cosine of one vector with all targets."""
 
 
 def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
@@ -168,27 +169,26 @@ def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
     value is the length of that mean.
 
     Raises:
-        TrainingError: There is no target at all.
+        TrainingError: There is no target.
     """
     total = direction = torch.zeros(())
     count, device = 0, total.device
     for target in targets:
         device = target.features.device
-        features = target.features.cpu().double()  # not every device has 64 bits
+        features = target.features.cpu().double()  # not every device supports float64
         total = total + features.sum(dim=0)
         direction = direction + F.normalize(features, dim=1).sum(dim=0)
         count += len(features)
     if count == 0:
-        hint = "Look at the calibration with `occfeat view --calibration`, and at the bounds of the grid."
-        raise TrainingError("No camera sees any voxel that the LiDAR hit: nothing to distil.", hint=hint)
+        hint = "Check the calibration with `occfeat view --calibration`, and the bounds of the grid."
+        raise TrainingError("No occupied voxel is visible in a camera: nothing to distil.", hint=hint)
     return CommonFeature((total / count).float().to(device), float((direction / count).norm()))
 
 
 def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, " K"]:
-    """Return the cosine of each predicted feature and its target, -1 to 1; 0 where one of them is zero.
+    """Return the cosine of each predicted feature and its target, -1 to 1; 0 if one of them is zero.
 
-    Made of row-wise products in float32 that write nothing of the size of the features;
-    `F.cosine_similarity`, which it equals, writes several such arrays.
+    The result equals that of `F.cosine_similarity`, without temporary arrays of the size of the features.
     """
     with torch.autocast(predicted.device.type, enabled=False):
         predicted, target = predicted.float(), target.float()
@@ -198,7 +198,7 @@ def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Flo
 
 
 def feature_loss(similarity: Float[Tensor, " K"]) -> Float[Tensor, ""]:
-    """Return the negative cosine, averaged over the voxels that have a target; 0 if there is none."""
+    """Return the negative cosine, averaged over the voxels with a target; 0 if there are none."""
     return -similarity.sum() / max(1, len(similarity))
 
 
@@ -208,15 +208,15 @@ def feature_target(
     cameras: Cameras,
     grid: VoxelGrid,
 ) -> FeatureTarget:
-    """Take the mean of the teacher's features at the projected centre of each occupied voxel.
+    """Compute the mean teacher feature at the projected centre of each occupied voxel.
 
-    Voxels that no camera sees are left out. Between patch centres features are interpolated bilinearly;
-    nearer to the image border than half a patch they keep the value of the outermost patches.
+    Invisible voxels are skipped. Features are interpolated bilinearly between patch centres, and constant
+    within half a patch of the image border.
 
     Args:
         occupied: The occupancy target.
-        maps: Teacher features of all images, cameras of one key frame after the other.
-        cameras: Calibration of the images the teacher saw, in the same ego frame as the points.
+        maps: Teacher features of all images, ordered by key frame and camera.
+        cameras: Calibration of the teacher's images, in the ego frame of the points.
         grid: The voxels.
     """
     cells = occupied.nonzero()
@@ -242,7 +242,7 @@ def feature_target(
 
 
 def seen_cells(occupied: Bool[Tensor, "B X Y Z"], cameras: Cameras, grid: VoxelGrid) -> Int64[Tensor, "K 4"]:
-    """Return the occupied voxels whose centre at least one camera sees, each as (key frame, x, y, z)."""
+    """Return the occupied voxels whose centre is visible in a camera, each as (key frame, x, y, z)."""
     cells = occupied.nonzero()
     return cells[_project_cells(cells, cameras, grid)[1].any(dim=1)]
 
@@ -250,15 +250,15 @@ def seen_cells(occupied: Bool[Tensor, "B X Y Z"], cameras: Cameras, grid: VoxelG
 def _project_cells(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
-    """Return the pixel of each voxel's centre in each camera of its key frame, and whether it is seen."""
-    with torch.autocast(cells.device.type, enabled=False):  # pixels need all their digits
+    """Return the pixel of each voxel's centre in each camera of its key frame, and whether it is visible."""
+    with torch.autocast(cells.device.type, enabled=False):  # pixels need full precision
         return _project_exactly(cells, cameras, grid)
 
 
 def _project_exactly(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
-    """Project voxels with all digits of float32; for the rest see `_project_cells`."""
+    """Project voxels in full float32 precision; see `_project_cells`."""
     key_frame = cells[:, 0]
     lower_m, cell_m = (cameras.intrinsics.new_tensor(size) for size in (grid.lower_m, grid.cell_m))
     centers_ego = lower_m + (cells[:, 1:] + 0.5) * cell_m

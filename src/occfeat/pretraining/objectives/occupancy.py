@@ -1,4 +1,4 @@
-"""Occupancy: does each voxel hold a LiDAR return (paper section 3)?
+"""Occupancy: predict whether each voxel contains a LiDAR return (paper section 3).
 
 Axes: `B` key frames, `D` channels per voxel, `X Y Z` voxels.
 """
@@ -19,11 +19,11 @@ from occfeat.training.step import Ratio, ratio_of
 
 @dataclass(frozen=True)
 class OccupancyTarget:
-    """Occupancy of the voxels, and which of them count."""
+    """Occupancy of the voxels, and a mask of those that count."""
 
     occupied: Bool[Tensor, "B X Y Z"]
     known: Bool[Tensor, "B X Y Z"] | None = None
-    """Voxels that count in the loss and in the IoU; None: all of them."""
+    """Voxels that count in the loss and in the IoU. None: all."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
 
     weight: float
     known_only: bool = False
-    """Leave out voxels of which the LiDAR says nothing (this project's option)."""
+    """Whether to ignore voxels that the LiDAR did not observe (this project's option)."""
     name = "occupancy"
 
     def build_output(self, shape: HeadShape) -> nn.Conv3d:
@@ -40,24 +40,24 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
         return nn.Conv3d(shape.voxel_channels, 1, kernel_size=1)
 
     def target(self, evidence: Evidence) -> OccupancyTarget:
-        """Return which voxels hold a return, and which ones the LiDAR knows if the others do not count."""
+        """Return the occupied voxels, and the observed ones if the others are ignored."""
         occupied = evidence.occupied
         known = known_voxels(occupied, evidence.points, evidence.grid) if self.known_only else None
         return OccupancyTarget(occupied, known)
 
     def loss(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> Term:
-        """Return the binary cross-entropy, with IoU and recall."""
+        """Return the binary cross-entropy as loss, IoU and recall as metrics."""
         logits = occupancy_logits(output, read)
         return Term(occupancy_loss(logits, target.occupied, target.known), _metrics(logits, target))
 
     def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"]:
-        """Return the probability that each voxel is occupied."""
+        """Return the occupancy probability of each voxel."""
         return occupancy_logits(output, read).sigmoid()
 
 
 def occupancy_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:
-    """Return the logit of each voxel being occupied."""
-    # A matrix product over channels leaves the memory order of the volume as it is.
+    """Return the occupancy logit of each voxel."""
+    # A matrix product over channels keeps the memory layout of the volume.
     logits: Tensor = output(voxels.permute(0, 1, 4, 2, 3))
     return logits[:, 0].permute(0, 2, 3, 1)
 
@@ -67,7 +67,7 @@ def occupancy_loss(
     occupied: Bool[Tensor, "B X Y Z"],
     known: Bool[Tensor, "B X Y Z"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy in float32, averaged over all voxels or the known ones, if any."""
+    """Return the binary cross-entropy in float32, averaged over all voxels or over the known ones."""
     logits = logits.float()
     if known is None:
         return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
@@ -78,7 +78,7 @@ def occupancy_loss(
 
 
 def _metrics(logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
-    """Return IoU and recall; where unknown voxels do not count, the name of the IoU says so."""
+    """Return IoU and recall; the name of the IoU tells whether unknown voxels are ignored."""
     occupied, known = target.occupied, target.known
     found = overlap(is_positive(logits if known is None else logits.masked_fill(~known, -1.0)), occupied)
     recall = {"occupancy_recall": found.recall}

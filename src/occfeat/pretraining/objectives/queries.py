@@ -1,7 +1,7 @@
-"""Img-ALSO, the paper's baseline: is there matter at points just behind and before LiDAR returns?
+"""Img-ALSO, the paper's baseline: predict occupancy at points just behind and in front of LiDAR returns.
 
-Query points as in ALSO (arXiv 2212.05867). That they are decoded from the voxels of the same head as
-OccFeat's outputs is this project's choice, so that the two differ in what is predicted alone.
+Query points are those of ALSO (arXiv 2212.05867). They are decoded from the voxels of OccFeat's head (this
+project's choice), so that the two methods differ only in their targets.
 
 Axes: `B` key frames, `P` returns, `R` drawn returns, `Q` queries, `D` channels per voxel, `X Y Z` voxels.
 """
@@ -27,19 +27,19 @@ class Queries:
 
     key_frame: Int64[Tensor, " Q"]
     position_cells: Float[Tensor, "Q 3"]
-    """Position in cells from the lower corner of the grid; the centre of voxel i lies at i + 0.5."""
+    """Position in cells from the lower corner of the grid; the centre of voxel i is at i + 0.5."""
 
 
 @dataclass(frozen=True)
 class QueryTarget:
-    """Queries and what the LiDAR says about them."""
+    """Queries and their occupancy."""
 
     queries: Queries
     occupied: Bool[Tensor, " Q"]
 
 
 class QueryDecoder(nn.Module):
-    """Voxel features at a point, and where it lies in its voxel, to one logit.
+    """Decodes the interpolated voxel features and the position in the voxel to one logit.
 
     Args:
         channels: Channels per voxel, and width of the two hidden layers (this project's choice).
@@ -56,7 +56,7 @@ class QueryDecoder(nn.Module):
         )
 
     def forward(self, voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, " Q"]:
-        """Return the logit of each query being occupied."""
+        """Return the occupancy logit of each query."""
         features = interpolate(voxels, queries)
         offset = queries.position_cells - queries.position_cells.floor() - 0.5
         return self.layers(torch.cat((features, offset), dim=1))[:, 0]
@@ -64,11 +64,11 @@ class QueryDecoder(nn.Module):
 
 @dataclass(frozen=True)
 class QueryOccupancy(Objective[QueryDecoder, QueryTarget]):
-    """Predict whether there is matter at points near LiDAR returns (Img-ALSO)."""
+    """Predict occupancy at points near LiDAR returns (Img-ALSO)."""
 
     weight: float
     config: QueryConfig
-    """How query points are drawn."""
+    """Options of query points."""
     name = "queries"
 
     def build_output(self, shape: HeadShape) -> QueryDecoder:
@@ -76,32 +76,32 @@ class QueryOccupancy(Objective[QueryDecoder, QueryTarget]):
         return QueryDecoder(shape.voxel_channels)
 
     def target(self, evidence: Evidence) -> QueryTarget:
-        """Draw queries, and return what the LiDAR says about them."""
+        """Draw queries, and return them with their occupancy."""
         return query_target(evidence.points, len(evidence.batch), evidence.grid, self.config)
 
     def loss(self, output: QueryDecoder, read: Tensor, target: QueryTarget) -> Term:
-        """Return the binary cross-entropy, and the IoU of the queries."""
+        """Return the binary cross-entropy as loss, the IoU of the queries as metric."""
         logits = output(read, target.queries)
         found = overlap(is_positive(logits), target.occupied)
         return Term(query_loss(logits, target.occupied), {"query_iou": found.iou})
 
     def occupancy_probability(self, output: QueryDecoder, read: Tensor) -> Float[Tensor, "B X Y Z"]:
-        """Return the probability that a query at the centre of each voxel is occupied."""
+        """Return the occupancy probability of a query at the centre of each voxel."""
         return output(read, voxel_centers(read)).sigmoid().view_as(read[:, 0])
 
 
 def query_target(points: Points, key_frames: int, grid: VoxelGrid, config: QueryConfig) -> QueryTarget:
     """Draw returns inside the grid, with replacement, and three queries on the ray of each.
 
-    Random numbers come from torch's global generator of the processor, always as many per key frame, so that
-    they do not depend on device or micro-batches. Queries outside the grid are dropped.
+    Random numbers come from torch's global CPU generator, a fixed number per key frame, and do not depend on
+    device or micro-batches. Queries outside the grid are dropped.
     """
     _, inside = grid.cell_index(points.points_ego)
     positions, numbers, occupied = [], [], []
     for key_frame in range(key_frames):
         draw = torch.rand(4, config.returns).to(inside.device)
         candidates = ((points.key_frame == key_frame) & inside).nonzero()[:, 0]
-        # Rounding may carry the product up to the count itself.
+        # Rounding can raise the product to the count itself.
         number = (draw[0] * len(candidates)).long().clamp(max=len(candidates) - 1)
         chosen = candidates[number] if len(candidates) else candidates
         along = draw[1:, : len(chosen)]
@@ -120,13 +120,13 @@ def query_points(
     along: Float[Tensor, "3 R"],
     distance_m: float,
 ) -> Float[Tensor, "3 R 3"]:
-    """Return a query behind each return, one before it and one between sensor and return, all on its ray.
+    """Return three queries on each ray: behind the return, in front of it, and between sensor and return.
 
     Args:
-        points_ego: Returns.
-        origins_ego: Where their rays began.
-        along: Numbers from 0 to 1: how far behind, how far before, and which part of the way to the return.
-        distance_m: Largest distance behind and before; before, at most the way to the sensor.
+        points_ego: LiDAR returns.
+        origins_ego: Origins of their rays.
+        along: Numbers from 0 to 1: the distance behind, the distance in front, and the fraction of the ray.
+        distance_m: Largest distance behind and in front; in front, at most that to the sensor.
     """
     ray = points_ego - origins_ego
     range_m = ray.norm(dim=1, keepdim=True)
@@ -142,7 +142,7 @@ def _inside_only(
     occupied: Bool[Tensor, " Q"],
     grid: VoxelGrid,
 ) -> QueryTarget:
-    """Return the queries inside the grid, with their positions in cells."""
+    """Return the queries inside the grid, in cells."""
     _, inside = grid.cell_index(points_ego)
     lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
     position_cells = (points_ego[inside] - lower_m) / cell_m
@@ -150,7 +150,7 @@ def _inside_only(
 
 
 def query_loss(logits: Float[Tensor, " Q"], occupied: Bool[Tensor, " Q"]) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy in float32, averaged over the queries; 0 if there is none."""
+    """Return the binary cross-entropy in float32, averaged over the queries; 0 if there are none."""
     logits = logits.float()
     total = F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype), reduction="sum")
     return total / max(len(logits), 1)
@@ -163,10 +163,10 @@ def voxel_centers(voxels: Float[Tensor, "B D X Y Z"]) -> Queries:
 
 
 def interpolate(voxels: Float[Tensor, "B D X Y Z"], queries: Queries) -> Float[Tensor, "Q D"]:
-    """Interpolate trilinearly between voxel centres; beyond the outermost ones their value counts.
+    """Interpolate trilinearly between voxel centres, with constant extrapolation.
 
-    The voxels around all queries are gathered once each, so that no two threads add to one gradient and a run
-    repeats to the last bit. `grid_sample` would want as many queries in every key frame.
+    Each voxel is gathered only once, so that gradients are deterministic. `grid_sample` would need the same
+    number of queries in every key frame.
     """
     last = queries.position_cells.new_tensor(voxels.shape[2:]) - 1
     position = (queries.position_cells - 0.5).clamp(min=0).minimum(last)
