@@ -36,7 +36,7 @@ from tests.small_runs import Flags
         (["--student.depth-bins", "3"], "setting of lss, but this student is simplebev"),
         (["--student.kind=lss", "--student.layers=3"], "setting of bevformer, but this student is lss"),
         (["--student.kind", "bevformer", "--student.bev-channels", "12"], "multiple of 8 heads"),
-        (["--student.kind", "bevformer", "--loss.depth", "1"], "for the student lss"),
+        (["--student.kind", "bevformer", "--loss.depth", "1"], "expects the student lss"),
         (["--teacher-cache", "/nowhere"], "/nowhere is not a teacher cache"),
         (["--augment.scale", "2", "1"], "smaller one first"),
         (["--optim.batch-size", "3", "--optim.micro-batch-size", "2"], "a multiple of micro_batch_size 2"),
@@ -213,7 +213,7 @@ def test_pretraining_run__cannot_evaluate_or_predict(
     pretrained: Path, folder: Path, tmp_path: Path, refused: Refused
 ) -> None:
     data = ["--data", str(folder)]
-    assert "cannot segment yet" in refused(["evaluate", str(pretrained), *data, "--split", "mini_val"])
+    assert "got the pretraining run" in refused(["evaluate", str(pretrained), *data, "--split", "mini_val"])
     said = refused(["predict", str(pretrained), *data, "--out", str(tmp_path / "out")])
     assert "occfeat finetune --start" in said
 
@@ -269,7 +269,7 @@ def test_view__key_frame_that_cannot_be_read(tmp_path: Path, refused: Refused) -
     image.unlink()
     said = refused(["view", str(folder), "--out", str(tmp_path / "a.png")])
     assert f"{image} is missing" in said
-    assert "`occfeat check` lists all that is broken" in said
+    assert "`occfeat check` lists all broken ones" in said
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:

@@ -176,5 +176,5 @@ def test_no_key_frames(folder: Path) -> None:
     assert len(index) == 0
     assert index.splits() == ()
     assert found(check(DataConfig(root=folder))) == {"no key frames": 1}
-    with pytest.raises(DatasetError, match="holds no key frames"):
+    with pytest.raises(DatasetError, match="contains no key frames"):
         index.rows("all")

@@ -37,9 +37,12 @@ def command(run: Path, data: Path, out: Path, *more: str) -> list[str]:
             ["--corruptions", "Fog", "--baseline", "/nowhere"],
             "does not hold robustness.json of mini_val",
         ),
-        (["--corruptions", "Fog", "--corrupted-data", "/nowhere"], "There is no folder /nowhere/Fog/easy"),
-        (["--baseline", "/nowhere"], "baseline is for corruptions"),
-        (["--corrupted-data", "/nowhere"], "corrupted_data is for corruptions"),
+        (
+            ["--corruptions", "Fog", "--corrupted-data", "/nowhere"],
+            "The folder /nowhere/Fog/easy does not exist",
+        ),
+        (["--baseline", "/nowhere"], "expected corruptions with baseline, got none"),
+        (["--corrupted-data", "/nowhere"], "expected corruptions with corrupted_data, got none"),
     ],
 )
 def test_evaluate__what_makes_no_sense_is_named(
@@ -72,7 +75,7 @@ def test_evaluate__run_without_weights(tuned: Path, folder: Path, tmp_path: Path
 def test_evaluate__images_that_are_too_small(tuned: Path, tmp_path: Path, refused: Refused) -> None:
     small = build_nuscenes_folder(tmp_path / "small", image_size=(20, 30))
     said = refused(command(tuned, small, tmp_path / "out", "--corruptions", "Brightness"))
-    assert "30 x 20 pixels; corruptions need at least 32 x 32" in said
+    assert "30 x 20 pixels; expected at least 32 x 32" in said
 
 
 def test_evaluate__baseline_of_something_else(
@@ -133,6 +136,6 @@ def test_evaluate__released_images_that_are_missing(
     nothing_is_read()
     words = ["--corruptions", "Fog", "--corrupted-data", str(tmp_path / "C")]
     said = refused(command(tuned, folder, tmp_path / "out", *words))
-    assert f"3 key frame(s) lack images in {tmp_path / 'C' / 'Fog' / 'hard'}, 0 allowed" in said
+    assert f"3 key frame(s) are incomplete in {tmp_path / 'C' / 'Fog' / 'hard'}, 0 allowed" in said
     assert "unpack Fog there" in said
     assert "occfeat check" not in said

@@ -105,4 +105,4 @@ def test_export__refuses_what_it_cannot_use(
     other = tmp_path / "pretraining"
     other.mkdir()
     (other / "model.json").write_text(json.dumps(card | {"stage": "pretraining"}))
-    assert "cannot segment yet" in said(other)
+    assert "got the pretraining run" in said(other)

@@ -130,7 +130,7 @@ def test_pretrain__refuses_another_teacher(
     more = ["--teacher-cache", str(made), "--teacher.block", "1", "--optim.epochs", "1"]
     assert main(flags("pretrain", tmp_path / "run", *more)) == 2
     printed = capsys.readouterr().err
-    assert "made for something else" in printed
+    assert "does not match this run" in printed
     assert "'block': 1" in printed
     assert not (tmp_path / "run").exists()
 
@@ -140,7 +140,7 @@ def test_pretrain__refuses_key_frames_the_cache_lacks(
 ) -> None:
     more = ["--teacher-cache", str(made), "--split", "all", "--optim.epochs", "1"]
     assert main(flags("pretrain", tmp_path / "run", *more)) == 2
-    assert "does not hold 3 of the 6 key frames" in capsys.readouterr().err
+    assert "does not contain 3 of the 6 key frames" in capsys.readouterr().err
 
 
 def test_pretrain__refuses_another_data_set(
@@ -206,5 +206,5 @@ def test_read__a_key_frame_that_is_not_there(made: Path) -> None:
     cache = TeacherCache(made)
     held = np.concatenate([load_file(file)["rows"].numpy() for file in sorted(made.glob("*.safetensors"))])
     assert cache.read(int(held[2])).values.shape == (6, 4, 6, 64)
-    with pytest.raises(KeyFrameError, match="does not hold"):
+    with pytest.raises(KeyFrameError, match="does not contain"):
         cache.read(int(held.max()) + 1)

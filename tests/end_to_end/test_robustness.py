@@ -147,7 +147,7 @@ def test_stopped__results_of_another_network_are_kept(
     (stopped / "robustness.json").write_text(json.dumps(found))
     assert main(command(tuned, folder, stopped, "--corruptions", "all", "--engine.seed", "7")) == 2
     said = capsys.readouterr().err
-    assert "unfinished results of something else" in said
+    assert "unfinished results of another evaluation" in said
     assert "  clean" in said
     assert "  seed" in said
     assert read(stopped) == found

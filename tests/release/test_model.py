@@ -45,12 +45,12 @@ def test_require_images__what_is_no_rgb_image(image: object, what: str) -> None:
     right = torch.zeros(3, 40, 60, dtype=torch.uint8)
     with pytest.raises(SettingsError) as caught:
         _require_images([right, image])
-    assert f"The image of camera 1 is {what}" in caught.value.message
+    assert f"as image 1, got {what}" in caught.value.message
     assert "channels first" in str(caught.value.hint)
 
 
 def test_require_calibration__that_is_no_tensor() -> None:
-    with pytest.raises(SettingsError, match="must be tensors"):
+    with pytest.raises(SettingsError, match="Expected tensors"):
         _require_calibration(2, *(matrix.numpy() for matrix in calibration()))
 
 

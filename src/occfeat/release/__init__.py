@@ -1,1 +1,1 @@
-"""Released models: what a run ships, how it is published, and how other programs run it."""
+"""Released models: loading, publication and export."""

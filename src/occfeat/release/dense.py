@@ -1,9 +1,9 @@
-"""Students without plans and sparse products, in operators that exporters know.
+"""Students without plans and sparse products, in exportable operators.
 
-A student is cut in two. `project` computes what depends on the calibration alone, the call computes the rest
-from images and that projection. For a known rig the first part runs once, here, and its result is stored with
-the weights. For an unknown rig it becomes part of what is exported. Convolutions, samplings and
-interpolations have no more than four axes.
+A student is split in two. `project` computes what depends only on the calibration; `forward` computes the
+rest from images and that projection. For a fixed rig, the projection runs once and is stored with the
+weights. For an unknown rig, it is exported, too. Convolutions, samplings and interpolations have at most four
+axes.
 
 Axes: `N` cameras, `H W` image in pixels, `C` channels, `X Y Z` voxels (x forward, y left, z up).
 """
@@ -28,18 +28,18 @@ from occfeat.models.students.simplebev import SimpleBev
 from occfeat.release.dense_lifting import feature_positions, only_seen, sample_features
 
 Projection = tuple[Tensor, ...]
-"""What a student needs to know of a rig's calibration."""
+"""The projection of a rig: tensors that depend only on its calibration."""
 
 
 class DenseStudent(nn.Module):
-    """A student for one key frame at a time, which computes what the student computes."""
+    """An exportable equivalent of a student, for one key frame at a time."""
 
     def project(self, cameras: Cameras) -> Projection:
-        """Return what depends on the calibration of one key frame alone, in exportable operators."""
+        """Return the projection of one key frame's rig, in exportable operators."""
         raise NotImplementedError
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Return the same for a rig that will not change, without what is never seen."""
+        """Return the projection of a fixed rig, without invisible parts."""
         return self.project(cameras)
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
@@ -55,17 +55,17 @@ class DenseSimpleBev(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Return positions of voxels in the features of each camera, and shares."""
+        """Return positions of voxels in the features of each camera, and their weights."""
         return feature_positions(cameras, feature_size(cameras.image_size), STRIDE_PX, self.student.grid)
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Return the same, with cameras that see different voxels put together."""
+        """Return the same, with cameras merged whose visible voxels are disjoint."""
         return only_seen(*self.project(cameras))
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """Return BEV features."""
         volume = sample_features(self.student.encoder(images), *projection)
-        stacked = volume.reshape(1, -1, *self.student.grid.bev.shape)  # channels and heights are one axis
+        stacked = volume.reshape(1, -1, *self.student.grid.bev.shape)  # channels and heights in one axis
         return self.student.bev_encoder(self.student.compress(stacked))
 
 
@@ -77,7 +77,7 @@ class DensePublishedSimpleBev(DenseStudent):
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Return positions of voxels in the features of each camera, and whether it sees them."""
+        """Return positions of voxels in the features of each camera, and a mask of the visible ones."""
         size, grid = feature_size(cameras.image_size), self.student.grid
         positions, seen = published_positions(cameras, size, STRIDE_PX, grid, self.student.aligned)
         return positions[:, None], seen.to(positions.dtype)
@@ -99,7 +99,7 @@ class DensePublishedSimpleBev(DenseStudent):
 
 
 class DenseBevFormer(DenseStudent):
-    """BEVFormer that computes every query for every camera, or those that a known rig sees."""
+    """BEVFormer that computes every query for every camera, or the visible ones of a fixed rig."""
 
     def __init__(self, student: BevFormer) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class DenseBevFormer(DenseStudent):
         return self._find(project_queries, cameras)
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Return only queries that a camera sees."""
+        """Return only visible queries."""
         return self._find(build_hits, cameras)
 
     def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Projection:
@@ -125,14 +125,14 @@ class DenseBevFormer(DenseStudent):
 
 
 class DenseLss(DenseStudent):
-    """LSS that makes the outer product of features and depths, point by point, and adds it up."""
+    """LSS that computes the outer product of features and depths and sums it."""
 
     def __init__(self, student: Lss) -> None:
         super().__init__()
         self.student = student
 
     def project(self, cameras: Cameras) -> Projection:
-        """Return feature cell, depth bin and BEV cell of every point; one more cell takes those outside."""
+        """Return feature cell, depth bin and BEV cell of every point; an extra cell is for points outside."""
         grid, bins, size = self.student.grid, self.student.bins, feature_size(cameras.image_size)
         points_ego, valid = frustum(cameras, size, STRIDE_PX, bins)
         cell, inside = grid.cell_index(points_ego.flatten(0, 3))
@@ -142,7 +142,7 @@ class DenseLss(DenseStudent):
         return point // bins.count, point % bins.count, column
 
     def project_fixed(self, cameras: Cameras) -> Projection:
-        """Return only points that lie in the grid."""
+        """Return only points inside the grid."""
         pixels, depths, column = self.project(cameras)
         inside = column < self.student.grid.shape[0] * self.student.grid.shape[1]
         return pixels[inside], depths[inside], column[inside]
@@ -161,10 +161,10 @@ class DenseLss(DenseStudent):
 
 
 def densify(student: nn.Module) -> DenseStudent:
-    """Return the student in operators that can be exported; its weights are shared.
+    """Return an exportable equivalent of a student; weights are shared.
 
     Raises:
-        ExportError: It is a module of the user's own.
+        ExportError: It is a custom module.
     """
     match student:
         case SimpleBev():
@@ -176,6 +176,6 @@ def densify(student: nn.Module) -> DenseStudent:
         case Lss():
             return DenseLss(student)
     raise ExportError(
-        "This student is a module of your own, and only its author knows how to export it.",
-        hint="Students that can be exported: simplebev, bevformer, lss, simplebev-published.",
+        "A custom student cannot be exported.",
+        hint="Exportable students: simplebev, bevformer, lss, simplebev-published.",
     )

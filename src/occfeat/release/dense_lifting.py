@@ -1,8 +1,8 @@
-"""SimpleBEV's lifting in operators that exporters know: 4-D sampling, and nothing sparse.
+"""SimpleBEV's lifting in exportable operators: dense 4-D sampling.
 
-The features of all cameras lie below one another as one image. Each voxel is read once per layer:
-one layer for each camera, or, for a rig that is known, only as many as there are cameras that see one and the
-same voxel. The numbers are those of `models.lifting.sampling.lift_dense`.
+The features of all cameras are stacked vertically in one image. Each voxel is sampled once per layer. There
+is one layer per camera or, for a fixed rig, only as many as cameras see the same voxel. Results are those of
+`models.lifting.sampling.lift_dense`.
 
 Axes: `N` cameras, `C` channels, `h w` feature cells of a camera, `ZX Y` voxels, `K` layers.
 """
@@ -20,7 +20,7 @@ from occfeat.models.lifting.projection import project_voxels
 def feature_positions(
     cameras: Cameras, feature_size: tuple[int, int], stride_px: int, grid: VoxelGrid
 ) -> tuple[Float[Tensor, "N ZX Y 2"], Float[Tensor, "N ZX Y"]]:
-    """Return where each camera of a rig sees each voxel in its features, and its share of the voxel.
+    """Return the position of each voxel in each camera's features, and the camera's weight.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -29,13 +29,13 @@ def feature_positions(
         grid: The voxels.
 
     Returns:
-        Positions (x, y) in the features of all cameras below one another, from -1 to 1 between the outer
-        borders; and one over the number of cameras that see the voxel, 0 for a camera that does not.
+        Positions (x, y) in the stacked features, from -1 to 1 between the outer borders; and weights, one
+        over the number of cameras that see the voxel, 0 for the others.
     """
     u, v, visible = project_voxels(cameras, grid)
     height, width = feature_size
     first_row = height * torch.arange(len(v), device=v.device)[:, None, None, None]
-    row = (v / stride_px).clamp(0.5, height - 0.5) + first_row  # never between two cameras
+    row = (v / stride_px).clamp(0.5, height - 0.5) + first_row  # not between two cameras
     scaled = (2 / (width * stride_px) * u - 1, 2 / (height * len(v)) * row - 1)
     nowhere = u.new_zeros(())
     positions = [torch.where(visible, axis, nowhere).flatten(1, 2) for axis in scaled]
@@ -46,7 +46,7 @@ def feature_positions(
 def only_seen(
     positions: Float[Tensor, "N ZX Y 2"], shares: Float[Tensor, "N ZX Y"]
 ) -> tuple[Float[Tensor, "K ZX Y 2"], Float[Tensor, "K ZX Y"]]:
-    """Return the same positions in as many layers as cameras see one and the same voxel, often two."""
+    """Return the same positions in as many layers as cameras see the same voxel, often two."""
     layers = max(int((shares > 0).sum(0).max()), 1)
     order = shares.argsort(dim=0, descending=True, stable=True)[:layers]
     return positions.gather(0, order[..., None].expand(-1, -1, -1, 2)), shares.gather(0, order)
@@ -55,7 +55,7 @@ def only_seen(
 def sample_features(
     features: Float[Tensor, "N C h w"], positions: Float[Tensor, "K ZX Y 2"], shares: Float[Tensor, "K ZX Y"]
 ) -> Float[Tensor, "C ZX Y"]:
-    """Return features at the positions of `feature_positions`, added up one layer after the other."""
+    """Return features at the positions of `feature_positions`, summed over the layers."""
     stacked = features.transpose(0, 1).flatten(1, 2)[None]
     total = features.new_zeros(())
     for at, share in zip(positions, shares, strict=True):

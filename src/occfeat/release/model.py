@@ -1,4 +1,4 @@
-"""The network that ships: your own images and calibration in, probabilities in BEV out."""
+"""The released network: from images and calibration to BEV probabilities."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ from occfeat.geometry.pinhole import is_pinhole
 from occfeat.segmentation.task import Segmenter
 
 GROUND_POINTS = 201
-"""Points a side, of the square of ground in which each camera must see one."""
+"""Points per side of the square of ground, of which each camera must see at least one."""
 
 
 class BevModel(nn.Module):
-    """A fine-tuned network with everything needed to use it.
+    """A fine-tuned network with everything needed for inference.
 
     Args:
         segmenter: Student and head.
-        classes: What it segments, in the order of its outputs.
-        image_size: (height, width) in pixels the student was trained at; images are resized to it.
+        classes: Classes in the order of its outputs.
+        image_size: (height, width) in pixels of training images, to which images are resized.
         grid: The BEV cells of its output.
     """
 
@@ -41,7 +41,7 @@ class BevModel(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B K X Y"]:
-        """Return the probability, 0 to 1, that a cell holds a class, for images of the student's size."""
+        """Return the probability of each class in each cell, 0 to 1, for images of the student's size."""
         logits: Tensor = self.segmenter(images, cameras)
         return logits.float().sigmoid()
 
@@ -54,18 +54,19 @@ class BevModel(nn.Module):
         """Predict all classes in one pass, from your own images of any number of cameras.
 
         Args:
-            images: RGB images of any size, which may differ between cameras.
-            intrinsics: Of those images, in their own pixels (centres at i + 0.5).
+            images: RGB images of any size, which can differ between cameras.
+            intrinsics: Pinhole matrices in pixels of these images (centres at i + 0.5).
             ego_from_camera: Camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up),
                 in metres, at one common time.
 
         Returns:
-            By the name of each class, in the order of `classes`, the probability, 0 to 1, that a BEV cell
-            holds it. The first index grows forward and the second one to the left; see `grid`.
+            The probability of each class in each BEV cell, 0 to 1, by the names in `classes`. The first index
+            grows forward, the second to the left; see `grid`.
 
         Raises:
-            SettingsError: Something is not an image, the number of cameras differs, or a calibration is
-                impossible or lets a camera see no ground as near as the grid reaches.
+            SettingsError: A value is not an image, the numbers of cameras differ, a calibration is
+                impossible, or
+            a camera sees no ground within reach of the grid.
         """
         probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
         return dict(zip(self.classes, probabilities[0], strict=True))
@@ -76,7 +77,7 @@ class BevModel(nn.Module):
         intrinsics: Float[Tensor, "N 3 3"],
         ego_from_camera: Float[Tensor, "N 4 4"],
     ) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
-        """Return what `forward` takes: images of the student's size, and intrinsics that follow."""
+        """Resize images to the student's size, and adapt the intrinsics."""
         _require_images(images)
         _require_calibration(len(images), intrinsics, ego_from_camera)
         intrinsics, ego_from_camera = intrinsics.cpu(), ego_from_camera.cpu()
@@ -84,7 +85,7 @@ class BevModel(nn.Module):
         resized, follows = [], []
         for image in images:
             old_size = (image.shape[-2], image.shape[-1])
-            resized.append(resize(image.cpu(), self.image_size))  # GPUs cannot resize whole numbers
+            resized.append(resize(image.cpu(), self.image_size))  # GPUs cannot resize integers
             follows.append(camera.resize(old_size, self.image_size))
         present: Bool[Tensor, "1 N"] = torch.ones(1, len(resized), dtype=torch.bool)
         cameras = Cameras(
@@ -98,7 +99,7 @@ class BevModel(nn.Module):
 
 
 def _require_images(images: Sequence[object] | Tensor) -> None:
-    """Refuse what is not an RGB image."""
+    """Refuse a value that is not an RGB image."""
     for camera_number, image in enumerate(images):
         if not isinstance(image, Tensor):
             what = f"a {type(image).__name__}"
@@ -107,16 +108,16 @@ def _require_images(images: Sequence[object] | Tensor) -> None:
         else:
             continue
         raise SettingsError(
-            f"The image of camera {camera_number} is {what}, not a uint8 tensor of shape (3, height, width).",
+            f"Expected a uint8 tensor of shape (3, height, width) as image {camera_number}, got {what}.",
             hint="Give RGB from 0 to 255, channels first, such as torch.from_numpy(array).movedim(-1, 0).",
         )
 
 
 def _require_calibration(count: int, intrinsics: object, ego_from_camera: object) -> None:
-    """Refuse matrices that are not intrinsics or rigid transforms, or not as many as the images."""
+    """Refuse matrices that are not intrinsics or rigid transforms, or not one of each per image."""
     if not (isinstance(intrinsics, Tensor) and isinstance(ego_from_camera, Tensor)):
         hint = "Give tensors, such as torch.as_tensor(array)."
-        raise SettingsError("intrinsics and ego_from_camera must be tensors.", hint=hint)
+        raise SettingsError("Expected tensors as intrinsics and ego_from_camera.", hint=hint)
     if count == 0 or intrinsics.shape != (count, 3, 3) or ego_from_camera.shape != (count, 4, 4):
         raise SettingsError(
             f"{count} images, intrinsics of shape {tuple(intrinsics.shape)} and ego_from_camera of shape "
@@ -130,19 +131,19 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
         raise SettingsError(
             f"The intrinsics of camera(s) {singular} are not those of a pinhole camera.", hint=hint
         )
-    poses = ego_from_camera.cpu().double()  # some GPUs know no float64
+    poses = ego_from_camera.cpu().double()  # some GPUs do not support float64
     rigid = is_isometry(poses, tolerance=1e-3) & (torch.linalg.det(poses[:, :3, :3]) > 0)
     bent = (~rigid).nonzero().flatten().tolist()
     if bent:
-        hint = "Give a rotation, without mirroring, and a translation in metres, last row (0, 0, 0, 1)."
+        hint = "Give a rotation without mirroring, a translation in metres and a last row (0, 0, 0, 1)."
         raise SettingsError(f"ego_from_camera of camera(s) {bent} is not a rigid transform.", hint=hint)
 
 
 def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
-    """Refuse a camera that sees no ground from above, as near as the grid reaches in any direction.
+    """Refuse a camera that sees no ground within reach of the grid.
 
-    Millimetres, exchanged axes and inverse transforms are rigid, too, but rarely leave a camera such a view.
-    A grid that lies ahead of the car alone still takes cameras that look back.
+    Transforms in millimetres, with swapped axes or inverted are rigid, too, but rarely give such a view.
+    Cameras that look back are accepted even if the grid is only ahead of the car.
     """
     reach_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     line = torch.linspace(-reach_m, reach_m, GROUND_POINTS)
@@ -162,7 +163,7 @@ def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
 
 
 def _stands(ego_from_camera: Float[Tensor, "4 4"]) -> str:
-    """Return where a camera is and where it looks, in words."""
+    """Describe the position and viewing direction of a camera."""
     position, along = (
         ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in ego_from_camera[:3, axis].tolist())
         for axis in (3, 2)

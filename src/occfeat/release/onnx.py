@@ -1,7 +1,7 @@
-"""ONNX: a fine-tuned network as one file that onnxruntime and others run without PyTorch.
+"""Export of a fine-tuned network to ONNX, to run it without PyTorch.
 
-Images and calibration go in, or images alone if the rig is stored in the file; probabilities come out. All
-shapes are fixed. The file says in its metadata what it holds.
+Inputs are images and calibration, or only images if the rig is stored in the file. The output is
+probabilities. All shapes are fixed. The metadata of the file describe inputs and output.
 
 Axes: `N` cameras, `H W` image in pixels, `K` classes, `X Y` BEV cells (x forward, y left).
 """
@@ -24,17 +24,17 @@ from occfeat.release.dense import densify
 from occfeat.release.model import BevModel
 
 OPSET = 18
-"""Version of ONNX's operators: the first with every operator in the form PyTorch writes."""
+"""ONNX opset: the first with all operators that PyTorch writes."""
 OUTPUT = "probabilities"
 """Name of the output."""
 
 
 class ExportableModel(nn.Module):
-    """Student, head and sigmoid for one key frame, in operators that can be exported.
+    """Student, head and sigmoid for one key frame, in exportable operators.
 
     Args:
         model: The network; its weights are shared.
-        rig: Calibration of the only rig it will be for. None: calibration is an input.
+        rig: Calibration of a fixed rig. None: calibration is an input.
     """
 
     def __init__(self, model: BevModel, rig: Cameras | None = None) -> None:
@@ -54,7 +54,7 @@ class ExportableModel(nn.Module):
         intrinsics: Float[Tensor, "N 3 3"] | None = None,
         ego_from_camera: Float[Tensor, "N 4 4"] | None = None,
     ) -> Float[Tensor, "K X Y"]:
-        """Return the probability, 0 to 1, that a cell holds a class; calibration only if no rig is stored."""
+        """Return the probability of each class in each cell, 0 to 1; a stored rig needs no calibration."""
         projection: tuple[Tensor, ...] = tuple(
             getattr(self, f"projection{number}") for number in range(self.fixed)
         )
@@ -70,12 +70,12 @@ def to_onnx(model: BevModel, inputs: dict[str, Tensor], rig: Cameras | None = No
 
     Args:
         model: The network, on the CPU.
-        inputs: Example of the graph's inputs by name, whose shapes it will have: `images` (N, 3, H, W), and
-            without a rig also `intrinsics` (N, 3, 3) and `ego_from_camera` (N, 4, 4).
+        inputs: Example inputs by name, which determine the shapes: `images` (N, 3, H, W), and without a rig
+        also `intrinsics` (N, 3, 3) and `ego_from_camera` (N, 4, 4).
         rig: Calibration to store in the graph, without batch axis.
 
     Raises:
-        ExportError: The student cannot be exported, or PyTorch cannot do it.
+        ExportError: The student or an operator cannot be exported.
     """
     exportable = ExportableModel(model, rig)
     try:
@@ -91,7 +91,7 @@ def to_onnx(model: BevModel, inputs: dict[str, Tensor], rig: Cameras | None = No
                 output_names=[OUTPUT],
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        hint = "Convolutional backbones and plain vision transformers with default settings are tested."
+        hint = "Use a tested backbone: a CNN, or a plain vision transformer with default settings."
         raise ExportError(f"PyTorch cannot write this network as ONNX: {error}", hint=hint) from error
     graph: onnx.ModelProto = program.model_proto
     onnx.helper.set_model_props(graph, _describe(model, rig))
@@ -136,7 +136,7 @@ def _describe(model: BevModel, rig: Cameras | None) -> dict[str, str]:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Silence what a package logs about its own work."""
+    """Silence the logging of a package."""
     log = logging.getLogger(name)
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,7 +1,6 @@
-"""The README that goes with published weights: what they are, and how they were made.
+"""The README of published weights: what they are, and how they were trained.
 
-It is written from the files of the run folder, so that nobody has to remember. Paths are cut to
-their last part.
+It is generated from the files of the run folder. Paths are cut to their last part.
 """
 
 import json
@@ -26,7 +25,7 @@ licences of their own. Whoever publishes the weights states their licence in the
 
 
 def describe(folder: Path, card: ModelCard) -> str:
-    """Return the README's text of a run folder or of what was saved from one, in Markdown."""
+    """Return the README of a run folder or of a saved model, in Markdown."""
     saved = folder / README
     if saved.is_file() and not RunFolder(folder).settings.is_file():
         return _without_header(saved.read_text(encoding="utf-8"))
@@ -35,7 +34,7 @@ def describe(folder: Path, card: ModelCard) -> str:
 
 
 def _without_header(text: str) -> str:
-    """Return the text behind the block of metadata that it begins with."""
+    """Return a text without its header of metadata."""
     parts = text.split("---\n", 2)
     return parts[2].lstrip("\n") if text.startswith("---\n") and len(parts) == 3 else text
 
@@ -77,13 +76,13 @@ def _rows(file: Path) -> Iterator[str]:
         split, key_frames, metrics = results["split"], results["key_frames"], dict(results["metrics"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "Evaluate again, or remove the file."
-        raise RunError(f"{file} does not hold the metrics of an evaluation: {error}", hint=hint) from error
+        raise RunError(f"{file} does not contain the metrics of an evaluation: {error}", hint=hint) from error
     for name, value in metrics.items():
         yield f"| {split} | {key_frames} | `{name}` | {'none' if value is None else f'{value:.4f}'} |"
 
 
 def _training(folder: Path) -> str:
-    """Return the settings of the run and of the one it started from, and what they ran on."""
+    """Return the settings and environments of the run and of the run it started from."""
     if not RunFolder(folder).settings.is_file():
         return ""
     settings = _settings(folder)
@@ -102,7 +101,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     file = RunFolder(folder).settings
     settings = read_yaml(file)
     if not isinstance(settings, dict):
-        raise RunError(f"{file} does not hold settings.", hint="Restore it from a copy.")
+        raise RunError(f"{file} does not contain settings.", hint="Restore it from a copy.")
     return settings
 
 
@@ -112,7 +111,7 @@ def _as_yaml(settings: dict[str, Any]) -> str:
 
 
 def _shortened(value: Any) -> Any:
-    """Return the same settings, absolute paths cut to their last part: the rest says whose machine it was."""
+    """Return the same settings with absolute paths cut to their last part, for privacy."""
     if isinstance(value, dict):
         return {name: _shortened(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -121,7 +120,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _where(folder: Path) -> str:
-    """Return when, on what and with which versions a run was started."""
+    """Return start time, device and versions of a run."""
     environment = RunFolder(folder).read_environment()
     versions = ", ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     commit, device = environment.get("commit") or "unknown", environment.get("gpu") or "the processor"

@@ -1,7 +1,7 @@
-"""The tensors of Simple-BEV's published checkpoints, by the names and in the axes of our networks.
+"""Conversion of Simple-BEV's published checkpoints to this package's names and axes.
 
-Their BEV network looks at cells from left to right, ours delivers them from right to left. The student turns
-its features at run time; of the head, which sees turned features, the kernels are turned here, once.
+Their BEV network orders cells from left to right, ours from right to left. The student flips its features at
+run time. The kernels of the head are flipped here, once.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from occfeat.models.weights.loading import load_checked, mismatches
 from occfeat.segmentation.task import Segmenter
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Colours the published network expects, for pixels of 0 to 1."""
+"""Colour normalisation of the published network, for pixels of 0 to 1."""
 
 PREFIXES = {
     "student.encoder.backbone.conv1.": "encoder.backbone.0.",
@@ -37,7 +37,7 @@ PREFIXES = {
     "head.block.": "decoder.segmentation_head.",
     "head.output.": "decoder.segmentation_head.3.",
 }
-"""How the names of our tensors begin, and theirs; the first that fits counts."""
+"""Prefixes of our names and of theirs; the first match applies."""
 
 LEFT_OUT = (
     "ce_weight",
@@ -47,28 +47,28 @@ LEFT_OUT = (
     "decoder.instance_offset_head.",
     "decoder.instance_center_head.",
 )
-"""What the published network has beside: loss weights, and heads for other tasks."""
+"""Further tensors of the published network: loss weights, and heads for other tasks."""
 
 NORMALIZATION = ("student.encoder.mean", "student.encoder.std")
-"""Tensors of ours that the published network keeps in its code."""
+"""Tensors of ours that are constants in the published code."""
 
 TURNED = "head.block.0.weight"
-"""The only kernel behind the student that is larger than one cell."""
+"""The only kernel of the head that is larger than one cell."""
 
 
 def load_published(segmenter: Segmenter, tensors: Mapping[str, Tensor], path: Path) -> tuple[int, int]:
-    """Load a published checkpoint into a network of kind `simplebev-published` with its head, or nothing.
+    """Load a published checkpoint into a network of kind `simplebev-published` and its head.
 
     Args:
         segmenter: The network, with one class.
         tensors: Tensors of the checkpoint by their published names.
-        path: Where they come from, for messages.
+        path: Path of the checkpoint, for messages.
 
     Returns:
         The numbers of tensors loaded and left out.
 
     Raises:
-        WeightsError: They are of another network; the first that differ are named.
+        WeightsError: They belong to another network; the first differences are named.
     """
     ours = segmenter.state_dict()
     theirs = {name: published_name(name) for name in ours if name not in NORMALIZATION}
@@ -92,14 +92,14 @@ def published_name(name: str) -> str:
 def _another_network(
     path: Path, problems: list[str], count: int, tensors: Mapping[str, Tensor]
 ) -> WeightsError:
-    """Return the error of a checkpoint of another network."""
+    """Return the error for a checkpoint of another network."""
     hint = "Give a camera-only checkpoint with ResNet-101; the heights of "
-    hint += "the grid must be as many as it was trained with (8)."
+    hint += "the grid must be those of its training (8)."
     if any(name.startswith(("student.", "head.")) for name in tensors):
         hint = "These are weights of this package, which need no conversion: use their run folder."
     return WeightsError(
-        f"{path} does not hold the network that Simple-BEV published: {len(problems)} tensors differ, of "
-        f"{count}.",
+        f"{path} is not a checkpoint of Simple-BEV's published network: {len(problems)} of {count} tensors "
+        "differ.",
         first=problems[:6],
         hint=hint,
     )

@@ -1,6 +1,6 @@
-"""What a run ships: `weights.safetensors`, and `model.json` that says how to build the network for them.
+"""Released files of a run: `weights.safetensors`, and `model.json`, which describes the network.
 
-The class that holds a loaded network publishes the two files, with a README, through huggingface_hub.
+`ShippedModel` publishes both files, with a README, through huggingface_hub.
 """
 
 import json
@@ -27,12 +27,12 @@ from occfeat.segmentation.task import Segmenter
 
 
 def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str = "") -> None:
-    """Write weights and card into a folder, each whole or not at all.
+    """Write weights and card to a folder, in atomic writes.
 
     Args:
         folder: A run folder.
         network: The network; its tensors are named `student.…` and `head.…`.
-        card: How to build it again.
+        card: Its description.
         only: Prefix of the tensors to write, such as `student.`.
     """
     tensors = {
@@ -46,7 +46,7 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
 
 
 def load_student_weights(student: nn.Module, folder: Path) -> None:
-    """Load the student of a pretraining or fine-tuning run; logs a line such as `loaded 214/214 tensors`.
+    """Load the student of a pretraining or fine-tuning run, and log a line such as `loaded 214/214 tensors`.
 
     Raises:
         WeightsError: Names or shapes differ.
@@ -56,13 +56,13 @@ def load_student_weights(student: nn.Module, folder: Path) -> None:
 
 
 def require_described(card: ModelCard, folder: Path) -> dict[str, Tensor]:
-    """Read the weights of a run whose student is the one that its card describes.
+    """Read the weights of a run, after checking that its card describes them.
 
-    Before a student is built it is compared without memory: a damaged card may describe one of any size.
+    The student is compared on the `meta` device first, because a damaged card can describe one of any size.
 
     Raises:
         RunError: The student of the card cannot be built.
-        WeightsError: The weights cannot be read, or are those of another student.
+        WeightsError: The weights cannot be read, or belong to another student.
     """
     tensors = read_weights_file(RunFolder(folder).weights)
     if card.student.kind == "own":
@@ -84,17 +84,16 @@ def _student_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ShippedModel(BevModel, ModelHubMixin):
-    """The network that ships, with what is known of it: it can be saved, published and loaded again.
+    """A fine-tuned network with its card, which can be saved, published and loaded.
 
-    `save_pretrained(folder)` writes weights, `model.json` and a README made from the run; all commands take
-    such a folder as a run. `push_to_hub(name)` publishes the same files. Both take the licence as
-    `model_card_kwargs={"license": "…"}`. `from_pretrained` loads what they wrote: tensors and
-    JSON, never code.
+    `save_pretrained(folder)` writes weights, `model.json` and a README; all commands accept such a folder as
+    a run. `push_to_hub(name)` publishes the same files. Both take the licence as
+    `model_card_kwargs={"license": "…"}`. `from_pretrained` loads these files: tensors and JSON, never code.
 
     Args:
         segmenter: Student and head.
-        card: How to build them again.
-        folder: Where they come from.
+        card: Their description.
+        folder: Their folder.
     """
 
     def __init__(self, segmenter: Segmenter, card: ModelCard, folder: Path) -> None:
@@ -119,20 +118,20 @@ class ShippedModel(BevModel, ModelHubMixin):
         force_download: bool = False,
         local_files_only: bool = False,
     ) -> "ShippedModel":
-        """Load a folder, or download a repository of the hub by its name and load that.
+        """Load a folder, or download a repository of the hub.
 
         Args:
             pretrained_model_name_or_path: The folder, or a name such as `someone/bev`.
-            device: Where the network will be.
-            student: The module that was fine-tuned, if it was one of the user's own.
+            device: Device of the network.
+            student: The module that was fine-tuned, for a custom student.
             revision: Branch, tag or commit of the repository.
-            token: Token of the hub, if the one that `hf auth login` left is not to be used.
-            cache_dir: Where downloads are kept.
-            force_download: Download what is there already.
-            local_files_only: Use what was downloaded before and no network.
+            token: Token of the hub. None: the one of `hf auth login`.
+            cache_dir: Folder of downloads.
+            force_download: Whether to download existing files again.
+            local_files_only: Whether to use only earlier downloads.
 
         Raises:
-            OccFeatError: It cannot be had, or not be loaded; see `load_model`.
+            OccFeatError: It cannot be downloaded or loaded; see `load_model`.
         """
         if Path(pretrained_model_name_or_path).is_dir():
             return load_model(pretrained_model_name_or_path, device, student)
@@ -147,16 +146,16 @@ class ShippedModel(BevModel, ModelHubMixin):
                 local_files_only=local_files_only,
                 allow_patterns=[published.card.name, published.weights.name, README],
             )
-        except Exception as error:  # of a dozen kinds, by what stands between here and the hub
+        except Exception as error:  # of many kinds, depending on the network
             what = f"{pretrained_model_name_or_path} is not a folder and could not be downloaded: {error}"
-            raise WeightsError(what, hint="Check the name or the path, or the network.") from error
+            raise WeightsError(what, hint="Check the name or path and the internet connection.") from error
         return load_model(folder, device, student)
 
     def generate_model_card(self, *, license: str = "other") -> HubCard:
         """Return the README of the published folder.
 
         Args:
-            license: Identifier of the weights' licence, as the hub knows it.
+            license: The hub's identifier of the weights' licence.
         """
         data = HubCardData(
             license=license,
@@ -174,19 +173,19 @@ def load_model(
 
     Args:
         folder: The run folder, or the weights in it.
-        device: Where the network will be.
-        student: The module that was fine-tuned, if it was one of your own; its weights are replaced.
+        device: Device of the network.
+        student: The module that was fine-tuned, for a custom student; its weights are replaced.
 
     Raises:
-        RunError: The folder does not hold a finished model.
-        SettingsError: The student was a module of your own, and `student` is not given; or the reverse.
+        RunError: The folder does not contain a finished model.
+        SettingsError: The run has a custom student and `student` is not given, or vice versa.
         WeightsError: It is a pretraining run, or the weights do not fit.
     """
     folder = RunFolder.of(Path(folder)).path
     card = read_card(folder)
     if card.stage != "segmentation":
         hint = f"Fine-tune it first: occfeat finetune --start {folder} ..."
-        raise WeightsError(f"{folder} is a pretraining run; it cannot segment yet.", hint=hint)
+        raise WeightsError(f"Expected a fine-tuning run, got the pretraining run {folder}.", hint=hint)
     tensors = require_described(card, folder)
     built = build_student(card.student, build_grid(card.grid), student, load_backbone=False)
     head = SegmentationHead(built.channels, len(card.classes), linear=card.linear_head)

@@ -1,4 +1,4 @@
-"""Evaluate a segmenter over a split: IoU pooled over all of it, under every protocol."""
+"""Evaluate a segmenter: IoU pooled over a split, under every protocol."""
 
 import json
 import logging
@@ -30,16 +30,16 @@ class Evaluation:
 
     split: str
     key_frames: int
-    """Key frames that were evaluated."""
+    """Number of key frames that were evaluated."""
     broken: int
-    """Key frames that could not be read and are not counted."""
+    """Number of key frames that could not be read."""
     threshold: float
     """Probability above which a cell counts as predicted, the same for every class."""
     metrics: dict[str, float]
     """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`."""
 
     def write(self, file: Path) -> None:
-        """Write the metrics as JSON; a metric that is not a number becomes null."""
+        """Write the metrics as JSON; NaN becomes null."""
         finite = {name: value if value == value else None for name, value in self.metrics.items()}
         text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
         write_text_atomic(file, text)
@@ -57,9 +57,9 @@ def evaluate_segmenter(
     engine: EngineConfig,
     fabric: Fabric,
 ) -> Evaluation:
-    """Evaluate a segmenter on key frames, which must carry labels of the same classes.
+    """Evaluate a segmenter on key frames with labels of the same classes.
 
-    Several processes share the key frames and add up their counts: the metrics do not depend on how many.
+    Several processes share the key frames and sum their counts. The metrics do not depend on their number.
 
     Raises:
         TrainingError: More key frames are broken than `engine.max_broken`.

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 
 class SegmentationHead(nn.Module):
-    """A 3 x 3 convolution block and a 1 x 1 output, as in Simple-BEV, or the 1 x 1 output alone.
+    """A 3 x 3 convolution block and a 1 x 1 output, as in Simple-BEV, or only the 1 x 1 output.
 
     Args:
         bev_channels: Channels of the student's BEV features.
         classes: Number of classes.
-        linear: Leave the convolution block out: a linear probe.
+        linear: Whether to omit the convolution block: a linear probe.
     """
 
     def __init__(self, bev_channels: int, classes: int, *, linear: bool = False) -> None:
@@ -19,7 +19,7 @@ class SegmentationHead(nn.Module):
         self.output = nn.Conv2d(bev_channels, classes, kernel_size=1)
 
     def forward(self, bev: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B K X Y"]:
-        """Return the logit of each cell holding each class."""
+        """Return the logit of each class in each cell."""
         logits: Tensor = self.output(self.block(bev))
         return logits
 

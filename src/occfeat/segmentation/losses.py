@@ -11,7 +11,7 @@ def segmentation_loss(
     counted: Bool[Tensor, "B K X Y"],
     positive_weight: float,
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy averaged over the counted cells; cells of a class weigh `positive_weight`.
+    """Return the binary cross-entropy averaged over the counted cells; positives weigh `positive_weight`.
 
     0 if no cell counts. Source: Simple-BEV's loss, weight 2.13.
     """

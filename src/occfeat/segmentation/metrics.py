@@ -1,9 +1,9 @@
-"""IoU in BEV, pooled over a whole split and named after its protocol.
+"""IoU in BEV, pooled over a whole split, under several protocols.
 
-`CLASS_iou/all` counts every annotated object; `CLASS_iou/visible` leaves out the cells of objects of low
-visibility, in prediction and truth alike (Simple-BEV's and PointBeV's rule). The data source says which level
-is low: for nuScenes it is 1 (0-40 %). Map layers have no visibility: `LAYER_iou/map` counts every cell, and
-`mean_iou/map` is the mean over the layers. Which cells count as predicted is said in `training.overlap`.
+`CLASS_iou/all` counts every annotated object. `CLASS_iou/visible` ignores the cells of objects of low
+visibility, in prediction and truth (the rule of Simple-BEV and PointBeV). The data source defines the low
+level: 1 (0-40 %) for nuScenes. Map layers have no visibility: `LAYER_iou/map` counts every cell, and
+`mean_iou/map` is the mean over the layers. See `training.overlap` for the threshold.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
@@ -19,7 +19,7 @@ from occfeat.data.sample import Labels
 from occfeat.training.overlap import Overlap, overlap
 
 PROTOCOLS = ("all", "visible", "map")
-"""Names of the protocols, in the order of the rows of the counts."""
+"""Names of the protocols, in the order of the counts."""
 
 
 def protocols_of(name: str) -> tuple[str, ...]:
@@ -34,23 +34,23 @@ def metric_names(classes: tuple[str, ...]) -> list[str]:
 
 
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
-    """Return the cells that a protocol counts."""
+    """Return a mask of the cells that a protocol counts."""
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
 
 def overlap_by_class(
     predicted: Bool[Tensor, "B K X Y"], labels: Labels, protocol: str
 ) -> tuple[Overlap, ...]:
-    """Count the cells of each class that a protocol counts: predicted, true and both."""
+    """Count the predicted, true and common cells of each class under a protocol."""
     counted = counted_cells(labels, protocol)
     pairs = zip((predicted & counted).unbind(1), (labels.target & counted).unbind(1), strict=True)
     return tuple(overlap(marked, target) for marked, target in pairs)
 
 
 class BevIou(Metric):
-    """Intersection over union of each class under its protocols, pooled over everything it was given.
+    """Intersection over union of each class under its protocols, pooled over all updates.
 
-    Counts are whole numbers and add up over processes, so the result does not depend on batches or ranks.
+    Counts are integers and are summed over processes, so the result does not depend on batches or ranks.
     """
 
     full_state_update = False
@@ -72,9 +72,9 @@ class BevIou(Metric):
     def compute(self) -> dict[str, float]:
         """Return IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.
 
-        Such classes do not count in the mean over map layers either.
+        The mean over map layers ignores such classes.
         """
-        both, either = self.counts.cpu().double().unbind(1)  # not every device has 64 bits
+        both, either = self.counts.cpu().double().unbind(1)  # not every device supports float64
         iou = both / either
         metrics = {
             f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])

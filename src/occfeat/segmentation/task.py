@@ -1,4 +1,4 @@
-"""Fine-tuning: the student and a segmentation head learn to mark classes in BEV."""
+"""Fine-tuning of the student and a segmentation head."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,14 +14,14 @@ from occfeat.training.step import Step, mean_of
 
 
 def labels_of(read: Sample | Batch) -> Labels:
-    """Return the labels of what was read with classes: the target of a fine-tuning step."""
+    """Return the labels of a batch: the target of a fine-tuning step."""
     if read.labels is None:
-        raise ValueError("segmentation needs key frames with labels")
+        raise ValueError("expected key frames with labels, got none")
     return read.labels
 
 
 def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
-    """Return the columns of the classes that are objects, and of those that are map layers."""
+    """Return the indices of the object classes, and of the map layers."""
     of_map = {"objects": False, "map": True}
     columns = {
         task: [column for column, name in enumerate(classes) if (name in LAYERS) == wanted]
@@ -31,12 +31,12 @@ def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
 
 
 class Segmenter(nn.Module):
-    """Student and segmentation head: what is fine-tuned, shipped and used.
+    """Student and segmentation head.
 
     Args:
         student: Images and cameras to BEV features (B, C, X, Y).
         head: BEV features to logits.
-        freeze: Keep the student as it is, statistics of its normalisations included.
+        freeze: Whether to freeze the student, including its batch statistics.
     """
 
     def __init__(self, student: nn.Module, head: SegmentationHead, *, freeze: bool = False) -> None:
@@ -45,10 +45,10 @@ class Segmenter(nn.Module):
         self.head = head
         self.freeze = freeze
         if freeze:
-            self.student.requires_grad_(False)  # else what the student itself keeps frozen stays so
+            self.student.requires_grad_(False)  # otherwise the student's own frozen parts stay frozen
 
     def train(self, mode: bool = True) -> "Segmenter":
-        """Switch to training or evaluation; a frozen student stays in evaluation."""
+        """Set training or evaluation mode; a frozen student stays in evaluation mode."""
         super().train(mode)
         if self.freeze:
             self.student.eval()
@@ -63,12 +63,12 @@ class Segmenter(nn.Module):
 
 
 class FinetuningNetwork(nn.Module):
-    """A segmenter whose forward pass gives the loss of a batch.
+    """A segmenter whose forward pass returns the loss of a batch.
 
     Args:
         segmenter: The network that is fine-tuned.
-        positive_weight: Weight of cells that hold the class.
-        ignore_low_visibility: Leave cells of objects of low visibility out of the loss.
+        positive_weight: Weight of positive cells.
+        ignore_low_visibility: Whether to ignore cells of objects of low visibility in the loss.
     """
 
     def __init__(self, segmenter: Segmenter, *, positive_weight: float, ignore_low_visibility: bool) -> None:
@@ -79,13 +79,13 @@ class FinetuningNetwork(nn.Module):
 
     @property
     def student(self) -> nn.Module:
-        """The student, which may learn at a rate of its own."""
+        """The student, which can have its own learning rate."""
         return self.segmenter.student
 
     def forward(self, batch: Batch, target: Labels) -> Step:
         """Return the weighted cross-entropy, and the IoU of each class in the batch under its protocols.
 
-        Objects and map layers are two tasks of equal weight, so that vehicles do not become one class of
+        Objects and map layers are two tasks of equal weight, so that vehicles do not count as one class of
         seven (this project's choice).
         """
         logits = self.segmenter(batch.images, batch.cameras)

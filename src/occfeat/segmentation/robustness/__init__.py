@@ -1,1 +1,1 @@
-"""Robustness: what corruptions of the images cost."""
+"""Robustness to corruptions of the images."""

@@ -1,4 +1,4 @@
-"""`robustness.json`: what an evaluation under corruptions found, to be read and to be compared with."""
+"""`robustness.json`: results of an evaluation under corruptions."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,19 +22,19 @@ class RobustnessResults(Strict):
     """Version of this file."""
     split: str
     key_frames: int
-    """Clean key frames that were evaluated."""
+    """Number of clean key frames that were evaluated."""
     data_fingerprint: str
-    """Of the tables of the set."""
+    """Hash of the tables of the data set."""
     images: Literal["generated", "released"]
     """Corrupted on the fly, or read from the released nuScenes-C."""
     seed: int
-    """Of what was generated."""
+    """Seed of generated corruptions."""
     baseline: str | None = None
     """Folder of the results that corruption errors are relative to."""
     clean: Metrics
     corrupted: Corrupted
     scores: dict[str, Scores]
-    """By metric, such as `vehicle_iou/visible`."""
+    """Scores by metric, such as `vehicle_iou/visible`."""
 
     def scored(self, baseline: "RobustnessResults | None") -> "RobustnessResults":
         """Return the same results with scores."""
@@ -52,19 +52,19 @@ class RobustnessResults(Strict):
 
 
 def known_metrics(metrics: Mapping[str, float]) -> Metrics:
-    """Return metrics with None for what is not a number."""
+    """Return metrics with None instead of NaN."""
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
 def read_baseline(path: Path, split: str) -> RobustnessResults:
-    """Read the results to compare with.
+    """Read the results of a baseline.
 
     Args:
-        path: Folder of results, or of a run that holds `robustness-SPLIT`.
-        split: Which evaluation of a run.
+        path: Folder of results, or of a run with `robustness-SPLIT`.
+        split: Split of the evaluation.
 
     Raises:
-        RunError: There are none, or they are damaged.
+        RunError: The results are missing or damaged.
     """
     candidates = (path / ROBUSTNESS, RunFolder(path).robustness(split) / ROBUSTNESS)
     file = next((one for one in candidates if one.is_file()), None)
@@ -81,37 +81,37 @@ def _read(file: Path) -> RobustnessResults:
     try:
         return RobustnessResults.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise RunError(f"{file} is damaged or of another version: {error}", hint="Make it anew.") from error
+        raise RunError(f"{file} is damaged or of another version: {error}", hint="Evaluate again.") from error
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether an evaluation under corruptions was stopped before its end."""
+    """Return whether an evaluation under corruptions was interrupted."""
     return (folder / ROBUSTNESS).is_file() and not (folder / ROBUSTNESS_TABLES).exists()
 
 
 def read_begun(folder: Path) -> RobustnessResults | None:
-    """Read what an evaluation left that was stopped before its end; None if none was.
+    """Read the results of an interrupted evaluation; None if there is none.
 
     Raises:
-        RunError: It is damaged.
+        RunError: The file is damaged.
     """
     return _read(folder / ROBUSTNESS) if is_unfinished(folder) else None
 
 
 def go_on(fresh: RobustnessResults, begun: RobustnessResults, folder: Path) -> RobustnessResults:
-    """Return results with the corruptions that were finished before the evaluation was stopped.
+    """Return results with the finished corruptions of an interrupted evaluation.
 
     Args:
-        fresh: Results of the clean images, which tell whether the others are of the same network.
-        begun: What it left.
-        folder: Of the results.
+        fresh: Results of the clean images, which identify the network.
+        begun: Results of the interrupted evaluation.
+        folder: Folder of the results.
 
     Raises:
-        RunError: The folder holds unfinished results of something else.
+        RunError: The folder contains unfinished results of another evaluation.
     """
     same = ("split", "data_fingerprint", "key_frames", "images", "seed", "clean")
     if differing := [name for name in same if getattr(begun, name) != getattr(fresh, name)]:
-        message = f"{folder} holds unfinished results of something else. What differs:"
+        message = f"{folder} contains unfinished results of another evaluation. Differences:"
         raise RunError(message, first=differing, hint="Choose another --out, or remove the folder.")
     return fresh.model_copy(update={"corrupted": begun.corrupted})
 
@@ -119,17 +119,17 @@ def go_on(fresh: RobustnessResults, begun: RobustnessResults, folder: Path) -> R
 def require_comparable(
     ours: RobustnessResults, baseline: RobustnessResults, names: tuple[CorruptionName, ...]
 ) -> None:
-    """Refuse a baseline that was evaluated on something else, or on less.
+    """Refuse a baseline of another data set, metric or corruption.
 
     Args:
-        ours: Results that are to be compared, whose `corrupted` and values may still be missing.
-        baseline: What with.
-        names: Corruptions that are to be compared.
+        ours: Results to compare, whose `corrupted` and values can still be missing.
+        baseline: Results of the baseline.
+        names: Corruptions to compare.
 
     Raises:
-        SettingsError: Lists everything that differs.
+        SettingsError: Lists all differences.
     """
-    generated = ours.images == "generated"  # released images know no seed
+    generated = ours.images == "generated"  # released images have no seed
     same = ("split", "data_fingerprint", "key_frames", "images", *(("seed",) if generated else ()))
     differing = [
         f"{name}: the baseline has {getattr(baseline, name)}, this run {getattr(ours, name)}"
@@ -142,11 +142,11 @@ def require_comparable(
         differing.append(f"the baseline was not evaluated under {', '.join(missing)}")
     if differing:
         hint = "Evaluate both in the same way, or leave --baseline out."
-        raise SettingsError("The baseline cannot be compared with:", first=differing, hint=hint)
+        raise SettingsError("The baseline was not evaluated in the same way:", first=differing, hint=hint)
 
 
 def tables(results: RobustnessResults) -> str:
-    """Return Markdown: for every metric a table of its corruptions and one of their kinds."""
+    """Return Markdown tables of the corruptions and of their kinds, for every metric."""
     return "\n".join(line for metric in results.scores for line in _tables_of(metric, results))
 
 

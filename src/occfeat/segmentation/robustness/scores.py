@@ -1,6 +1,6 @@
-"""What corruptions cost: resilience rate and corruption error, per corruption, per kind and overall.
+"""Resilience rate and corruption error, per corruption, per kind and overall.
 
-A metric that is not known, because nothing was there to be counted, is None, and so is what would follow.
+An unknown metric, without any counted cell, is None, and so are the scores that depend on it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[CorruptionName, ...]] = {
     "sensor loss": ("CameraCrash", "FrameLost"),
     "quantisation": ("ColorQuant",),
 }
-"""Corruptions that take away the same sort of thing (this project's grouping)."""
+"""Corruptions by kind (this project's grouping)."""
 
 Metric = float | None
 Metrics = dict[str, Metric]
@@ -24,14 +24,14 @@ Corrupted = dict[CorruptionName, dict[Severity, Metrics]]
 
 
 class Score(Strict):
-    """How well a network withstands one corruption, or several on average."""
+    """Robustness of a network to one corruption, or to several on average."""
 
     iou: Metric
     """Mean over the severities."""
     resilience_rate: Metric
-    """Sum of the IoUs over the severities, relative to that of clean images: 1 loses nothing."""
+    """Sum of the IoUs over the severities, relative to that of clean images. 1: no loss."""
     corruption_error: Metric = None
-    """Sum of 1 - IoU over the severities, relative to the baseline's: below 1 is better than it."""
+    """Sum of 1 - IoU over the severities, relative to the baseline's. Below 1: better than the baseline."""
 
 
 class Scores(Strict):
@@ -41,7 +41,7 @@ class Scores(Strict):
     by_kind: dict[str, Score]
     """Means over the corruptions of each kind that were evaluated."""
     mean: Score
-    """Means over the corruptions that were evaluated: its rate is mRR, its error mCE."""
+    """Means over all evaluated corruptions: the rate is mRR, the error mCE."""
 
 
 def score_all(clean: Metrics, corrupted: Corrupted, baseline: Corrupted | None = None) -> dict[str, Scores]:
@@ -71,7 +71,7 @@ def score(clean: Metric, corrupted: Sequence[Metric], baseline: Sequence[Metric]
 
 
 def mean(metrics: Sequence[Metric]) -> Metric:
-    """Return the mean of known metrics; unknown if one of them is."""
+    """Return the mean of metrics; None if one of them is None."""
     known = [metric for metric in metrics if metric is not None]
     return sum(known) / len(known) if known and len(known) == len(metrics) else None
 
