@@ -82,7 +82,7 @@ def pretrain(
             `occfeat.pretraining.objectives.contract.Objective`. `resume` needs the same ones.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
-        resume: Run to go on with, instead of settings.
+        resume: Run to resume, instead of settings.
         **settings: Fields of `PretrainConfig`.
 
     Returns:
@@ -110,7 +110,7 @@ def finetune(
         student: Settings of a student, or a module as for `pretrain`, which gets the weights of `start`.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
-        resume: Run to go on with, instead of settings.
+        resume: Run to resume, instead of settings.
         **settings: Fields of `FinetuneConfig`.
 
     Returns:
@@ -138,7 +138,7 @@ def evaluate(run: PathLike, *, student: Student | None = None, **settings: Any) 
 
 
 def analyse(run: PathLike, **settings: Any) -> RunOutcome:
-    """Analyse what the features of a pretraining run mean; see `AnalyseConfig`.
+    """Analyse the features of a pretraining run; see `AnalyseConfig`.
 
     Args:
         run: Pretraining run, with its checkpoint.
@@ -151,7 +151,7 @@ def analyse(run: PathLike, **settings: Any) -> RunOutcome:
 
 
 def write_report(runs: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> Outcome:
-    """Write one page about several runs; see `ReportConfig`.
+    """Write an HTML page that compares runs; see `ReportConfig`.
 
     Args:
         runs: Pretraining and fine-tuning runs, on the same data and grid; or a single one.
@@ -185,10 +185,10 @@ def export_model(run: PathLike, out: PathLike, **settings: Any) -> Outcome:
 
 
 def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> RunOutcome:
-    """Make a run folder of a checkpoint that Simple-BEV's authors published; see `ConvertConfig`.
+    """Convert a checkpoint of Simple-BEV's authors to a run folder; see `ConvertConfig`.
 
     Args:
-        checkpoint: The published file; no code in it is run.
+        checkpoint: The published file. Code in it is not run.
         out: Folder of the run, for `evaluate`, `predict`, `load_model` and `finetune(start=…)`.
         **settings: Fields of `ConvertConfig`.
     """
@@ -196,12 +196,12 @@ def convert(checkpoint: PathLike, out: PathLike, **settings: Any) -> RunOutcome:
 
 
 def check(data: PathLike, **settings: Any) -> Outcome:
-    """Report every problem of a data folder; see `CheckConfig`."""
+    """Report all problems of a data folder; see `CheckConfig`."""
     return _run(build(settings_of.CheckConfig, {"data": data, **settings}))
 
 
 def index(data: PathLike, **settings: Any) -> Outcome:
-    """Build the index of a data folder and report what it holds; see `IndexConfig`."""
+    """Build the index of a data folder and report a summary; see `IndexConfig`."""
     return _run(build(settings_of.IndexConfig, {"data": data, **settings}))
 
 
@@ -211,7 +211,7 @@ def view(data: PathLike, out: PathLike, **settings: Any) -> Outcome:
 
 
 def demo(**settings: Any) -> Outcome:
-    """Run the whole method on a street world that it builds; see `DemoConfig`.
+    """Run the whole method on a generated street world; see `DemoConfig`.
 
     In a script, call it below `if __name__ == "__main__":`, as `build_world`.
     """
@@ -219,7 +219,7 @@ def demo(**settings: Any) -> Outcome:
 
 
 def doctor() -> Outcome:
-    """Report what this installation can do."""
+    """Report the installation: versions, devices, memory, extras."""
     return _run(settings_of.DoctorConfig())
 
 

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print(f"Stopped. What was finished stays. {_way_on(words[0])}", file=sys.stderr)
+        print(f"Stopped. Finished work is kept. {_way_on(words[0])}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in FULL:
@@ -318,16 +318,16 @@ def _description(command: Command) -> str:
     """Return the text above the flags of a command."""
     lines = [(command.settings.__doc__ or "").strip()]
     if command.positional:
-        lines.append(f"The {command.positional} may come first, without its flag.")
+        lines.append(f"The {command.positional} can be given first, without its flag.")
     lines.append("--config FILE: settings from a YAML file, below the flags.")
     if command.recipes:
         lines.append(f"--recipe NAME: named settings, below the file: {names_of_recipes()}.")
     if "student" in command.settings.model_fields:
         lines.append(f"--student.kind KIND: {', '.join(KINDS)}; each has its own flags, shown below.")
     if command.resumes:
-        lines.append("--resume RUN: go on with an interrupted run, with its own settings.")
+        lines.append("--resume RUN: resume an interrupted run with its settings.")
     if _has_experts(command.settings):
-        lines.append("--help-all: show expert settings as well.")
+        lines.append("--help-all: also show expert settings.")
     return "\n\n".join(lines)
 
 
@@ -343,7 +343,7 @@ def _wrapped_doc() -> list[str]:
     """Return what the program does, in lines."""
     return [
         "Pretrain camera-only bird's-eye-view networks from unlabelled drives: predict the LiDAR's",
-        "occupancy and the features a frozen image model sees there; then fine-tune with few labels.",
+        "occupancy and a frozen image model's features, then fine-tune with few labels.",
     ]
 
 

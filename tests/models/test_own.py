@@ -39,14 +39,14 @@ def test_own_student__that_does_not_fit_the_grid(shape: tuple[int, ...]) -> None
     module.channels = 4
     student = build_student(CONFIG, SQUARE_GRID, module)
     found = ", ".join(map(str, (1, *shape)))
-    with pytest.raises(SettingsError, match=rf"Flat gave \({found}\).* are \(1, 4, 32, 32\)"):
+    with pytest.raises(SettingsError, match=rf"\(1, 4, 32, 32\) from the student Flat, got \({found}\)"):
         student(IMAGES, surround())
 
 
 def test_own_student__that_gives_no_tensor() -> None:
     module = Flat(4, 32, 32)
     module.forward = lambda images, cameras: [module.plane]
-    with pytest.raises(SettingsError, match="gave list"):
+    with pytest.raises(SettingsError, match="got list"):
         build_student(CONFIG, SQUARE_GRID, module)(IMAGES, surround())
 
 
@@ -55,7 +55,7 @@ def test_own_student__without_channels(channels: object) -> None:
     module = Flat(4, 32, 32)
     module.channels = channels
     with pytest.raises(
-        SettingsError, match=r"Flat does not say how many channels(.|\n)*attribute `channels`"
+        SettingsError, match=r"positive integer `channels` on the student Flat(.|\n)*attribute `channels`"
     ):
         build_student(CONFIG, SQUARE_GRID, module)
 

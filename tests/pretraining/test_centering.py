@@ -41,7 +41,7 @@ def test_common_feature__no_constant_vector_has_a_higher_cosine() -> None:
 
 
 def test_common_feature__without_a_target_says_what_to_look_at() -> None:
-    with pytest.raises(TrainingError, match=r"(?s)No camera sees.*view --calibration"):
+    with pytest.raises(TrainingError, match=r"(?s)No occupied voxel is visible.*view --calibration"):
         common_feature([_target(torch.zeros(0, 4))])
 
 

@@ -209,7 +209,9 @@ def test_add_own__refuses_what_no_network_can_be_built_of() -> None:
             add_own([], [Zero(name)], [name])
     with pytest.raises(SettingsError, match="2 objectives are named occupancy"):
         add_own(build_objectives(BOTH), [Zero("occupancy")], ["occupancy"])
-    with pytest.raises(SettingsError, match=r"(?s)expected \['mine'\], got \[\].*`objectives="):
+    with pytest.raises(
+        SettingsError, match=r"(?s)objectives \['mine'\] of the settings, got \[\].*`objectives="
+    ):
         add_own(build_objectives(BOTH), [], ["mine"])
 
 

@@ -1,4 +1,4 @@
-"""`occfeat cache`: compute once what the teacher sees, so that pretraining only reads it."""
+"""`occfeat cache`: compute the teacher's features once, for pretraining."""
 
 import json
 import logging
@@ -83,8 +83,8 @@ def _begin(path: Path, card: CacheCard) -> None:
     """Write the card of a cache that is new, or that is the one to go on with, and that will fit the disk."""
     if (path / CARD).is_file():
         if differences := read_cache_card(path).differences(card):
-            hint = "Choose another --out, or give the settings it was begun with."
-            raise CacheError(f"{path} holds another teacher cache:", first=differences, hint=hint)
+            hint = "Choose another --out, or use the settings of this cache."
+            raise CacheError(f"{path} contains another teacher cache:", first=differences, hint=hint)
     else:
         require_empty(path, hint="Choose another --out.")
         make_folder(path)

@@ -1,4 +1,4 @@
-"""`occfeat doctor`: what this installation can do."""
+"""`occfeat doctor`: report the installation."""
 
 import os
 import platform

@@ -50,7 +50,7 @@ def finetune(config: FinetuneConfig, student: nn.Module | None = None) -> RunOut
 
 
 def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
-    """Go on with an interrupted fine-tuning run, exactly as if it had not been interrupted."""
+    """Resume an interrupted fine-tuning run; results are those of an uninterrupted run."""
     return _finetune(settings_of_run(path, FinetuneConfig), student, resume=True)
 
 
@@ -159,7 +159,7 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
         differing.append(f"grid: the run has {card.grid}, these settings {config.grid}")
     if differing:
         hint = "Leave student and grid out of the settings to take them from the run."
-        raise WeightsError(f"{config.start} holds another network:", first=differing, hint=hint)
+        raise WeightsError(f"{config.start} contains another network:", first=differing, hint=hint)
 
 
 def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFrames:

@@ -1,4 +1,4 @@
-"""What lies below the flags of a command: recipe, run to start from, settings file. Imports no torch."""
+"""Layers of settings below the flags: recipe, run to start from, settings file. Imports no torch."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ def base_layer(
     config: Path | None = None,
     above: Layer | None = None,
 ) -> Layer:
-    """Return what lies below the flags: the recipe, above it the run to start from, then the settings file.
+    """Return the settings below the flags: recipe, run to start from and settings file, merged in this order.
 
-    A run gives student, grid and images. A recipe that is named with it gives all else.
+    A run determines student, grid and images; a recipe determines everything else.
 
     Args:
         kind: Settings of the command.

@@ -60,7 +60,7 @@ def pretrain(
 def resume(
     path: Path, student: nn.Module | None = None, objectives: Sequence[AnyObjective] = ()
 ) -> RunOutcome:
-    """Go on with an interrupted pretraining run, exactly as if it had not been interrupted.
+    """Resume an interrupted pretraining run; results are those of an uninterrupted run.
 
     Args:
         path: The folder of the run.

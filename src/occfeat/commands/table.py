@@ -1,4 +1,4 @@
-"""The table of all commands: what each is called, its settings, and where it is. Imports no torch."""
+"""The table of all commands: name, settings and module. Imports no torch."""
 
 import importlib
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Command:
     module: str
     """Module below `occfeat.commands`; its function has the name of the command."""
     recipes: bool = False
-    """It takes `--recipe`."""
+    """Whether it accepts `--recipe`."""
     resumes: bool = False
-    """It takes `--resume`."""
+    """Whether it accepts `--resume`."""
     starts_empty: bool = False
     """It writes into a folder that must be empty, and may leave files there when it is stopped."""
     positional: str | None = None

@@ -1,6 +1,6 @@
-"""What the training commands share: how a run begins, and what it gives back.
+"""Common parts of the training commands: starting a run and returning its outcome.
 
-Whatever can be refused is refused before anything slow, and before the run folder is made.
+Invalid inputs are refused before anything slow, and before the run folder is created.
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""The networks: student, its parts, and the frozen teacher."""
+"""Networks: students, their parts and their weights."""

@@ -1,4 +1,4 @@
-"""Less memory for more time: activations that the backward pass computes anew instead of keeping them."""
+"""Activation checkpointing: the backward pass recomputes activations, for less memory and more time."""
 
 from functools import partial
 

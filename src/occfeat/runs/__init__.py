@@ -1,1 +1,1 @@
-"""Run folders: the files in them, and how these are written and read."""
+"""Run folders: writing and reading of their files."""

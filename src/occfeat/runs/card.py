@@ -1,4 +1,4 @@
-"""The model card of a run folder, which says how to build the network of its weights. Imports no torch."""
+"""The model card of a run folder, which describes the network of its weights. Imports no torch."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from occfeat.settings.students import StudentConfig
 
 
 class ModelCard(Strict):
-    """How to build the network of the weights."""
+    """Description of the network of the weights."""
 
     format: Literal[1] = 1
     """Version of this file."""
@@ -51,12 +51,12 @@ def read_card(path: Path) -> ModelCard:
 
 
 def _why_missing(folder: RunFolder) -> tuple[str, str]:
-    """Return what to say of a folder without a card, and a hint."""
+    """Return the message and the hint for a folder without a card."""
     path = folder.path
     if command := folder.resumable_command():
         hint = f"If it was interrupted, resume it: occfeat {command} --resume {path}"
         return f"The run {path} has not finished: it was interrupted, or is still running.", hint
-    message = f"{path} does not hold a finished model: {folder.card.name} is missing."
+    message = f"{path} does not contain a finished model: {folder.card.name} is missing."
     if RunFolder(path.parent).resumable_command():
         return message, f"Give the run folder, {path.parent}."
     return message, "Check the path; a run writes this file when it has finished."

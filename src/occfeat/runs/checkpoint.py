@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and plain values alone, in atomic writes.
+"""Checkpoints of tensors and plain values, in atomic writes.
 
-A checkpoint holds everything from which a killed run goes on exactly as if it had not been killed. The random
-state of a GPU is not in it: no student of this package draws random numbers there.
+A run that is resumed from a checkpoint gives exactly the results of an uninterrupted run. The random state of
+a GPU is not included, because no student of this package draws random numbers there.
 """
 
 import pickle

@@ -1,4 +1,4 @@
-"""What a program costs: the seconds of each stage, and the peak memory of it and its child processes."""
+"""Cost of a program: seconds of each stage, and peak memory including child processes."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ INTERVAL_S = 5.0
 
 
 class Footprint:
-    """Measures while it is open, on top of what the file holds from before an interruption.
+    """Measures while it is open, and adds to the measurements in the file.
 
     Memory is that of this process and all its children, measured every five seconds. Pages that processes
     share count once on Linux. Elsewhere they count in each process, so that the sum is an upper bound.

@@ -1,6 +1,6 @@
-"""Where metrics go: `metrics.jsonl` always; TensorBoard, Weights & Biases and MLflow if asked for.
+"""Logging of metrics to `metrics.jsonl` and, if requested, to TensorBoard, Weights & Biases and MLflow.
 
-All loggers write into the run folder and send nothing, unless the user's environment says so:
+All loggers write into the run folder and stay offline, unless the user's environment overrides it:
 `WANDB_MODE=online` for Weights & Biases, `MLFLOW_TRACKING_URI` for MLflow. Their telemetry and error reports
 are off unless the environment turns them on.
 """

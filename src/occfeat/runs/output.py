@@ -14,9 +14,9 @@ from occfeat.runs.folder import RunFolder
 
 
 def require_free(path: Path, command: str) -> None:
-    """Refuse to start a run in a folder that holds something.
+    """Refuse to start a run in a folder that is not empty.
 
-    What is left of a run that was killed before it could be resumed does not count.
+    The remains of a run that was killed before it could be resumed are ignored.
 
     Raises:
         RunError: The folder holds something; the hint names the two ways on.

@@ -1,1 +1,1 @@
-"""The training loop in plain sight, and all that it needs."""
+"""The training loop and its parts."""

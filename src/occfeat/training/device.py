@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, there in available.items() if there)
     if not available[name]:
-        hint = "Set the device to auto; `occfeat doctor` lists what there is."
+        hint = "Set the device to auto; `occfeat doctor` lists the available ones."
         raise SettingsError(f"This machine has no usable {name} device.", hint=hint)
     return torch.device(name)
 

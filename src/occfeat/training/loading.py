@@ -28,10 +28,10 @@ _CUT_OFF = (ConnectionError, EOFError)
 
 @runtime_checkable
 class KeyFrameReader(Protocol):
-    """What batches are loaded from, such as `KeyFrames`."""
+    """A source of batches, such as `KeyFrames`."""
 
     def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
-        """Read a key frame as it is in an epoch, or say why it cannot be read."""
+        """Read a key frame in an epoch, or return why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,13 @@ def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> Non
 
 
 def slow_loading(share: float, workers: int) -> str:
-    """Say what to do about training that waits for data."""
+    """Return advice for training that waits for data."""
     cores = _cores()
     text = f"{share:.0%} of the time is spent waiting for data. "
     if workers < cores:
         return text + f"Raise --engine.workers: it is {workers}, and this process may use {cores} cores."
     return text + (
-        "All cores load already: put the data on a faster disk, cache what the teacher sees "
+        "All cores load already: put the data on a faster disk, cache the teacher's features "
         "(`occfeat cache`), or store images nearer to the student's size."
     )
 

@@ -1,4 +1,4 @@
-"""The training loop, in plain sight.
+"""The training loop.
 
 One step: load, compute the targets, forward and backward of each micro-batch, clip, step. A run can be
 stopped after any step and resumed with a result that is equal to the last bit.
@@ -50,7 +50,7 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True)
 class Job(Generic[Target]):
-    """What is trained, on what, and how."""
+    """Inputs of training: network, target, data and settings."""
 
     network: nn.Module
     """Called as `network(batch, target)`; returns a `Step`."""
@@ -65,7 +65,7 @@ class Job(Generic[Target]):
 
 
 def fit(job: Job[Target], run: Run, fabric: Fabric, *, resume: bool = False) -> None:
-    """Train the network of a job in place and measure what that costs; see `Trainer`."""
+    """Train the network of a job in place and measure time and memory; see `Trainer`."""
     trainer = Trainer(job, run, fabric, resume=resume)
     if not run.writes:
         trainer.train()

@@ -1,7 +1,6 @@
-"""The one threshold, and the one count of overlaps from which every IoU is made.
+"""The threshold and the counts of every IoU.
 
-The rule: a cell counts as predicted if its probability is **above** 0.5, so if its logit is above 0. A cell
-at exactly 0.5 does not count.
+A cell counts as predicted if its probability is **above** 0.5, that is, if its logit is above 0.
 """
 
 from dataclasses import dataclass

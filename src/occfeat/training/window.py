@@ -1,4 +1,4 @@
-"""Metrics pooled between two rows of the metrics file, and where the time went."""
+"""Metrics and times, pooled between two rows of the metrics file."""
 
 import time
 from collections.abc import Iterator

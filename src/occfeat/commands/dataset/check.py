@@ -1,4 +1,4 @@
-"""`occfeat check`: everything that is wrong with a data folder, at once."""
+"""`occfeat check`: report all problems of a data folder."""
 
 from occfeat.commands.outcome import Outcome
 from occfeat.data.check import check as data_check

@@ -1,4 +1,4 @@
-"""`occfeat index`: build the index of a data folder and say what it holds."""
+"""`occfeat index`: build the index of a data folder and print a summary."""
 
 from occfeat.commands.outcome import Outcome
 from occfeat.data.index.index import Index

@@ -1,4 +1,4 @@
-"""`occfeat analyse`: what the features of a pretraining run mean."""
+"""`occfeat analyse`: analyse the features of a pretraining run."""
 
 import json
 import math

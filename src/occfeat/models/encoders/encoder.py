@@ -37,12 +37,12 @@ def default_neck(width: int, channels: int) -> nn.Module:
 
 
 class ImageEncoder(nn.Module):
-    """The base of all image encoders: normalisation of colours, frozen layers and the neck.
+    """Base class of image encoders: colour normalisation, frozen layers and the neck.
 
     Args:
-        name: timm name of the network, which says what colours its weights expect.
+        name: timm name of the network, which determines the colour normalisation.
         backbone: The network.
-        width: Channels of what `read` gives.
+        width: Channels of the output of `read`.
         channels: Channels of the features.
         make_neck: Makes the neck.
     """
@@ -69,13 +69,13 @@ class ImageEncoder(nn.Module):
         self.std.copy_(torch.tensor(std))
 
     def freeze(self, layers: Iterable[nn.Module]) -> None:
-        """Freeze layers from now on, statistics included."""
+        """Freeze layers, including their batch statistics."""
         self._frozen = tuple(layers)
         for layer in self._frozen:
             layer.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """Switch to training or evaluation; frozen layers stay in evaluation."""
+        """Set training or evaluation mode; frozen layers stay in evaluation mode."""
         super().train(mode)
         for layer in self._frozen:
             layer.eval()
@@ -92,7 +92,7 @@ class ImageEncoder(nn.Module):
         return self.neck(self.read(normal))[..., :height, :width]
 
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
-        """Return what the network sees, in cells of stride 8, at least as many as `feature_size` says."""
+        """Return features at stride 8, with at least as many cells as `feature_size`."""
         raise NotImplementedError
 
 

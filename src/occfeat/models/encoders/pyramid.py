@@ -33,9 +33,9 @@ class PyramidEncoder(ImageEncoder):
     Args:
         backbone: timm name of a network with `features_only` and stages at strides 8 and 16.
         channels: Channels of the features.
-        freeze_stem: Keep the layers up to stride 8 as they are, in training too.
-        freeze_backbone: Keep all layers of the network as they are.
-        make_neck: Makes what mixes the joined maps.
+        freeze_stem: Whether to freeze the layers up to stride 8.
+        freeze_backbone: Whether to freeze all layers of the network.
+        make_neck: Makes the neck, which mixes the joined maps.
 
     Raises:
         SettingsError: timm has no such network, or not as a pyramid of these strides.
@@ -88,7 +88,7 @@ def _find_stages(name: str) -> tuple[int, int]:
             stages = (reductions.index(STRIDE_PX), reductions.index(DEEP_STRIDE_PX))
             network: Any = timm.create_model(name, features_only=True, out_indices=stages).eval()
             found = [tuple(one.shape[-2:]) for one in network(torch.zeros(1, 3, *TRIAL_SIZE_PX))]
-    except Exception as error:  # whatever a network says to images that it does not take
+    except Exception as error:  # any error of a network that does not support the size
         raise _unsuitable(name) from error
     if found != [tuple(side // stride for side in TRIAL_SIZE_PX) for stride in (STRIDE_PX, DEEP_STRIDE_PX)]:
         raise _unsuitable(name)
@@ -99,7 +99,7 @@ def _unsuitable(name: str) -> SettingsError:
     """Return the error of a network without the stages that are needed."""
     return SettingsError(
         f"Backbone {name} has no stages at strides {STRIDE_PX} and {DEEP_STRIDE_PX} for images of any size.",
-        hint="Take a convolutional network, such as resnet50, or a plain vision transformer.",
+        hint="Use a convolutional network, such as resnet50, or a plain vision transformer.",
     )
 
 
@@ -114,7 +114,7 @@ def _stem(backbone: Any) -> tuple[nn.Module, ...]:
             if "_".join(filter(None, (name, part))) == last:
                 return tuple(layers)
     raise SettingsError(
-        "This backbone does not say which of its layers lie up to stride 8.",
+        "The layers of this backbone up to stride 8 are unknown.",
         hint="Set student.freeze_stem to false.",
     )
 

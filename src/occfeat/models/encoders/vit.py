@@ -38,7 +38,7 @@ class VitEncoder(ImageEncoder):
     Args:
         backbone: timm name of a plain vision transformer.
         channels: Channels of the features.
-        freeze_backbone: Keep the transformer as it is.
+        freeze_backbone: Whether to freeze the transformer.
         blocks: Blocks to keep, the first ones; None keeps all.
         make_neck: Makes the neck.
     """
@@ -78,9 +78,9 @@ class VitEncoder(ImageEncoder):
         return read.view(*read.shape[:2], rows, columns)
 
     def add_low_rank(self, rank: int) -> None:
-        """Freeze the transformer and let low-rank updates of its attention learn (LoRA, arXiv 2106.09685).
+        """Freeze the transformer and train low-rank updates of its attention (LoRA, arXiv 2106.09685).
 
-        Call it when the weights of the transformer are loaded: their names change.
+        Call it after loading the weights of the transformer, because it renames them.
         """
         self.freeze((self.backbone,))
         for block in self.backbone.blocks:

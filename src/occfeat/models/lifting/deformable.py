@@ -1,4 +1,4 @@
-"""Deformable attention in plain PyTorch operators: every query reads a few positions that it chooses itself.
+"""Deformable attention in plain PyTorch: every query samples a few predicted positions.
 
 Axes: `M` maps, `G` heads, `D` channels per head, `C` = G * D channels, `h w` cells of a map, `Q` queries, `P`
 positions per query and head.
@@ -36,9 +36,9 @@ def deformable_attention(
 
 
 class PositionChooser(nn.Module):
-    """From a query the positions it reads, as offsets in cells, and its attention to each, before softmax.
+    """Predicts sampling offsets in cells and attention logits from each query.
 
-    At first every head looks in a direction of its own, its positions one cell further each, with equal
+    Initially, each head samples in a different direction, one cell further with each position, with equal
     attention (Deformable DETR, appendix A.4).
 
     Args:

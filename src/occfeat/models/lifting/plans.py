@@ -1,4 +1,4 @@
-"""Plans: what a lifting needs to know of a rig's calibration, computed once and kept."""
+"""Plans: what a lifting derives from a rig's calibration, cached."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ Plan = TypeVar("Plan")
 
 
 class PlanCache(Generic[Plan]):
-    """The latest plans by calibration, so that a rig that does not change is planned once.
+    """A cache of the latest plans, by calibration: a rig that does not change is planned once.
 
     Ego motion that is folded into the calibration, and augmentation, change it with every key frame.
 

@@ -1,4 +1,4 @@
-"""Where the centres of all voxels of a grid fall in the images of a rig.
+"""Projection of all voxel centres of a grid into the images of a rig.
 
 Axes: `N` cameras, `X Y Z` voxels; everything about voxels is in the order Z, X, Y.
 """
@@ -15,7 +15,7 @@ from occfeat.geometry.grid import VoxelGrid
 def project_voxels(
     cameras: Cameras, grid: VoxelGrid, device: torch.device | None = None
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Bool[Tensor, "N Z X Y"]]:
-    """Return pixel positions u and v of all voxel centres in all cameras, and which of them count as seen."""
+    """Return pixel positions u and v of all voxel centres in all cameras, and a mask of the visible ones."""
     u, v, depth_m = voxel_pixels(cameras, grid, device)
     visible = visible_at(cameras.image_size, u, v, depth_m)
     return u, v, visible & cameras.present.to(u.device)[:, None, None, None]

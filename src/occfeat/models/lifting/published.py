@@ -1,4 +1,4 @@
-"""The lifting of Simple-BEV's published code (arXiv 2206.07959), whose weights expect its very numbers.
+"""The lifting of Simple-BEV's published code (arXiv 2206.07959), for its weights.
 
 It differs from `lifting` in four ways. A voxel counts as seen from half a cell beyond the left and upper
 borders of the image to half a cell before the right and lower ones, at any depth above 0 m. Features are read
@@ -24,7 +24,7 @@ from occfeat.models.lifting.projection import voxel_pixels
 
 @dataclass(frozen=True)
 class CameraSamples:
-    """The voxels that one camera sees, and where it sees them."""
+    """The voxels that are visible in one camera, and their positions in it."""
 
     voxels: Int64[Tensor, " P"]
     """Index of each voxel."""
@@ -34,7 +34,7 @@ class CameraSamples:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How one rig's image features become a volume."""
+    """The sampling of one rig's image features into a volume."""
 
     volume_shape: tuple[int, int, int]
     """Voxels along Z, X and Y."""
@@ -56,7 +56,7 @@ def build_sampling_plan(
         feature_size: (height, width) of the features in cells.
         stride_px: Pixels per feature cell.
         grid: Voxels to lift to.
-        aligned: Read features where the voxel is, not where the published code reads them.
+        aligned: Whether to sample at the voxel's position, not at that of the published code.
         device: Where features will be. None: where the calibration is.
     """
     positions, seen = published_positions(cameras, feature_size, stride_px, grid, aligned, device)

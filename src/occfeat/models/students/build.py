@@ -1,4 +1,4 @@
-"""Build students from their settings and give them the backbone weights asked for."""
+"""Build students from their settings, with the weights of their backbones."""
 
 import logging
 from pathlib import Path
@@ -54,7 +54,7 @@ def build_student(
     Raises:
         SettingsError: The backbone does not exist or cannot be used, or the user's module is missing or
             not wanted.
-        WeightsError: The backbone's weights cannot be had or do not fit.
+        WeightsError: The backbone's weights are not available or do not fit.
     """
     if isinstance(config, OwnStudentConfig):
         return OwnStudent(_require_module(own, config.name), grid)
@@ -102,11 +102,11 @@ def _build_encoder(config: ImageStudentConfig, *, load_backbone: bool) -> ImageE
 
 
 def _require_module(own: nn.Module | None, name: str) -> nn.Module:
-    """Return the user's module, or refuse settings that name one where none was handed over."""
+    """Return the user's module; refuse settings that name one if none was passed."""
     if own is None:
         raise SettingsError(
             f"The student is a module of your own, {name}, which settings cannot build.",
-            hint="Use Python, and hand the module over as `student=…`.",
+            hint="Use Python, and pass the module as `student=…`.",
         )
     return own
 

@@ -1,4 +1,4 @@
-"""Any module as student: what the user hands over in Python, checked at every step.
+"""A user's module as student; its output is checked at every step.
 
 Axes: `B` key frames, `N` cameras, `H W` image in pixels, `C` channels, `X Y` BEV cells (x forward, y left).
 """
@@ -29,7 +29,7 @@ class OwnStudent(Student):
         channels = getattr(module, "channels", None)
         if not isinstance(channels, int) or channels < 1:
             raise SettingsError(
-                f"The student {type(module).__name__} does not say how many channels its features have.",
+                f"Expected a positive integer `channels` on the student {type(module).__name__}.",
                 hint="Give it an attribute `channels`: the C of its output (B, C, X, Y).",
             )
         self.channels = channels
@@ -37,7 +37,7 @@ class OwnStudent(Student):
         self.module = module
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
-        """Return BEV features, as the module gives them.
+        """Return the BEV features of the module.
 
         Raises:
             SettingsError: They do not fit the grid.
@@ -47,8 +47,8 @@ class OwnStudent(Student):
         found = tuple(bev.shape) if isinstance(bev, Tensor) else type(bev).__name__
         if found != wanted:
             raise SettingsError(
-                f"The student {type(self.module).__name__} gave {found}, but key frames, channels and the "
-                f"cells of the grid along x and y are {wanted}.",
+                f"Expected BEV features of key frames, channels and cells along x and y {wanted} from the "
+                f"student {type(self.module).__name__}, got {found}.",
                 hint="Change its output or its attribute `channels`, or the bounds or cells of the grid.",
             )
         return bev

@@ -1,4 +1,4 @@
-"""What every student is: a network from the images and calibration of key frames to BEV features.
+"""The base class of students: networks from images and calibration to BEV features.
 
 Axes: `B` key frames, `N` cameras, `H W` image in pixels, `C` channels, `X Y` BEV cells (x forward, y left).
 """
@@ -11,7 +11,7 @@ from occfeat.geometry.grid import VoxelGrid
 
 
 class Student(nn.Module):
-    """The contract of a student; everything else about it is its own.
+    """The interface of a student.
 
     - It has `channels` and `grid` once it is built, and a `forward` as below.
     - The calibration belongs to these very images: whoever resizes or flips them changes it, too.

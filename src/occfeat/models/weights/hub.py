@@ -1,4 +1,4 @@
-"""timm's names and its download hub, with errors that say the way out."""
+"""timm's network names and its download hub."""
 
 import difflib
 from typing import Any
@@ -35,11 +35,11 @@ def create_pretrained(name: str, way_out: str, **options: Any) -> Any:
 
     Args:
         name: timm name, with or without the tag of the weights.
-        way_out: What a user without network can do instead, for the error.
+        way_out: Hint for a user without internet access.
         **options: Passed to `timm.create_model`, which refuses what the network does not have.
 
     Raises:
-        WeightsError: The weights cannot be had.
+        WeightsError: The weights cannot be downloaded.
     """
     try:
         return timm.create_model(name, pretrained=True, **options)

@@ -1,4 +1,4 @@
-"""Read weights from files and load them into a network strictly, saying how many tensors were loaded."""
+"""Read weights from files and load them strictly into a network."""
 
 import logging
 import mmap
@@ -27,7 +27,7 @@ def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
     Args:
         module: The network.
         tensors: Its tensors by name, on any device.
-        what: The network in the user's words, such as `student`.
+        what: Name of the network for messages, such as `student`.
 
     Returns:
         The number of tensors loaded.

@@ -1,6 +1,6 @@
-"""Rename the tensors of Meta's DINOv2 and DINOv3 files to timm's names, saying what is left out.
+"""Rename the tensors of Meta's DINOv2 and DINOv3 files to timm's names.
 
-Nothing is guessed: a tensor this module does not know keeps its name, so that strict loading reports it.
+An unknown tensor keeps its name, so that strict loading reports it.
 """
 
 import re
