@@ -99,7 +99,7 @@ def test_export__refuses_what_it_cannot_use(
         assert main(["export", *map(str, words), "--out", str(tmp_path / "model.onnx")]) == 2
         return capsys.readouterr().err
 
-    assert "does not hold a finished model" in said(tmp_path)
+    assert "does not contain a finished model" in said(tmp_path)
     assert "does not exist" in said(run, "--rig", tmp_path / "none.json")
     card = json.loads((run / "model.json").read_text())
     other = tmp_path / "pretraining"

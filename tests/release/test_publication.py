@@ -145,5 +145,5 @@ def test_from_pretrained__by_name(run: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_from_pretrained__that_is_nowhere(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="could not be downloaded"):
         occfeat.ShippedModel.from_pretrained("someone/bev", cache_dir=tmp_path, local_files_only=True)
-    with pytest.raises(RunError, match="does not hold a finished model"):
+    with pytest.raises(RunError, match="does not contain a finished model"):
         occfeat.ShippedModel.from_pretrained(tmp_path)

@@ -3,7 +3,7 @@
 from typing import Any
 
 REMOVED = {
-    "view.decode_at_half": "JPEGs are always decoded at half scale if that is enough",
+    "view.decode_at_half": "JPEGs are decoded at half scale if that is enough",
     "engine.max_skipped": "a loss or gradient that is not finite stops the run",
     "engine.max_dead_workers": "a run stops when a loader process dies, and can be resumed",
     "shard_size": "a file of a cache holds 64 key frames",

@@ -49,9 +49,9 @@ up). `ego_pose` transforms the ego frame at the time of the image to the global 
 SWEEPS = pa.schema({"row": pa.int64(), "is_key": pa.bool_(), **_SHOT, "timestamp_us": pa.int64(), **_POSES})
 """LiDAR sweeps, in any order.
 
-`row` is a key frame of the same scene. `is_key` marks the key frame's own sweep, whose ego pose is that of the
-key frame. Other sweeps are joined to the next key frame by their times. `calibration` transforms the frame of
-the points that `DataSource.read_sweep` returns to the ego frame.
+`row` is a key frame of the same scene. `is_key` marks the key frame's own sweep, whose ego pose is that of
+the key frame. Other sweeps are joined to the next key frame by their times. `calibration` transforms the
+frame of the points that `DataSource.read_sweep` returns to the ego frame.
 """
 
 BOXES = pa.schema(
