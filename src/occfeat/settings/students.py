@@ -50,14 +50,14 @@ class SimpleBevConfig(ImageStudentConfig):
     """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
 
     kind: Literal["simplebev"] = "simplebev"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Which student this is."""
 
 
 class BevFormerConfig(ImageStudentConfig):
     """BEVFormer, single frame: BEV queries attend to the images, then a BEV network (arXiv 2203.17270)."""
 
     kind: Literal["bevformer"] = "bevformer"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Which student this is."""
     layers: Few = 6
     """Layers of self-attention, cross-attention and feed-forward network."""
     heads: Expert[Few] = 8
@@ -81,7 +81,7 @@ class LssConfig(ImageStudentConfig):
     """LSS (lift, splat): a depth distribution per pixel spreads image features in BEV (arXiv 2008.05711)."""
 
     kind: Literal["lss"] = "lss"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Which student this is."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
     depth_bins: Few = 41
@@ -99,7 +99,7 @@ class PublishedSimpleBevConfig(ImageStudentConfig):
     """The network of Simple-BEV's authors, for the weights they published (`occfeat convert`)."""
 
     kind: Literal["simplebev-published"] = "simplebev-published"
-    """Which student this is: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Which student this is."""
     backbone: str = "resnet101"
     """timm name of the image network; the published weights are of `resnet101`."""
     sampling: Sampling = "published"
