@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from occfeat import cli
+from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS
 from occfeat.settings import sections as config
 from occfeat.settings.recipes import RECIPES, find_recipe
 from occfeat.settings.students import SimpleBevConfig
@@ -191,6 +192,15 @@ def test_architecture__names_every_package() -> None:
     table = text[text.index("| package | contents |") : text.index("[Files](files.md)")]
     packages = {path.parent.name for path in (ROOT / "src").glob("occfeat/*/__init__.py")} | {"streetworld"}
     assert packages <= set(re.findall(r"`(\w+)`", table))
+
+
+def test_neutral_tables__columns_are_those_of_the_schemas() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    part = text[text.index("### The neutral tables") : text.index("### Making it known")]
+    rows = re.findall(r"^\| `([A-Z]+)`[^|]*\|([^|]+)\|$", part, re.MULTILINE)
+    listed = {name: {"row", *re.findall(r"`(\w+)`", columns)} for name, columns in rows}
+    schemas = {"CAMERAS": CAMERAS, "SWEEPS": SWEEPS, "BOXES": BOXES}
+    assert listed == {name: set(schema.names) for name, schema in schemas.items()}
 
 
 def test_data_flow__names_packages() -> None:

@@ -51,7 +51,7 @@ def test_holes_pieces_and_other_columns_are_found(index: Index) -> None:
 
 @pytest.mark.parametrize("counts", [{"scenes": 1}, {"channels": 5}, {"categories": 1}])
 def test_numbers__that_name_nothing_are_found(index: Index, counts: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"expected .* from 0 to"):
+    with pytest.raises(ValueError, match="expected numbers from 0 to below"):
         require_numbers(table_of(index), **{"scenes": 2, "channels": 6, "categories": 4, **counts})
 
 

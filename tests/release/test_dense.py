@@ -5,6 +5,7 @@ import torch
 
 from occfeat.errors import ExportError
 from occfeat.models.students.own import OwnStudent
+from occfeat.models.students.student import Student
 from occfeat.release.dense import densify
 from tests.models.rigs import random_cameras
 from tests.models.test_simplebev import images_for
@@ -36,5 +37,14 @@ def test_project_fixed__leaves_out_what_is_never_seen(tmp_path: Path) -> None:
 def test_densify__refuses_modules_of_the_user() -> None:
     module = torch.nn.Identity()
     module.channels = 8
-    with pytest.raises(ExportError, match="simplebev, bevformer, lss, simplebev-published"):
+    with pytest.raises(ExportError, match=r"(?s)module of your own.*SimpleBev, PublishedSimpleBev"):
         densify(OwnStudent(module, GRID))
+
+
+def test_densify__a_student_without_a_form_to_export_is_not_called_the_user_s() -> None:
+    class NewStudent(Student):
+        """One of this package that nobody has made ready for export."""
+
+    with pytest.raises(ExportError, match="NewStudent has no `DenseStudent`") as caught:
+        densify(NewStudent())
+    assert "your own" not in str(caught.value)

@@ -23,6 +23,7 @@ from occfeat.models.lifting.published import published_positions
 from occfeat.models.lifting.splatting import frustum
 from occfeat.models.students.bevformer import BevFormer
 from occfeat.models.students.lss import Lss
+from occfeat.models.students.own import OwnStudent
 from occfeat.models.students.published_simplebev import PublishedSimpleBev
 from occfeat.models.students.simplebev import SimpleBev
 from occfeat.release.dense_lifting import feature_positions, only_seen, sample_features
@@ -160,22 +161,28 @@ class DenseLss(DenseStudent):
         return student.encode(cells[:-1].mT.reshape(1, -1, *shape))
 
 
+DENSE: dict[type[nn.Module], Callable[..., DenseStudent]] = {
+    SimpleBev: DenseSimpleBev,
+    PublishedSimpleBev: DensePublishedSimpleBev,
+    BevFormer: DenseBevFormer,
+    Lss: DenseLss,
+}
+"""What each student is exported as."""
+
+
 def densify(student: nn.Module) -> DenseStudent:
     """Return an exportable equivalent of a student; weights are shared.
 
     Raises:
-        ExportError: It is a custom module.
+        ExportError: It is a module of the user's own, or has no form that can be exported.
     """
-    match student:
-        case SimpleBev():
-            return DenseSimpleBev(student)
-        case PublishedSimpleBev():
-            return DensePublishedSimpleBev(student)
-        case BevFormer():
-            return DenseBevFormer(student)
-        case Lss():
-            return DenseLss(student)
+    if type(student) in DENSE:
+        return DENSE[type(student)](student)
+    hint = f"Students that can be exported: {', '.join(one.__name__ for one in DENSE)}."
+    if isinstance(student, OwnStudent):
+        what = "This student is a module of your own, and only its author knows how to export it."
+        raise ExportError(what, hint=hint)
     raise ExportError(
-        "A custom student cannot be exported.",
-        hint="Exportable students: simplebev, bevformer, lss, simplebev-published.",
+        f"The student {type(student).__name__} has no `DenseStudent`, which is what is exported.",
+        hint=f"Write one in `release/dense.py` and add it to `DENSE`. {hint}",
     )

@@ -50,14 +50,14 @@ class SimpleBevConfig(ImageStudentConfig):
     """SimpleBEV: image features averaged at voxel centres, then a BEV network (arXiv 2206.07959)."""
 
     kind: Literal["simplebev"] = "simplebev"
-    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student."""
 
 
 class BevFormerConfig(ImageStudentConfig):
     """BEVFormer, single frame: BEV queries attend to the images, then a BEV network (arXiv 2203.17270)."""
 
     kind: Literal["bevformer"] = "bevformer"
-    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student."""
     layers: Few = 6
     """Number of layers of self-attention, cross-attention and feed-forward network."""
     heads: Expert[Few] = 8
@@ -81,7 +81,7 @@ class LssConfig(ImageStudentConfig):
     """LSS (lift, splat): image features spread over a predicted depth distribution (arXiv 2008.05711)."""
 
     kind: Literal["lss"] = "lss"
-    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student."""
     depth_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (4.0, 45.0)
     """Smallest and largest depth along the optical axis (the paper's)."""
     depth_bins: Few = 41
@@ -99,7 +99,7 @@ class PublishedSimpleBevConfig(ImageStudentConfig):
     """The network of Simple-BEV's authors, for their published weights (`occfeat convert`)."""
 
     kind: Literal["simplebev-published"] = "simplebev-published"
-    """Kind of student: `simplebev`, `bevformer`, `lss` or `simplebev-published`."""
+    """Kind of student."""
     backbone: str = "resnet101"
     """timm name of the backbone; the published weights are for `resnet101`."""
     sampling: Sampling = "published"

@@ -14,6 +14,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from occfeat.data.index.validate import matrix, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined, fixed_lists
@@ -44,7 +45,12 @@ SCHEMA = pa.schema(
 
 
 def assemble(joined: Joined, source: DataSource) -> pa.Table:
-    """Build an index from the tables that a data source joined."""
+    """Build an index from the tables that a data source joined.
+
+    Raises:
+        ValueError: They are not what `Joined` describes.
+    """
+    joined = validate(joined, source.record)
     rows = len(joined.tokens)
     own = _own_sweep(joined.sweeps, rows)
     pose, known = _reference_poses(joined, own)
@@ -114,9 +120,9 @@ def _reference_poses(
     row = cameras["row"].to_numpy()
     apart_us = np.abs(cameras["timestamp_us"].to_numpy() - joined.timestamp_us[row])
     farthest_first = np.argsort(-apart_us, kind="stable")  # the last value written wins
-    pose[row[farthest_first]] = _matrix(cameras["ego_pose"])[farthest_first]
+    pose[row[farthest_first]] = matrix(cameras["ego_pose"])[farthest_first]
     has_lidar = own >= 0
-    pose[has_lidar] = _matrix(joined.sweeps["ego_pose"])[own[has_lidar]]
+    pose[has_lidar] = matrix(joined.sweeps["ego_pose"])[own[has_lidar]]
     known = has_lidar.copy()
     known[row] = True
     return pose, known
@@ -134,7 +140,7 @@ def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
         what = f"{record} {token} is a second image of {name} for the same key frame"
         joined.faults.add(int(row[i]), Fault("duplicate record", what))
     order = order[~again]
-    return _nest(cameras.select(CAMERAS.names).cast(CAMERAS), order, rows)
+    return _nest(cameras, order, rows)
 
 
 def _sweeps(joined: Joined, own: Int64[ndarray, " rows"]) -> pa.ListArray:
@@ -153,7 +159,7 @@ def _sweeps(joined: Joined, own: Int64[ndarray, " rows"]) -> pa.ListArray:
     order = np.lexsort((time_us, is_own, row))
     order = order[(row[order] < len(own)) & (is_own | ~is_key)[order]]
     due = sweeps.set_column(sweeps.column_names.index("row"), "row", pa.array(row))
-    return _nest(due.select(SWEEPS.names).cast(SWEEPS).drop_columns("is_key"), order, len(own))
+    return _nest(due.drop_columns("is_key"), order, len(own))
 
 
 def _first_due(
@@ -175,7 +181,7 @@ def _first_due(
 def _boxes(boxes: pa.Table, rows: int) -> pa.ListArray:
     """Return the boxes of each key frame, in their order."""
     order = np.argsort(boxes["row"].to_numpy(), kind="stable")
-    return _nest(boxes.select(BOXES.names).cast(BOXES), order, rows)
+    return _nest(boxes, order, rows)
 
 
 def _faults(faults: Faults, rows: int) -> pa.ListArray:
@@ -201,9 +207,3 @@ def _nest(table: pa.Table, order: Int64[ndarray, " n"], rows: int) -> pa.ListArr
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array, even if it is empty."""
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _matrix(column: pa.ChunkedArray) -> Float64[ndarray, "n k"]:
-    """Return a column of vectors as one matrix."""
-    matrix: ndarray = _whole(column).flatten().to_numpy().reshape(len(column), column.type.list_size)
-    return matrix

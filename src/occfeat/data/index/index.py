@@ -17,7 +17,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from occfeat.data.index.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
-from occfeat.data.index.index_file import map_index, open_or_build
+from occfeat.data.index.index_file import blaming, map_index, open_or_build
 from occfeat.data.paths import is_plain_name, resolve
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource
@@ -58,7 +58,8 @@ class Index:
         self.file = file
         self.source = source
         self._table, self.metadata = map_index(file)
-        self._splits = source.splits()
+        with blaming(source, "cannot read its splits", "Restore the files if they are damaged."):
+            self._splits = source.splits()
 
     @classmethod
     def open(cls, data: DataConfig, *, rebuild: bool = False) -> "Index":

@@ -25,14 +25,15 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import BaseFileLock, FileLock, Timeout
 
 from occfeat.atomic import put_in_place
 from occfeat.data.index.arrow import SCHEMA, SCHEMA_VERSION, assemble
+from occfeat.data.index.validate import require_below
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource
-from occfeat.errors import DatasetError
+from occfeat.data.source.tables import Joined
+from occfeat.errors import DatasetError, OccFeatError
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ _NAME = f"occfeat-index-{SCHEMA_VERSION}"
 
 _UNNAMED = "nuscenes"
 """Source of old indexes, which name none."""
+
+_READING_HINT = "Restore the files if they are damaged; otherwise `join` of the data source is wrong."
+_SLIPS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, pa.ArrowException)
+"""What wrong files or tables make the code of a data source raise."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,27 @@ def open_or_build(source: DataSource, *, rebuild: bool) -> Path:
         if waited and (path := _find_current(source, paths)):
             return path
         return _build(source, paths)
+
+
+@contextmanager
+def blaming(source: DataSource, did: str, hint: str) -> Iterator[None]:
+    """Turn what a data source raises into an error that names its format; errors of users pass.
+
+    Args:
+        source: The source whose code, or tables, are used meanwhile.
+        did: What it did wrong, to follow its name.
+        hint: What to do about it.
+
+    Raises:
+        DatasetError: Something was raised.
+    """
+    try:
+        yield
+    except OccFeatError:
+        raise
+    except _SLIPS as error:
+        what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise DatasetError(f"The data source {source.name} {did}: {what}.", hint=hint) from error
 
 
 def _find_current(source: DataSource, paths: tuple[Path, ...]) -> Path | None:
@@ -207,20 +233,11 @@ def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: 
     scene = table["scene"].chunk(0).to_numpy()
     if (np.diff(scene) < 0).any():
         raise ValueError("its key frames are not ordered by scene")
-    _require_below(table["scene"].chunk(0), scenes, "scene")
-    _require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
-    _require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
+    require_below(table["scene"].chunk(0), scenes, "scene")
+    require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
+    require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
     for name in ("height", "width"):
-        _require_below(table["cameras"].chunk(0).values.field(name), 2**31, name)
-
-
-def _require_below(numbers: pa.Array, end: int, what: str) -> None:
-    """Refuse integers outside [0, end)."""
-    if not len(numbers):
-        return
-    found: dict[str, int] = pc.min_max(numbers).as_py()
-    if found["min"] < 0 or found["max"] >= end:
-        raise ValueError(f"expected {what} from 0 to {end - 1}, got {found['min']} to {found['max']}")
+        require_below(table["cameras"].chunk(0).values.field(name), 2**31, name)
 
 
 def _has_nulls(array: Any) -> bool:
@@ -280,12 +297,11 @@ def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
 def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
     """Build the index and write it to the first writable path."""
     stamps = _stamps(source)
-    table = _join_with_progress(source, sum(size for size, _ in stamps.values()))
-    try:
+    with blaming(source, "cannot join its files", _READING_HINT):
+        joined = _join_with_progress(source, sum(size for size, _ in stamps.values()))
+    with blaming(source, "joined tables that cannot be indexed", "Compare its `join` with `Joined`."):
+        table = assemble(joined, source)
         _require_whole(table, _metadata(table))
-    except (pa.ArrowException, ValueError) as error:
-        what = f"The tables of the data source {source.name} cannot be indexed"
-        raise DatasetError(f"{what}: {error}.", hint="Compare its `join` with `Joined`.") from error
     failures = []
     for path in paths:
         try:
@@ -302,8 +318,8 @@ def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
     raise DatasetError("The index cannot be written anywhere.", first=failures, hint=hint)
 
 
-def _join_with_progress(source: DataSource, total_bytes: int) -> pa.Table:
-    """Build an index, with a progress bar on a terminal."""
+def _join_with_progress(source: DataSource, total_bytes: int) -> Joined:
+    """Read and join the files of a data set, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -318,7 +334,7 @@ def _join_with_progress(source: DataSource, total_bytes: int) -> pa.Table:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=total_bytes, name=source.title)
         with _no_garbage_collection():
-            return assemble(source.join(lambda count: progress.advance(task, count)), source)
+            return source.join(lambda count: progress.advance(task, count))
 
 
 @contextmanager
