@@ -122,14 +122,14 @@ def test_wrong_calibration__of_a_camera_is_found_in_every_key_frame(
     ("edit", "said"),
     [
         (frame(1, token="north-0"), "a token of its own for each key frame, got 'north-0' twice"),
-        (frame(1, timestamp_us=-5), "times are out of order: key frame north-1 is before north-0"),
+        (frame(1, timestamp_us=-5), "its key frames are not ordered by time: north-1 is before north-0"),
     ],
 )
 def test_wrong_key_frames__are_refused(
     drives: Path, edit: Callable[[dict[str, Any]], object], said: str
 ) -> None:
     change(drives, edit)
-    with pytest.raises(DatasetError, match=f"data source careless joined tables.*{said}"):
+    with pytest.raises(DatasetError, match=f"data source careless cannot be indexed.*{said}"):
         Index.open(DataConfig(root=drives))
 
 

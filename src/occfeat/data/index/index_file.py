@@ -299,7 +299,7 @@ def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
     stamps = _stamps(source)
     with blaming(source, "cannot join its files", _READING_HINT):
         joined = _join_with_progress(source, sum(size for size, _ in stamps.values()))
-    with blaming(source, "joined tables that cannot be indexed", "Compare its `join` with `Joined`."):
+    with blaming(source, "cannot be indexed", "Compare its `join` with `Joined`."):
         table = assemble(joined, source)
         _require_whole(table, _metadata(table))
     failures = []

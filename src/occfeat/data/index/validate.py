@@ -81,10 +81,10 @@ def _require_key_frames(joined: Joined) -> None:
     step, later_us = np.diff(joined.scene), np.diff(joined.timestamp_us)
     if (step < 0).any():
         first = tokens[int(np.argmax(step < 0)) + 1]
-        raise ValueError(f"its scenes are out of order at key frame {first}")
+        raise ValueError(f"its key frames are not ordered by scene at {first}")
     if (backwards := (step == 0) & (later_us < 0)).any():
         at = int(np.argmax(backwards))
-        raise ValueError(f"its times are out of order: key frame {tokens[at + 1]} is before {tokens[at]}")
+        raise ValueError(f"its key frames are not ordered by time: {tokens[at + 1]} is before {tokens[at]}")
 
 
 def _require_integers(values: object, count: int, name: str) -> None:
