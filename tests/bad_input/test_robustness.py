@@ -137,5 +137,5 @@ def test_evaluate__released_images_that_are_missing(
     words = ["--corruptions", "Fog", "--corrupted-data", str(tmp_path / "C")]
     said = refused(command(tuned, folder, tmp_path / "out", *words))
     assert f"3 key frame(s) are incomplete in {tmp_path / 'C' / 'Fog' / 'hard'}, 0 allowed" in said
-    assert "unpack Fog there" in said
+    assert "Unpack Fog to Fog/" in said
     assert "occfeat check" not in said
