@@ -118,7 +118,7 @@ def test_cache__stopped_by_a_signal_keeps_what_is_finished(
 
     monkeypatch.setattr(caching, "write_atomic", write_and_stop)
     assert main(words(path)) == 130
-    assert "same `occfeat cache` command" in capsys.readouterr().err
+    assert "Repeat the `occfeat cache` command" in capsys.readouterr().err
     assert [file.name for file in path.glob("*.safetensors")] == ["shard-00000.safetensors"]
     with pytest.raises(CacheError, match="1 of 2 files are missing"):
         TeacherCache(path)

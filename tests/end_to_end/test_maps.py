@@ -84,6 +84,6 @@ def test_missing_expansion__is_said_before_anything_starts(
     words = ["evaluate", str(tuned), "--data", str(folder), "--split", "mini_val"]
     assert main([*words, "--out", str(tmp_path / "results")]) == 2
     said = capsys.readouterr().err
-    assert said.count("there is no map of singapore-onenorth") == 2
+    assert said.count("no map of singapore-onenorth found") == 2
     assert said.count("nuscenes.org") == 2
     assert "Traceback" not in said

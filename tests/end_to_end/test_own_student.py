@@ -63,7 +63,7 @@ def test_own_student__from_pretraining_to_evaluation(
     with pytest.raises(WeightsError, match=r"mix\.weight"):
         occfeat.load_model(tuned.path, student=Colour(channels=5))
     assert main(["evaluate", str(tuned.path), "--data", str(folder), "--split", "mini_val"]) == 2
-    assert "hand the module over as `student=…`" in capsys.readouterr().err
+    assert "pass the module as `student=…`" in capsys.readouterr().err
     words = {"data": folder, "split": "mini_val", "engine": {"workers": 0, "device": "cpu"}}
     result = occfeat.evaluate(tuned.path, student=Colour(), **words)
     assert 0 <= result.metrics["vehicle_iou/all"] <= 1
@@ -79,7 +79,7 @@ def test_own_student__of_another_kind_than_the_run(settings: dict[str, Any], tmp
 
 
 def test_own_student__that_does_not_fit_the_grid(settings: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"\(3, 4, 31, 31\).*\(3, 4, 32, 32\)"):
+    with pytest.raises(SettingsError, match=r"\(3, 4, 32, 32\).*\(3, 4, 31, 31\)"):
         occfeat.pretrain(out=tmp_path / "pre", student=Colour(cells=31), loss={"features": 0}, **settings)
 
 

@@ -255,7 +255,7 @@ def test_cache_of_two_processes__stops_in_both_when_one_is_asked(
             time.sleep(0.001)
         os.kill(commands[draw.randrange(2)].pid, signal.SIGTERM)
         assert [command.wait() for command in commands] == [130, 130], commands[0].printed
-        assert all("same `occfeat cache` command" in command.printed for command in commands)
+        assert all("Repeat the `occfeat cache` command" in command.printed for command in commands)
     commands = ranks(cache_words(cache, "--engine.devices", "2"), tmp_path)
     assert [command.wait() for command in commands] == [0, 0], commands[0].printed
     assert shards_of(cache) == shards_of(whole_cache)
