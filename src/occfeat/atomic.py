@@ -47,6 +47,11 @@ def write_text_atomic(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a binary file as `write_atomic` does."""
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
+
+
 LOCK = ".lock"
 """Name of the file that is locked while a process writes to its folder."""
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 from rich.progress import Progress
 
-from occfeat.atomic import lock_folder
-from occfeat.data.nuscenes.writer.scene import rows_file, rows_folder, write_bytes
+from occfeat.atomic import lock_folder, write_bytes_atomic
+from occfeat.data.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.settings.extras import require_extra
@@ -68,7 +68,7 @@ def build_world(config: WorldConfig) -> Path:
 def _build(config: WorldConfig) -> None:
     """Write the scenes that are missing, the maps and the tables."""
     requests, splits = plan_scenes(config)
-    write_bytes(config.out / DESCRIPTION, _description(config))
+    write_bytes_atomic(config.out / DESCRIPTION, _description(config))
     missing = [request for request in requests if not _is_finished(config.out, request)]
     if len(missing) < len(requests):
         logger.info("%d of %d scenes are finished already.", len(requests) - len(missing), len(requests))

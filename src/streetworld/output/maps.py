@@ -9,7 +9,7 @@ import orjson
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from occfeat.data.nuscenes.writer.scene import write_bytes
+from occfeat.atomic import write_bytes_atomic
 from streetworld.output.expansion import expand_map
 from streetworld.output.scene_files import map_file
 from streetworld.town.lots import TownRequest, plan_town
@@ -28,9 +28,9 @@ def write_maps(out: Path, towns: Iterable[TownRequest]) -> None:
 def write_map(out: Path, town: TownRequest) -> None:
     """Write base map and map expansion of a town."""
     plan = plan_town(town)
-    write_bytes(out / map_file(town), _base_map(plan.network))
+    write_bytes_atomic(out / map_file(town), _base_map(plan.network))
     expansion = orjson.dumps(expand_map(plan))
-    write_bytes(out / "maps" / "expansion" / f"{plan.network.town.name}.json", expansion)
+    write_bytes_atomic(out / "maps" / "expansion" / f"{plan.network.town.name}.json", expansion)
 
 
 def _base_map(network: Network) -> bytes:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from occfeat.atomic import write_bytes_atomic
 from occfeat.data.nuscenes.writer.rows import token
-from occfeat.data.nuscenes.writer.scene import SceneWriter, file_stem, write_bytes
+from occfeat.data.nuscenes.writer.scene import SceneWriter, file_stem
 from occfeat.data.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedCamera,
@@ -142,14 +143,14 @@ class SceneFiles:
                 object_id=shot.object_id.astype(np.int16),
             )
             name = file_stem(self.request.name, channel, time_us)
-            write_bytes(self.out / "truth" / channel / f"{name}.npz", buffer.getvalue())
+            write_bytes_atomic(self.out / "truth" / channel / f"{name}.npz", buffer.getvalue())
 
     def _write_sweep_truth(self, sweep: Sweep, time_s: float) -> None:
         """Write the object of every return, if asked for."""
         if self.request.truth:
             name = file_stem(self.request.name, LIDAR, self._time_us(time_s))
             content = sweep.object_id.astype("<i2").tobytes()
-            write_bytes(self.out / "truth" / LIDAR / f"{name}.bin", content)
+            write_bytes_atomic(self.out / "truth" / LIDAR / f"{name}.bin", content)
 
     def _write_legend(self) -> None:
         """Write what the numbers in the scene's truth files mean."""
@@ -157,4 +158,4 @@ class SceneFiles:
             str(number): self._writer.instance_token(str(number)) for number in self.scene.annotations
         }
         content = orjson.dumps({"classes": CLASSES, "instances": instances})
-        write_bytes(self.out / "truth" / f"{self.request.name}.json", content)
+        write_bytes_atomic(self.out / "truth" / f"{self.request.name}.json", content)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.atomic import write_atomic
+from occfeat.atomic import write_bytes_atomic
 from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.outcome import Outcome
 from occfeat.data.sample import Cameras
@@ -49,7 +49,7 @@ def export(config: ExportConfig) -> Outcome:
             hint=f"Nothing was written. Please report it, with {RunFolder(model.folder).card}.",
         )
     content = graph.SerializeToString()
-    write_atomic(config.out, lambda temporary: temporary.write_bytes(content))
+    write_bytes_atomic(config.out, content)
     lines = [
         *(f"input  {line}" for line in signature(graph.graph.input)),
         *(f"output {line}: {_cells(model)}" for line in signature(graph.graph.output)),

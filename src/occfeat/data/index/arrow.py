@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.index.validate import matrix, validate
+from occfeat.data.index.validate import matrix, one_array, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined, fixed_lists
@@ -200,10 +200,5 @@ def _nest(table: pa.Table, order: Int64[ndarray, " n"], rows: int) -> pa.ListArr
     table = table.take(pa.array(order))
     offsets = np.searchsorted(table["row"].to_numpy(), np.arange(rows + 1)).astype(np.int32)
     names = [name for name in table.column_names if name != "row"]
-    entries = pa.StructArray.from_arrays([_whole(table[name]) for name in names], names=names)
+    entries = pa.StructArray.from_arrays([one_array(table[name]) for name in names], names=names)
     return pa.ListArray.from_arrays(pa.array(offsets), entries)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, even if it is empty."""
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

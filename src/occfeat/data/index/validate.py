@@ -46,10 +46,14 @@ def validate(joined: Joined, record: str) -> Joined:
     return dataclasses.replace(joined, cameras=cameras, sweeps=sweeps, boxes=boxes)
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array, even if it is empty."""
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
 def matrix(column: pa.ChunkedArray) -> Float64[ndarray, "n k"]:
     """Return a column of vectors as one matrix."""
-    whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    values: ndarray = whole.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    values: ndarray = one_array(column).flatten().to_numpy().reshape(len(column), column.type.list_size)
     return values
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from occfeat.atomic import write_atomic
+from occfeat.atomic import write_bytes_atomic
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def write_page(path: Path, title: str, words: Sequence[str], sections: Sequence[
         policy=_policy(scripts, linked=any(_is_linked(part) for part in parts)),
     )
     content = text.encode("utf-8", "replace")  # file names may hold bytes that are not text
-    write_atomic(path, lambda temporary: temporary.write_bytes(content))
+    write_bytes_atomic(path, content)
     return len(content)
 
 

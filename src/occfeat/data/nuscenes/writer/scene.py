@@ -17,7 +17,7 @@ import orjson
 from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
-from occfeat.atomic import write_atomic
+from occfeat.atomic import write_bytes_atomic
 from occfeat.data.nuscenes.rig import LIDAR_CHANNEL
 from occfeat.data.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.nuscenes.writer.values import (
@@ -44,15 +44,6 @@ def rows_folder(root: Path, version: str) -> Path:
 def rows_file(root: Path, version: str, scene: str) -> Path:
     """Return the file with the rows of a finished scene."""
     return rows_folder(root, version) / f"{scene}.json"
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically.
-
-    Raises:
-        RunError: It cannot be written, for lack of space or permission.
-    """
-    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def file_stem(scene: str, channel: str, time_us: int) -> str:
@@ -222,7 +213,7 @@ class SceneWriter:
         self._link_data()
         self._link_annotations()
         rows = {**self._rows, **self._describe(), **self._shared_rows()}
-        write_bytes(rows_file(self.root, self.version, self.name), orjson.dumps(rows))
+        write_bytes_atomic(rows_file(self.root, self.version, self.name), orjson.dumps(rows))
 
     def _sample_token(self) -> str:
         """Return the token of the next key frame."""
@@ -296,7 +287,7 @@ class SceneWriter:
     def _write(self, files: Sequence[SensorFile]) -> None:
         """Write files, then add their rows."""
         for file in files:
-            write_bytes(self.root / file.path, file.content)
+            write_bytes_atomic(self.root / file.path, file.content)
         for file in files:
             self._add_data(file)
 

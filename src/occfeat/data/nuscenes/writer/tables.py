@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from occfeat.atomic import sync_folder
+from occfeat.atomic import sync_folder, write_bytes_atomic
 from occfeat.data.nuscenes.writer.rows import Row
-from occfeat.data.nuscenes.writer.scene import named_row, rows_file, write_bytes
+from occfeat.data.nuscenes.writer.scene import named_row, rows_file
 from occfeat.errors import DatasetError, RunError
 
 CATEGORIES = (
@@ -85,10 +85,10 @@ def write_tables(
         building.mkdir(parents=True)
         shared = _write_scene_tables(root, version, scenes)
         for name, rows in shared.tables().items():
-            write_bytes(building / f"{name}.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+            write_bytes_atomic(building / f"{name}.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         if splits:
             content = {split: list(names) for split, names in splits.items()}
-            write_bytes(building / "splits.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+            write_bytes_atomic(building / "splits.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
         building.replace(root / version)
         sync_folder(root)  # before the rows of the scenes are removed
     except OSError as error:
