@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 BOXES = {
-    "source": Box(0.0, 4.2, "data source", "occfeat.data.nuscenes", PLAIN),
+    "source": Box(0.0, 4.2, "data source", "occfeat.data.formats.nuscenes", PLAIN),
     "index": Box(2.6, 4.2, "index", "occfeat.data.index", PLAIN),
     "sample": Box(5.2, 4.2, "sample", "occfeat.data", PLAIN),
     "batch": Box(7.8, 4.2, "batch", "occfeat.training", PLAIN),

@@ -17,8 +17,8 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from occfeat.data.nuscenes.writer.folder import NuScenesWriter
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
+from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedCamera,
     CalibratedRig,

@@ -65,15 +65,15 @@ def test_imports__point_down(name: str) -> None:
     assert {one for one in IMPORTS[name] if place_of(one) > place_of(name)} == set()
 
 
-KNOW_NUSCENES = ("occfeat.data.nuscenes", "occfeat.data.sources")
+KNOW_NUSCENES = ("occfeat.data.formats.nuscenes", "occfeat.data.formats.sources")
 """The format itself, and the list of the known data sources."""
-WRITER = "occfeat.data.nuscenes.writer"
+WRITER = "occfeat.data.formats.nuscenes.writer"
 """Anybody may write nuScenes' format; only the data source reads it."""
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(KNOW_NUSCENES)])
 def test_nuscenes__is_read_by_its_own_package_alone(name: str) -> None:
-    known = {one for one in IMPORTS[name] if one.startswith("occfeat.data.nuscenes")}
+    known = {one for one in IMPORTS[name] if one.startswith("occfeat.data.formats.nuscenes")}
     assert {one for one in known if not one.startswith(WRITER)} == set()
 
 
@@ -96,7 +96,7 @@ def test_packages__do_not_import_each_other(package: str) -> None:
 
 STREETWORLD_MAY_IMPORT = (
     "occfeat.atomic",
-    "occfeat.data.nuscenes.writer",
+    "occfeat.data.formats.nuscenes.writer",
     "occfeat.errors",
     "occfeat.settings.extras",
     "occfeat.settings.strict",
@@ -107,4 +107,4 @@ def test_streetworld__knows_of_occfeat_only_what_it_shares() -> None:
     used = {one for name in IMPORTS if name.startswith("streetworld") for one in IMPORTS[name]}
     foreign = {one for one in used if one.startswith("occfeat")}
     assert {one for one in foreign if not one.startswith(STREETWORLD_MAY_IMPORT)} == set()
-    assert any(one.startswith("occfeat.data.nuscenes.writer") for one in foreign)
+    assert any(one.startswith("occfeat.data.formats.nuscenes.writer") for one in foreign)

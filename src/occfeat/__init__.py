@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from occfeat.data.dataset import KeyFrames
-    from occfeat.data.nuscenes.writer.folder import NuScenesWriter
+    from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
     from occfeat.data.sample import Contents, ImagesForTeacher, collate
     from occfeat.geometry.grid import build_grid
     from occfeat.models.students.build import build_student
@@ -71,7 +71,7 @@ _ELSEWHERE = {
     "Contents": "occfeat.data.sample",
     "ImagesForTeacher": "occfeat.data.sample",
     "KeyFrames": "occfeat.data.dataset",
-    "NuScenesWriter": "occfeat.data.nuscenes.writer.folder",
+    "NuScenesWriter": "occfeat.data.formats.nuscenes.writer.folder",
     "Objective": "occfeat.pretraining.objectives.contract",
     "ShippedModel": "occfeat.release.shipped",
     "Term": "occfeat.pretraining.objectives.contract",

@@ -12,8 +12,8 @@ import orjson
 from rich.progress import Progress
 
 from occfeat.atomic import lock_folder, write_bytes_atomic
-from occfeat.data.nuscenes.writer.scene import rows_file, rows_folder
-from occfeat.data.nuscenes.writer.tables import write_tables
+from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
+from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.settings.extras import require_extra
 from streetworld.config import WorldConfig

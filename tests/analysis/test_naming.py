@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.keyframe import Boxes
-from occfeat.data.nuscenes.source import NuScenes
 from occfeat.geometry.frames import rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.analysis.naming import NAMES, inside_boxes, name_voxels

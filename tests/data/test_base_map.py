@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occfeat.data.nuscenes import base_map
-from occfeat.data.nuscenes.base_map import read_base_map
+from occfeat.data.formats.nuscenes import base_map
+from occfeat.data.formats.nuscenes.base_map import read_base_map
 from occfeat.errors import DatasetError
 from tests.map_files import write_base_map
 

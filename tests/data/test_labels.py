@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.keyframe import Boxes
 from occfeat.data.labels import draw_labels, rasterize
-from occfeat.data.nuscenes.source import NuScenes
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid

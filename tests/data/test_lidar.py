@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from occfeat.data.formats.nuscenes.lidar import MAX_BYTES, check_bytes, read_sweep
 from occfeat.data.index.index import Index
-from occfeat.data.nuscenes.lidar import MAX_BYTES, check_bytes, read_sweep
 from occfeat.data.points import read_points
 from occfeat.errors import KeyFrameError
 from tests.data.test_index import matrix

@@ -13,8 +13,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.maps.masks import AREAS, ShapeMap
-from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.errors import DatasetError
 from tests.map_files import crossroads, make_expansion, rectangle, write_expansion
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
+from occfeat.data.formats.nuscenes.base_map import BaseMap
 from occfeat.data.index.index import Index
 from occfeat.data.labels import CLASSES, draw_labels
 from occfeat.data.maps.maps import cells_from_global, find_ground, require_maps
 from occfeat.data.maps.masks import LAYERS, ShapeMap
-from occfeat.data.nuscenes.base_map import BaseMap
 from occfeat.data.sample import Contents, Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.geometry.frames import (

@@ -16,11 +16,10 @@ from PIL import Image
 
 import occfeat
 from occfeat.data.check.check import check
-from occfeat.data.index.index import Index
-from occfeat.data.nuscenes.lidar import read_sweep
-from occfeat.data.nuscenes.writer.folder import NuScenesWriter
-from occfeat.data.nuscenes.writer.scene import rows_folder
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.lidar import read_sweep
+from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
+from occfeat.data.formats.nuscenes.writer.scene import rows_folder
+from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedCamera,
     CalibratedRig,
@@ -28,6 +27,7 @@ from occfeat.data.nuscenes.writer.values import (
     EgoPose,
     RecordingLog,
 )
+from occfeat.data.index.index import Index
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig
 
@@ -262,7 +262,7 @@ def test_build__killed_anywhere_continues_to_the_same_bytes(tmp_path: Path) -> N
         "import os, sys\n"
         "from pathlib import Path\n"
         "from tests.data import test_nuscenes_writer as t\n"
-        "from occfeat.data.nuscenes.writer import scene\n"
+        "from occfeat.data.formats.nuscenes.writer import scene\n"
         "left, write = int(sys.argv[2]), scene.write_bytes_atomic\n"
         "def write_some(path, content):\n"
         "    global left\n"

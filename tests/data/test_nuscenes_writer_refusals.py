@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occfeat.data.nuscenes.writer.folder import NuScenesWriter
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
+from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedCamera,
     CalibratedRig,
     CameraImage,

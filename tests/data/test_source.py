@@ -14,16 +14,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from occfeat.data import sources
 from occfeat.data.check.check import check
 from occfeat.data.dataset import KeyFrames
+from occfeat.data.formats import sources
+from occfeat.data.formats.nuscenes.source import NuScenes
+from occfeat.data.formats.sources import find_source, known_sources, register_source
 from occfeat.data.index.index import Index
 from occfeat.data.index.index_file import map_index
 from occfeat.data.labels import require_classes
-from occfeat.data.nuscenes.source import NuScenes
 from occfeat.data.sample import Contents
 from occfeat.data.source.source import Taxonomy
-from occfeat.data.sources import find_source, known_sources, register_source
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig

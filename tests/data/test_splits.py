@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.data.nuscenes.splits import OFFICIAL, official_scenes, read_splits
+from occfeat.data.formats.nuscenes.splits import OFFICIAL, official_scenes, read_splits
 from occfeat.errors import DatasetError
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occfeat.data.nuscenes.json_tables import integers, read_table, texts, vectors
+from occfeat.data.formats.nuscenes.json_tables import integers, read_table, texts, vectors
 from occfeat.errors import DatasetError
 
 AWKWARD = st.text(alphabet='{}[],:"\\ a\né', max_size=12)

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from occfeat.data import sources
 from occfeat.data.check.check import check
+from occfeat.data.formats import sources
+from occfeat.data.formats.sources import register_source
 from occfeat.data.index.index import Index
 from occfeat.data.index.validate import validate
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.tables import Joined
-from occfeat.data.sources import register_source
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.settings.sections import DataConfig
 from tests.own_source import Drives, build_drives_folder

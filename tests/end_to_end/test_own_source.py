@@ -6,8 +6,8 @@ import pytest
 
 import occfeat
 from occfeat.cli import main
-from occfeat.data import sources
-from occfeat.data.sources import register_source
+from occfeat.data.formats import sources
+from occfeat.data.formats.sources import register_source
 from tests.own_source import Drives, build_drives_folder
 from tests.small_runs import Flags
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from occfeat.data.formats.nuscenes.splits import OFFICIAL, official_scenes
 from occfeat.data.index.index import Index
 from occfeat.data.labels import draw_labels
-from occfeat.data.nuscenes.splits import OFFICIAL, official_scenes
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import BevGrid

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.maps.maps import Ground
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.nuscenes.map_expansion import read_expansion
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid
 from streetworld.output.maps import write_map

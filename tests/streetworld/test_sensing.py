@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from occfeat.data.formats.nuscenes.writer.rows import token
 from occfeat.data.index.index import Index, KeyFrame
-from occfeat.data.nuscenes.writer.rows import token
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.settings.sections import DataConfig
 from streetworld.build import plan_scenes

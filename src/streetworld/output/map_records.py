@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from occfeat.data.nuscenes.writer.rows import token
+from occfeat.data.formats.nuscenes.writer.rows import token
 from streetworld.town.curves import thin
 
 LAYERS = (

@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 
 from occfeat.atomic import write_bytes_atomic
-from occfeat.data.nuscenes.writer.rows import token
-from occfeat.data.nuscenes.writer.scene import SceneWriter, file_stem
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.writer.rows import token
+from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, file_stem
+from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedCamera,
     CalibratedRig,

@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
+from occfeat.data.formats.nuscenes.base_map import read_base_map
+from occfeat.data.formats.nuscenes.lidar import read_sweep
+from occfeat.data.formats.nuscenes.map_expansion import read_expansion
+from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.nuscenes.base_map import read_base_map
-from occfeat.data.nuscenes.lidar import read_sweep
-from occfeat.data.nuscenes.map_expansion import read_expansion
-from occfeat.data.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
 from occfeat.data.sample import Contents
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker

@@ -25,10 +25,10 @@ from occfeat.data.check.files import (
     with_lidar,
 )
 from occfeat.data.check.findings import Findings, Problem
+from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.splits import ALL
-from occfeat.data.sources import find_source
 from occfeat.data.subsets import spread
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig

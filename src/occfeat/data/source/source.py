@@ -1,7 +1,8 @@
 """Data sources: everything specific to one format of recorded drives.
 
 Index, check, labels, maps, metrics and analysis access a data set only through its `DataSource`. To support
-another format, derive a class and call `occfeat.data.sources.register_source`. This module imports no torch.
+another format, derive a class and call `occfeat.data.formats.sources.register_source`. This module imports
+no torch.
 """
 
 import hashlib

@@ -18,9 +18,9 @@ from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
 from occfeat.atomic import write_bytes_atomic
-from occfeat.data.nuscenes.rig import LIDAR_CHANNEL
-from occfeat.data.nuscenes.writer.rows import Row, link, token, transform
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.rig import LIDAR_CHANNEL
+from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
+from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedRig,
     CameraImage,

@@ -7,7 +7,7 @@ as an entry point of the group `occfeat.sources`.
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from occfeat.data.nuscenes.source import NuScenes
+from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.source.source import DataSource
 from occfeat.errors import DatasetError, SettingsError
 

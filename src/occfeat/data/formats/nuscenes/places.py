@@ -5,8 +5,8 @@ The tables `log` and `map` are optional; only map layers need them.
 
 import logging
 
-from occfeat.data.nuscenes.json_tables import Record, texts
-from occfeat.data.nuscenes.tables import Tables, dangling
+from occfeat.data.formats.nuscenes.json_tables import Record, texts
+from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.source.faults import Faults
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import hash_file

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Real
 
 from occfeat.atomic import lock_folder
-from occfeat.data.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
-from occfeat.data.nuscenes.writer.tables import write_tables
-from occfeat.data.nuscenes.writer.values import (
+from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
+from occfeat.data.formats.nuscenes.writer.tables import write_tables
+from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedRig,
     CameraImage,

@@ -6,11 +6,11 @@ from pathlib import Path
 from jaxtyping import Float32
 from numpy import ndarray
 
-from occfeat.data.nuscenes import lidar
-from occfeat.data.nuscenes.join import join
-from occfeat.data.nuscenes.json_tables import read_table
-from occfeat.data.nuscenes.splits import read_splits
-from occfeat.data.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
+from occfeat.data.formats.nuscenes import lidar
+from occfeat.data.formats.nuscenes.join import join
+from occfeat.data.formats.nuscenes.json_tables import read_table
+from occfeat.data.formats.nuscenes.splits import read_splits
+from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
 from occfeat.data.source.tables import Joined
@@ -99,13 +99,13 @@ class NuScenes(DataSource):
 
     def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
         """Return the map expansion of a place, or its base map if that is sufficient."""
-        from occfeat.data.nuscenes.maps import read_map
+        from occfeat.data.formats.nuscenes.maps import read_map
 
         return read_map(self.root, self.folder, place, layers)
 
     def notes(self, places: Iterable[Place]) -> tuple[str, ...]:
         """Return a note on places without a map expansion."""
-        from occfeat.data.nuscenes.maps import without_expansion
+        from occfeat.data.formats.nuscenes.maps import without_expansion
 
         if not (mapless := without_expansion(self.root, places)):
             return ()

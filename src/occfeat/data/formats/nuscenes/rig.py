@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.nuscenes.json_tables import texts, vectors
-from occfeat.data.nuscenes.tables import Tables, dangling
+from occfeat.data.formats.nuscenes.json_tables import texts, vectors
+from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.tables import is_pose
 from occfeat.geometry.pinhole import is_pinhole

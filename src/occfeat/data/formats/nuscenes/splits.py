@@ -15,7 +15,9 @@ OFFICIAL = ("train", "val", "test", "mini_train", "mini_val")
 
 def official_scenes(split: str) -> tuple[str, ...]:
     """Return the scene names of an official split, in nuscenes-devkit's order."""
-    text = files("occfeat.data.nuscenes").joinpath("official_splits", f"{split}.txt").read_text("utf-8")
+    text = (
+        files("occfeat.data.formats.nuscenes").joinpath("official_splits", f"{split}.txt").read_text("utf-8")
+    )
     return tuple(text.split())
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from occfeat.data.nuscenes.json_tables import Record, read_table
+from occfeat.data.formats.nuscenes.json_tables import Record, read_table
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.source import new_hash
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.nuscenes.json_tables import Record, integers, texts, vectors
-from occfeat.data.nuscenes.places import read_places
-from occfeat.data.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
-from occfeat.data.nuscenes.tables import Tables, dangling
+from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, vectors
+from occfeat.data.formats.nuscenes.places import read_places
+from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
+from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.place import Place

@@ -1,0 +1,1 @@
+"""Formats of recorded drives, and the list of the known ones."""
