@@ -12,6 +12,7 @@ import orjson
 from rich.progress import Progress
 
 from occfeat.atomic import lock_folder, write_bytes_atomic
+from occfeat.data.formats.nuscenes.writer.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
 from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
@@ -19,10 +20,9 @@ from occfeat.settings.extras import require_extra
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
-from streetworld.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
 from streetworld.request import SceneRequest
 from streetworld.rigs import RIGS, load_rig
-from streetworld.town.lots import TownRequest, plan_town
+from streetworld.town.lots import TownRequest, plan_town, share_plans
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def _write_all(
         return
     require_helpers()
     plans = {town: plan_town(town) for town in towns}
-    with start_helpers(min(workers, len(missing)), plans) as pool:
+    with start_helpers(min(workers, len(missing)), share_plans, plans) as pool:
         maps = pool.submit(write_maps, out, towns)
         scenes = [pool.submit(write_scene, request, out) for request in missing]
         for future in as_completed(scenes):

@@ -8,11 +8,11 @@ from filelock import FileLock
 
 from occfeat import cli
 from occfeat.cli import main
+from occfeat.data.formats.nuscenes.writer.processes import start_helpers
 from occfeat.errors import RunError
 from streetworld import build
 from streetworld.build import SCENES, build_world
 from streetworld.config import WorldConfig
-from streetworld.processes import start_helpers
 from tests.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_written_is_named(workers: int, tmp_path: Path) ->
 
 
 def test_a_helper_that_is_killed_is_no_bug() -> None:
-    helpers = start_helpers(1, {})
+    helpers = start_helpers(1, int)
     with pytest.raises(RunError, match=r"helper process was killed.*\n.*fewer `workers`"), helpers as pool:
         pool.submit(os._exit, 3).result()
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from occfeat.data.formats.nuscenes.writer.scene import rows_file
 from occfeat.data.index.index import Index
-from occfeat.data.nuscenes.writer.scene import rows_file
 from occfeat.errors import RunError
 from occfeat.settings.sections import DataConfig
 from streetworld import build
@@ -257,7 +257,7 @@ def test_maps_are_written_one_after_another(tmp_path: Path, monkeypatch: pytest.
             jobs.append(job)
             return super().submit(job, *given)
 
-    monkeypatch.setattr(build, "start_helpers", lambda count, _: Pool(count))
+    monkeypatch.setattr(build, "start_helpers", lambda count, *_: Pool(count))
     monkeypatch.setattr(build, "write_scene", lambda *_: None)
     monkeypatch.setattr(build, "write_tables", lambda *_: None)
     config = WorldConfig(out=tmp_path / "world", workers=2, **{**TINY, "scenes": 3, "val_scenes": 1})

@@ -26,6 +26,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.data.dataset import KeyFrames
+from occfeat.data.formats.nuscenes.writer.processes import sigterm_like_ctrl_c
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Contents, collate
 from occfeat.data.subsets import spread
@@ -54,7 +55,6 @@ from occfeat.settings.sections import DataConfig
 from occfeat.settings.strict import Strict
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
-from streetworld.processes import sigterm_like_ctrl_c
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=Strict)

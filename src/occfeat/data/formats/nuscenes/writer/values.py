@@ -91,6 +91,16 @@ class CameraImage:
 
 
 @dataclass(frozen=True, eq=False)
+class LidarSweep:
+    """A sweep of a LiDAR."""
+
+    points: Real[np.ndarray, "P C"]
+    """Points in the LiDAR frame: x, y, z in metres, then intensity (0 to 255) and ring if known."""
+    pose: EgoPose | None = None
+    """Ego pose at the LiDAR's time. None: that of the key frame."""
+
+
+@dataclass(frozen=True, eq=False)
 class AnnotatedBox:
     """The upright box of an object in one key frame, at the key frame's time."""
 

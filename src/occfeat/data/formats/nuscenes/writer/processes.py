@@ -1,17 +1,16 @@
-"""Helper processes that build scenes, and how all of them stop together."""
+"""Helper processes that write scenes in parallel, and how all of them stop together."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from occfeat.errors import RunError
-from streetworld.town.lots import TownPlan, TownRequest, share_plans
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -30,8 +29,10 @@ def sigterm_like_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that know the plans of towns.
+def start_helpers(
+    count: int, prepare: Callable[..., object], *given: object
+) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that first call `prepare(*given)`.
 
     They end at once when this process fails, is stopped or is gone.
 
@@ -39,7 +40,7 @@ def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[Pr
         RunError: One of them was killed.
     """
     theirs, ours = SPAWN.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(count, SPAWN, initializer=_begin_helper, initargs=(plans, theirs))
+    pool = ProcessPoolExecutor(count, SPAWN, initializer=_begin_helper, initargs=(theirs, prepare, given))
     with theirs, ours, pool:
         try:
             yield pool
@@ -51,11 +52,11 @@ def start_helpers(count: int, plans: dict[TownRequest, TownPlan]) -> Iterator[Pr
             raise
 
 
-def _begin_helper(plans: dict[TownRequest, TownPlan], parent: Connection) -> None:
+def _begin_helper(parent: Connection, prepare: Callable[..., object], given: tuple[object, ...]) -> None:
     """Prepare a helper process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent passes it on
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    share_plans(plans)
+    prepare(*given)
 
 
 def _end_with(parent: Connection) -> None:
