@@ -23,7 +23,9 @@ CODE = sorted(
 )
 MAX_LINES, MAX_FUNCTION_LINES, MAX_ENTRIES = 500, 60, 16
 PRINTING = {PACKAGE / "cli.py"}
-USED_EXTRAS = ("demo", "analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow")
+USED_EXTRAS = (
+    *("demo", "analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow", "ros"),
+)
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}
 NOT_VERBS = frozenset(

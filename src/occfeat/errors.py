@@ -63,6 +63,14 @@ class KeyFrameError(DatasetError):
     """A key frame that cannot be read; training can skip a limited number of them."""
 
 
+class MessageError(DatasetError):
+    """A message of a recording that cannot be used; it is left out and counted."""
+
+
+class FrameError(DatasetError):
+    """Frames of a recording that are unknown, not connected or in a loop, or whose transform is not known."""
+
+
 class WeightsError(OccFeatError):
     """Weights that cannot be read, or do not fit the network they are loaded into."""
 

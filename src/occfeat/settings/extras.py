@@ -43,6 +43,7 @@ EXTRAS = {
         "export to ONNX", {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"}
     ),
     "viz": Extra("recordings of scenes", {"rerun-sdk": "rerun"}),
+    "ros": Extra("reading of ROS bags", {"rosbags": "rosbags"}),
     "tensorboard": Extra("curves in TensorBoard", {"tensorboard": "tensorboard"}),
     "wandb": Extra("curves in Weights & Biases", {"wandb": "wandb"}),
     "mlflow": Extra("curves in MLflow", {"mlflow": "mlflow"}),
