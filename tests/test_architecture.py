@@ -98,6 +98,7 @@ STREETWORLD_MAY_IMPORT = (
     "occfeat.atomic",
     "occfeat.data.formats.nuscenes.writer",
     "occfeat.errors",
+    "occfeat.geometry.lens",
     "occfeat.settings.extras",
     "occfeat.settings.strict",
 )

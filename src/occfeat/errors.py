@@ -71,6 +71,10 @@ class FrameError(DatasetError):
     """Frames of a recording that are unknown, not connected or in a loop, or whose transform is not known."""
 
 
+class LensError(OccFeatError):
+    """A lens of a model that does not exist, or with coefficients that it cannot have."""
+
+
 class WeightsError(OccFeatError):
     """Weights that cannot be read, or do not fit the network they are loaded into."""
 

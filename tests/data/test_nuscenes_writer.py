@@ -16,6 +16,7 @@ from PIL import Image
 
 import occfeat
 from occfeat.data.check.check import check
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.nuscenes.lidar import read_sweep
 from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
 from occfeat.data.formats.nuscenes.writer.scene import rows_folder
@@ -28,8 +29,11 @@ from occfeat.data.formats.nuscenes.writer.values import (
     RecordingLog,
 )
 from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
 from occfeat.errors import DatasetError
-from occfeat.settings.sections import DataConfig
+from occfeat.geometry.grid import build_grid
+from occfeat.geometry.lens import PINHOLE, Lens
+from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 
 VERSION = "v1.0-mine"
 START_US = 1_700_000_000_000_000
@@ -47,10 +51,10 @@ def turned(yaw_rad: float, x: float = 0, y: float = 0, z: float = 0) -> np.ndarr
     return pose
 
 
-def camera(channel: str, yaw_rad: float = 0.0) -> CalibratedCamera:
+def camera(channel: str, yaw_rad: float = 0.0, lens: Lens = PINHOLE) -> CalibratedCamera:
     optical = np.eye(4)
     optical[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
-    return CalibratedCamera(channel, turned(yaw_rad, 1.7, 0.1, 1.5) @ optical, INTRINSICS)
+    return CalibratedCamera(channel, turned(yaw_rad, 1.7, 0.1, 1.5) @ optical, INTRINSICS, lens)
 
 
 RIG = CalibratedRig("car", (camera("CAM_FRONT"), camera("CAM_BACK", np.pi)), turned(-np.pi / 2, 0.9, 0, 1.8))
@@ -363,3 +367,50 @@ def test_import__needs_no_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
     assert occfeat.NuScenesWriter is NuScenesWriter
+
+
+FISHEYE = Lens("kannala_brandt", (0.1, -0.02, 0.003, 0.0))
+
+
+def build_fisheye(root: Path) -> None:
+    """Write a scene whose rear camera is a fisheye, and one of pinholes."""
+    cameras = (camera("CAM_FRONT"), camera("CAM_BACK", np.pi, FISHEYE))
+    with NuScenesWriter(root, VERSION) as writer:
+        for name, rig in {"bent": CalibratedRig("bent", cameras), "straight": RIG}.items():
+            writer.add_scene(name, rig, split="train")
+            images = {channel: CameraImage(PIXELS) for channel in ("CAM_FRONT", "CAM_BACK")}
+            writer.add_key_frame(pose(0), images)
+
+
+def test_lens__that_was_written_is_read(tmp_path: Path) -> None:
+    build_fisheye(tmp_path)
+    assert ["lens" in row for row in table(tmp_path, "calibrated_sensor")].count(True) == 1
+    index = Index.open(DataConfig(root=tmp_path))
+    lenses = [[record.lens for record in index.key_frame(row).cameras] for row in range(2)]
+    assert lenses == [[PINHOLE, FISHEYE], [PINHOLE, PINHOLE]]
+    key_frames = KeyFrames(index, ViewConfig(), Contents(), grid=build_grid(GridConfig()))
+    bent, straight = (key_frames[row].cameras.lenses for row in range(2))
+    assert straight is None
+    assert bent is not None
+    np.testing.assert_allclose(bent, [PINHOLE.numbers(), FISHEYE.numbers()], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lens", "said"),
+    [
+        ({"model": "fisheye", "coefficients": []}, "Expected a lens model, got 'fisheye'"),
+        ({"model": "kannala_brandt", "coefficients": [0.1]}, "Expected 4 coefficients"),
+        ("pinhole", "Expected a lens with model and coefficients"),
+    ],
+)
+def test_lens__impossible_one_breaks_its_key_frames(tmp_path: Path, lens: object, said: str) -> None:
+    build_fisheye(tmp_path)
+    rows = table(tmp_path, "calibrated_sensor")
+    wrong = next(row for row in rows if "lens" in row)
+    wrong["lens"] = lens
+    (tmp_path / VERSION / "calibrated_sensor.json").write_bytes(orjson.dumps(rows))
+    report = check(DataConfig(root=tmp_path))
+    (problem,) = report.problems
+    assert (problem.kind, problem.count, report.complete) == ("impossible lens", 1, 1)
+    assert said in problem.first[0]
+    assert "CAM_BACK" in problem.first[0]

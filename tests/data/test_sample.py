@@ -15,6 +15,8 @@ from occfeat.data.sample import (
     TeacherMaps,
     collate,
 )
+from occfeat.geometry.distortion import stack_lenses
+from occfeat.geometry.lens import PINHOLE, Lens
 
 
 def make_cameras(cameras: int = 2, size: tuple[int, int] = (4, 6)) -> Cameras:
@@ -96,6 +98,31 @@ def test_collate__points_know_their_key_frame() -> None:
         torch.equal(found, wanted)
         for found, wanted in zip(tensors(third), tensors(make_points(2, 2)), strict=True)
     )
+
+
+FISHEYE = Lens("kannala_brandt", (0.1, 0.0, 0.0, 0.0))
+
+
+def with_lenses(sample: Sample, *lenses: Lens) -> Sample:
+    return replace(sample, cameras=replace(sample.cameras, lenses=stack_lenses(lenses)))
+
+
+def test_collate__pinholes_have_no_lenses() -> None:
+    assert with_lenses(make_sample(0), PINHOLE, PINHOLE).cameras.lenses is None
+    assert collate([make_sample(0), make_sample(1)]).cameras.lenses is None
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_collate__samples_with_and_without_lenses(first: int) -> None:
+    samples = [make_sample(0, teacher=True), with_lenses(make_sample(1, teacher=True), PINHOLE, FISHEYE)]
+    batch = collate([samples[first], samples[1 - first]])
+    expected = [[PINHOLE.numbers(), PINHOLE.numbers()], [PINHOLE.numbers(), FISHEYE.numbers()]]
+    assert batch.cameras.lenses is not None
+    expected = [expected[first], expected[1 - first]]
+    torch.testing.assert_close(batch.cameras.lenses, torch.tensor(expected))
+    torch.testing.assert_close(batch.cameras.of_key_frame(0).lenses, torch.tensor(expected[0]))
+    assert isinstance(batch.teacher, TeacherImages)
+    assert batch.teacher.cameras.lenses is None
 
 
 def test_collate__only_empty_clouds() -> None:

@@ -19,8 +19,9 @@ from occfeat.data.formats.sources import register_source
 from occfeat.data.index.index import Index
 from occfeat.data.index.validate import validate
 from occfeat.data.source.faults import Fault
-from occfeat.data.source.tables import Joined
+from occfeat.data.source.tables import LENS, Joined
 from occfeat.errors import DatasetError, KeyFrameError
+from occfeat.geometry.lens import PINHOLE, Lens
 from occfeat.settings.sections import DataConfig
 from tests.own_source import Drives, build_drives_folder
 
@@ -67,7 +68,8 @@ def frame(number: int, **values: object) -> Callable[[dict[str, Any]], object]:
 
 def test_validate__sound_tables_are_left_as_they_are(joined: Joined) -> None:
     checked = validate(joined, "file")
-    assert (checked.cameras, checked.sweeps, checked.boxes) == (joined.cameras, joined.sweeps, joined.boxes)
+    assert checked.cameras.drop_columns("lens") == joined.cameras
+    assert (checked.sweeps, checked.boxes) == (joined.sweeps, joined.boxes)
     assert checked.faults.of_row == checked.faults.loose_count == {}
 
 
@@ -175,6 +177,19 @@ def test_wrong_columns_and_types__are_refused(joined: Joined) -> None:
     object.__setattr__(joined, "scene", np.array([0, 0, 1]))
     with pytest.raises(ValueError, match=r"scene: expected an array .* of shape \(3,\)"):
         validate(joined, "file")
+
+
+def test_lens__number_that_names_none_is_refused(joined: Joined) -> None:
+    number = pa.array([1] + [0] * (len(joined.cameras) - 1), pa.int32())
+    wrong = dataclasses.replace(joined, cameras=joined.cameras.append_column(LENS, number))
+    with pytest.raises(ValueError, match=r"cameras.lens: expected numbers from 0 to below 1, got 0 to 1"):
+        validate(wrong, "file")
+
+
+def test_lens__without_a_column_all_are_pinholes(joined: Joined) -> None:
+    checked = validate(dataclasses.replace(joined, lenses=(Lens("f_theta", (1.0,)),)), "file")
+    assert checked.lenses == (PINHOLE,)
+    assert set(checked.cameras["lens"].to_pylist()) == {0}
 
 
 def test_faults__beyond_the_key_frames_are_refused(joined: Joined) -> None:

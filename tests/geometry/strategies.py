@@ -24,6 +24,38 @@ def quaternions() -> st.SearchStrategy[Tensor]:
     return vectors(4, -2.0, 2.0).filter(lambda wxyz: float(wxyz.norm()) > 0.1)
 
 
+Made = tuple[str, tuple[float, ...]]
+"""Model and coefficients, of which the test makes a `Lens`: checking its types takes random numbers."""
+
+
+def brown_conrady() -> st.SearchStrategy[Made]:
+    """Lenses of OpenCV's model with four, five or eight coefficients."""
+    radial, tangential, beneath = floats(-0.4, 0.4), floats(-0.01, 0.01), floats(-0.05, 0.4)
+    first = (radial, radial, tangential, tangential)
+    parts = st.tuples(*first) | st.tuples(*first, floats(-0.1, 0.1))
+    parts = parts | st.tuples(*first, floats(-0.1, 0.1), beneath, beneath, beneath)
+    return st.tuples(st.just("brown_conrady"), parts)
+
+
+def kannala_brandt() -> st.SearchStrategy[Made]:
+    """Lenses of OpenCV's fisheye model."""
+    parts = st.tuples(floats(-0.2, 0.2), floats(-0.05, 0.05), floats(-0.01, 0.01), floats(-0.002, 0.002))
+    return st.tuples(st.just("kannala_brandt"), parts)
+
+
+def f_theta() -> st.SearchStrategy[Made]:
+    """Lenses whose radius is a polynomial of up to six powers of the angle."""
+    parts = st.builds(
+        lambda first, rest: (first, *rest), floats(0.5, 1.5), st.lists(floats(-0.1, 0.1), max_size=5)
+    )
+    return st.tuples(st.just("f_theta"), parts)
+
+
+def lenses() -> st.SearchStrategy[Made]:
+    """Lenses of any model."""
+    return st.just(("pinhole", ())) | brown_conrady() | kannala_brandt() | f_theta()
+
+
 def transforms() -> st.SearchStrategy[Tensor]:
     """Rigid transforms (4, 4) with translations of up to 100 m."""
     return st.builds(

@@ -40,7 +40,9 @@ from occfeat.data.sample import (
     TeacherMaps,
 )
 from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.lens import PINHOLE
 from occfeat.settings.sections import AugmentConfig, ViewConfig
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
@@ -233,7 +235,7 @@ class KeyFrames(Dataset[Sample]):
                 intrinsics[i] = new_from_old_px(changes[i], record.size, size) @ record.intrinsics
                 ego_from_camera[i] = change.new_ego_from_ego @ self._ego_from_camera(record)
         present = torch.tensor([record is not None for record in rig])
-        return Cameras(intrinsics.float(), ego_from_camera.float(), present, size)
+        return Cameras(intrinsics.float(), ego_from_camera.float(), present, size, _lenses(rig))
 
     def _ego_from_camera(self, record: CameraRecord) -> Float[Tensor, "4 4"]:
         """Return the pose of a camera, with or without the ego motion up to the LiDAR's time."""
@@ -247,6 +249,11 @@ class KeyFrames(Dataset[Sample]):
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
         points = read_points(self.index.source, key_frame.sweeps, self.view.ego_radius_m)
         return points.transform(change.new_ego_from_ego.float())
+
+
+def _lenses(rig: list[CameraRecord | None]) -> Float[Tensor, "N L"] | None:
+    """Return the lenses of a rig, or None if all are pinholes; a missing camera counts as one."""
+    return stack_lenses([PINHOLE if record is None else record.lens for record in rig])
 
 
 def _images(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from occfeat.data.source.place import Place
 from occfeat.geometry.frames import from_rotation, rotation_from_quaternion, transform_points
+from occfeat.geometry.lens import PINHOLE, Lens
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class CameraRecord:
     size: tuple[int, int]
     """(height, width) of the file in pixels."""
     intrinsics: Float[Tensor, "3 3"]
-    """Pinhole matrix in pixels of the file on disk."""
+    """Matrix from normalised coordinates, behind the lens, to pixels of the file on disk."""
     lidar_ego_from_camera: Float[Tensor, "4 4"]
     """Camera frame at the camera's time to the ego frame at the key frame's LiDAR time."""
     camera_ego_from_camera: Float[Tensor, "4 4"]
     """The calibration only: camera frame to the ego frame at the camera's time."""
+    lens: Lens = PINHOLE
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ one axis in a `Batch`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from occfeat.geometry.frames import transform_points
+from occfeat.geometry.lens import PINHOLE
 
 # Not typing.Self, which the run-time shape checks of the tests do not support.
 T = TypeVar("T", bound="_Tensors")
@@ -45,22 +46,35 @@ class _Tensors:
 
 @dataclass(frozen=True)
 class Cameras(_Tensors):
-    """Calibration of all cameras of a rig, for their image tensors."""
+    """Calibration of all cameras of a rig, for their image tensors. `L`: numbers of a lens."""
 
     intrinsics: Float[Tensor, "*B N 3 3"]
-    """Pinhole matrices in pixels of the image tensors, after resize, crop, flip and rotation."""
+    """From normalised coordinates to pixels of the image tensors, after resize, crop, flip and rotation."""
     ego_from_camera: Float[Tensor, "*B N 4 4"]
     """Camera frame to ego frame at the LiDAR's time, including the ego motion in between."""
     present: Bool[Tensor, "*B N"]
     """False for a camera that is missing in this key frame; its image is black."""
     image_size: tuple[int, int]
     """(height, width) in pixels of the image tensors."""
+    lenses: Float[Tensor, "*B N L"] | None = None
+    """`Lens.numbers` of each camera, which act on normalised coordinates. None: all are pinholes."""
 
     def of_key_frame(self, index: int) -> "Cameras":
         """Return the calibration of one key frame of a batch."""
         return Cameras(
-            self.intrinsics[index], self.ego_from_camera[index], self.present[index], self.image_size
+            self.intrinsics[index],
+            self.ego_from_camera[index],
+            self.present[index],
+            self.image_size,
+            None if self.lenses is None else self.lenses[index],
         )
+
+    def with_lenses(self) -> "Cameras":
+        """Return the same cameras with a lens for each, also for pinholes."""
+        if self.lenses is not None:
+            return self
+        pinholes = self.intrinsics.new_tensor(PINHOLE.numbers()).expand(*self.present.shape, -1)
+        return replace(self, lenses=pinholes)
 
 
 @dataclass(frozen=True)
@@ -244,7 +258,12 @@ def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:
 
 
 def _stack(parts: Sequence[T]) -> T:
-    """Stack the tensors of several values; other fields are those of the first."""
+    """Stack the tensors of several values; other fields are those of the first.
+
+    Cameras with and without lenses are stacked as cameras with lenses.
+    """
+    if any(isinstance(part, Cameras) and part.lenses is not None for part in parts):
+        parts = [cast(T, part.with_lenses()) if isinstance(part, Cameras) else part for part in parts]
     first, stacked = parts[0], dict[str, Tensor | _Tensors]()
     for field in fields(first):  # type: ignore[arg-type]
         values = [getattr(part, field.name) for part in parts]

@@ -17,6 +17,7 @@ _HINTS = {
     "impossible pose": "Correct the record.",
     "impossible box": "Correct the record.",
     "singular intrinsics": "Correct the record.",
+    "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",
     "missing image": "Copy the images into {root}.",
     "file outside the data folder": "Names must stay inside {root} after links are followed: mount the other "

@@ -17,9 +17,9 @@ from numpy import ndarray
 from occfeat.data.index.validate import matrix, one_array, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
-from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined, fixed_lists
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, SWEEPS, Joined, fixed_lists
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of this layout; an index of another version is rebuilt."""
 
 
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         "timestamp_us": pa.int64(),
         "ego_pose": pa.list_(pa.float64(), 7),
         "has_lidar": pa.bool_(),
-        "cameras": _listed(CAMERAS, without=("row",)),
+        "cameras": _listed(CAMERAS.append(LENS), without=("row",)),
         "sweeps": _listed(SWEEPS, without=("row", "is_key")),
         "boxes": _listed(BOXES, without=("row",)),
         "faults": pa.list_(pa.struct({"kind": pa.string(), "message": pa.string()})),
@@ -89,6 +89,7 @@ def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
         "source": source.name,
         "channels": joined.channels,
         "categories": joined.categories,
+        "lenses": [lens.as_record() for lens in joined.lenses],
         "scenes": joined.scenes,
         "places": [asdict(place) for place in joined.places],
         "hashes": joined.hashes,

@@ -33,7 +33,8 @@ from occfeat.data.index.validate import require_below
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import Joined
-from occfeat.errors import DatasetError, OccFeatError
+from occfeat.errors import DatasetError, LensError, OccFeatError
+from occfeat.geometry.lens import Lens, parse_lens
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Metadata:
     """Name of the data source that built the index."""
     channels: tuple[str, ...]
     categories: tuple[str, ...]
+    lenses: tuple[Lens, ...]
     scenes: tuple[str, ...]
     places: tuple[Place, ...]
     """The place of each scene."""
@@ -151,7 +153,7 @@ def map_index(path: Path) -> tuple[pa.Table, Metadata]:
             table = pa.ipc.open_file(source).read_all()
         table.validate()
         return table, _metadata(table)
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, LensError) as error:
         hint = "Rebuild it with `occfeat index --rebuild`."
         raise DatasetError(f"The index {path} cannot be read: {error}.", hint=hint) from error
 
@@ -165,6 +167,7 @@ def _metadata(table: pa.Table) -> Metadata:
         source=values.get("source", _UNNAMED),
         channels=tuple(values["channels"]),
         categories=tuple(values["categories"]),
+        lenses=tuple(parse_lens(record) for record in values["lenses"]),
         scenes=tuple(values["scenes"]),
         places=tuple(Place(**place) for place in values["places"]),
         hashes=values["hashes"],
@@ -201,6 +204,7 @@ def _require_whole(table: pa.Table, metadata: Metadata) -> None:
         table,
         scenes=min(len(metadata.scenes), len(metadata.places)),
         channels=len(metadata.channels),
+        lenses=len(metadata.lenses),
         categories=len(metadata.categories),
     )
 
@@ -222,7 +226,7 @@ def require_sound(table: pa.Table) -> None:
             raise ValueError(f"column {name} has nulls")
 
 
-def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: int) -> None:
+def require_numbers(table: pa.Table, *, scenes: int, channels: int, lenses: int, categories: int) -> None:
     """Refuse a table with numbers that are out of range for its metadata.
 
     Raises:
@@ -235,6 +239,7 @@ def require_numbers(table: pa.Table, *, scenes: int, channels: int, categories: 
         raise ValueError("its key frames are not ordered by scene")
     require_below(table["scene"].chunk(0), scenes, "scene")
     require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
+    require_below(table["cameras"].chunk(0).values.field("lens"), lenses, "lens")
     require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
     for name in ("height", "width"):
         require_below(table["cameras"].chunk(0).values.field(name), 2**31, name)

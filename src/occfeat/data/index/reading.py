@@ -43,8 +43,8 @@ def _cameras(
     ego_from_camera = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
     global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), begin, end))
     lidar_ego_from_camera = ego_from_global @ global_from_ego @ ego_from_camera
-    channel, token, path, height, width = _values(
-        entries, begin, end, "channel", "token", "path", "height", "width"
+    channel, token, path, height, width, lens = _values(
+        entries, begin, end, "channel", "token", "path", "height", "width", "lens"
     )
     return tuple(
         CameraRecord(
@@ -55,6 +55,7 @@ def _cameras(
             intrinsics=intrinsics[i],
             lidar_ego_from_camera=lidar_ego_from_camera[i],
             camera_ego_from_camera=ego_from_camera[i],
+            lens=metadata.lenses[lens[i]],
         )
         for i in range(end - begin)
     )

@@ -15,7 +15,8 @@ from numpy import ndarray
 
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault
-from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined, is_pose
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, SWEEPS, Joined, is_pose
+from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.pinhole import is_pinhole
 
 
@@ -36,7 +37,9 @@ def validate(joined: Joined, record: str) -> Joined:
     rows, known = len(joined.tokens), frozenset(joined.faults.of_row)
     if known and max(known) >= rows:
         raise ValueError(f"faults: expected key frames below {rows}, got {max(known)}")
-    cameras = _typed(joined.cameras, CAMERAS, "cameras", row=rows, channel=len(joined.channels))
+    joined = _with_lenses(joined)
+    ends = {"row": rows, "channel": len(joined.channels), "lens": len(joined.lenses)}
+    cameras = _typed(joined.cameras, CAMERAS.append(LENS), "cameras", **ends)
     sweeps = _typed(joined.sweeps, SWEEPS, "sweeps", row=rows)
     boxes = _typed(joined.boxes, BOXES, "boxes", row=rows, category=len(joined.categories))
     _note_tokens(joined, known)
@@ -98,6 +101,15 @@ def _require_integers(values: object, count: int, name: str) -> None:
     if values.shape != (count,) or (count and values.dtype.kind not in "iu"):
         got = f"{values.dtype} of shape {values.shape}"
         raise ValueError(f"{name}: expected an array of {count} whole numbers, got {got}")
+
+
+def _with_lenses(joined: Joined) -> Joined:
+    """Return the tables with a lens for each image: a pinhole if they name none."""
+    cameras = joined.cameras
+    if not isinstance(cameras, pa.Table) or LENS.name in cameras.column_names:
+        return joined
+    all_first = pa.array(np.zeros(len(cameras), dtype=np.int32))
+    return dataclasses.replace(joined, cameras=cameras.append_column(LENS, all_first), lenses=(PINHOLE,))
 
 
 def _typed(table: object, schema: pa.Schema, name: str, **ends: int) -> pa.Table:

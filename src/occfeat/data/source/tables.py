@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from occfeat.data.source.faults import Faults
 from occfeat.data.source.place import Place
+from occfeat.geometry.lens import PINHOLE, Lens
 
 FARTHEST_M = 1e9
 """Largest plausible coordinate."""
@@ -45,6 +46,9 @@ file relative to the data folder, with forward slashes. `height` and `width` of 
 `calibration` transforms the camera frame (x right, y down, z forward) to the ego frame (x forward, y left, z
 up). `ego_pose` transforms the ego frame at the time of the image to the global frame.
 """
+
+LENS = pa.field("lens", pa.int32())
+"""Optional column of `CAMERAS`: an index into `Joined.lenses`. Without it all cameras are pinholes."""
 
 SWEEPS = pa.schema({"row": pa.int64(), "is_key": pa.bool_(), **_SHOT, "timestamp_us": pa.int64(), **_POSES})
 """LiDAR sweeps, in any order.
@@ -89,7 +93,7 @@ class Joined:
     channels: tuple[str, ...]
     """Names of the cameras, clockwise from the front."""
     cameras: pa.Table
-    """Columns as in `CAMERAS`."""
+    """Columns as in `CAMERAS`, and maybe `LENS`."""
     sweeps: pa.Table
     """Columns as in `SWEEPS`."""
     boxes: pa.Table
@@ -100,6 +104,8 @@ class Joined:
     """Hash of each file, from `DataSource.hash_files`."""
     faults: Faults = field(default_factory=Faults)
     """Faults by key frame."""
+    lenses: tuple[Lens, ...] = (PINHOLE,)
+    """Lenses of the column `LENS`."""
 
 
 def fixed_lists(values: Float64[ndarray, "n k"]) -> pa.FixedSizeListArray:

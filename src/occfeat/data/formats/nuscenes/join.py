@@ -22,7 +22,7 @@ from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.place import Place
-from occfeat.data.source.tables import Joined, fixed_lists, is_pose
+from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_pose
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
         categories=categories,
         hashes=tables.hashes,
         faults=faults,
+        lenses=rig.lenses,
     )
 
 
@@ -77,6 +78,7 @@ def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
     sensor, cameras = sensor[chosen], shots.filter(pa.array(chosen))
     cameras = cameras.append_column("channel", pa.array(rig.camera[sensor]))
     cameras = cameras.append_column("intrinsics", fixed_lists(rig.intrinsics[sensor]))
+    cameras = cameras.append_column(LENS, pa.array(rig.lens[sensor].astype(np.int32)))
     return cameras.append_column("calibration", fixed_lists(rig.pose[sensor]))
 
 

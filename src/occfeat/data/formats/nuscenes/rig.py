@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.formats.nuscenes.json_tables import texts, vectors
+from occfeat.data.formats.nuscenes.json_tables import Record, texts, vectors
 from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.tables import is_pose
+from occfeat.errors import LensError
+from occfeat.geometry.lens import PINHOLE, Lens, parse_lens
 from occfeat.geometry.pinhole import is_pinhole
 
 LIDAR_CHANNEL = "LIDAR_TOP"
@@ -36,6 +38,9 @@ class Rig:
     pose: Float64[ndarray, "n 7"]
     """Sensor frame to ego frame: translation in metres, quaternion w, x, y, z."""
     intrinsics: Float64[ndarray, "n 9"]
+    lens: Int64[ndarray, " n"]
+    """Index of each sensor's lens in `lenses`."""
+    lenses: tuple[Lens, ...]
     faults: dict[int, Fault]
     """Faults of unusable calibrations, by index."""
 
@@ -59,11 +64,43 @@ def read_rig(tables: Tables) -> Rig:
         elif kind[i] == CAMERA and not pinhole[i]:
             what = f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are singular"
             faults[i] = Fault("singular intrinsics", what)
+    lens, lenses = _read_lenses(records, [name for name, _ in seen], faults)
     cameras = [(name if kind == CAMERA else "") for name, kind in seen]
     channels = _clockwise(cameras, pose, usable)
     rank = {name: number for number, name in enumerate(channels)}
     camera = np.array([rank.get(name, -1) for name in [*cameras, ""]], dtype=np.int64)
-    return Rig({t: i for i, t in enumerate(tokens)}, tokens, kind, camera, channels, pose, intrinsics, faults)
+    return Rig(
+        {t: i for i, t in enumerate(tokens)},
+        tokens,
+        kind,
+        camera,
+        channels,
+        pose,
+        intrinsics,
+        lens,
+        lenses,
+        faults,
+    )
+
+
+def _read_lenses(
+    records: list[Record], channels: list[str], faults: dict[int, Fault]
+) -> tuple[Int64[ndarray, " n"], tuple[Lens, ...]]:
+    """Return the index of each calibration's lens, and the lenses; impossible ones become faults.
+
+    nuScenes has no lenses. The optional field `lens` of this project holds model and coefficients.
+    """
+    lenses: dict[Lens, int] = {PINHOLE: 0}
+    number = np.zeros(len(records), dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.get("lens") is None:
+            continue
+        try:
+            number[i] = lenses.setdefault(parse_lens(record["lens"]), len(lenses))
+        except LensError as error:
+            what = f"calibrated_sensor.json: record {record['token']} ({channels[i]}): {error.message}"
+            faults.setdefault(i, Fault("impossible lens", what))
+    return number, tuple(lenses)
 
 
 def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:

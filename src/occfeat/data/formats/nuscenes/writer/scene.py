@@ -22,6 +22,7 @@ from occfeat.data.formats.nuscenes.rig import LIDAR_CHANNEL
 from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
+    CalibratedCamera,
     CalibratedRig,
     CameraImage,
     EgoPose,
@@ -29,6 +30,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     require_plain_name,
 )
 from occfeat.errors import DatasetError
+from occfeat.geometry.lens import PINHOLE
 
 JPEG_QUALITY = 92
 """JPEG quality of images given as pixels; chroma is not subsampled."""
@@ -419,13 +421,10 @@ class SceneWriter:
     def _shared_rows(self) -> dict[str, list[Row]]:
         """Return the rows that scenes share: sensors, calibrations, categories and attributes."""
         sensors = [(camera.channel, "camera") for camera in self.rig.cameras]
-        poses = [
-            (camera.channel, camera.ego_from_camera, camera.intrinsics.tolist())
-            for camera in self.rig.cameras
-        ]
+        poses = [(camera.channel, camera.ego_from_camera, _optics(camera)) for camera in self.rig.cameras]
         if self.rig.ego_from_lidar is not None:
             sensors.append((LIDAR_CHANNEL, "lidar"))
-            poses.append((LIDAR_CHANNEL, self.rig.ego_from_lidar, []))
+            poses.append((LIDAR_CHANNEL, self.rig.ego_from_lidar, {"camera_intrinsic": []}))
         return {
             "sensor": [
                 {"token": token("sensor", channel), "channel": channel, "modality": modality}
@@ -436,13 +435,19 @@ class SceneWriter:
                     "token": self._calibration_token(channel),
                     "sensor_token": token("sensor", channel),
                     **transform(pose),
-                    "camera_intrinsic": intrinsics,
+                    **optics,
                 }
-                for channel, pose, intrinsics in poses
+                for channel, pose, optics in poses
             ],
             "category": [named_row("category", name) for name in dict.fromkeys(self._categories.values())],
             "attribute": [named_row("attribute", name) for name in self._attributes],
         }
+
+
+def _optics(camera: CalibratedCamera) -> Row:
+    """Return the fields of intrinsics and lens; a pinhole has no field `lens`, as in nuScenes."""
+    intrinsics: Row = {"camera_intrinsic": camera.intrinsics.tolist()}
+    return intrinsics if camera.lens == PINHOLE else {**intrinsics, "lens": camera.lens.as_record()}
 
 
 def named_row(table: str, name: str) -> Row:

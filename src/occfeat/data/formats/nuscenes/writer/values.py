@@ -17,6 +17,7 @@ from occfeat.data.formats.nuscenes.rig import LIDAR_CHANNEL
 from occfeat.data.paths import is_plain_name, leaves
 from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
+from occfeat.geometry.lens import PINHOLE, Lens
 
 RIGID_TOLERANCE = 1e-3
 """Tolerance of R R^T = 1, which float32 poses meet."""
@@ -24,14 +25,16 @@ RIGID_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class CalibratedCamera:
-    """A pinhole camera and its mounting."""
+    """A camera and its mounting."""
 
     channel: str
     """Name of the camera and of its folder, such as `CAM_FRONT`."""
     ego_from_camera: Real[np.ndarray, "4 4"]
     """Camera frame to ego frame."""
     intrinsics: Real[np.ndarray, "3 3"]
-    """Pinhole matrix in pixels of the stored image; the upper left corner is (0, 0)."""
+    """From normalised coordinates to pixels of the stored image; the upper left corner is (0, 0)."""
+    lens: Lens = PINHOLE
+    """The lens, which acts before the intrinsics."""
 
     def __post_init__(self) -> None:
         require_plain_name("channel", self.channel)
