@@ -25,7 +25,7 @@ def matrices(
 def quaternions(rotations: Float64[ndarray, "N 3 3"]) -> Float64[ndarray, "N 4"]:
     """Return the quaternions of rotation matrices, with w >= 0.
 
-    The largest of the four components is computed first, which is exact for every rotation (Shepperd 1978).
+    The largest of the four components is computed first, which is exact for every rotation (Markley 2008).
     """
     m = rotations
     trace = np.trace(m, axis1=1, axis2=2)

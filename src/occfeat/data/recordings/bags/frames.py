@@ -5,6 +5,7 @@ A transform with parent a and child b is `a_from_b`. Names have no leading slash
 Axes: `Q` times that are asked for.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64, Real
 from numpy import ndarray
 
 from occfeat.data.recordings.bags.bag import Bag
-from occfeat.data.recordings.bags.messages import plain_frame
+from occfeat.data.recordings.bags.messages import Message, plain_frame
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.errors import DatasetError, FrameError, MessageError, did_you_mean
 from occfeat.geometry.motion import invert, matrices, normalised
@@ -152,30 +153,55 @@ class FrameTree:
         return FrameError(f"Frames {target} and {source} are not connected.", first=lines, hint=hint)
 
 
-def read_frames(bag: Bag) -> FrameTree:
-    """Return the tree of all transforms of a bag.
+class TransformCollector:
+    """Collects the transforms of messages.
 
-    Topics whose name ends in `/tf_static` hold static transforms, other topics of transforms hold moving
-    ones. A moving transform that never changes counts as static. Damaged messages are left out and counted.
+    Topics whose name ends in `/tf_static` hold static transforms, other topics of transforms hold moving ones.
+    A moving transform that never changes counts as static. Damaged messages are left out and counted.
     """
-    topics = [topic.name for topic in bag.topics_of(*TRANSFORMS)]
-    static: list[tuple[str, str, Any]] = []
-    moving: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
-    damaged = 0
-    for message in bag.messages(topics):
+
+    def __init__(self) -> None:
+        self._static: dict[tuple[str, str, bytes], tuple[str, str, Float64[ndarray, "4 4"]]] = {}
+        self._moving: dict[tuple[str, str], array[float]] = defaultdict(lambda: array("d"))
+        self._damaged = 0
+
+    def add(self, message: Message) -> None:
+        """Collect the transforms of one message."""
         try:
             transforms = message.decode().transforms
         except MessageError:
-            damaged += 1
-            continue
+            self._damaged += 1
+            return
         for one in transforms:
             parent, child = plain_frame(one.header.frame_id), plain_frame(one.child_frame_id)
             if message.topic.endswith(STATIC_TOPIC):
-                static.append((parent, child, _static_of(one.transform)))
+                static = _static_of(one.transform)
+                self._static[parent, child, static.tobytes()] = (parent, child, static)
             else:
-                moving[parent, child].append((_time_us(one.header.stamp), *_numbers(one.transform)))
-    faults = [f"{damaged} messages with transforms cannot be decoded."] if damaged else []
-    return build_tree(static, {pair: _trajectory(rows) for pair, rows in moving.items()}, faults)
+                stamp = one.header.stamp
+                self._moving[parent, child].extend((stamp.sec, stamp.nanosec, *_numbers(one.transform)))
+
+    def tree(self) -> FrameTree:
+        """Return the tree of all transforms.
+
+        Raises:
+            FrameError: The frames are in a loop.
+        """
+        faults = [f"{self._damaged} messages with transforms cannot be decoded."] if self._damaged else []
+        moving = {pair: _trajectory(np.array(rows).reshape(-1, 9)) for pair, rows in self._moving.items()}
+        return build_tree(self._static.values(), moving, faults)
+
+
+def read_frames(bag: Bag) -> FrameTree:
+    """Return the tree of all transforms of a bag.
+
+    Raises:
+        FrameError: The frames are in a loop.
+    """
+    collector = TransformCollector()
+    for message in bag.messages([topic.name for topic in bag.topics_of(*TRANSFORMS)]):
+        collector.add(message)
+    return collector.tree()
 
 
 def build_tree(
@@ -278,13 +304,7 @@ def _static_of(transform: Any) -> Float64[ndarray, "4 4"]:
     return matrices(row[:, :3], normalised(row[:, 3:]))[0]
 
 
-def _time_us(stamp: Any) -> int:
-    """Return a decoded stamp in microseconds."""
-    return int((stamp.sec * 10**9 + stamp.nanosec) // 1000)
-
-
-def _trajectory(rows: list[tuple[float, ...]]) -> Trajectory:
-    """Return the trajectory of rows of a time and seven numbers."""
-    times_us = np.array([row[0] for row in rows], dtype=np.int64)
-    numbers = np.array([row[1:] for row in rows], dtype=np.float64)
-    return build_trajectory(times_us, numbers[:, :3], numbers[:, 3:])
+def _trajectory(rows: Float64[ndarray, "N 9"]) -> Trajectory:
+    """Return the trajectory of rows of seconds, nanoseconds, and seven numbers of a pose."""
+    times_us = rows[:, 0].astype(np.int64) * 1_000_000 + rows[:, 1].astype(np.int64) // 1000
+    return build_trajectory(times_us, rows[:, 2:5], rows[:, 5:])

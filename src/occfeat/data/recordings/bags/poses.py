@@ -3,7 +3,8 @@
 Frames: the trajectory of a bag is `global_from_ego`, or `global_from_sensor` with the frame that is named.
 """
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from occfeat.data.recordings.bags.bag import Bag
 from occfeat.data.recordings.bags.frames import FrameTree
-from occfeat.data.recordings.bags.messages import header_of, plain_frame
+from occfeat.data.recordings.bags.messages import Message, header_of, plain_frame
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.errors import DatasetError, MessageError
 from occfeat.geometry.motion import quaternions
@@ -35,6 +36,36 @@ class PosedFrame:
     """The frame that moves; an empty string if the messages do not name it."""
 
 
+class PoseCollector:
+    """Collects the poses of the messages of one topic. Damaged ones are left out and counted."""
+
+    def __init__(self) -> None:
+        self._times_us = array("q")
+        self._rows = array("d")
+        self._frames = ("", "")
+        self._damaged = 0
+
+    def add(self, message: Message) -> None:
+        """Collect the pose of one message."""
+        try:
+            value = message.decode()
+        except MessageError:
+            self._damaged += 1
+            return
+        self._times_us.append(header_of(value).time_us)
+        self._rows.extend(_numbers(value.pose if message.kind == POSE else value.pose.pose))
+        self._frames = (plain_frame(value.header.frame_id), plain_frame(getattr(value, "child_frame_id", "")))
+
+    def poses(self) -> PosedFrame:
+        """Return the trajectory of all poses."""
+        rows = np.array(self._rows, dtype=np.float64).reshape(-1, 7)
+        trajectory = build_trajectory(np.array(self._times_us, dtype=np.int64), rows[:, :3], rows[:, 3:])
+        if self._damaged:
+            faults = (*trajectory.faults, f"{self._damaged} messages cannot be decoded.")
+            trajectory = replace(trajectory, faults=faults)
+        return PosedFrame(trajectory, *self._frames)
+
+
 def poses_of_topic(bag: Bag, topic: str) -> PosedFrame:
     """Return the trajectory of a topic of odometry or poses. Damaged messages are left out and counted.
 
@@ -45,21 +76,10 @@ def poses_of_topic(bag: Bag, topic: str) -> PosedFrame:
         names = [one.name for one in bag.topics_of(*POSE_KINDS)]
         known = f"Topics with poses: {', '.join(names)}." if names else "The bag has no topic with poses."
         raise DatasetError(f"Topic {topic} has no poses.", hint=known)
-    times_us, rows, frames, damaged = [], [], ("", ""), 0
+    collector = PoseCollector()
     for message in bag.messages([topic]):
-        try:
-            value = message.decode()
-        except MessageError:
-            damaged += 1
-            continue
-        times_us.append(header_of(value).time_us)
-        rows.append(_numbers(value.pose if message.kind == POSE else value.pose.pose))
-        frames = (plain_frame(value.header.frame_id), plain_frame(getattr(value, "child_frame_id", "")))
-    numbers = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    trajectory = build_trajectory(np.array(times_us, dtype=np.int64), numbers[:, :3], numbers[:, 3:])
-    faults = (*trajectory.faults, *([f"{damaged} messages cannot be decoded."] if damaged else []))
-    whole = Trajectory(trajectory.times_us, trajectory.positions_m, trajectory.quaternions, faults)
-    return PosedFrame(whole, *frames)
+        collector.add(message)
+    return collector.poses()
 
 
 def poses_of_frames(tree: FrameTree, global_frame: str, moving_frame: str) -> PosedFrame:
