@@ -15,6 +15,8 @@ DIFFERENT_CLOCK_S = 1.0
 """Clocks that differ by more are reported (this project's choice)."""
 MISSING_SHARE = 0.1
 """A topic that lacks more of the recording at its beginning or end is reported (this project's choice)."""
+SHORTEST_MISSING_S = 0.5
+"""Less than this is never reported: sensors do not start at once (this project's choice)."""
 TURNED_DEG = 0.5
 """A rotation by rectification that is larger is reported: it moves the image by ten pixels."""
 _SENSORS = (*IMAGE_KINDS, *CLOUD_KINDS)
@@ -72,8 +74,8 @@ def _of_clocks(summary: BagSummary) -> Iterator[str]:
         if abs(behind_s - common_s) > DIFFERENT_CLOCK_S:
             way = "ahead of" if behind_s < common_s else "behind"
             yield (
-                f"{name}: its clock is {abs(behind_s - common_s):.3f} s {way} that of most topics, as GPS time "
-                "is beside system time. State a delay in the rig file."
+                f"{name}: its clock is {abs(behind_s - common_s):.3f} s {way} that of most topics, as GPS "
+                "time is beside system time. State a delay in the rig file."
             )
 
 
@@ -95,7 +97,7 @@ def _of_time(summary: BagSummary) -> Iterator[str]:
         if max(abs(late_s), abs(early_s)) > 10 * whole_s + DIFFERENT_CLOCK_S:
             continue  # another clock, which is reported
         for missing_s, what in ((late_s, "begins {:.1f} s after"), (early_s, "stops {:.1f} s before")):
-            if missing_s > max(MISSING_SHARE * whole_s, DIFFERENT_CLOCK_S):
+            if missing_s > max(MISSING_SHARE * whole_s, SHORTEST_MISSING_S):
                 yield f"{name} {what.format(missing_s)} most topics."
 
 
@@ -125,7 +127,9 @@ def _of_lidar(lidar: LidarSummary) -> Iterator[str]:
     yield from (f"{lidar.topic}: {problem}" for problem in lidar.problems)
     if lidar.clock_ahead_s:
         way = "ahead of" if lidar.clock_ahead_s > 0 else "behind"
-        ahead = f"{lidar.topic}: the clock of its points is {abs(lidar.clock_ahead_s):.3f} s {way} its stamps."
+        ahead = (
+            f"{lidar.topic}: the clock of its points is {abs(lidar.clock_ahead_s):.3f} s {way} its stamps."
+        )
         yield f"{ahead} The first point is taken to be measured at the stamp."
 
 

@@ -156,7 +156,8 @@ class FrameTree:
 class TransformCollector:
     """Collects the transforms of messages.
 
-    Topics whose name ends in `/tf_static` hold static transforms, other topics of transforms hold moving ones.
+    Topics whose name ends in `/tf_static` hold static transforms, other topics of transforms hold moving
+    ones.
     A moving transform that never changes counts as static. Damaged messages are left out and counted.
     """
 
