@@ -100,6 +100,7 @@ STREETWORLD_MAY_IMPORT = (
     "occfeat.errors",
     "occfeat.geometry.lens",
     "occfeat.settings.extras",
+    "occfeat.settings.processor",
     "occfeat.settings.strict",
 )
 

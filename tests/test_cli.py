@@ -2,8 +2,11 @@
 
 import errno
 import io
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,6 +157,38 @@ def test_start__in_a_settings_file_of_another_command_is_unknown(
     (tmp_path / "mine.yaml").write_text("start: /nowhere")
     assert main(["pretrain", "--config", str(tmp_path / "mine.yaml")]) == 2
     assert "Unknown setting: start" in capsys.readouterr().err
+
+
+def test_one_process__does_what_cannot_be_shared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launched = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "1"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", "/there/is/nothing"]) == 0  # the second process
+    monkeypatch.setenv("RANK", "0")
+    assert main(["check", "/there/is/nothing"]) == 2
+    assert "/there/is/nothing" in capsys.readouterr().err
+
+
+def test_sigterm__ends_a_command_like_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Slow:
+        """A command that takes long."""
+
+        @staticmethod
+        def check(_: object) -> None:
+            """Wait; the signal comes."""
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setattr(cli, "load", lambda _: Slow)
+    assert main(["check", "/data"]) == 130
+    assert "Stopped." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_module__runs_as_a_program() -> None:

@@ -6,9 +6,11 @@ import errno
 import io
 import logging
 import re
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -22,10 +24,12 @@ from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.explain import ABBREVIATIONS, explain_flags, owners
 from occfeat.settings.layers import Layer, build_partial, merge
+from occfeat.settings.processor import share_processor
 from occfeat.settings.recipes import names_of_recipes
 from occfeat.settings.removed import REMOVED
 from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
+from occfeat.training.launcher import find_launched
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
@@ -52,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in words
     _log_to_terminal(debug)
+    share_processor()
     try:
-        return _run(words[0], [word for word in words[1:] if word != "--debug"])
+        with _end_by_interrupt():
+            return _run(words[0], [word for word in words[1:] if word != "--debug"])
     except OccFeatError as error:
         if debug:
             traceback.print_exc()
@@ -77,6 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = str(error).partition("\n")[0]
         print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
         return 2
+
+
+@contextlib.contextmanager
+def _end_by_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that it cleans up; loops that save replace this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -108,7 +127,9 @@ def _run(name: str, words: list[str]) -> int:
     if name not in COMMANDS:
         hint = f"{did_you_mean(name, COMMANDS)}Commands: {', '.join(COMMANDS)}."
         raise SettingsError(f"There is no command {name!r}.", hint=hint)
-    command = COMMANDS[name]
+    command, launched = COMMANDS[name], find_launched()
+    if launched and launched.rank and not command.parallel:
+        return 0  # the first process does the work of such a command
     if command.positional and words and not words[0].startswith("-"):
         words = [f"--{command.positional}", *words]
     layers, flags = _layer_flags(command).parse_known_args(words)
@@ -118,7 +139,8 @@ def _run(name: str, words: list[str]) -> int:
     else:
         settings = _parse(name, command, layers, flags)
         outcome = getattr(load(name), name)(settings)
-    _show(outcome.text)
+    if outcome.text:
+        _show(outcome.text)
     return int(outcome.exit_code)
 
 

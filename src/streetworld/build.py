@@ -1,7 +1,6 @@
 """Build a whole world: all scenes on all cores, resumable, the tables last."""
 
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -17,6 +16,7 @@ from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.settings.extras import require_extra
+from occfeat.settings.processor import usable_cores
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
@@ -76,7 +76,7 @@ def _build(config: WorldConfig) -> None:
         task = progress.add_task(
             "Building scenes", total=len(requests), completed=len(requests) - len(missing)
         )
-        for _ in _write_all(requests, missing, config.out, config.workers or os.cpu_count() or 1):
+        for _ in _write_all(requests, missing, config.out, config.workers or usable_cores()):
             progress.advance(task)
     write_tables(config.out, VERSION, [request.name for request in requests], splits)
 

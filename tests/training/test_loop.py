@@ -19,6 +19,7 @@ from occfeat.errors import Interrupted, SettingsError, TrainingError
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
+from occfeat.training.interrupt import StopRequest
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.step import Step, mean_of
 from tests.rigs import ring_of_cameras
@@ -38,6 +39,20 @@ class Numbers:
         rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
         level = 255 if draw.row == self.poison else draw.row * 10 + draw.epoch
         return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), level, dtype=torch.uint8), rig)
+
+
+class Stuck(Numbers):
+    """A disk that answers no more after some reads; SIGTERM comes while it is waited for."""
+
+    def __init__(self, reads: int) -> None:
+        super().__init__()
+        self.reads = reads
+
+    def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
+        self.reads -= 1
+        if self.reads < 0:
+            signal.raise_signal(signal.SIGTERM)
+        return super().read(draw)
 
 
 class Learner(nn.Module):
@@ -74,8 +89,8 @@ def _train(path: Path, job: Job[Tensor], *, resume: bool = False, stop_after: in
         if stop_after is not None:
             original = trainer._take_step
 
-            def take_step(batches: object) -> None:
-                original(batches)  # type: ignore[arg-type]
+            def take_step(batches: object, stop: StopRequest) -> None:
+                original(batches, stop)  # type: ignore[arg-type]
                 if trainer.step == stop_after:
                     signal.raise_signal(signal.SIGTERM)
 
@@ -157,6 +172,18 @@ def _forgiving(broken: tuple[int, ...]) -> Job[Tensor]:
     job = _job(Numbers(broken=broken), max_broken=len(broken), log_every=1)
     job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
     return job
+
+
+@pytest.mark.parametrize(("reads", "step"), [(0, 0), (8, 2), (10, 3)])
+def test_stop_while_waiting_for_data__loses_no_step(tmp_path: Path, reads: int, step: int) -> None:
+    whole = _job()
+    _train(tmp_path / "whole", whole)
+    with pytest.raises(Interrupted, match=f"SIGTERM: saved after step {step} of 7"):
+        _train(tmp_path / "parts", _job(Stuck(reads)))
+    resumed = _job()
+    _train(tmp_path / "parts", resumed, resume=True)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 6])

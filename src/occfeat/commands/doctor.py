@@ -1,6 +1,5 @@
 """`occfeat doctor`: report the installation."""
 
-import os
 import platform
 import shutil
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from occfeat.errors import WeightsError
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, PackagedFile, locate
 from occfeat.settings.commands import DoctorConfig
 from occfeat.settings.extras import EXTRAS, Extra
+from occfeat.settings.processor import usable_cores
 from occfeat.training.device import choose_device
 
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
@@ -23,7 +23,7 @@ def doctor(_: DoctorConfig) -> Outcome:
     lines = [
         f"occfeat {version('occfeat')}, Python {platform.python_version()}, {platform.platform()}",
         *(f"{name} {version(name)}" for name in PACKAGES),
-        f"cores: {os.cpu_count()}, torch threads: {torch.get_num_threads()}",
+        f"cores: {usable_cores()}, torch threads: {torch.get_num_threads()}",
         f"device chosen by auto: {choose_device('auto')}",
         *_gpus(),
         f"free disk here: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",

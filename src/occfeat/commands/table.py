@@ -23,6 +23,8 @@ class Command:
     """Whether it accepts `--resume`."""
     starts_empty: bool = False
     """It writes into a folder that must be empty, and may leave files there when it is stopped."""
+    parallel: bool = False
+    """Whether several processes can share its work."""
     positional: str | None = None
     """Setting that may come first, without its flag."""
     extra: str | None = None
@@ -37,15 +39,15 @@ class Command:
 COMMANDS = {
     settings_of.CheckConfig.command: Command(settings_of.CheckConfig, "dataset.check", positional="data"),
     settings_of.IndexConfig.command: Command(settings_of.IndexConfig, "dataset.index", positional="data"),
-    settings_of.CacheConfig.command: Command(settings_of.CacheConfig, "cache", recipes=True),
+    settings_of.CacheConfig.command: Command(settings_of.CacheConfig, "cache", recipes=True, parallel=True),
     settings_of.PretrainConfig.command: Command(
-        settings_of.PretrainConfig, "pretrain", recipes=True, resumes=True
+        settings_of.PretrainConfig, "pretrain", recipes=True, resumes=True, parallel=True
     ),
     settings_of.FinetuneConfig.command: Command(
-        settings_of.FinetuneConfig, "finetune", recipes=True, resumes=True
+        settings_of.FinetuneConfig, "finetune", recipes=True, resumes=True, parallel=True
     ),
     settings_of.EvaluateConfig.command: Command(
-        settings_of.EvaluateConfig, "evaluate.evaluate", starts_empty=True, positional="run"
+        settings_of.EvaluateConfig, "evaluate.evaluate", starts_empty=True, parallel=True, positional="run"
     ),
     settings_of.PredictConfig.command: Command(
         settings_of.PredictConfig, "deploy.predict", starts_empty=True, positional="run"

@@ -111,4 +111,5 @@ def settings_of_run(path: Path, kind: type[Config]) -> Config:
 def outcome_of(run: Run, metrics: dict[str, float]) -> RunOutcome:
     """Return what a training command gives back."""
     folder = run.folder
-    return RunOutcome(f"{table(metrics)}\n{folder.pictures}", path=folder.path, metrics=metrics)
+    shown = f"{table(metrics)}\n{folder.pictures}" if run.writes else ""
+    return RunOutcome(shown, path=folder.path, metrics=metrics)

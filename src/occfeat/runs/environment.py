@@ -1,6 +1,5 @@
 """Where and how a run was started, as the first file of its folder says."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from occfeat.settings.processor import usable_cores
 
 
 def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
@@ -27,17 +28,22 @@ def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "commit": _commit(),
         "platform": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "data_fingerprint": fingerprint,
     }
 
 
-def _commit() -> str | None:
-    """Return the commit of the package's checkout, or None if it does not run from one."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+def _commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Return the commit of the package's checkout; None if it does not run from one.
+
+    An installed package may lie in somebody else's repository, which does not track it.
+    """
+    git = ["git", "-C", str(folder)]
+    tracked, head = ["ls-files", "--error-unmatch", "--", str(folder)], ["rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        for command in (tracked, head):
+            done = subprocess.run([*git, *command], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
         return None
+    return done.stdout.strip()

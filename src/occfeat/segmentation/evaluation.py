@@ -70,7 +70,14 @@ def evaluate_segmenter(
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []
-    for loaded in track(loader, f"evaluate on {split}", total=len(batches), console=Console(stderr=True)):
+    shown = track(
+        loader,
+        f"evaluate on {split}",
+        total=len(batches),
+        console=Console(stderr=True),
+        disable=not fabric.is_global_zero,
+    )
+    for loaded in shown:
         broken += [key_frame.message for key_frame in loaded.broken]
         require_few_broken(broken, len(broken), engine.max_broken)
         if loaded.batch is None:

@@ -24,7 +24,7 @@ from occfeat.settings.sections import EngineConfig
 from occfeat.teacher.cache import CacheCard, encode, read_shard_rows, shard_file
 from occfeat.teacher.network import Teacher
 from occfeat.training.device import autocast
-from occfeat.training.interrupt import StopRequest
+from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading import in_order, load_batches, require_few_broken
 
 NO_MORE = object()
@@ -84,15 +84,23 @@ def fill_cache(path: Path, job: CacheJob, fabric: Fabric) -> Filled:
         bar = progress.add_task("teacher", total=sum(len(job.rows_of(number)) for number in numbers))
         working = True
         while working:  # while any process has a batch left, so that all receive a request to stop
-            busy = next(work, NO_MORE) is not NO_MORE
+            try:
+                with stop.at_once(fabric.world_size == 1):
+                    busy = next(work, NO_MORE) is not NO_MORE
+            except StopNow:
+                raise Interrupted(_how_to_go_on(path, _name_of(stop))) from None
             progress.update(bar, completed=writer.seen)
             working, stopping = _in_any_process(fabric, busy, stop.signal is not None)
             if stopping:
-                reason = stop.signal.name if stop.signal else "Another process stopped"
-                raise Interrupted(_how_to_go_on(path, reason))
+                raise Interrupted(_how_to_go_on(path, _name_of(stop)))
     mine = torch.tensor((writer.seen, writer.similarity), device=fabric.device)
     seen, similarity = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
     return Filled(round(seen), similarity / seen if seen else float("nan"))
+
+
+def _name_of(stop: StopRequest) -> str:
+    """Return why the filling stops."""
+    return stop.signal.name if stop.signal else "Another process stopped"
 
 
 def _in_any_process(fabric: Fabric, *wishes: bool) -> list[bool]:

@@ -7,11 +7,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from occfeat.errors import RunError, SettingsError
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.allocator import keep_freed_memory
+from occfeat.training.launcher import Launched, find_launched
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,28 +43,59 @@ def choose_device(name: str) -> torch.device:
 def build_fabric(engine: EngineConfig) -> Fabric:
     """Launch the devices and processes of a run.
 
-    Fabric's own precision stays float32 on purpose. Its mixed precision would round the calibration, which
-    travels with the images, to bfloat16. `autocast` rounds inside the networks only.
+    The number of processes is that of torchrun or srun if one of them started this one, else that of the
+    settings. Fabric's own precision stays float32 on purpose. Its mixed precision would round the
+    calibration, which travels with the images, to bfloat16. `autocast` rounds inside the networks only.
 
     Raises:
-        SettingsError: This machine does not have the device, or torchrun or SLURM started another number of
-            processes.
+        SettingsError: This machine does not have the device, or too few of them.
     """
     accelerator = choose_device(engine.device).type
     keep_freed_memory()
     if engine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         torch.use_deterministic_algorithms(True, warn_only=True)
-    devices, nodes = engine.devices, engine.nodes
+    launched = find_launched()
+    devices, nodes = (launched.devices, launched.nodes) if launched else (engine.devices, engine.nodes)
     try:
-        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision="32-true")
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision="32-true",
+            plugins=_environment(launched),
+        )
         fabric.launch()
     except (ValueError, MisconfigurationException) as error:
-        hint = "Start `engine.devices` processes on each of `engine.nodes` machines."
+        hint = "Start one process for each device of a machine (`engine.devices`)."
         raise SettingsError(f"{devices} device(s) on {nodes} machine(s): {error}", hint=hint) from error
     if not fabric.is_global_zero:
         logging.getLogger("occfeat").setLevel(logging.WARNING)  # log once, not once per process
+    if launched and (devices, nodes) != (engine.devices, engine.nodes):
+        logger.info("%s started %d process(es) on each of %d machine(s).", launched.by, devices, nodes)
     return fabric
+
+
+class SrunEnvironment(SLURMEnvironment):
+    """The processes of a step that srun started, whatever options the job was submitted with."""
+
+    def world_size(self) -> int:
+        """Return the number of processes of the step."""
+        return int(os.environ["SLURM_STEP_NUM_TASKS"])
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Accept the settings, which were made from the step itself."""
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Accept `--ntasks` without `--ntasks-per-node`."""
+
+
+def _environment(launched: Launched | None) -> ClusterEnvironment | None:
+    """Return how processes find each other; None leaves the choice to Fabric."""
+    if launched:
+        return TorchElasticEnvironment() if launched.by == "torchrun" else SrunEnvironment()
+    return LightningEnvironment() if "SLURM_NTASKS" in os.environ else None
 
 
 @contextmanager

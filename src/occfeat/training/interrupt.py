@@ -1,17 +1,32 @@
 """Ctrl-C and SIGTERM stop a run after the current step, so that no step is lost."""
 
+import _thread
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+GRACE_S = 25
+"""Seconds after which a run stops in the middle of a step. Job schedulers often kill after 30."""
+
+
+class StopNow(BaseException):
+    """Raised where a request to stop need not wait."""
+
 
 class StopRequest:
-    """Remembers a signal until the loop has finished its step; a second Ctrl-C stops at once."""
+    """Remembers a signal until the loop has finished its step.
+
+    A second Ctrl-C stops at once, as does a step that takes longer than `GRACE_S`.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._at_once = False
         self._previous: dict[signal.Signals, Any] = {}
+        self._patience: threading.Timer | None = None
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -20,11 +35,38 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self, safe: bool) -> Iterator[None]:
+        """Raise `StopNow` for a signal that comes inside, or that came before; only if it is safe to."""
+        self._at_once = safe
+        try:
+            if safe and self.signal is not None:
+                raise StopNow
+            yield
+        finally:
+            self._at_once = False
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         """Store the first signal; raise on a second Ctrl-C."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if self._at_once:
+            raise StopNow
+        if self._patience is None:
+            self._patience = threading.Timer(GRACE_S, _interrupt_main_thread)
+            self._patience.daemon = True
+            self._patience.start()
+
+
+def _interrupt_main_thread() -> None:
+    """Send SIGINT to the main thread, also while it waits in a call of the system."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:  # on Windows
+        _thread.interrupt_main()

@@ -1,7 +1,7 @@
 """Data loaders: the same key frames in the same order, whatever the number of workers."""
 
+import logging
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
+from occfeat.settings.processor import usable_cores
 from occfeat.settings.sections import EngineConfig
+from occfeat.training.handover import Parcel, Pinned, explain_trouble, pack
+
+logger = logging.getLogger(__name__)
 
 SLOW_LOADING = 0.2
 """Share of the time spent waiting for data above which a run says so."""
@@ -44,7 +48,7 @@ class Loaded:
     """Those that could not be read."""
 
     def pin_memory(self) -> "Loaded":
-        """Return the same in page-locked memory; called by torch's DataLoader."""
+        """Return the same in page-locked memory."""
         return Loaded(None if self.batch is None else self.batch.pin_memory(), self.broken)
 
 
@@ -67,6 +71,11 @@ def collate_readable(read: list[Sample | BrokenKeyFrame]) -> Loaded:
     samples = [one for one in read if isinstance(one, Sample)]
     broken = tuple(one for one in read if isinstance(one, BrokenKeyFrame))
     return Loaded(collate(samples) if samples else None, broken)
+
+
+def _pack_readable(read: list[Sample | BrokenKeyFrame]) -> Parcel:
+    """Stack the samples as `collate_readable` does, and pack them for the training process."""
+    return pack(collate_readable(read))
 
 
 def load_batches(
@@ -93,7 +102,7 @@ def load_batches(
         iterator = iter(loader)
     workers = set(multiprocessing.active_children()) - others
     try:
-        yield from iterator
+        yield from map(_Arrivals(), iterator)
     except (RuntimeError, *_CUT_OFF) as error:
         if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
             raise
@@ -105,6 +114,22 @@ def load_batches(
     finally:  # they ignore signals to end, and may wait for what a dead one held
         for worker in workers:
             worker.kill()
+
+
+class _Arrivals:
+    """Unpacks what arrives; says once that shared memory could not be used."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self, arrived: Loaded | Parcel | Pinned) -> Loaded:
+        if isinstance(arrived, Loaded):  # loaded by this process
+            return arrived
+        if arrived.trouble and not self.said:
+            self.said = True
+            logger.warning(explain_trouble(arrived.trouble))
+        loaded: Loaded = arrived.unpack()
+        return loaded
 
 
 class _Batches(Sampler[list[Draw]]):
@@ -146,13 +171,14 @@ def _put_back(before: Any) -> None:
 
 def _loader(
     key_frames: KeyFrameReader, batches: _Batches, engine: EngineConfig, *, pin: bool
-) -> DataLoader[Loaded]:
+) -> DataLoader[Loaded | Parcel | Pinned]:
     """Make the loader of some batches; random numbers of the training stay untouched."""
+    workers = min(engine.workers, usable_cores())
     return DataLoader(  # collation turns samples into what the loader gives
         Draws(key_frames),  # type: ignore[arg-type]
         batch_sampler=batches,
-        num_workers=min(engine.workers, _cores()),
-        collate_fn=collate_readable,
+        num_workers=workers,
+        collate_fn=_pack_readable if workers else collate_readable,
         pin_memory=pin,
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # in place of the global one
@@ -185,7 +211,7 @@ def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> Non
 
 def slow_loading(share: float, workers: int) -> str:
     """Return advice for training that waits for data."""
-    cores = _cores()
+    cores = usable_cores()
     text = f"{share:.0%} of the time is spent waiting for data. "
     if workers < cores:
         return text + f"Raise --engine.workers: it is {workers}, and this process may use {cores} cores."
@@ -193,11 +219,6 @@ def slow_loading(share: float, workers: int) -> str:
         "All cores load already: put the data on a faster disk, cache the teacher's features "
         "(`occfeat cache`), or store images nearer to the student's size."
     )
-
-
-def _cores() -> int:
-    """Count the cores this process may use, which a job scheduler can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupts(_: int) -> None:

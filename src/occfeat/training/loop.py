@@ -29,7 +29,7 @@ from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
 from occfeat.training.device import autocast
 from occfeat.training.gathering import gather_texts
-from occfeat.training.interrupt import StopRequest
+from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading import (
     SLOW_LOADING,
     KeyFrameReader,
@@ -122,7 +122,11 @@ class Trainer(Generic[Target]):
         """Take the steps; save a checkpoint from time to time, and when a signal asks to stop."""
         saved_at = time.monotonic()
         while self.step < self.steps:
-            self._take_step(batches)
+            try:
+                self._take_step(batches, stop)
+            except StopNow:
+                self._save()
+                raise Interrupted(self._resume_message(stop.signal)) from None
             progress.advance(self.step, self._log())
             stopping = self._any_process(stop.signal is not None)
             due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
@@ -132,14 +136,19 @@ class Trainer(Generic[Target]):
             if stopping:
                 raise Interrupted(self._resume_message(stop.signal))
 
-    def _take_step(self, batches: Iterator[Loaded]) -> None:
-        """Take one optimiser step of as many micro-batches as make up a batch."""
+    def _take_step(self, batches: Iterator[Loaded], stop: StopRequest) -> None:
+        """Take one optimiser step of as many micro-batches as make up a batch.
+
+        Raises:
+            StopNow: A signal came before the step had begun, while it waited for data.
+        """
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
         attempt = Attempt()
         for number in range(1, micro_batches + 1):
-            with self.window.spent_on("loading"):
+            alone = self.fabric.world_size == 1  # others would wait for this process
+            with self.window.spent_on("loading"), stop.at_once(alone and number == 1):
                 batch = self._without_broken(next(batches))
             if batch is not None:
                 self._forward_backward(batch, attempt, 1 / micro_batches, last=number == micro_batches)

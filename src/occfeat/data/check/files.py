@@ -1,6 +1,5 @@
 """The files that key frames need: their list, their presence, their content."""
 
-import os
 import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from occfeat.data.images import check_size, ends_properly, read_image, read_size
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
 from occfeat.errors import KeyFrameError
+from occfeat.settings.processor import usable_cores
 
 BLOCK = 4000
 """Largest number of queued files. Each takes 2 kB, and a data set has hundreds of thousands."""
@@ -128,7 +128,7 @@ def check_content(
         """Return a file and the problem of its content."""
         return _content_fault(source, real_root / file.path, file, decode=file.row in decoded_rows)
 
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(2 * usable_cores()) as pool:
         blocks = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
         looked = chain.from_iterable(pool.map(look, block) for block in blocks)
         hidden = not console.is_terminal

@@ -374,7 +374,13 @@ def _write_atomically(path: Path, write: Any) -> None:
 
 
 def _cache_folder(folder: Path) -> Path:
-    """Return the cache folder for the index of a read-only folder of tables."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return the cache folder for the index of a read-only folder of tables.
+
+    A user without a home folder has one among the temporary files.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
     return Path(base) / "occfeat" / f"{folder.name}-{place}"

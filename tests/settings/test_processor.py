@@ -1,0 +1,60 @@
+"""Threads and cores of a machine that is shared."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from occfeat.settings import processor
+from occfeat.settings.processor import SPINS, share_processor, usable_cores
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of eight cores without a limit."""
+    monkeypatch.setattr(processor, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("20000 100000", 1)]
+)
+def test_container__limits_the_cores(machine: Path, limit: str, cores: int) -> None:
+    (machine / "cpu.max").write_text(f"{limit}\n")
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("300000", 3)])
+def test_container__of_older_kernels_limits_the_cores(machine: Path, quota: str, cores: int) -> None:
+    (machine / "cpu").mkdir()
+    (machine / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (machine / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize("text", ["", "much", "1 2 3", "5 0"])
+def test_limit__that_cannot_be_read_is_none(machine: Path, text: str) -> None:
+    (machine / "cpu.max").write_text(text)
+    assert usable_cores() == 8
+
+
+def test_threads__sleep_soon_and_fit_the_container(machine: Path) -> None:
+    (machine / "cpu.max").write_text("200000 100000")
+    environ: dict[str, str] = {}
+    share_processor(environ)
+    assert environ == {"GOMP_SPINCOUNT": SPINS, "OMP_NUM_THREADS": "2"}
+
+
+def test_threads__outside_a_container_are_left_to_torch() -> None:
+    environ: dict[str, str] = {}
+    share_processor(environ)
+    assert environ == {"GOMP_SPINCOUNT": SPINS}
+
+
+@pytest.mark.parametrize("own", [{"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "active"}])
+def test_threads__wait_as_the_user_says(machine: Path, own: dict[str, str]) -> None:
+    (machine / "cpu.max").write_text("200000 100000")
+    environ = own | {"OMP_NUM_THREADS": "7"}
+    share_processor(environ)
+    assert environ == own | {"OMP_NUM_THREADS": "7"}
