@@ -8,9 +8,10 @@ lie on the ground, on the boxes and on the car itself. `edit_table` changes a ta
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedRig,
     CameraImage,
     EgoPose,
+    LidarSweep,
     RecordingLog,
 )
 
@@ -57,7 +59,7 @@ def build_nuscenes_folder(
     key_frames: int = 3,
     image_size: tuple[int, int] = (90, 160),
     channels: Sequence[str] = CHANNELS,
-    lidar: bool = True,
+    lidars: Mapping[str, tuple[float, float, float]] = MappingProxyType({"LIDAR_TOP": LIDAR_M}),
     sweeps: int = 2,
     boxes: int = 8,
     returns: int = 2000,
@@ -72,7 +74,7 @@ def build_nuscenes_folder(
         key_frames: Per scene, half a second apart; the car drives 5 m between two.
         image_size: (height, width) in pixels.
         channels: Cameras, evenly spaced clockwise from the front.
-        lidar: Write LIDAR_TOP records and files.
+        lidars: Name and place (x, y, z in metres, ego frame) of each LiDAR, each 10 ms after the one before.
         sweeps: LiDAR sweeps before each key frame that are not key frames.
         boxes: Annotations per key frame, categories and visibilities 1 to 4 in turn.
         returns: LiDAR returns per sweep.
@@ -81,7 +83,7 @@ def build_nuscenes_folder(
     """
     (root / "maps").mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8)).save(root / "maps" / "empty.png")
-    drive = _Drive(_rig(image_size, channels, lidar=lidar), image_size, np.random.default_rng(seed))
+    drive = _Drive(_rig(image_size, channels, lidars), image_size, np.random.default_rng(seed))
     log = RecordingLog("singapore-onenorth", "maps/empty.png")
     with patch("os.fsync"), NuScenesWriter(root, version) as writer:  # no need to survive a power cut
         for number, name in enumerate(scenes):
@@ -123,8 +125,8 @@ class _Drive:
         Image.fromarray(coarse).resize((width, height)).save(buffer, format="JPEG", quality=90)
         return buffer.getvalue()
 
-    def scan(self, things: Sequence[AnnotatedBox], pose: EgoPose, returns: int) -> np.ndarray:
-        """Return LiDAR points: on the ground, in the boxes, and 50 on the car itself."""
+    def scan(self, channel: str, things: Sequence[AnnotatedBox], pose: EgoPose, returns: int) -> np.ndarray:
+        """Return the points of a LiDAR: on the ground, in the boxes, and 50 on the car itself."""
         far_m, azimuth = self.random.uniform(4, 45, returns), self.random.uniform(0, 2 * math.pi, returns)
         ground = np.stack((far_m * np.cos(azimuth), far_m * np.sin(azimuth), np.zeros(returns)), axis=1)
         car = self.random.uniform((0.5, -0.4, 1.2), (1.4, 0.4, 1.7), size=(50, 3))
@@ -133,7 +135,7 @@ class _Drive:
             local = self.random.uniform(-0.5, 0.5, size=(40, 3)) * thing.size_m
             inside.append(local @ _turn(thing.yaw_global_rad).T + thing.center_global_m)
         seen = (np.concatenate(inside) - pose.global_from_ego[:3, 3]) @ pose.global_from_ego[:3, :3]
-        x, y, z = (np.concatenate((ground, car, seen)) - LIDAR_M).T
+        x, y, z = (np.concatenate((ground, car, seen)) - self.rig.lidars[channel][:3, 3]).T
         intensity, ring = self.random.uniform(0, 255, len(x)), self.random.integers(0, 32, len(x))
         return np.stack((-y, x, z, intensity, ring), axis=1)  # the LiDAR's x points right
 
@@ -154,17 +156,20 @@ def _write_key_frames(
             camera.channel: CameraImage(drive.image(), _pose(time_us - 40_000 + 7_000 * j, start_us))
             for j, camera in enumerate(drive.rig.cameras)
         }
-        points, pose = None, _pose(time_us, start_us)
-        if drive.rig.ego_from_lidar is not None:
+        scans, pose = {}, _pose(time_us, start_us)
+        for number, channel in enumerate(drive.rig.lidars):
             for back in range(sweeps, 0, -1):
-                swept = _pose(time_us - back * 50_000, start_us)
-                writer.add_sweep(swept, drive.scan(things, swept, returns))
-            points = drive.scan(things, pose, returns)
-        writer.add_key_frame(pose, images, points, things)
+                swept = _pose(time_us + number * 10_000 - back * 50_000, start_us)
+                writer.add_sweep(channel, swept, drive.scan(channel, things, swept, returns))
+            swept = _pose(time_us + number * 10_000, start_us)
+            scans[channel] = LidarSweep(drive.scan(channel, things, swept, returns), swept)
+        writer.add_key_frame(pose, images, scans, things)
 
 
-def _rig(image_size: tuple[int, int], channels: Sequence[str], *, lidar: bool) -> CalibratedRig:
-    """Return cameras evenly spaced around the car, and the LiDAR on its roof."""
+def _rig(
+    image_size: tuple[int, int], channels: Sequence[str], places: Mapping[str, tuple[float, float, float]]
+) -> CalibratedRig:
+    """Return cameras evenly spaced around the car, and its LiDARs."""
     height, width = image_size
     focal_px = width * 0.8
     intrinsics = np.array([[focal_px, 0.0, width / 2], [0.0, focal_px, height / 2], [0.0, 0.0, 1.0]])
@@ -175,9 +180,10 @@ def _rig(image_size: tuple[int, int], channels: Sequence[str], *, lidar: bool) -
         pose[:3, :3] = _turn(azimuth) @ [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # z forward, x right, y down
         pose[:3, 3] = 1.0 + 0.5 * math.cos(azimuth), 0.5 * math.sin(azimuth), 1.5
         cameras.append(CalibratedCamera(channel, pose, intrinsics))
-    ego_from_lidar = np.eye(4)
-    ego_from_lidar[:3, :3], ego_from_lidar[:3, 3] = _turn(-math.pi / 2), LIDAR_M
-    return CalibratedRig("car", cameras, ego_from_lidar if lidar else None)
+    lidars = {channel: np.eye(4) for channel in places}
+    for channel, place_m in places.items():
+        lidars[channel][:3, :3], lidars[channel][:3, 3] = _turn(-math.pi / 2), place_m
+    return CalibratedRig("car", cameras, lidars)
 
 
 def _pose(time_us: int, start_us: int) -> EgoPose:

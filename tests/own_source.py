@@ -12,6 +12,7 @@ from PIL import Image
 
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, Taxonomy
+from occfeat.data.source.sweep import Sweep
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, Joined
 from occfeat.errors import DatasetError, KeyFrameError
 
@@ -61,9 +62,9 @@ class Drives(DataSource):
             hashes=self.hash_files(),
         )
 
-    def read_sweep(self, path: Path) -> np.ndarray:
+    def read_sweep(self, path: Path) -> Sweep:
         try:
-            return np.load(path)
+            return Sweep(np.load(path))
         except (OSError, ValueError) as error:
             raise KeyFrameError(f"LiDAR file {path} cannot be read: {error}.") from error
 

@@ -38,7 +38,7 @@ def test_check__a_split(folder: Path, index: Index) -> None:
 
 def test_check__without_lidar(tmp_path: Path) -> None:
     """A set without a LiDAR is a set of its own kind; one that lacks single records is incomplete."""
-    report = check(DataConfig(root=build_nuscenes_folder(tmp_path, lidar=False)))
+    report = check(DataConfig(root=build_nuscenes_folder(tmp_path, lidars={})))
     assert found(report) == {}
     assert "pretraining is not" in report.notes[0]
 
@@ -145,7 +145,7 @@ def test_quick_check__earlier_sweeps(folder: Path, index: Index) -> None:
 
 
 def test_quick_check__no_lidar_at_all(tmp_path: Path) -> None:
-    index = Index.open(DataConfig(root=build_nuscenes_folder(tmp_path, lidar=False)))
+    index = Index.open(DataConfig(root=build_nuscenes_folder(tmp_path, lidars={})))
     quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=False)
     with pytest.raises(DatasetError, match="6 of 6"):
         quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=True)

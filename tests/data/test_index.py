@@ -112,7 +112,7 @@ def test_key_frame__sweeps_end_with_the_scene(index: Index) -> None:
 
 
 def test_key_frame__without_lidar_takes_the_nearest_camera(tmp_path: Path) -> None:
-    root = build_nuscenes_folder(tmp_path, lidar=False)
+    root = build_nuscenes_folder(tmp_path, lidars={})
     index = Index.open(DataConfig(root=root))
     key_frame = index.key_frame(0)
     assert key_frame.sweeps == ()

@@ -26,6 +26,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedRig,
     CameraImage,
     EgoPose,
+    LidarSweep,
     RecordingLog,
 )
 from occfeat.data.index.index import Index
@@ -57,7 +58,10 @@ def camera(channel: str, yaw_rad: float = 0.0, lens: Lens = PINHOLE) -> Calibrat
     return CalibratedCamera(channel, turned(yaw_rad, 1.7, 0.1, 1.5) @ optical, INTRINSICS, lens)
 
 
-RIG = CalibratedRig("car", (camera("CAM_FRONT"), camera("CAM_BACK", np.pi)), turned(-np.pi / 2, 0.9, 0, 1.8))
+LIDAR = "LIDAR_TOP"
+RIG = CalibratedRig(
+    "car", (camera("CAM_FRONT"), camera("CAM_BACK", np.pi)), {LIDAR: turned(-np.pi / 2, 0.9, 0, 1.8)}
+)
 
 
 def pose(milliseconds: int) -> EgoPose:
@@ -73,7 +77,8 @@ def box(**fields: Any) -> AnnotatedBox:
 
 def add_key_frame(writer: NuScenesWriter, number: int, **fields: Any) -> None:
     images = {"CAM_FRONT": CameraImage(PIXELS, pose(500 * number - 40))}
-    writer.add_key_frame(pose(500 * number), images, **{"points": POINTS, "boxes": (box(),), **fields})
+    sweeps = {LIDAR: LidarSweep(POINTS)}
+    writer.add_key_frame(pose(500 * number), images, **{"sweeps": sweeps, "boxes": (box(),), **fields})
 
 
 def begun(root: Path, **fields: Any) -> NuScenesWriter:
@@ -89,7 +94,7 @@ def build(root: Path, scenes: int = 3) -> None:
             writer.add_scene(f"drive-{scene}", RIG, split="val" if scene == 1 else "train")
             for number in range(3):
                 if number:
-                    writer.add_sweep(pose(500 * number - 50), POINTS + number)
+                    writer.add_sweep(LIDAR, pose(500 * number - 50), POINTS + number)
                 add_key_frame(writer, number)
 
 
@@ -122,7 +127,7 @@ def test_round_trip__what_was_written_is_read(tmp_path: Path) -> None:
         -50_000,
         -500_000,
     ]
-    np.testing.assert_allclose(key_frame.sweeps[0].ego_from_lidar, RIG.ego_from_lidar, atol=1e-9)
+    np.testing.assert_allclose(key_frame.sweeps[0].ego_from_lidar, RIG.lidars[LIDAR], atol=1e-9)
     np.testing.assert_array_equal(read_sweep(tmp_path / key_frame.sweeps[0].path), POINTS)
     np.testing.assert_array_equal(read_sweep(tmp_path / key_frame.sweeps[1].path), POINTS + 1)
 
@@ -143,7 +148,7 @@ def test_round_trip__boxes(tmp_path: Path) -> None:
 
 
 def test_lidar_points__are_counted_in_the_box(tmp_path: Path) -> None:
-    global_from_lidar = pose(0).global_from_ego @ RIG.ego_from_lidar
+    global_from_lidar = pose(0).global_from_ego @ RIG.lidars[LIDAR]
     center = (global_from_lidar @ (10, 0.1, -1, 1))[:3]
     with begun(tmp_path) as writer:
         around = {"center_global_m": center, "yaw_global_rad": 0.3 - np.pi / 2}
@@ -180,7 +185,7 @@ def test_pixels__become_a_jpeg_of_the_same_colours(tmp_path: Path) -> None:
 
 def test_points__without_intensity_and_ring(tmp_path: Path) -> None:
     with begun(tmp_path) as writer:
-        add_key_frame(writer, 0, points=POINTS[:, :3].astype(np.float64))
+        add_key_frame(writer, 0, sweeps={LIDAR: LidarSweep(POINTS[:, :3].astype(np.float64))})
     (path,) = tmp_path.glob("samples/LIDAR_TOP/*")
     np.testing.assert_array_equal(read_sweep(path), np.hstack((POINTS[:, :3], np.zeros((3, 2)))))
 
@@ -202,7 +207,7 @@ def test_tables__are_those_that_a_devkit_needs(tmp_path: Path) -> None:
             for number in range(3):
                 boxes = (box(attribute="vehicle.parked"),) if number else ()
                 add_key_frame(writer, number, boxes=boxes)
-            writer.add_sweep(pose(1050), POINTS)
+            writer.add_sweep(LIDAR, pose(1050), POINTS)
     names = {path.stem for path in (tmp_path / VERSION).iterdir()}
     assert len(names - {"splits"}) == 13
     for name in ("sample", "sample_data", "sample_annotation"):
@@ -330,7 +335,7 @@ def test_key_frame__that_is_refused_leaves_no_trace(tmp_path: Path) -> None:
         with begun(root) as writer:
             if refused:
                 with pytest.raises(DatasetError, match="not a readable JPEG or PNG"):
-                    writer.add_key_frame(pose(0), {"CAM_FRONT": CameraImage(b"nonsense")}, POINTS)
+                    writer.add_key_frame(pose(0), {"CAM_FRONT": CameraImage(b"nonsense")})
             add_key_frame(writer, 0)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 

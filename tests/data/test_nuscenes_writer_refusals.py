@@ -19,6 +19,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
 from occfeat.errors import DatasetError, OccFeatError, RunError
 from tests.data.test_nuscenes_writer import (
     INTRINSICS,
+    LIDAR,
     PIXELS,
     POINTS,
     RIG,
@@ -33,8 +34,8 @@ from tests.data.test_nuscenes_writer import (
 )
 
 
-def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
-    """Return what is refused, and what the message says."""
+def refusals_of_values() -> dict[str, tuple[Callable[[Path], object], str]]:
+    """Return which values are refused, and what the message says."""
     bent = np.eye(4)
     bent[0, 0] = 1.1
     mirror = np.diag([1.0, -1, 1, 1])
@@ -49,15 +50,32 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
         "NaN intrinsics": (lambda _: CalibratedCamera("A", np.eye(4), INTRINSICS * np.nan), "not finite"),
         "time of a negative": (lambda _: EgoPose(-1, np.eye(4)), "whole microseconds"),
         "channel": (lambda _: camera("../A"), "is not a valid file name"),
-        "LiDAR as a camera": (lambda _: camera("LIDAR_TOP"), "the LiDAR's channel"),
+        "channel of a LiDAR": (
+            lambda _: CalibratedRig("car", (), {"a/b": np.eye(4)}),
+            "is not a valid file name",
+        ),
+        "LiDAR off its place": (
+            lambda _: CalibratedRig("car", (), {"A": bent}),
+            "ego_from_lidar of A is not a rigid transform",
+        ),
+        "LiDAR as a camera": (
+            lambda _: CalibratedRig("car", (camera(LIDAR),), RIG.lidars),
+            "two sensors of the same channel",
+        ),
         "no sensor": (lambda _: CalibratedRig("car", ()), "has no sensor"),
-        "twice": (lambda _: CalibratedRig("car", (camera("A"), camera("A"))), "two cameras of the same"),
+        "twice": (lambda _: CalibratedRig("car", (camera("A"), camera("A"))), "two sensors of the same"),
         "flat box": (lambda _: box(size_m=(4.0, 0, 1)), "expected a size above 0 m"),
         "box at NaN": (lambda _: box(center_global_m=(np.nan, 0, 0)), "expected a finite centre"),
         "box without a size": (lambda _: box(size_m=()), "expected a finite centre"),
         "box of nothing": (lambda _: box(category=""), "expected a category"),
         "visibility": (lambda _: box(visibility=5), "from 0 to 4, got 5"),
         "negative points": (lambda _: box(lidar_points=-1), "at least 0 LiDAR points, got -1"),
+    }
+
+
+def refusals_of_the_writer() -> dict[str, tuple[Callable[[Path], object], str]]:
+    """Return what the writer refuses of sound values, and what the message says."""
+    return {
         "map outside": (lambda _: RecordingLog("town", "../town.png"), "leaves the data folder"),
         "location": (lambda _: RecordingLog("a/b", "town.png"), "is not a valid file name"),
         "version": (lambda root: NuScenesWriter(root, "../v"), "is not a valid file name"),
@@ -84,8 +102,15 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
             lambda root: begun(root).add_key_frame(pose(0), {"CAM_FRONT": CameraImage(root / "none.jpg")}),
             "not a readable JPEG or PNG",
         ),
-        "points at NaN": (lambda root: begun(root).add_sweep(pose(0), POINTS * np.nan), "finite numbers"),
-        "flat points": (lambda root: begun(root).add_sweep(pose(0), POINTS[:, :2]), "3 to 5 finite"),
+        "points at NaN": (
+            lambda root: begun(root).add_sweep(LIDAR, pose(0), POINTS * np.nan),
+            "finite numbers",
+        ),
+        "flat points": (lambda root: begun(root).add_sweep(LIDAR, pose(0), POINTS[:, :2]), "3 to 5 finite"),
+        "unknown LiDAR": (
+            lambda root: begun(root).add_sweep("LIDAR_LEFT", pose(0), POINTS),
+            "rig 'car' has no LiDAR LIDAR_LEFT",
+        ),
         "two boxes of one": (
             lambda root: add_key_frame(begun(root), 0, boxes=(box(), box())),
             "two boxes of one",
@@ -94,9 +119,12 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], str]]:
     }
 
 
-@pytest.mark.parametrize("case", refusals())
+REFUSALS = refusals_of_values() | refusals_of_the_writer()
+
+
+@pytest.mark.parametrize("case", REFUSALS)
 def test_nonsense__is_refused(case: str, tmp_path: Path) -> None:
-    attempt, message = refusals()[case]
+    attempt, message = REFUSALS[case]
     with pytest.raises(OccFeatError, match=message):
         attempt(tmp_path)
     assert not list(tmp_path.glob("s*/*"))
@@ -108,7 +136,7 @@ def test_time__must_go_on(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="Key frame 1 of scene 'one': expected a time after"):
         add_key_frame(writer, 1)
     with pytest.raises(DatasetError, match="LIDAR_TOP: expected a time after"):
-        writer.add_sweep(pose(450), POINTS)
+        writer.add_sweep(LIDAR, pose(450), POINTS)
     with pytest.raises(DatasetError, match="CAM_FRONT: expected a time after"):
         writer.add_key_frame(pose(1000), {"CAM_FRONT": CameraImage(PIXELS, pose(460))})
 
@@ -123,7 +151,7 @@ def test_instance__keeps_its_category(tmp_path: Path) -> None:
 def test_rig__without_a_lidar_takes_no_points(tmp_path: Path) -> None:
     writer = NuScenesWriter(tmp_path, VERSION)
     writer.add_scene("one", CalibratedRig("car", RIG.cameras), split="train")
-    with pytest.raises(DatasetError, match="rig 'car' has no LiDAR"):
+    with pytest.raises(DatasetError, match="rig 'car' has no LiDAR LIDAR_TOP"):
         add_key_frame(writer, 0)
 
 
@@ -137,7 +165,7 @@ def test_scenes__of_one_name_are_refused(tmp_path: Path) -> None:
 def test_rigs__of_one_name_must_be_equal(tmp_path: Path) -> None:
     writer = begun(tmp_path)
     add_key_frame(writer, 0)
-    other = CalibratedRig("car", (camera("CAM_FRONT", 0.1),), RIG.ego_from_lidar)
+    other = CalibratedRig("car", (camera("CAM_FRONT", 0.1),), RIG.lidars)
     writer.add_scene("two", other, split="train")
     add_key_frame(writer, 0)
     with pytest.raises(DatasetError, match="rig that differs from an earlier one of the same name"):

@@ -12,7 +12,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.index.index_file import map_index, require_numbers, require_sound
 from occfeat.settings.sections import DataConfig
 
-COUNTS = {"scenes": 2, "channels": 6, "lenses": 1, "categories": 4}
+COUNTS = {"scenes": 2, "channels": 6, "lenses": 1, "lidars": 1, "categories": 4}
 
 
 def table_of(index: Index) -> pa.Table:
@@ -22,7 +22,7 @@ def table_of(index: Index) -> pa.Table:
 def test_index__is_sound(index: Index) -> None:
     table, metadata = map_index(index.file)
     require_sound(table)
-    require_numbers(table, scenes=2, channels=6, lenses=1, categories=len(metadata.categories))
+    require_numbers(table, **{**COUNTS, "categories": len(metadata.categories)})
 
 
 def changed(table: pa.Table, name: str, column: Any) -> pa.Table:
@@ -51,12 +51,13 @@ def test_holes_pieces_and_other_columns_are_found(index: Index) -> None:
         require_sound(table.drop_columns("faults"))
 
 
-@pytest.mark.parametrize("counts", [{"scenes": 1}, {"lenses": 0}, {"channels": 5}, {"categories": 1}])
+NOTHING = [{"scenes": 1}, {"lenses": 0}, {"lidars": 0}, {"channels": 5}, {"categories": 1}]
+
+
+@pytest.mark.parametrize("counts", NOTHING)
 def test_numbers__that_name_nothing_are_found(index: Index, counts: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected numbers from 0 to below"):
-        require_numbers(
-            table_of(index), **{"scenes": 2, "channels": 6, "lenses": 1, "categories": 4, **counts}
-        )
+        require_numbers(table_of(index), **{**COUNTS, **counts})
 
 
 def test_scenes__out_of_order_are_found(index: Index) -> None:

@@ -250,5 +250,5 @@ def test_nuscenes__hints_name_archives_of_official_versions_alone(folder: Path) 
 
 def test_read_sweep__returns_plain_arrays(folder: Path, index: Index, drives: Path) -> None:
     sweep = index.source.read_sweep(folder / index.key_frame(0).sweeps[0].path)
-    assert (sweep.dtype, sweep.shape[1]) == (np.float32, 5)
-    assert Drives(drives, "").read_sweep(drives / "lidar" / "north-0.npy").shape == (POINTS, 3)
+    assert (sweep.points.dtype, sweep.points.shape[1]) == (np.float32, 5)
+    assert Drives(drives, "").read_sweep(drives / "lidar" / "north-0.npy").points.shape == (POINTS, 3)

@@ -17,7 +17,7 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Index:
         scenes=scenes,
         key_frames=2,
         channels=("CAM_FRONT",),
-        lidar=False,
+        lidars={},
         boxes=0,
     )
     return Index.open(DataConfig(root=root))

@@ -110,7 +110,7 @@ class KeyFrames(Dataset[Sample]):
             images stay clean.
 
         Raises:
-            SettingsError: A camera or the split does not exist.
+            SettingsError: A camera, a LiDAR or the split does not exist.
         """
         self.index, self.view, self.contents, self.grid = index, view, contents, grid
         self.rows = index.rows(rows) if isinstance(rows, str) else rows
@@ -119,6 +119,8 @@ class KeyFrames(Dataset[Sample]):
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
             hint = f"Cameras of the data set: {', '.join(index.channels) or 'none'}."
             raise SettingsError(f"The data set has no camera {', '.join(unknown)}.", hint=hint)
+        if contents.points:
+            index.require_lidars(view.lidars)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -151,7 +153,7 @@ class KeyFrames(Dataset[Sample]):
     def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
         """Read a key frame in an epoch, or return why it cannot be read."""
         try:
-            key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps)
+            key_frame = self.index.key_frame(draw.row, sweeps=self.view.sweeps, lidars=self.view.lidars)
             change = draw_change(
                 self.augment, len(self.channels), seed=self.seed, epoch=draw.epoch, row=draw.row
             )

@@ -43,6 +43,8 @@ class SweepRecord:
     """Token of the sweep's record in the tables."""
     path: str
     """File name relative to the data folder."""
+    lidar: str
+    """Name of the LiDAR, such as `LIDAR_TOP`."""
     timestamp_us: int
     """Time of the sweep in microseconds."""
     ego_from_lidar: Float[Tensor, "4 4"]
@@ -97,13 +99,16 @@ class KeyFrame:
     timestamp_us: int
     """Time of the key frame in microseconds."""
     global_from_ego: Float[Tensor, "4 4"]
-    """Pose of the car at the LiDAR's time (without a LiDAR record: at the nearest camera's time)."""
+    """Pose of the car at the time of the first LiDAR (without a LiDAR record: of the nearest camera)."""
     place: Place
     """Where the scene was recorded: name of the map and file of its base map."""
     cameras: tuple[CameraRecord, ...]
     """Cameras that have an image, in the data set's default order."""
     sweeps: tuple[SweepRecord, ...]
-    """LiDAR sweeps, latest first: the key frame's own, then earlier ones. Empty without a LiDAR record."""
+    """LiDAR sweeps, LiDAR by LiDAR, latest first: the key frame's own, then earlier ones.
+
+    A LiDAR without a sweep of this key frame is left out.
+    """
     boxes: Boxes
 
 

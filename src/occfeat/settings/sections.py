@@ -43,7 +43,9 @@ class ViewConfig(Strict):
     image_size: ImageSize = (224, 400)
     """Height and width of the student's images."""
     sweeps: Positive = 1
-    """Number of LiDAR sweeps to join, the key frame's own and those before it. The paper uses 1."""
+    """Number of sweeps of each LiDAR to join, the key frame's own and those before it. The paper uses 1."""
+    lidars: Expert[tuple[str, ...]] = ()
+    """LiDARs whose sweeps are joined. Empty: all LiDARs of the data set."""
     compensate_ego_motion: Expert[bool] = True
     """Include the ego motion between the timestamps of camera and LiDAR in `ego_from_camera`."""
     ego_radius_m: NotNegative = 1.0

@@ -16,6 +16,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedRig,
     CameraImage,
     EgoPose,
+    LidarSweep,
     RecordingLog,
 )
 from streetworld.rendering.labels import Label
@@ -52,7 +53,7 @@ def calibrated_rig(request: SceneRequest) -> CalibratedRig:
         CalibratedCamera(camera.channel, camera.ego_from_camera, camera.intrinsics(request.image_size))
         for camera in rig.cameras
     ]
-    return CalibratedRig(name, cameras, rig.ego_from_lidar)
+    return CalibratedRig(name, cameras, {LIDAR: rig.ego_from_lidar})
 
 
 class SceneFiles:
@@ -93,7 +94,7 @@ class SceneFiles:
         for back in range(-self.request.sweeps if frame else 0, 0):
             swept_s = time_s + back * REVOLUTION_S
             sweep = scene.scan(swept_s)
-            self._writer.add_sweep(self._pose(swept_s), sweep.points)
+            self._writer.add_sweep(LIDAR, self._pose(swept_s), sweep.points)
             self._write_sweep_truth(sweep, swept_s)
         views = [scene.look(camera, frame) for camera in scene.rig.cameras]
         images = {}
@@ -103,7 +104,7 @@ class SceneFiles:
             self._write_image_truth(camera.channel, view.shot, pose.time_us)
         sweep = scene.scan(time_s)
         boxes = [self._box(found, time_s) for found in scene.labels(frame, views, sweep)]
-        self._writer.add_key_frame(self._pose(time_s), images, sweep.points, boxes)
+        self._writer.add_key_frame(self._pose(time_s), images, {LIDAR: LidarSweep(sweep.points)}, boxes)
         self._write_sweep_truth(sweep, time_s)
 
     def _time_us(self, time_s: float) -> int:

@@ -19,7 +19,7 @@ from occfeat.data.recordings.recording import Moment, Recording
 START_US = 1_700_000_000_000_000
 INTRINSICS = np.array([[50.0, 0, 32], [0, 51, 18], [0, 0, 1]])
 OPTICAL = np.array([[0.0, 0, 1, 1.7], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
-RIG = CalibratedRig("car", [CalibratedCamera("CAM_FRONT", OPTICAL, INTRINSICS)], ego_from_lidar=np.eye(4))
+RIG = CalibratedRig("car", [CalibratedCamera("CAM_FRONT", OPTICAL, INTRINSICS)], {"LIDAR_TOP": np.eye(4)})
 
 
 def pose_at(milliseconds: int) -> EgoPose:

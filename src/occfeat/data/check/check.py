@@ -128,6 +128,7 @@ def quick_check(
 
     Raises:
         DatasetError: More key frames are broken.
+        SettingsError: A LiDAR does not exist.
     """
     needs: frozenset[Sensor] = BOTH if needs_lidar else frozenset({"cameras"})
     findings = Findings()
@@ -160,8 +161,9 @@ def _check_key_frames(
     if "cameras" in needs:
         files.append(image_files(index, rows, view.cameras or index.channels))
     if "lidar" in needs:
-        files.append(lidar_files(index, rows, view.sweeps))
-        for row in rows[~with_lidar(index, rows)]:
+        index.require_lidars(view.lidars)
+        files.append(lidar_files(index, rows, view.sweeps, view.lidars))
+        for row in rows[~with_lidar(index, rows, view.lidars)]:
             findings.add("no LiDAR record", f"sample {index.token(row)}", row=int(row))
     return check_presence(index.source, chain(*files), findings)
 
@@ -184,4 +186,15 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     fewer = int((offsets[rows + 1] - offsets[rows] < len(index.channels)).sum())
     if fewer:
         notes.append(f"{fewer} key frames have no record of some of the {len(index.channels)} cameras.")
+    if len(index.lidars) > 1:
+        notes += _notes_on_lidars(index, rows)
     return (*notes, *index.source.notes(index.places(rows)))
+
+
+def _notes_on_lidars(index: Index, rows: Int64[ndarray, " n"]) -> list[str]:
+    """Return the LiDARs of a data set with several, and how many key frames lack each."""
+    missing = {name: int((~with_lidar(index, rows, (name,))).sum()) for name in index.lidars}
+    notes = [f"The LiDARs are {', '.join(index.lidars)}; the first gives key frames their time and pose."]
+    return notes + [
+        f"{count} key frames have no record of {name}." for name, count in missing.items() if count
+    ]

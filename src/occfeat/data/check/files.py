@@ -36,6 +36,8 @@ class KeyFrameFile:
     """Token of its record."""
     size: tuple[int, int] | None = None
     """(height, width) in pixels of an image; None for a LiDAR file."""
+    lidar: str = ""
+    """Name of the LiDAR, if the data set has several."""
 
     @property
     def kind(self) -> str:
@@ -67,17 +69,27 @@ def image_files(
         yield KeyFrameFile(int(row), path, token, (height, width))
 
 
-def lidar_files(index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1) -> Iterator[KeyFrameFile]:
-    """Return the LiDAR files of key frames that have a LiDAR record: their own sweep and earlier ones."""
+def lidar_files(
+    index: Index, rows: Int64[ndarray, " n"], sweeps: int = 1, lidars: Collection[str] = ()
+) -> Iterator[KeyFrameFile]:
+    """Return the files of some LiDARs (all if empty) of key frames: their own sweeps and earlier ones.
+
+    A LiDAR without a sweep of a key frame has no files there.
+    """
     lists = index.column("sweeps")
-    offsets = lists.offsets.to_numpy()
-    rows = rows[with_lidar(index, rows)]
-    end = offsets[rows + 1]
-    begin = np.maximum(end - sweeps, offsets[index.first_of_scene(rows)])
-    rows, indices = np.repeat(rows, end - begin), _ranges(begin, end - begin)
-    columns = [lists.values.field(name).take(pa.array(indices)).to_pylist() for name in ("path", "token")]
-    for row, path, token in zip(rows, *columns, strict=True):
-        yield KeyFrameFile(int(row), path, token)
+    lidar = lists.values.field("lidar").to_numpy()
+    for number, name in enumerate(index.lidars):
+        if lidars and name not in lidars:
+            continue
+        entries = np.flatnonzero(lidar == number)
+        offsets = np.searchsorted(entries, lists.offsets.to_numpy())  # of this LiDAR alone
+        own = rows[with_lidar(index, rows, (name,))]
+        end = offsets[own + 1]
+        begin = np.maximum(end - sweeps, offsets[index.first_of_scene(own)])
+        taken = pa.array(entries[_ranges(begin, end - begin)])
+        columns = [lists.values.field(field).take(taken).to_pylist() for field in ("path", "token")]
+        for row, path, token in zip(np.repeat(own, end - begin), *columns, strict=True):
+            yield KeyFrameFile(int(row), path, token, lidar=name if len(index.lidars) > 1 else "")
 
 
 def _ranges(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray, " total"]:
@@ -87,9 +99,15 @@ def _ranges(first: Int[ndarray, " n"], count: Int[ndarray, " n"]) -> Int[ndarray
     return indices
 
 
-def with_lidar(index: Index, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-    """Return a mask of the key frames that have a LiDAR record."""
-    has_lidar: ndarray = index.column("has_lidar").to_numpy(zero_copy_only=False)[rows]
+def with_lidar(index: Index, rows: Int64[ndarray, " n"], lidars: Collection[str] = ()) -> Bool[ndarray, " n"]:
+    """Return a mask of the key frames that have a record of one of some LiDARs, of any if empty."""
+    lists = index.column("sweeps")
+    is_own: ndarray = lists.values.field("is_key").to_numpy(zero_copy_only=False)
+    if lidars:
+        chosen = [number for number, name in enumerate(index.lidars) if name in lidars]
+        is_own = is_own & np.isin(lists.values.field("lidar").to_numpy(), chosen)
+    before = np.concatenate(((0,), is_own.cumsum()))[lists.offsets.to_numpy()]
+    has_lidar: ndarray = before[rows + 1] > before[rows]
     return has_lidar
 
 
@@ -107,9 +125,10 @@ def check_presence(
         if listed.leaves_root:
             findings.add("file outside the data folder", file.describe(record), row=file.row)
         elif listed.size < 0:
-            findings.add(f"missing {file.kind}", file.describe(record), row=file.row)
+            findings.add(f"missing {file.kind}", file.describe(record), row=file.row, lidar=file.lidar)
         elif fault := _size_fault(source, file, listed.size):
-            findings.add(f"damaged {file.kind}", file.describe(record, fault), row=file.row)
+            example = file.describe(record, fault)
+            findings.add(f"damaged {file.kind}", example, row=file.row, lidar=file.lidar)
         else:
             present.append(file)
     return present
@@ -138,7 +157,8 @@ def check_content(
             strict=True,
         ):
             if fault is not None:
-                findings.add(fault[0], file.describe(source.record, fault[1]), row=file.row)
+                example = file.describe(source.record, fault[1])
+                findings.add(fault[0], example, row=file.row, lidar=file.lidar)
 
 
 def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:

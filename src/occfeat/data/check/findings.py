@@ -38,6 +38,7 @@ class Problem:
     """One kind of problem of a data folder."""
 
     kind: str
+    """Such as `missing LiDAR file`, or `missing LiDAR file of LIDAR_LEFT` if the data set has several."""
     count: int
     first: tuple[str, ...]
     """The first few examples, each with file and token."""
@@ -49,26 +50,32 @@ class Problem:
 class Findings:
     """Collects problems and the key frames they affect."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Number of problems by kind and LiDAR."""
+    examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     broken_rows: set[int] = field(default_factory=set)
 
-    def add(self, kind: str, example: str, *, row: int | None = None) -> None:
-        """Add a problem, and the key frame it belongs to, if any."""
-        self.add_many(kind, 1, (example,))
+    def add(self, kind: str, example: str, *, row: int | None = None, lidar: str = "") -> None:
+        """Add a problem, and the key frame and the LiDAR it belongs to, if any."""
+        self.add_many(kind, 1, (example,), lidar)
         if row is not None:
             self.broken_rows.add(row)
 
-    def add_many(self, kind: str, count: int, examples: Sequence[str]) -> None:
+    def add_many(self, kind: str, count: int, examples: Sequence[str], lidar: str = "") -> None:
         """Add already counted problems of one kind."""
-        self.counts[kind] += count
-        known = self.examples.setdefault(kind, [])
+        self.counts[kind, lidar] += count
+        known = self.examples.setdefault((kind, lidar), [])
         known.extend(examples[: MAX_EXAMPLES - len(known)])
 
     def problems(self, source: DataSource) -> tuple[Problem, ...]:
         """Return the problems by kind, in order of discovery."""
         hints = {kind: hint.format(root=source.root) for kind, hint in _HINTS.items()} | dict(source.hints())
         return tuple(
-            Problem(kind, count, tuple(self.examples[kind]), hints.get(kind, ""))
-            for kind, count in self.counts.items()
+            Problem(
+                f"{kind} of {lidar}" if lidar else kind,
+                count,
+                tuple(self.examples[kind, lidar]),
+                hints.get(kind, ""),
+            )
+            for (kind, lidar), count in self.counts.items()
         )

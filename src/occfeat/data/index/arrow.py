@@ -1,8 +1,8 @@
 """Layout of the index: one Arrow table, a row per key frame, with lists of its cameras, sweeps and boxes.
 
-The lists of a column are contiguous in memory, in the order of the key frames. The sweeps before a key frame
-are therefore the entries before its own. Reading the memory-mapped file creates no object per row.
-Poses are (x, y, z, qw, qx, qy, qz) in global coordinates: metres, quaternion.
+The lists of a column are contiguous in memory, in the order of the key frames. The sweeps of a LiDAR before a
+key frame are therefore its entries before its own, which has `is_key`. Reading the memory-mapped file creates
+no object per row. Poses are (x, y, z, qw, qx, qy, qz) in global coordinates: metres, quaternion.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from numpy import ndarray
 from occfeat.data.index.validate import matrix, one_array, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, SWEEPS, Joined, fixed_lists
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of this layout; an index of another version is rebuilt."""
 
 
@@ -34,9 +34,8 @@ SCHEMA = pa.schema(
         "scene": pa.int32(),
         "timestamp_us": pa.int64(),
         "ego_pose": pa.list_(pa.float64(), 7),
-        "has_lidar": pa.bool_(),
         "cameras": _listed(CAMERAS.append(LENS), without=("row",)),
-        "sweeps": _listed(SWEEPS, without=("row", "is_key")),
+        "sweeps": _listed(SWEEPS.append(LIDAR), without=("row",)),
         "boxes": _listed(BOXES, without=("row",)),
         "faults": pa.list_(pa.struct({"kind": pa.string(), "message": pa.string()})),
     }
@@ -52,7 +51,7 @@ def assemble(joined: Joined, source: DataSource) -> pa.Table:
     """
     joined = validate(joined, source.record)
     rows = len(joined.tokens)
-    own = _own_sweep(joined.sweeps, rows)
+    own = _own_sweeps(joined, rows)
     pose, known = _reference_poses(joined, own)
     for row in np.flatnonzero(~known):
         fault = Fault("no sensor", f"key frame {joined.tokens[row]} has no usable camera or LiDAR")
@@ -62,7 +61,6 @@ def assemble(joined: Joined, source: DataSource) -> pa.Table:
         "scene": pa.array(joined.scene.astype(np.int32)),
         "timestamp_us": pa.array(joined.timestamp_us),
         "ego_pose": fixed_lists(pose),
-        "has_lidar": pa.array(own >= 0),
         "cameras": _cameras(joined, source.record, rows),
         "sweeps": _sweeps(joined, own),
         "boxes": _boxes(joined.boxes, rows),
@@ -88,6 +86,7 @@ def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "source": source.name,
         "channels": joined.channels,
+        "lidars": joined.lidars,
         "categories": joined.categories,
         "lenses": [lens.as_record() for lens in joined.lenses],
         "scenes": joined.scenes,
@@ -101,20 +100,21 @@ def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
     }
 
 
-def _own_sweep(sweeps: pa.Table, rows: int) -> Int64[ndarray, " rows"]:
-    """Return the index of each key frame's own sweep: the first of several, -1 for none."""
-    own = np.full(rows, -1, dtype=np.int64)
-    keys = np.flatnonzero(sweeps["is_key"].to_numpy())[::-1]
-    own[sweeps["row"].to_numpy()[keys]] = keys
+def _own_sweeps(joined: Joined, rows: int) -> Int64[ndarray, "rows lidars"]:
+    """Return the index of each key frame's own sweep of each LiDAR: the first of several, -1 for none."""
+    own = np.full((rows, len(joined.lidars)), -1, dtype=np.int64)
+    keys = np.flatnonzero(joined.sweeps["is_key"].to_numpy())[::-1]
+    own[joined.sweeps["row"].to_numpy()[keys], joined.sweeps["lidar"].to_numpy()[keys]] = keys
     return own
 
 
 def _reference_poses(
-    joined: Joined, own: Int64[ndarray, " rows"]
+    joined: Joined, own: Int64[ndarray, "rows lidars"]
 ) -> tuple[Float64[ndarray, "rows 7"], Bool[ndarray, " rows"]]:
     """Return the ego poses of key frames, and a mask of the known ones.
 
-    The pose is that of the key frame's own sweep, or else that of the image nearest in time.
+    The pose is that of the key frame's own sweep of the first LiDAR that has one, or else that of the image
+    nearest in time.
     """
     cameras = joined.cameras
     pose = np.tile((0.0, 0, 0, 1, 0, 0, 0), (len(own), 1))
@@ -122,9 +122,10 @@ def _reference_poses(
     apart_us = np.abs(cameras["timestamp_us"].to_numpy() - joined.timestamp_us[row])
     farthest_first = np.argsort(-apart_us, kind="stable")  # the last value written wins
     pose[row[farthest_first]] = matrix(cameras["ego_pose"])[farthest_first]
-    has_lidar = own >= 0
-    pose[has_lidar] = matrix(joined.sweeps["ego_pose"])[own[has_lidar]]
-    known = has_lidar.copy()
+    known = np.any(own >= 0, axis=1)
+    swept = matrix(joined.sweeps["ego_pose"])
+    for of_lidar in own.T[::-1]:  # the first LiDAR last: it wins
+        pose[of_lidar >= 0] = swept[of_lidar[of_lidar >= 0]]
     known[row] = True
     return pose, known
 
@@ -144,23 +145,27 @@ def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
     return _nest(cameras, order, rows)
 
 
-def _sweeps(joined: Joined, own: Int64[ndarray, " rows"]) -> pa.ListArray:
+def _sweeps(joined: Joined, own: Int64[ndarray, "rows lidars"]) -> pa.ListArray:
     """Return the sweeps of each key frame by time.
 
-    They begin after the previous key frame and end with the key frame's own.
+    Those of a LiDAR begin after its previous key frame and end with the key frame's own.
     """
     sweeps = joined.sweeps
     time_us, is_key = sweeps["timestamp_us"].to_numpy(), sweeps["is_key"].to_numpy()
-    due_us = joined.timestamp_us.copy()
-    due_us[own >= 0] = time_us[own[own >= 0]]
-    row = _first_due(time_us, joined.scene[sweeps["row"].to_numpy()], due_us, joined.scene)
-    is_own = np.zeros(len(row), dtype=bool)
-    is_own[own[own >= 0]] = True
-    row[own[own >= 0]] = np.flatnonzero(own >= 0)
+    scene, lidar = joined.scene[sweeps["row"].to_numpy()], sweeps["lidar"].to_numpy()
+    row = np.full(len(sweeps), len(own), dtype=np.int64)
+    is_own = np.zeros(len(sweeps), dtype=bool)
+    for number, of_lidar in enumerate(own.T):
+        here, present = lidar == number, of_lidar >= 0
+        due_us = joined.timestamp_us.copy()
+        due_us[present] = time_us[of_lidar[present]]
+        row[here] = _first_due(time_us[here], scene[here], due_us, joined.scene)
+        row[of_lidar[present]] = np.flatnonzero(present)
+        is_own[of_lidar[present]] = True
     order = np.lexsort((time_us, is_own, row))
     order = order[(row[order] < len(own)) & (is_own | ~is_key)[order]]
     due = sweeps.set_column(sweeps.column_names.index("row"), "row", pa.array(row))
-    return _nest(due.drop_columns("is_key"), order, len(own))
+    return _nest(due, order, len(own))
 
 
 def _first_due(

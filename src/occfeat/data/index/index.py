@@ -6,6 +6,7 @@ only open an index small.
 """
 
 import logging
+from collections.abc import Iterable
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -102,6 +103,21 @@ class Index:
         """All cameras of the data set, clockwise from the front."""
         return self.metadata.channels
 
+    @property
+    def lidars(self) -> tuple[str, ...]:
+        """All LiDARs of the data set, the reference first."""
+        return self.metadata.lidars
+
+    def require_lidars(self, names: Iterable[str]) -> None:
+        """Refuse LiDARs that the data set does not have.
+
+        Raises:
+            SettingsError: Some do not exist.
+        """
+        if unknown := [name for name in names if name not in self.lidars]:
+            hint = f"LiDARs of the data set: {', '.join(self.lidars) or 'none'}."
+            raise SettingsError(f"The data set has no LiDAR {', '.join(unknown)}.", hint=hint)
+
     def splits(self) -> tuple[str, ...]:
         """Return the splits that have at least one key frame in this data set."""
         present = self._present_scenes()
@@ -170,10 +186,10 @@ class Index:
         return int(row)
 
     def has_lidar_file(self, row: SupportsIndex) -> bool:
-        """Return whether a key frame has a LiDAR record whose file exists."""
+        """Return whether a key frame has LiDAR records whose files exist."""
         sweeps = self.key_frame(row).sweeps
         try:
-            return bool(sweeps) and resolve(self.root, sweeps[0].path).is_file()
+            return bool(sweeps) and all(resolve(self.root, sweep.path).is_file() for sweep in sweeps)
         except KeyFrameError:
             return False
 
@@ -186,12 +202,13 @@ class Index:
         """Return (kind, message) of every fault of a key frame in the tables."""
         return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]
 
-    def key_frame(self, row: SupportsIndex, *, sweeps: int = 1) -> "KeyFrame":
+    def key_frame(self, row: SupportsIndex, *, sweeps: int = 1, lidars: tuple[str, ...] = ()) -> "KeyFrame":
         """Return a key frame: its cameras, sweeps and boxes.
 
         Args:
             row: Its row.
-            sweeps: Largest number of LiDAR sweeps: the key frame's own and earlier ones of the scene.
+            sweeps: Largest number of sweeps of each LiDAR: the key frame's own and earlier ones of the scene.
+            lidars: LiDARs whose sweeps are returned. Empty: all.
 
         Raises:
             KeyFrameError: The tables have faults that make it unusable.
@@ -210,7 +227,9 @@ class Index:
         from occfeat.data.index.reading import read_key_frame
 
         first = int(self.first_of_scene(np.array([row]))[0])
-        return read_key_frame(self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps)
+        return read_key_frame(
+            self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps, lidars=lidars
+        )
 
     def _present_scenes(self) -> dict[str, int]:
         """Return the numbers of the scenes that have key frames, by name."""

@@ -55,6 +55,7 @@ class Metadata:
     source: str
     """Name of the data source that built the index."""
     channels: tuple[str, ...]
+    lidars: tuple[str, ...]
     categories: tuple[str, ...]
     lenses: tuple[Lens, ...]
     scenes: tuple[str, ...]
@@ -166,6 +167,7 @@ def _metadata(table: pa.Table) -> Metadata:
     return Metadata(
         source=values.get("source", _UNNAMED),
         channels=tuple(values["channels"]),
+        lidars=tuple(values["lidars"]),
         categories=tuple(values["categories"]),
         lenses=tuple(parse_lens(record) for record in values["lenses"]),
         scenes=tuple(values["scenes"]),
@@ -205,6 +207,7 @@ def _require_whole(table: pa.Table, metadata: Metadata) -> None:
         scenes=min(len(metadata.scenes), len(metadata.places)),
         channels=len(metadata.channels),
         lenses=len(metadata.lenses),
+        lidars=len(metadata.lidars),
         categories=len(metadata.categories),
     )
 
@@ -226,7 +229,9 @@ def require_sound(table: pa.Table) -> None:
             raise ValueError(f"column {name} has nulls")
 
 
-def require_numbers(table: pa.Table, *, scenes: int, channels: int, lenses: int, categories: int) -> None:
+def require_numbers(
+    table: pa.Table, *, scenes: int, channels: int, lenses: int, lidars: int, categories: int
+) -> None:
     """Refuse a table with numbers that are out of range for its metadata.
 
     Raises:
@@ -240,6 +245,7 @@ def require_numbers(table: pa.Table, *, scenes: int, channels: int, lenses: int,
     require_below(table["scene"].chunk(0), scenes, "scene")
     require_below(table["cameras"].chunk(0).values.field("channel"), channels, "camera")
     require_below(table["cameras"].chunk(0).values.field("lens"), lenses, "lens")
+    require_below(table["sweeps"].chunk(0).values.field("lidar"), lidars, "LiDAR")
     require_below(table["boxes"].chunk(0).values.field("category"), categories, "category")
     for name in ("height", "width"):
         require_below(table["cameras"].chunk(0).values.field(name), 2**31, name)

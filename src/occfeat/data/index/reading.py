@@ -14,12 +14,19 @@ from occfeat.geometry.frames import invert, transform_points
 
 
 def read_key_frame(
-    table: pa.Table, metadata: Metadata, row: int, *, first_of_scene: int, sweeps: int
+    table: pa.Table,
+    metadata: Metadata,
+    row: int,
+    *,
+    first_of_scene: int,
+    sweeps: int,
+    lidars: tuple[str, ...],
 ) -> KeyFrame:
     """Return a key frame of the index; see `Index.key_frame` for the arguments."""
     global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
     ego_from_global = invert(global_from_ego)
     scene = table["scene"][row].as_py()
+    chosen = _chosen_sweeps(table["sweeps"].chunk(0), metadata, row, first_of_scene, sweeps, lidars)
     return KeyFrame(
         token=table["token"][row].as_py(),
         scene=metadata.scenes[scene],
@@ -27,9 +34,7 @@ def read_key_frame(
         global_from_ego=global_from_ego,
         place=metadata.places[scene],
         cameras=_cameras(table["cameras"].chunk(0), metadata, row, ego_from_global),
-        sweeps=_sweeps(table["sweeps"].chunk(0), row, first_of_scene, sweeps, ego_from_global)
-        if table["has_lidar"][row].as_py()
-        else (),
+        sweeps=_sweeps(table["sweeps"].chunk(0), metadata, ego_from_global, chosen),
         boxes=_boxes(table["boxes"].chunk(0), metadata, row, ego_from_global),
     )
 
@@ -61,20 +66,43 @@ def _cameras(
     )
 
 
+def _chosen_sweeps(
+    lists: pa.ListArray,
+    metadata: Metadata,
+    row: int,
+    first_of_scene: int,
+    count: int,
+    lidars: tuple[str, ...],
+) -> list[int]:
+    """Return the entries of a key frame's own sweeps and earlier ones of its scene, latest first by LiDAR."""
+    begin, (own, end) = _bounds(lists, first_of_scene)[0], _bounds(lists, row)
+    lidar = lists.values.field("lidar").slice(begin, end - begin).to_numpy()
+    is_key = lists.values.field("is_key").slice(begin, end - begin).to_numpy(zero_copy_only=False)
+    chosen: list[int] = []
+    for number, name in enumerate(metadata.lidars):
+        here = np.flatnonzero(lidar == number)
+        if (not lidars or name in lidars) and is_key[here[here >= own - begin]].any():
+            chosen += (begin + here[::-1][:count]).tolist()
+    return chosen
+
+
 def _sweeps(
-    lists: pa.ListArray, row: int, first_of_scene: int, count: int, ego_from_global: Float[Tensor, "4 4"]
+    lists: pa.ListArray,
+    metadata: Metadata,
+    ego_from_global: Float[Tensor, "4 4"],
+    chosen: list[int],
 ) -> tuple[SweepRecord, ...]:
-    """Return a key frame's own sweep and earlier ones of its scene, latest first."""
-    _, end = _bounds(lists, row)
-    begin = max(end - count, _bounds(lists, first_of_scene)[0])
-    entries = lists.values
-    ego_from_lidar = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
-    global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), begin, end))
+    """Return some entries as sweeps."""
+    entries = lists.values.take(pa.array(chosen, pa.int64()))
+    ego_from_lidar = transform_from_pose(_matrix(entries.field("calibration"), 0, len(chosen)))
+    global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), 0, len(chosen)))
     ego_from_lidar = ego_from_global @ global_from_ego @ ego_from_lidar
-    token, path, timestamp_us = _values(entries, begin, end, "token", "path", "timestamp_us")
+    token, path, lidar, timestamp_us = _values(
+        entries, 0, len(chosen), "token", "path", "lidar", "timestamp_us"
+    )
     return tuple(
-        SweepRecord(token[i], path[i], timestamp_us[i], ego_from_lidar[i])
-        for i in reversed(range(end - begin))
+        SweepRecord(token[i], path[i], metadata.lidars[lidar[i]], timestamp_us[i], ego_from_lidar[i])
+        for i in range(len(chosen))
     )
 
 

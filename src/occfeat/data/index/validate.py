@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, SWEEPS, Joined, is_pose
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, is_pose
 from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.pinhole import is_pinhole
 
@@ -37,10 +37,10 @@ def validate(joined: Joined, record: str) -> Joined:
     rows, known = len(joined.tokens), frozenset(joined.faults.of_row)
     if known and max(known) >= rows:
         raise ValueError(f"faults: expected key frames below {rows}, got {max(known)}")
-    joined = _with_lenses(joined)
+    joined = _with_optional(joined)
     ends = {"row": rows, "channel": len(joined.channels), "lens": len(joined.lenses)}
     cameras = _typed(joined.cameras, CAMERAS.append(LENS), "cameras", **ends)
-    sweeps = _typed(joined.sweeps, SWEEPS, "sweeps", row=rows)
+    sweeps = _typed(joined.sweeps, SWEEPS.append(LIDAR), "sweeps", row=rows, lidar=len(joined.lidars))
     boxes = _typed(joined.boxes, BOXES, "boxes", row=rows, category=len(joined.categories))
     _note_tokens(joined, known)
     _note_images(joined, cameras, record, known)
@@ -103,13 +103,18 @@ def _require_integers(values: object, count: int, name: str) -> None:
         raise ValueError(f"{name}: expected an array of {count} whole numbers, got {got}")
 
 
-def _with_lenses(joined: Joined) -> Joined:
-    """Return the tables with a lens for each image: a pinhole if they name none."""
-    cameras = joined.cameras
-    if not isinstance(cameras, pa.Table) or LENS.name in cameras.column_names:
-        return joined
-    all_first = pa.array(np.zeros(len(cameras), dtype=np.int32))
-    return dataclasses.replace(joined, cameras=cameras.append_column(LENS, all_first), lenses=(PINHOLE,))
+def _with_optional(joined: Joined) -> Joined:
+    """Return the tables with their optional columns: all cameras are pinholes, and there is one LiDAR."""
+    if isinstance(joined.cameras, pa.Table) and LENS.name not in joined.cameras.column_names:
+        joined = dataclasses.replace(joined, cameras=_with_zeros(joined.cameras, LENS), lenses=(PINHOLE,))
+    if isinstance(joined.sweeps, pa.Table) and LIDAR.name not in joined.sweeps.column_names:
+        joined = dataclasses.replace(joined, sweeps=_with_zeros(joined.sweeps, LIDAR))
+    return joined
+
+
+def _with_zeros(table: pa.Table, column: pa.Field) -> pa.Table:
+    """Return a table with a column of zeros."""
+    return table.append_column(column, pa.array(np.zeros(len(table)), column.type))
 
 
 def _typed(table: object, schema: pa.Schema, name: str, **ends: int) -> pa.Table:

@@ -129,14 +129,12 @@ def write_scene(recording: Recording, root: Path, tell: Callable[[int], object])
     key_frames = 0
     for moment in recording.moments():
         if moment.is_key:
-            (sweep,) = moment.sweeps.values() or (None,)
-            points = None if sweep is None else sweep.points
-            writer.add_key_frame(moment.pose, moment.images, points, moment.boxes)
+            writer.add_key_frame(moment.pose, moment.images, moment.sweeps, moment.boxes)
             key_frames += 1
             tell(1)
             continue
-        for sweep in moment.sweeps.values():
-            writer.add_sweep(sweep.pose or moment.pose, sweep.points)
+        for channel, sweep in moment.sweeps.items():
+            writer.add_sweep(channel, sweep.pose or moment.pose, sweep.points)
     result = {"key_frames": key_frames, "left_out": dict(sorted(recording.left_out.items()))}
     write_bytes_atomic(_result_file(root, recording.name), orjson.dumps(result))
     if key_frames:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from occfeat.data.source.place import Place
+from occfeat.data.source.sweep import Sweep
 from occfeat.data.source.tables import Joined
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 
@@ -135,8 +136,8 @@ class DataSource(ABC):
         """
 
     @abstractmethod
-    def read_sweep(self, path: Path) -> Float[ndarray, "P C"]:
-        """Read one LiDAR file: x, y, z in metres in the sensor's frame, then any other columns.
+    def read_sweep(self, path: Path) -> Sweep:
+        """Read one LiDAR file.
 
         Raises:
             KeyFrameError: The file is missing or damaged.

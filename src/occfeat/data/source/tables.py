@@ -53,10 +53,14 @@ LENS = pa.field("lens", pa.int32())
 SWEEPS = pa.schema({"row": pa.int64(), "is_key": pa.bool_(), **_SHOT, "timestamp_us": pa.int64(), **_POSES})
 """LiDAR sweeps, in any order.
 
-`row` is a key frame of the same scene. `is_key` marks the key frame's own sweep, whose ego pose is that of
-the key frame. Other sweeps are joined to the next key frame by their times. `calibration` transforms the
-frame of the points that `DataSource.read_sweep` returns to the ego frame.
+`row` is a key frame of the same scene. `is_key` marks the key frame's own sweep, one per LiDAR. The ego pose
+of the key frame is that of its own sweep of the first LiDAR that has one. Other sweeps are joined to the next
+key frame by their times. `calibration` transforms the frame of the points that `DataSource.read_sweep`
+returns to the ego frame.
 """
+
+LIDAR = pa.field("lidar", pa.int16())
+"""Optional column of `SWEEPS`: an index into `Joined.lidars`. Without it there is one LiDAR."""
 
 BOXES = pa.schema(
     {
@@ -102,6 +106,8 @@ class Joined:
     """Names of the categories of boxes in the format."""
     hashes: dict[str, str]
     """Hash of each file, from `DataSource.hash_files`."""
+    lidars: tuple[str, ...] = ("LIDAR",)
+    """Names of the LiDARs. The first is the reference: its time and pose are the key frame's."""
     faults: Faults = field(default_factory=Faults)
     """Faults by key frame."""
     lenses: tuple[Lens, ...] = (PINHOLE,)

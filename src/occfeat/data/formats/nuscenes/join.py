@@ -23,6 +23,7 @@ from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.place import Place
 from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_pose
+from occfeat.data.source.tables import LIDAR as LIDAR_COLUMN
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
         scenes=samples.scenes,
         places=places,
         channels=rig.channels,
+        lidars=rig.lidars,
         cameras=_cameras_of(shots, rig),
         sweeps=_sweeps_of(shots, rig),
         boxes=boxes,
@@ -76,7 +78,7 @@ def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
     sensor, is_key = shots["sensor"].to_numpy(), shots["is_key"].to_numpy()
     chosen = (rig.kind[sensor] == CAMERA) & is_key
     sensor, cameras = sensor[chosen], shots.filter(pa.array(chosen))
-    cameras = cameras.append_column("channel", pa.array(rig.camera[sensor]))
+    cameras = cameras.append_column("channel", pa.array(rig.number[sensor]))
     cameras = cameras.append_column("intrinsics", fixed_lists(rig.intrinsics[sensor]))
     cameras = cameras.append_column(LENS, pa.array(rig.lens[sensor].astype(np.int32)))
     return cameras.append_column("calibration", fixed_lists(rig.pose[sensor]))
@@ -86,7 +88,8 @@ def _sweeps_of(shots: pa.Table, rig: Rig) -> pa.Table:
     """Return the LiDAR sweeps with their calibration."""
     sensor = shots["sensor"].to_numpy()
     chosen = rig.kind[sensor] == LIDAR
-    sweeps = shots.filter(pa.array(chosen))
+    number = pa.array(rig.number[sensor[chosen]].astype(np.int16))
+    sweeps = shots.filter(pa.array(chosen)).append_column(LIDAR_COLUMN, number)
     return sweeps.append_column("calibration", fixed_lists(rig.pose[sensor[chosen]]))
 
 

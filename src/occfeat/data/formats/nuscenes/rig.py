@@ -1,6 +1,7 @@
 """The calibrated sensors of a data set: kind, channel, pose and intrinsics."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,8 @@ from occfeat.errors import LensError
 from occfeat.geometry.lens import PINHOLE, Lens, parse_lens
 from occfeat.geometry.pinhole import is_pinhole
 
-LIDAR_CHANNEL = "LIDAR_TOP"
-"""The LiDAR that is used; its time is the key frame's."""
+REFERENCE = "LIDAR_TOP"
+"""The LiDAR whose time is the key frame's; without it, the first by name."""
 
 OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
 """Kinds of sensor; unknown if a record dangles."""
@@ -25,16 +26,18 @@ OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
 
 @dataclass(frozen=True)
 class Rig:
-    """Calibrated sensors; `kind` and `camera` have one extra entry, for unknown tokens."""
+    """Calibrated sensors; `kind` and `number` have one extra entry, for unknown tokens."""
 
     position: dict[str, int]
     """Index of each token in the arrays below."""
     tokens: list[str]
     kind: Int64[ndarray, " m"]
-    camera: Int64[ndarray, " m"]
-    """Index of the camera in `channels`; -1 for other sensors."""
+    number: Int64[ndarray, " m"]
+    """Index of a camera in `channels`, of a LiDAR in `lidars`; -1 for other sensors."""
     channels: tuple[str, ...]
     """Camera names, clockwise from the front."""
+    lidars: tuple[str, ...]
+    """LiDAR names, the reference first."""
     pose: Float64[ndarray, "n 7"]
     """Sensor frame to ego frame: translation in metres, quaternion w, x, y, z."""
     intrinsics: Float64[ndarray, "n 9"]
@@ -67,20 +70,28 @@ def read_rig(tables: Tables) -> Rig:
     lens, lenses = _read_lenses(records, [name for name, _ in seen], faults)
     cameras = [(name if kind == CAMERA else "") for name, kind in seen]
     channels = _clockwise(cameras, pose, usable)
-    rank = {name: number for number, name in enumerate(channels)}
-    camera = np.array([rank.get(name, -1) for name in [*cameras, ""]], dtype=np.int64)
+    lidars = order_lidars(name for name, kind in seen if kind == LIDAR)
+    rank = {(CAMERA, name): number for number, name in enumerate(channels)}
+    rank |= {(LIDAR, name): number for number, name in enumerate(lidars)}
+    number = np.array([rank.get((kind, name), -1) for name, kind in [*seen, ("", UNKNOWN)]], dtype=np.int64)
     return Rig(
         {t: i for i, t in enumerate(tokens)},
         tokens,
         kind,
-        camera,
+        number,
         channels,
+        lidars,
         pose,
         intrinsics,
         lens,
         lenses,
         faults,
     )
+
+
+def order_lidars(names: Iterable[str]) -> tuple[str, ...]:
+    """Return LiDAR names without duplicates: the reference first, then by name."""
+    return tuple(sorted(set(names), key=lambda name: (name != REFERENCE, name)))
 
 
 def _read_lenses(
@@ -107,14 +118,11 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
     """Return channel and kind of each sensor token."""
     records, path = tables.records("sensor"), tables.path("sensor")
     columns = [texts(records, name, path) for name in ("token", "channel", "modality")]
-    return {token: (channel, _kind(channel, kind)) for token, channel, kind in zip(*columns, strict=True)}
-
-
-def _kind(channel: str, modality: str) -> int:
-    """Return the kind of a sensor."""
-    if modality == "camera":
-        return CAMERA
-    return LIDAR if channel == LIDAR_CHANNEL else OTHER
+    kinds = {"camera": CAMERA, "lidar": LIDAR}
+    return {
+        token: (channel, kinds.get(modality, OTHER))
+        for token, channel, modality in zip(*columns, strict=True)
+    }
 
 
 def _matrix(rows: Any) -> Float64[ndarray, " 9"]:

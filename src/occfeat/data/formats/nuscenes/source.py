@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jaxtyping import Float32
-from numpy import ndarray
-
 from occfeat.data.formats.nuscenes import lidar
 from occfeat.data.formats.nuscenes.join import join
 from occfeat.data.formats.nuscenes.json_tables import read_table
@@ -13,6 +10,7 @@ from occfeat.data.formats.nuscenes.splits import read_splits
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
+from occfeat.data.source.sweep import Sweep
 from occfeat.data.source.tables import Joined
 from occfeat.errors import DatasetError
 
@@ -89,9 +87,9 @@ class NuScenes(DataSource):
         """Read and join the tables."""
         return join(self.folder, on_bytes)
 
-    def read_sweep(self, path: Path) -> Float32[ndarray, "P 5"]:
+    def read_sweep(self, path: Path) -> Sweep:
         """Return the content of a `.pcd.bin` file."""
-        return lidar.read_sweep(path)
+        return Sweep(lidar.read_sweep(path))
 
     def check_bytes(self, path: Path, size: int) -> None:
         """Refuse a `.pcd.bin` file of an impossible size."""

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import numpy as np
 from jaxtyping import Real
@@ -17,6 +17,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedRig,
     CameraImage,
     EgoPose,
+    LidarSweep,
     RecordingLog,
     require_plain_name,
 )
@@ -103,23 +104,23 @@ class NuScenesWriter:
         self._scene = scene
         return True
 
-    def add_sweep(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
+    def add_sweep(self, channel: str, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
         """Write a LiDAR sweep between key frames; see `SceneWriter.add_sweep`."""
         self._require_scene()
         if self._scene is not None:
-            self._scene.add_sweep(pose, points)
+            self._scene.add_sweep(channel, pose, points)
 
     def add_key_frame(
         self,
         pose: EgoPose,
         images: Mapping[str, CameraImage],
-        points: Real[np.ndarray, "P C"] | None = None,
+        sweeps: Mapping[str, LidarSweep] = MappingProxyType({}),
         boxes: Sequence[AnnotatedBox] = (),
     ) -> None:
         """Write a key frame; see `SceneWriter.add_key_frame`."""
         self._require_scene()
         if self._scene is not None:
-            self._scene.add_key_frame(pose, images, points, boxes)
+            self._scene.add_key_frame(pose, images, sweeps, boxes)
 
     def close(self) -> None:
         """End the last scene and write the tables. Closing again has no effect.

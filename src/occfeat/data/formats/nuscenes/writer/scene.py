@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import orjson
@@ -18,7 +19,6 @@ from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
 from occfeat.atomic import write_bytes_atomic
-from occfeat.data.formats.nuscenes.rig import LIDAR_CHANNEL
 from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
@@ -26,6 +26,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedRig,
     CameraImage,
     EgoPose,
+    LidarSweep,
     RecordingLog,
     require_plain_name,
 )
@@ -61,6 +62,16 @@ class StoredImage:
     ending: str
     size: tuple[int, int]
     """Height and width in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCloud:
+    """LiDAR points as they are stored."""
+
+    channel: str
+    pose: EgoPose
+    points: Float32[np.ndarray, "P 5"]
+    """x, y, z in metres in the LiDAR's frame, intensity, ring."""
 
 
 @dataclass(frozen=True)
@@ -142,32 +153,33 @@ class SceneWriter:
         """Return the token of an object of this scene."""
         return token(*self._key, "instance", instance)
 
-    def add_sweep(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
+    def add_sweep(self, channel: str, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> None:
         """Write a LiDAR sweep between key frames; it belongs to the next one, or else to the last.
 
         Args:
+            channel: Name of the LiDAR.
             pose: Time and ego pose of the sweep.
-            points: As for `add_key_frame`.
+            points: As of a `LidarSweep`.
 
         Raises:
             DatasetError: As for `add_key_frame`.
         """
-        self._write([self._lidar_file(pose, self._checked_points(pose, points), is_key=False)])
+        cloud = self._checked_cloud(channel, pose, points)
+        self._write([self._lidar_file(cloud, is_key=False)])
 
     def add_key_frame(
         self,
         pose: EgoPose,
         images: Mapping[str, CameraImage],
-        points: Real[np.ndarray, "P C"] | None = None,
+        sweeps: Mapping[str, LidarSweep] = MappingProxyType({}),
         boxes: Sequence[AnnotatedBox] = (),
     ) -> None:
         """Write a key frame.
 
         Args:
-            pose: Time and ego pose of the key frame, which are the LiDAR's.
+            pose: Time and ego pose of the key frame, which are those of the reference LiDAR.
             images: Images by channel; cameras can be missing.
-            points: LiDAR points in the LiDAR frame: x, y, z in metres, then intensity (0 to 255) and ring if
-            known. None: no sweep.
+            sweeps: LiDAR sweeps by channel; LiDARs can be missing.
             boxes: Annotations at the key frame's time.
 
         Raises:
@@ -175,12 +187,15 @@ class SceneWriter:
             finite, an image cannot be read, or an object has two boxes or two categories.
             RunError: A file cannot be written.
         """
-        self._check_images(pose, images, has_points=points is not None)
+        self._check_images(pose, images, has_points=bool(sweeps))
         self._check_boxes(boxes)
-        cloud = None if points is None else self._checked_points(pose, points)
+        clouds = [
+            self._checked_cloud(channel, sweep.pose or pose, sweep.points)
+            for channel, sweep in sweeps.items()
+        ]
         channels = [camera.channel for camera in self.rig.cameras if camera.channel in images]
         files = [self._image_file(channel, images[channel], pose) for channel in channels]
-        self._write(files if cloud is None else [*files, self._lidar_file(pose, cloud, is_key=True)])
+        self._write([*files, *(self._lidar_file(cloud, is_key=True) for cloud in clouds)])
         sample = self._sample_token()
         self._rows["sample"].append(
             {
@@ -191,7 +206,7 @@ class SceneWriter:
                 "scene_token": token(*self._key, "scene"),
             }
         )
-        points_global = self._points_global(pose, cloud)
+        points_global = np.concatenate([np.zeros((0, 3)), *map(self._points_global, clouds)])
         for box in boxes:
             self._annotate(box, sample, points_global)
 
@@ -259,19 +274,19 @@ class SceneWriter:
             what = f"{self._where()}: {channel}: expected a time after {last_us}, got {pose.time_us}."
             raise DatasetError(what, hint="Add the recordings of each sensor in order of time.")
 
-    def _checked_points(self, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> Float32[np.ndarray, "P 5"]:
+    def _checked_cloud(self, channel: str, pose: EgoPose, points: Real[np.ndarray, "P C"]) -> StoredCloud:
         """Return points as they are stored; unknown values are 0."""
-        where = f"{self._where()}, LiDAR at {pose.time_us}"
-        if self.rig.ego_from_lidar is None:
-            hint = "Give it `ego_from_lidar`."
-            raise DatasetError(f"{where}: rig {self.rig.name!r} has no LiDAR.", hint=hint)
+        where = f"{self._where()}, {channel} at {pose.time_us}"
+        if channel not in self.rig.lidars:
+            hint = f"LiDARs of the rig: {', '.join(self.rig.lidars) or 'none'}."
+            raise DatasetError(f"{where}: rig {self.rig.name!r} has no LiDAR {channel}.", hint=hint)
         if not 3 <= points.shape[1] <= FIELDS or not np.isfinite(points).all():
             hint = "Give x, y, z in metres, then intensity and ring if known."
             raise DatasetError(f"{where}: expected 3 to {FIELDS} finite numbers per point.", hint=hint)
-        self._check_time(LIDAR_CHANNEL, pose)
+        self._check_time(channel, pose)
         stored = np.zeros((len(points), FIELDS), dtype=np.float32)
         stored[:, : points.shape[1]] = points
-        return stored
+        return StoredCloud(channel, pose, stored)
 
     def _image_file(self, channel: str, image: CameraImage, key_frame: EgoPose) -> SensorFile:
         """Return the file of an image."""
@@ -279,12 +294,12 @@ class SceneWriter:
         path = f"samples/{channel}/{file_stem(self.name, channel, pose.time_us)}.{stored.ending}"
         return SensorFile(channel, pose, path, stored.content, stored.ending, stored.size)
 
-    def _lidar_file(self, pose: EgoPose, points: Float32[np.ndarray, "P 5"], *, is_key: bool) -> SensorFile:
+    def _lidar_file(self, cloud: StoredCloud, *, is_key: bool) -> SensorFile:
         """Return the file of a sweep."""
-        folder, stem = "samples" if is_key else "sweeps", file_stem(self.name, LIDAR_CHANNEL, pose.time_us)
-        path = f"{folder}/{LIDAR_CHANNEL}/{stem}.pcd.bin"
-        content = points.astype("<f4").tobytes()
-        return SensorFile(LIDAR_CHANNEL, pose, path, content, "pcd", (0, 0), is_key)
+        folder = "samples" if is_key else "sweeps"
+        path = f"{folder}/{cloud.channel}/{file_stem(self.name, cloud.channel, cloud.pose.time_us)}.pcd.bin"
+        content = cloud.points.astype("<f4").tobytes()
+        return SensorFile(cloud.channel, cloud.pose, path, content, "pcd", (0, 0), is_key)
 
     def _write(self, files: Sequence[SensorFile]) -> None:
         """Write files, then add their rows."""
@@ -326,14 +341,11 @@ class SceneWriter:
         """Return the token of a sensor of the rig."""
         return token(self._namespace, self.rig.name, channel)
 
-    def _points_global(
-        self, pose: EgoPose, points: Float32[np.ndarray, "P 5"] | None
-    ) -> Float64[np.ndarray, "P 3"]:
-        """Return LiDAR points in the global frame; empty without a sweep."""
-        if points is None or self.rig.ego_from_lidar is None:
-            return np.zeros((0, 3))
-        global_from_lidar = pose.global_from_ego @ self.rig.ego_from_lidar
-        turned: Float64[np.ndarray, "P 3"] = points[:, :3].astype(np.float64) @ global_from_lidar[:3, :3].T
+    def _points_global(self, cloud: StoredCloud) -> Float64[np.ndarray, "P 3"]:
+        """Return LiDAR points in the global frame."""
+        global_from_lidar = cloud.pose.global_from_ego @ self.rig.lidars[cloud.channel]
+        points = cloud.points[:, :3].astype(np.float64)
+        turned: Float64[np.ndarray, "P 3"] = points @ global_from_lidar[:3, :3].T
         return turned + global_from_lidar[:3, 3]
 
     def _annotate(self, box: AnnotatedBox, sample: str, points_global: Float64[np.ndarray, "P 3"]) -> None:
@@ -422,9 +434,9 @@ class SceneWriter:
         """Return the rows that scenes share: sensors, calibrations, categories and attributes."""
         sensors = [(camera.channel, "camera") for camera in self.rig.cameras]
         poses = [(camera.channel, camera.ego_from_camera, _optics(camera)) for camera in self.rig.cameras]
-        if self.rig.ego_from_lidar is not None:
-            sensors.append((LIDAR_CHANNEL, "lidar"))
-            poses.append((LIDAR_CHANNEL, self.rig.ego_from_lidar, {"camera_intrinsic": []}))
+        for channel, ego_from_lidar in self.rig.lidars.items():
+            sensors.append((channel, "lidar"))
+            poses.append((channel, ego_from_lidar, {"camera_intrinsic": []}))
         return {
             "sensor": [
                 {"token": token("sensor", channel), "channel": channel, "modality": modality}

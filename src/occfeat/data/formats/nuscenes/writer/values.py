@@ -6,14 +6,13 @@ y down and z forward; global is the frame of the map. Lengths are metres, times 
 
 import operator
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Real, UInt8
 
-from occfeat.data.formats.nuscenes.rig import LIDAR_CHANNEL
 from occfeat.data.paths import is_plain_name, leaves
 from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
@@ -38,8 +37,6 @@ class CalibratedCamera:
 
     def __post_init__(self) -> None:
         require_plain_name("channel", self.channel)
-        if self.channel == LIDAR_CHANNEL:
-            raise DatasetError(f"A camera cannot be named {LIDAR_CHANNEL}, which is the LiDAR's channel.")
         require_rigid(f"ego_from_camera of {self.channel}", self.ego_from_camera)
         require_pinhole(f"intrinsics of {self.channel}", self.intrinsics)
 
@@ -51,17 +48,21 @@ class CalibratedRig:
     name: str
     """Name of the calibration; rigs of equal names must be equal."""
     cameras: Sequence[CalibratedCamera]
-    ego_from_lidar: Real[np.ndarray, "4 4"] | None = None
-    """LiDAR frame to ego frame; None if there is no LiDAR."""
+    lidars: Mapping[str, Real[np.ndarray, "4 4"]] = field(default_factory=dict)
+    """Transform from the frame of each LiDAR to the ego frame, by channel.
+
+    `LIDAR_TOP`, or else the first by name, is the reference: key frames have its time and pose.
+    """
 
     def __post_init__(self) -> None:
-        if not self.cameras and self.ego_from_lidar is None:
+        if not self.cameras and not self.lidars:
             raise DatasetError(f"Rig {self.name!r} has no sensor.", hint="Give it a camera or a LiDAR.")
-        counts = Counter(camera.channel for camera in self.cameras)
+        counts = Counter([*(camera.channel for camera in self.cameras), *self.lidars])
         if twice := [channel for channel, count in counts.items() if count > 1]:
-            raise DatasetError(f"Rig {self.name!r} has two cameras of the same channel.", first=twice)
-        if self.ego_from_lidar is not None:
-            require_rigid(f"ego_from_lidar of rig {self.name!r}", self.ego_from_lidar)
+            raise DatasetError(f"Rig {self.name!r} has two sensors of the same channel.", first=twice)
+        for channel, ego_from_lidar in self.lidars.items():
+            require_plain_name("channel", channel)
+            require_rigid(f"ego_from_lidar of {channel}", ego_from_lidar)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class LidarSweep:
     """A sweep of a LiDAR."""
 
     points: Real[np.ndarray, "P C"]
-    """Points in the LiDAR frame: x, y, z in metres, then intensity (0 to 255) and ring if known."""
+    """Points in the LiDAR's frame: x, y, z in metres, then intensity (0 to 255) and ring if known."""
     pose: EgoPose | None = None
     """Ego pose at the LiDAR's time. None: that of the key frame."""
 
