@@ -15,13 +15,15 @@ from occfeat.data.formats.nuscenes.writer.processes import require_helpers, sigt
 from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
+from occfeat.geometry.lens import PINHOLE
 from occfeat.settings.extras import require_extra
 from occfeat.settings.processor import usable_cores
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
 from streetworld.request import SceneRequest
-from streetworld.rigs import RIGS, load_rig
+from streetworld.rig_files import load_rig
+from streetworld.rigs import RIGS
 from streetworld.town.lots import TownRequest, plan_town, share_plans
 
 logger = logging.getLogger(__name__)
@@ -172,6 +174,9 @@ def _description(config: WorldConfig) -> bytes:
     settings = config.model_dump(mode="json", exclude={"out", "workers"})
     settings["rig"] = Path(config.rig).name  # of a file, wherever it lies
     content = {"format": FORMAT, **settings, "rig_cameras": [str(camera) for camera in rig.cameras]}
+    lenses = [str(camera.lens) for camera in rig.cameras]
+    if set(lenses) != {str(PINHOLE)}:
+        content["rig_lenses"] = lenses
     if config.rig not in RIGS:  # a file may change, a name stands for one LiDAR
         content["rig_lidar_m"] = rig.lidar_m
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streetworld.rigs import Rig, load_rig
+from streetworld.rig_files import load_rig
+from streetworld.rigs import Rig
 from streetworld.town.lots import TownRequest
 
 

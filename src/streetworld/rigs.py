@@ -1,20 +1,18 @@
 """Camera rigs: where cameras and LiDAR sit on the ego vehicle, and how they are calibrated.
 
 Frames: ego has x forward, y left, z up, origin on the ground below the rear axle; camera has x right, y down,
-z forward. A rig is one of `RIGS` or a JSON file (see `load_rig`).
+z forward. A rig is one of `RIGS` or a JSON file (see `rig_files`).
 """
 
-import json
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from occfeat.errors import SettingsError
+from occfeat.geometry.lens import PINHOLE, Lens
+from streetworld.optics import Optics, radius
 
 LIDAR = "LIDAR_TOP"
 """Channel of the LiDAR, which no camera can have."""
@@ -22,7 +20,7 @@ LIDAR = "LIDAR_TOP"
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera as it is mounted."""
+    """A camera as it is mounted."""
 
     channel: str
     position_m: tuple[float, float, float]
@@ -37,16 +35,25 @@ class Camera:
     """Height and width relative to the image size asked for."""
     center: tuple[float, float] = (0.5, 0.5)
     """Principal point (u, v) relative to width and height."""
+    lens: Lens = field(default=PINHOLE, repr=False)
 
     def image_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return (height, width) in pixels."""
         return round(image_size[0] * self.size[0]), round(image_size[1] * self.size[1])
 
     def intrinsics(self, image_size: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
-        """Return the pinhole matrix for images of the rig's `image_size`; pixels are square at 9:16."""
+        """Return the 3 x 3 matrix for images of the rig's `image_size`; pixels are square at 9:16."""
         height, width = self.image_size(image_size)
-        focal = width / 2 / math.tan(math.radians(self.view_deg) / 2)
+        half_rad = math.radians(self.view_deg) / 2
+        reach = math.tan(half_rad)
+        if self.lens != PINHOLE:
+            reach = float(radius(self.lens, np.array([half_rad]))[0])
+        focal = width / 2 / reach
         return np.array([[focal, 0, width * self.center[0]], [0, focal, height * self.center[1]], [0, 0, 1]])
+
+    def optics(self, image_size: tuple[int, int]) -> Optics:
+        """Return what the pixels of images of the rig's `image_size` look at."""
+        return _optics(self, image_size)
 
     @property
     def ego_from_camera(self) -> Float[np.ndarray, "4 4"]:
@@ -58,6 +65,12 @@ class Camera:
         pose[:3, :3] = turn @ optical
         pose[:3, 3] = self.position_m
         return pose
+
+
+@lru_cache(maxsize=32)
+def _optics(camera: Camera, image_size: tuple[int, int]) -> Optics:
+    """Return the optics of a camera. They are kept, because inverting a lens for all pixels takes a while."""
+    return Optics(camera.intrinsics(image_size), camera.lens, camera.image_size(image_size))
 
 
 @dataclass(frozen=True)
@@ -95,19 +108,38 @@ class Rig:
         return replace(self, cameras=tuple(cameras))
 
 
-RIGS: dict[str, Rig] = {
-    "nuscenes": Rig(
-        "nuscenes",
-        (
-            Camera("CAM_FRONT", (1.70, 0.01, 1.51), 0.0, 64.8, center=(0.512, 0.54)),
-            Camera("CAM_FRONT_RIGHT", (1.55, -0.49, 1.50), -56.0, 64.8, center=(0.507, 0.54)),
-            Camera("CAM_BACK_RIGHT", (1.03, -0.48, 1.56), -110.0, 64.8, center=(0.508, 0.54)),
-            Camera("CAM_BACK", (0.03, 0.0, 1.58), 180.0, 89.4, center=(0.52, 0.535)),
-            Camera("CAM_BACK_LEFT", (1.04, 0.48, 1.58), 108.0, 64.8, center=(0.505, 0.54)),
-            Camera("CAM_FRONT_LEFT", (1.52, 0.49, 1.51), 55.0, 64.8, center=(0.513, 0.535)),
-        ),
-        (0.94, 0.0, 1.84),
+FISHEYE = Lens("kannala_brandt", (-0.01, 0.0, 0.0, -0.0008))
+"""Sees 104.8 degrees away from its axis."""
+BARREL = Lens("brown_conrady", (-0.32, 0.12, 0.0006, -0.0004, -0.02))
+"""Sees 58.8 degrees away from its axis."""
+
+
+def _around(
+    name: str, position_m: tuple[float, float, float], yaw_deg: float, pitch_deg: float
+) -> tuple[Camera, Camera]:
+    """Return two pinhole cameras that see together what a fisheye camera sees."""
+    left, right = (
+        Camera(f"CAM_{name}_{side}", position_m, yaw_deg + turn_deg, 100.0, pitch_deg, size=(1.0, 0.55))
+        for side, turn_deg in (("LEFT", 47.5), ("RIGHT", -47.5))
+    )
+    return left, right
+
+
+NUSCENES = Rig(
+    "nuscenes",
+    (
+        Camera("CAM_FRONT", (1.70, 0.01, 1.51), 0.0, 64.8, center=(0.512, 0.54)),
+        Camera("CAM_FRONT_RIGHT", (1.55, -0.49, 1.50), -56.0, 64.8, center=(0.507, 0.54)),
+        Camera("CAM_BACK_RIGHT", (1.03, -0.48, 1.56), -110.0, 64.8, center=(0.508, 0.54)),
+        Camera("CAM_BACK", (0.03, 0.0, 1.58), 180.0, 89.4, center=(0.52, 0.535)),
+        Camera("CAM_BACK_LEFT", (1.04, 0.48, 1.58), 108.0, 64.8, center=(0.505, 0.54)),
+        Camera("CAM_FRONT_LEFT", (1.52, 0.49, 1.51), 55.0, 64.8, center=(0.513, 0.535)),
     ),
+    (0.94, 0.0, 1.84),
+)
+
+RIGS: dict[str, Rig] = {
+    "nuscenes": NUSCENES,
     "wide5": Rig(
         "wide5",
         (
@@ -133,86 +165,33 @@ RIGS: dict[str, Rig] = {
         ),
         (2.9, 0.0, 3.05),
     ),
+    "fisheye4": Rig(
+        "fisheye4",
+        (
+            Camera("CAM_FRONT", (3.6, 0.0, 0.7), 0.0, 190.0, 12.0, size=(1.0, 0.75), lens=FISHEYE),
+            Camera("CAM_LEFT", (1.9, 0.95, 1.05), 90.0, 190.0, 20.0, size=(1.0, 0.75), lens=FISHEYE),
+            Camera("CAM_BACK", (-0.9, 0.0, 0.9), 180.0, 190.0, 12.0, size=(1.0, 0.75), lens=FISHEYE),
+            Camera("CAM_RIGHT", (1.9, -0.95, 1.05), -90.0, 190.0, 20.0, size=(1.0, 0.75), lens=FISHEYE),
+        ),
+        (0.94, 0.0, 1.84),
+    ),
+    "pinhole8": Rig(
+        "pinhole8",
+        (
+            *_around("FRONT", (3.6, 0.0, 0.7), 0.0, 12.0),
+            *_around("LEFT", (1.9, 0.95, 1.05), 90.0, 20.0),
+            *_around("BACK", (-0.9, 0.0, 0.9), 180.0, 12.0),
+            *_around("RIGHT", (1.9, -0.95, 1.05), -90.0, 20.0),
+        ),
+        (0.94, 0.0, 1.84),
+    ),
+    "raw6": replace(
+        NUSCENES, name="raw6", cameras=tuple(replace(camera, lens=BARREL) for camera in NUSCENES.cameras)
+    ),
 }
-"""Rigs by name: one like nuScenes', five wide cameras on a car, eight cameras high on a truck."""
-
-
-_PositionM = Annotated[float, Field(ge=-50, le=50)]
-_AngleDeg = Annotated[float, Field(ge=-360, le=360)]
-_Scale = Annotated[float, Field(gt=0, le=10)]
-_Share = Annotated[float, Field(ge=-1, le=2)]
-
-
-def _is_of_a_camera(channel: str) -> str:
-    """Refuse a channel that is not the name of a camera."""
-    if channel.upper() == LIDAR:
-        raise ValueError("this is the channel of the LiDAR")
-    return channel
-
-
-class _CameraFile(BaseModel):
-    """A camera as a rig file describes it."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_of_a_camera)]
-    position_m: tuple[_PositionM, _PositionM, _PositionM]
-    yaw_deg: _AngleDeg
-    view_deg: Annotated[float, Field(ge=5, le=150)]
-    pitch_deg: _AngleDeg = 0.0
-    roll_deg: _AngleDeg = 0.0
-    size: tuple[_Scale, _Scale] = (1.0, 1.0)
-    center: tuple[_Share, _Share] = (0.5, 0.5)
-
-
-class _RigFile(BaseModel):
-    """A rig file."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    cameras: tuple[_CameraFile, ...]
-    lidar_m: tuple[_PositionM, _PositionM, _PositionM] = (0.94, 0.0, 1.84)
-
-
-def load_rig(name: str) -> Rig:
-    """Load a rig by its name in `RIGS`, or from a JSON file.
-
-    The file holds `cameras` (fields of `Camera`) and `lidar_m`.
-
-    Raises:
-        SettingsError: There is no such rig, or the file does not describe one.
-    """
-    if name in RIGS:
-        return RIGS[name]
-    path = Path(name)
-    if path.suffix != ".json" or not path.is_file():
-        raise SettingsError(
-            f"There is no rig named {name!r}.",
-            hint=f"Choose one of {', '.join(RIGS)}, or give the path of a .json file that describes one.",
-        )
-    try:
-        described = _RigFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError, RecursionError, OSError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, problem["loc"])) or "file"
-        raise SettingsError(
-            f"The rig file {path} is not usable: {where}: {problem['msg']}.",
-            hint="It needs a list `cameras` with `channel`, `position_m`, `yaw_deg` and `view_deg` each.",
-        ) from error
-    if not described.cameras:
-        raise SettingsError(
-            f"The rig file {path} has no cameras.",
-            hint="Give it at least one, with `channel`, `position_m`, `yaw_deg` and `view_deg`.",
-        )
-    channels = [camera.channel for camera in described.cameras]
-    if len(set(channels)) < len(channels):
-        raise SettingsError(
-            f"The rig file {path} has two cameras of the same channel.",
-            first=sorted(channels),
-            hint="Give each camera a channel of its own.",
-        )
-    cameras = tuple(Camera(**camera.model_dump()) for camera in described.cameras)
-    return Rig(path.stem, cameras, described.lidar_m)
+"""Rigs by name: one like nuScenes', and the same with lenses that distort, as images in recordings are before
+they are rectified; five wide cameras on a car; eight cameras high on a truck; four fisheye cameras low on a
+car, and two pinhole cameras in place of each."""
 
 
 def _about_x(angle: float) -> Float[np.ndarray, "3 3"]:

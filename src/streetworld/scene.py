@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from occfeat.geometry.lens import PINHOLE
 from streetworld.actors.actors import Mover, direct, ego_pose, enlist
 from streetworld.actors.traffic import Motion, Signals
 from streetworld.layout.placement import add_traffic_lights, build_street
@@ -103,15 +104,15 @@ class Scene:
         time_s = frame * KEY_FRAME_S + self.camera_delay_s(camera)
         scene_from_camera = self._scene_from_sensor(time_s, camera.ego_from_camera)
         forward = scene_from_camera[:3, 2]
+        optics = camera.optics(self.request.image_size)
         half_view = math.radians(min(camera.view_deg / 2 + 12, 100))
+        if camera.lens != PINHOLE:
+            half_view = optics.widest_rad
         stage = self._stage(time_s, scene_from_camera[:3, 3], forward, half_view)
-        size = camera.image_size(self.request.image_size)
-        intrinsics = camera.intrinsics(self.request.image_size)
         rng = self.request.rng(3, frame, self.rig.cameras.index(camera))
-        shot = take_shot(
-            stage, self._lighting(time_s), self._appearance(time_s), scene_from_camera, intrinsics, size, rng
-        )
-        return View(shot, scene_from_camera, intrinsics)
+        lighting, appearance = self._lighting(time_s), self._appearance(time_s)
+        shot = take_shot(stage, lighting, appearance, scene_from_camera, optics, rng)
+        return View(shot, scene_from_camera, optics)
 
     def scan(self, time_s: float) -> Sweep:
         """Turn the LiDAR once."""

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from occfeat.errors import SettingsError
-from streetworld.rigs import RIGS, Camera, load_rig
+from occfeat.geometry.lens import Lens
+from streetworld.rig_files import load_rig
+from streetworld.rigs import RIGS, Camera
 
 
 @pytest.mark.parametrize("name", RIGS)
-def test_rigs_have_five_to_eight_cameras_that_look_all_around(name: str) -> None:
+def test_rigs_have_four_to_eight_cameras_that_look_all_around(name: str) -> None:
     cameras = RIGS[name].cameras
-    assert 5 <= len(cameras) <= 8
+    assert 4 <= len(cameras) <= 8
     assert len({camera.channel for camera in cameras}) == len(cameras)
     seen = np.zeros(360, dtype=bool)
     for camera in cameras:
@@ -54,6 +56,16 @@ def test_a_rig_from_a_file(tmp_path: Path) -> None:
     assert rig.name == "mine"
     assert rig.cameras[0].yaw_deg == 10
     assert rig.lidar_m == (0, 0, 2)
+
+
+def test_a_camera_from_a_file__has_its_lens(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    lens = {"model": "f_theta", "coefficients": [1.0, 0.01]}
+    path.write_text(json.dumps({"cameras": [{**CAMERA, "view_deg": 190, "lens": lens}]}))
+    (camera,) = load_rig(str(path)).cameras
+    assert camera.lens == Lens("f_theta", (1.0, 0.01))
+    half_rad = np.radians(95)
+    assert camera.intrinsics((100, 200))[0, 0] * (half_rad + 0.01 * half_rad**2) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +113,18 @@ CAMERA = {"channel": "CAM_A", "position_m": [1, 0, 1.4], "yaw_deg": 10, "view_de
         ({"roll_deg": -1e300}, "cameras.0.roll_deg"),
         ({"view_deg": math.nan}, "cameras.0.view_deg"),
         ({"position_m": [0, 1e300, 0]}, "cameras.0.position_m.1"),
+        (
+            {"view_deg": 151},
+            r"cameras\.0: .*expected a view_deg that the lens can see, up to 150\.0, got 151",
+        ),
+        ({"lens": {"model": "fish"}}, r"cameras\.0\.lens: .*Expected a lens model, got 'fish'"),
+        ({"lens": {"model": "f_theta", "coefficients": [1], "k": 2}}, r"cameras\.0\.lens"),
+        ({"lens": {"model": "kannala_brandt", "coefficients": [1]}}, r"cameras\.0\.lens: .*got 1"),
+        (
+            {"lens": {"model": "f_theta", "coefficients": [1, -0.5]}, "view_deg": 120},
+            r"cameras\.0: .*up to 114\.6, got 120",
+        ),
+        ({"lens": {"model": "f_theta", "coefficients": [1]}, "view_deg": 191}, r"cameras\.0\.view_deg"),
     ],
 )
 def test_cameras_that_cannot_be__are_named(tmp_path: Path, change: dict, where: str) -> None:

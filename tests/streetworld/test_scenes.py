@@ -17,7 +17,8 @@ from streetworld.rendering.lidar import Sweep
 from streetworld.rendering.light import LIGHTS
 from streetworld.rendering.tracer import Tracer
 from streetworld.request import SceneRequest
-from streetworld.rigs import RIGS, Camera, load_rig
+from streetworld.rig_files import load_rig
+from streetworld.rigs import RIGS, Camera
 from streetworld.scene import HEADLIGHTS, Scene, build_scene
 from streetworld.things.materials import Material
 from streetworld.things.shapes import place
@@ -110,7 +111,7 @@ def road_brightness(scene: Scene) -> float:
 
 def pixel_of(view: View, point: np.ndarray) -> tuple[int, int]:
     camera = view.scene_from_camera[:3, :3].T @ (point - view.scene_from_camera[:3, 3])
-    u, v, _ = view.intrinsics @ camera / camera[2]
+    u, v, _ = view.optics.intrinsics @ camera / camera[2]
     return int(u), int(v)
 
 
@@ -149,7 +150,7 @@ def test_a_rig__has_its_cameras_and_its_lidar_points_fall_on_what_they_hit(stree
     joined = []
     for view in views.values():
         seen = (points - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
-        joined.append(pixel_errors(seen, view.intrinsics, view.shot.depth_m))
+        joined.append(pixel_errors(seen, view.optics.intrinsics, view.shot.depth_m))
         assert len(joined[-1]) > 300
         assert np.median(joined[-1]) < 0.6
     assert (np.concatenate(joined) < 2.5).mean() > 0.8
@@ -169,7 +170,7 @@ def test_lidar_points__fall_beside_what_they_hit_if_ego_motion_is_left_out(stree
         resting[:3, 3] -= scene.origin_m
         for pose, errors in ((view.scene_from_camera, counted), (resting, left_out)):
             seen = (points - pose[:3, 3]) @ pose[:3, :3]
-            errors.append(pixel_errors(seen, view.intrinsics, view.shot.depth_m))
+            errors.append(pixel_errors(seen, view.optics.intrinsics, view.shot.depth_m))
     right, wrong = ((np.concatenate(errors) > 2.5).mean() for errors in (counted, left_out))
     assert right < 0.05
     assert wrong > 3 * right

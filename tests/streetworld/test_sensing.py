@@ -120,7 +120,7 @@ def test_depth_of_the_road_is_that_of_a_plane(scene: Scene) -> None:
     row, column = np.nonzero(view.shot.class_id == CLASSES.index("road"))
     assert len(row) > 200
     pixels = np.stack((column + 0.5, row + 0.5, np.ones(len(row))))
-    rays = view.scene_from_camera[:3, :3] @ np.linalg.inv(view.intrinsics) @ pixels
+    rays = view.scene_from_camera[:3, :3] @ np.linalg.inv(view.optics.intrinsics) @ pixels
     plane = -view.scene_from_camera[2, 3] / rays[2]
     flat = np.abs(view.shot.depth_m[row, column] - plane) < 0.01 * plane + 0.01
     assert flat.mean() > 0.97  # car parks lie as high as sidewalks

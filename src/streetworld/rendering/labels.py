@@ -11,13 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from streetworld.rendering.sensors import Shot, rays
+from occfeat.geometry.lens import PINHOLE
+from streetworld.optics import Optics
+from streetworld.rendering.sensors import Shot, turn
 from streetworld.rendering.tracer import Tracer
 from streetworld.things.objects import Annotation
 from streetworld.things.shapes import Mesh
 
 SAMPLES_PX = 160
 """About this many pixels per object and camera are looked at."""
+OUTLINE = 9
+"""Into how many points each edge of a box is divided to find its outline behind a lens."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class View:
 
     shot: Shot
     scene_from_camera: Float[np.ndarray, "4 4"]
-    intrinsics: Float[np.ndarray, "3 3"]
+    optics: Optics
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ class TemplateTracers:
         return self._tracers[key]
 
 
-def box_corners(annotation: Annotation, pose: Pose) -> Float[np.ndarray, "8 3"]:
-    """Return the corners of an object's box in the scene's frame."""
-    signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+def box_points(annotation: Annotation, pose: Pose, per_edge: int) -> Float[np.ndarray, "N 3"]:
+    """Return a lattice in an object's box in the scene's frame: its corners if there are two per edge."""
+    steps = np.linspace(-0.5, 0.5, per_edge)
+    signs = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     local = signs * annotation.size_m + annotation.middle_m
     return local @ pose.rotation.T + pose.point
 
@@ -138,9 +143,13 @@ def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
     radius = math.hypot(*annotation.size_m) / 2 + math.hypot(*annotation.middle_m) + 0.1
     toward = (pose.point - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
     across, depth = float(toward[0]), float(toward[2])
+    if view.optics.lens != PINHOLE:
+        distance = float(np.linalg.norm(toward))
+        spread = math.asin(min(1.0, radius / distance))
+        return distance > radius and math.acos(depth / distance) - spread > view.optics.widest_rad
     if depth < radius + 0.2:
         return depth < -radius
-    focal, left = float(view.intrinsics[0, 0]), float(view.intrinsics[0, 2])
+    focal, left = float(view.optics.intrinsics[0, 0]), float(view.optics.intrinsics[0, 2])
     right = view.shot.depth_m.shape[1] - left
     beyond_left = -(focal * across + left * depth) / math.hypot(focal, left)
     beyond_right = (focal * across - right * depth) / math.hypot(focal, right)
@@ -149,15 +158,10 @@ def _is_out_of_sight(annotation: Annotation, pose: Pose, view: View) -> bool:
 
 def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Float[np.ndarray, "N 2"], int]:
     """Return the centres of some pixels around a box's projection, and how many each stands for."""
-    corners = box_corners(annotation, pose)
-    camera = (corners - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
-    height, width = view.shot.depth_m.shape
-    ahead = camera[:, 2] > 0.2
-    if not ahead.any():
+    u, v = _outline(annotation, pose, view)
+    if len(u) == 0:
         return np.zeros((0, 2)), 1
-    depth = np.maximum(camera[:, 2], 0.2)
-    u = camera[:, 0] / depth * view.intrinsics[0, 0] + view.intrinsics[0, 2]
-    v = camera[:, 1] / depth * view.intrinsics[1, 1] + view.intrinsics[1, 2]
+    height, width = view.shot.depth_m.shape
     left, right = (int(np.clip(round(edge), 0, width)) for edge in (u.min() - 0.5, u.max() + 0.5))
     top, bottom = (int(np.clip(round(edge), 0, height)) for edge in (v.min() - 0.5, v.max() + 0.5))
     area = (right - left) * (bottom - top)
@@ -168,6 +172,22 @@ def _covering_pixels(annotation: Annotation, pose: Pose, view: View) -> tuple[Fl
     return np.stack((column.ravel(), row.ravel()), axis=-1), step * step
 
 
+def _outline(
+    annotation: Annotation, pose: Pose, view: View
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Return u and v of points around a box, between which its pixels lie; none if it is behind."""
+    edge = 2 if view.optics.lens == PINHOLE else OUTLINE
+    corners = box_points(annotation, pose, edge)
+    camera = (corners - view.scene_from_camera[:3, 3]) @ view.scene_from_camera[:3, :3]
+    if view.optics.lens != PINHOLE:
+        return tuple(view.optics.pixels(camera).T)
+    if not (camera[:, 2] > 0.2).any():
+        return np.zeros(0), np.zeros(0)
+    matrix, depth = view.optics.intrinsics, np.maximum(camera[:, 2], 0.2)
+    u = camera[:, 0] / depth * matrix[0, 0] + matrix[0, 2]
+    return u, camera[:, 1] / depth * matrix[1, 1] + matrix[1, 2]
+
+
 def _covers(
     template: Tracer,
     scale_xyz: tuple[float, float, float],
@@ -176,11 +196,12 @@ def _covers(
     pixels: Float[np.ndarray, "N 2"],
 ) -> Bool[np.ndarray, " N"]:
     """Return through which pixels the object would be seen if nothing stood before it."""
-    directions, _ = rays(pixels.astype(np.float32), view.scene_from_camera, view.intrinsics)
+    straight, lit = view.optics.rays(pixels.astype(np.float32))
+    directions = turn(straight, view.scene_from_camera)
     scale = np.array(scale_xyz)
     origin = (view.scene_from_camera[:3, 3] - pose.point) @ pose.rotation / scale
     local: Float32[np.ndarray, "N 3"] = (directions @ pose.rotation / scale).astype(np.float32)
     local /= np.linalg.norm(local, axis=1, keepdims=True)
     origins = np.broadcast_to(origin.astype(np.float32), local.shape)
     faces: Int[np.ndarray, " N"] = template.hit(np.ascontiguousarray(origins), local).face
-    return faces >= 0
+    return (faces >= 0) & lit
