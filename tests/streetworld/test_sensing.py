@@ -9,6 +9,7 @@ import torch
 
 from occfeat.data.formats.nuscenes.writer.rows import token
 from occfeat.data.index.index import Index, KeyFrame
+from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.settings.sections import DataConfig
 from streetworld.build import plan_scenes
@@ -53,21 +54,22 @@ def test_lidar_points_fall_on_what_they_hit(street_world: Path, key_frames: list
         points = torch.from_numpy(read_points(street_world, sweep.path))[:, :3].double()
         ego = transform_points(sweep.ego_from_lidar.double(), points[points[:, :2].norm(dim=1) > 1])
         for camera in key_frame.cameras:
-            seen = transform_points(invert(camera.lidar_ego_from_camera.double()), ego).numpy()
+            seen = transform_points(invert(camera.lidar_ego_from_camera.double()), ego)
+            pixels, depth = project(camera.intrinsics.double(), seen)
             depth_truth = np.load(truth_file(street_world, camera.path).with_suffix(".npz"))["depth_m"]
-            errors.append(pixel_errors(seen, camera.intrinsics.numpy(), depth_truth))
+            errors.append(pixel_errors(pixels.numpy(), depth.numpy(), depth_truth))
     joined = np.concatenate(errors)
     assert len(joined) > 20_000
     assert np.median(joined) < 1
     assert (joined < 2.5).mean() > 0.9
 
 
-def pixel_errors(camera_points: np.ndarray, intrinsics: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
+def pixel_errors(pixels: np.ndarray, depth: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
+    """Return how far from each pixel position of an image the nearest pixel of its depth lies, up to 4."""
     height, width = depth_m.shape
-    ahead = camera_points[camera_points[:, 2] > 0.5]
-    u, v = (ahead[:, i] / ahead[:, 2] * intrinsics[i, i] + intrinsics[i, 2] for i in (0, 1))
-    inside = (u > 4) & (u < width - 4) & (v > 4) & (v < height - 4)
-    u, v, depth = u[inside], v[inside], ahead[inside, 2]
+    u, v = pixels.T
+    inside = (depth > 0.5) & (u > 4) & (u < width - 4) & (v > 4) & (v < height - 4)
+    u, v, depth = u[inside], v[inside], depth[inside]
     best = np.full(len(u), 4.0)
     for dv in range(-3, 4):
         for du in range(-3, 4):

@@ -50,7 +50,9 @@ def calibrated_rig(request: SceneRequest) -> CalibratedRig:
     rig = request.mounted_rig()
     name = f"{Path(request.rig).name}/calibration/{request.town.number}"  # of a file, wherever it lies
     cameras = [
-        CalibratedCamera(camera.channel, camera.ego_from_camera, camera.intrinsics(request.image_size))
+        CalibratedCamera(
+            camera.channel, camera.ego_from_camera, camera.intrinsics(request.image_size), camera.lens
+        )
         for camera in rig.cameras
     ]
     return CalibratedRig(name, cameras, {LIDAR: rig.ego_from_lidar})

@@ -27,7 +27,7 @@ class Shot:
 
     pixels: UInt8[np.ndarray, "H W 3"]
     depth_m: Float32[np.ndarray, "H W"]
-    """Distance along the optical axis, below 0 beside a fisheye; infinite for the sky and unlit pixels."""
+    """Distance along the optical axis, of a fisheye from the camera; infinite for sky and unlit pixels."""
     class_id: UInt8[np.ndarray, "H W"]
     object_id: Int32[np.ndarray, "H W"]
 
@@ -57,7 +57,8 @@ def take_shot(
     radiance[:, edge] /= 1 + len(EXTRA_RAYS_PX)
     lit = lit.reshape(height, width)
     object_id = np.where(lit, seen.object_id.reshape(height, width), np.int32(-1))
-    depth = (seen.distance_m * straight[:, 2]).reshape(height, width)
+    along = np.float32(1) if optics.lens.is_fisheye else straight[:, 2]
+    depth = (seen.distance_m * along).reshape(height, width)
     return Shot(
         _develop(radiance.reshape(3, height, width), lit, lighting.light, rng),
         np.where(object_id >= 0, depth, np.float32(np.inf)).astype(np.float32),
