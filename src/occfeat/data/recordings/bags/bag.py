@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from occfeat.data.recordings.bags.messages import Message
-from occfeat.data.recordings.bags.storage import Storage, open_storage
+from occfeat.data.recordings.bags.storage import Storage, open_storages
 from occfeat.errors import DatasetError
 from occfeat.settings.extras import require_extra
 
@@ -34,8 +34,11 @@ class Bag:
         self._stack = stack
         self.topics = topics
         """All topics by name."""
-        self.damage: tuple[str, ...] = tuple(one for storage in storages for one in storage.damage)
-        """What is damaged, one sentence each; what is there is read."""
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What is damaged as far as it was read, one sentence each; what is there is read."""
+        return tuple(one for storage in self._storages for one in storage.damage)
 
     def messages(
         self, topics: Collection[str], start_us: int | None = None, stop_us: int | None = None
@@ -82,7 +85,11 @@ def open_bag(paths: Sequence[Path]) -> Bag:
             "Expected at least one bag, got none.", hint="Give a .bag file, a folder or an .mcap."
         )
     with ExitStack() as stack:
-        storages = [stack.enter_context(open_storage(path)) for path in paths]
+        storages: list[Storage] = []
+        for path in paths:
+            for storage in open_storages(path):
+                stack.callback(storage.close)
+                storages.append(storage)
         if len({storage.is_ros1 for storage in storages}) > 1:
             hint = "Import bags of ROS 1 and of ROS 2 as recordings of their own."
             raise DatasetError("One recording cannot be bags of ROS 1 and of ROS 2.", first=paths, hint=hint)

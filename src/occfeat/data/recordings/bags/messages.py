@@ -114,7 +114,7 @@ def _guarded(what: str, read: Callable[[], Any]) -> Any:
     except MessageError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise MessageError(f"{what}: {reason}.") from error
 
 

@@ -1,25 +1,28 @@
 """One file or folder of a bag: its topics and raw messages, through rosbags.
 
 rosbags' readers of the formats are used, not its `AnyReader`: that one refuses a whole bag when one of its
-types cannot be read, when the end is cut off, or when `metadata.yaml` is missing.
+types cannot be read, when the end is cut off, or when `metadata.yaml` is missing. Those are scanned.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from occfeat.data.recordings.bags.messages import Decoder, Definition
+from occfeat.data.recordings.bags.scan import Channel, RawMessage, Scan
 from occfeat.errors import DatasetError
 
 if TYPE_CHECKING:
-    from rosbags.interfaces import Connection, MessageDefinition
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
 NEWEST_ROS2 = "ros2_jazzy"
 DISTRIBUTIONS = ("dashing", "eloquent", "foxy", "galactic", "humble", "iron", "jazzy", "kilted", "lyrical")
 """Distributions of ROS 2 whose types rosbags knows."""
+ENDINGS = (".mcap", ".db3")
+"""Files of ROS 2 bags."""
 
 
 class StoredTopic(NamedTuple):
@@ -30,90 +33,151 @@ class StoredTopic(NamedTuple):
     messages: int
 
 
-class RawMessage(NamedTuple):
-    """A message as it is stored."""
-
-    topic: str
-    kind: str
-    log_time_ns: int
-    data: bytes
-
-
-@dataclass
+@dataclass(eq=False)
 class Storage:
     """An open file or folder of a bag."""
 
     path: Path
     is_ros1: bool
-    reader: "Reader1 | Reader2"
     topics: tuple[StoredTopic, ...]
     decoder: Decoder
-    damage: list[str] = field(default_factory=list)
+    reader: "Reader1 | Reader2 | None"
+    """rosbags' reader; None if the file is scanned."""
+    damage: dict[str, None] = field(default_factory=dict)
+    """What is damaged, one sentence each."""
 
     def messages(
         self, topics: frozenset[str], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[RawMessage]:
-        """Yield the raw messages of topics in order of log time."""
-        chosen = [one for one in self.reader.connections if one.topic in topics]
-        if not chosen:
+        """Yield the raw messages of topics in order of log time; those of a scanned file in its own order."""
+        if not any(topic.name in topics for topic in self.topics):
             return
-        for connection, time_ns, data in self.reader.messages(chosen, start_ns, stop_ns):
-            yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
+        first_ns = -(2**63) if start_ns is None else start_ns
+        if self.reader is not None:
+            chosen = [one for one in self.reader.connections if one.topic in topics]
+            try:
+                for connection, time_ns, data in self.reader.messages(chosen, start_ns, stop_ns):
+                    first_ns = time_ns + 1
+                    yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
+                return
+            except Exception as error:  # rosbags raises any kind on damaged files
+                self.damage[
+                    f"{self.path} is damaged at log time {first_ns // 1000} us: {_reason(error)}."
+                ] = None
+        last_ns = 2**63 if stop_ns is None else stop_ns
+        for path in _files(self.path):
+            for message in Scan(path).messages():
+                if message.topic in topics and first_ns <= message.log_time_ns < last_ns:
+                    yield message
 
-    def __enter__(self) -> "Storage":
-        return self
+    def close(self) -> None:
+        """Close all files."""
+        if self.reader is not None:
+            self.reader.close()
 
-    def __exit__(self, *_: object) -> None:
-        self.reader.close()
 
-
-def open_storage(path: Path) -> Storage:
-    """Open one file or folder.
+def open_storages(path: Path) -> list[Storage]:
+    """Open a file or folder, and each file of a folder on its own if the folder cannot be read as a whole.
 
     Raises:
-        DatasetError: It is missing, is not a bag, or cannot be read.
+        DatasetError: It is missing, is not a bag, or nothing in it can be read.
     """
     if not path.exists():
         raise DatasetError(f"Bag {path} does not exist.")
-    is_ros1 = path.suffix == ".bag"
     try:
-        reader = _reader_of(path, is_ros1=is_ros1)
-        reader.open()
+        return [_open_by_rosbags(path)]
     except Exception as error:  # rosbags raises any kind on damaged files
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DatasetError(f"Bag {path} cannot be read: {reason}") from error
-    topics = tuple(_topics(reader.connections))
-    return Storage(path, is_ros1, reader, topics, _decoder(reader, is_ros1=is_ros1))
+        reason = _reason(error)
+    hint = "Give a .bag file, the folder of a ROS 2 bag, an .mcap or a .db3 file."
+    found = [_open_file(file, reason, is_whole=not path.is_dir()) for file in _files(path)]
+    sound = [storage for storage in found if storage is not None and storage.topics]
+    if not sound:
+        raise DatasetError(f"Bag {path} cannot be read: {reason}.", hint=hint)
+    sound[0].damage[f"{path} is not complete: {reason}."] = None
+    return sound
 
 
-def _reader_of(path: Path, *, is_ros1: bool) -> "Reader1 | Reader2":
-    """Return rosbags' reader of a path."""
+def _open_file(file: Path, reason: str, *, is_whole: bool) -> Storage | None:
+    """Open one file by its index if possible, and otherwise by a scan; None if neither works."""
+    try:
+        if not is_whole:
+            return _open_by_rosbags(file)
+    except Exception as error:  # rosbags raises any kind on damaged files
+        reason = _reason(error)
+    try:
+        return _open_by_scan(file, reason)
+    except OSError:
+        return None
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files of a bag in order of their names; numbers count as numbers."""
+    if not path.is_dir():
+        return [path]
+    files = [one for one in path.iterdir() if one.suffix in ENDINGS and one.is_file()]
+    return sorted(files, key=lambda one: (len(one.name), one.name))
+
+
+def _open_by_rosbags(path: Path) -> Storage:
+    """Open a file or folder by its index."""
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
-    return Reader1(path) if is_ros1 else Reader2(path)
+    is_ros1 = path.suffix == ".bag"
+    reader = Reader1(path) if is_ros1 else Reader2(path)
+    reader.open()
+    topics = tuple(StoredTopic(one.topic, one.msgtype, one.msgcount) for one in reader.connections)
+    definitions = {
+        one.msgtype: Definition(one.msgdef.data, is_idl=one.msgdef.format.name == "IDL")
+        for one in reader.connections
+    }
+    distribution = "ros1_noetic" if is_ros1 else _distribution(str(getattr(reader, "ros_distro", "")))
+    decoder = Decoder(definitions, is_ros1=is_ros1, distribution=distribution)
+    return Storage(path, is_ros1, topics, decoder, reader)
 
 
-def _topics(connections: "list[Connection]") -> Iterator[StoredTopic]:
-    """Yield the topics of all connections; several nodes can write to one topic."""
-    for one in connections:
-        yield StoredTopic(one.topic, one.msgtype, one.msgcount)
+def _open_by_scan(path: Path, reason: str) -> Storage:
+    """Open a file that rosbags refuses, by reading all of it once; it has no topics if nothing can be read.
+
+    Raises:
+        DatasetError: It has messages of ROS 1 and of ROS 2.
+    """
+    scan = Scan(path)
+    counts = Counter((message.topic, message.kind) for message in scan.messages())
+    channels = [channel for channel in scan.channels.values() if channel.encoding in ("cdr", "ros1")]
+    topics = tuple(
+        StoredTopic(*one, counts[one]) for one in dict.fromkeys((c.topic, c.kind) for c in channels)
+    )
+    encodings = {channel.encoding for channel in channels}
+    if len(encodings) > 1:
+        raise DatasetError(f"Bag {path} has messages of ROS 1 and of ROS 2.")
+    is_ros1 = encodings == {"ros1"}
+    definitions = {channel.kind: channel.definition for channel in channels}
+    decoder = Decoder(definitions, is_ros1=is_ros1, distribution="ros1_noetic" if is_ros1 else NEWEST_ROS2)
+    damage = dict.fromkeys(_sentences(scan, counts.total(), reason))
+    return Storage(path, is_ros1, topics, decoder, None, damage)
 
 
-def _decoder(reader: "Reader1 | Reader2", *, is_ros1: bool) -> Decoder:
-    """Return a decoder with the file's own types, and those of the recorder's distribution in their place."""
-    definitions = {one.msgtype: _definition(one.msgdef) for one in reader.connections}
-    return Decoder(definitions, is_ros1=is_ros1, distribution=_distribution(reader, is_ros1=is_ros1))
+def _sentences(scan: Scan, count: int, reason: str) -> Iterator[str]:
+    """Yield what is wrong with a file that was scanned."""
+    stop = f"{scan.stop}: " if scan.stop else f"{reason}: "
+    skipped = f" {scan.skipped} pieces of it are left out." if scan.skipped else ""
+    yield f"{scan.path} is read without its index, because {stop}{count} messages are there.{skipped}"
+    others = [channel for channel in scan.channels.values() if channel.encoding not in ("cdr", "ros1")]
+    for channel in others[:5]:
+        yield _not_read(channel)
 
 
-def _definition(stored: "MessageDefinition") -> Definition:
-    """Return a definition of rosbags as one of ours."""
-    return Definition(stored.data, is_idl=stored.format.name == "IDL")
+def _not_read(channel: Channel) -> str:
+    """Return that a topic is not in an encoding of ROS."""
+    return f"{channel.topic} is encoded as {channel.encoding[:40]!r}, not as ROS does; it is left out."
 
 
-def _distribution(reader: "Reader1 | Reader2", *, is_ros1: bool) -> str:
+def _distribution(name: str) -> str:
     """Return whose types stand in for missing definitions: those of the recorder, or of a recent ROS 2."""
-    if is_ros1:
-        return "ros1_noetic"
-    name = str(getattr(reader, "ros_distro", None) or "")
     return f"ros2_{name}" if name in DISTRIBUTIONS else NEWEST_ROS2
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of rosbags says, in one line."""
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
