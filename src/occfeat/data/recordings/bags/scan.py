@@ -273,6 +273,6 @@ def _plain(data: bytes) -> bytes:
     """Return a message that can be compressed on its own, decompressed."""
     if not data.startswith(_ZSTD):
         return data
-    from rosbags.rosbag2.storage_mcap import zstd
+    from rosbags.rosbag2.storage_mcap import DECOMPRESSORS
 
-    return bytes(zstd.decompress(data))
+    return DECOMPRESSORS["zstd"](data, 0)
