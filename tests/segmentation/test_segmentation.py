@@ -62,7 +62,7 @@ def test_bev_iou__is_pooled_not_averaged_over_batches() -> None:
     predicted[0, 0, :, :2] = True
     target[1, 0, 0, 0] = True  # 1 cell, missed; 3 false ones
     predicted[1, 0, 1, :3] = True
-    iou = BevIou(("vehicle", "pedestrian"))
+    iou = BevIou(("vehicle", "pedestrian"), has_visibility=True)
     for key_frame in range(2):
         part = slice(key_frame, key_frame + 1)
         iou.update(predicted[part], _labels(target[part], torch.zeros_like(target[part])))
@@ -78,7 +78,7 @@ def test_bev_iou__visible_protocol_ignores_hidden_cells_on_both_sides() -> None:
     target[0, 0, 0, :3] = True
     hidden[0, 0, 0, 2] = True  # one of the three is hidden
     predicted[0, 0, 0, :2] = True
-    iou = BevIou(("vehicle", "pedestrian"))
+    iou = BevIou(("vehicle", "pedestrian"), has_visibility=True)
     iou.update(predicted, _labels(target, hidden))
     assert iou.compute()["vehicle_iou/all"] == pytest.approx(2 / 3)
     assert iou.compute()["vehicle_iou/visible"] == 1
@@ -91,9 +91,9 @@ def test_bev_iou__visible_protocol_ignores_hidden_cells_on_both_sides() -> None:
 def test_bev_iou__equals_sets_of_cells() -> None:
     random = torch.Generator().manual_seed(0)
     predicted, target, hidden = (torch.rand(3, 2, 6, 7, generator=random) < 0.4 for _ in range(3))
-    iou = BevIou(("vehicle", "pedestrian"))
+    iou = BevIou(("vehicle", "pedestrian"), has_visibility=True)
     iou.update(predicted, _labels(target, hidden))
-    assert metric_names(iou.classes) == list(iou.compute())
+    assert metric_names(iou.classes, has_visibility=True) == list(iou.compute())
     for column, name in enumerate(iou.classes):
         cells = {
             kind: {tuple(cell) for cell in mask[:, column].nonzero().tolist()}
@@ -114,20 +114,29 @@ def test_bev_iou__map_layers_are_reported_once_and_on_average() -> None:
     predicted[0, 0, 0, :2] = True  # two of them
     predicted[0, 2, 0] = True  # all of them, and four more
     predicted[0, 2, 1] = True
-    iou = BevIou(classes)
+    iou = BevIou(classes, has_visibility=True)
     iou.update(predicted, Labels(classes, target, torch.zeros_like(target)))
     metrics = iou.compute()
     names = {"walkway_iou/map", "divider_iou/map", "stop_line_iou/map", "mean_iou/map"}
     assert set(metrics) == names | {"vehicle_iou/all", "vehicle_iou/visible"}
-    assert metric_names(classes) == list(metrics)
+    assert metric_names(classes, has_visibility=True) == list(metrics)
     assert (metrics["walkway_iou/map"], metrics["divider_iou/map"]) == (0.5, 0.5)
     assert metrics["stop_line_iou/map"] != metrics["stop_line_iou/map"]
     assert metrics["mean_iou/map"] == 0.5
     assert metrics["vehicle_iou/all"] == 0
 
 
+def test_bev_iou__without_visibility_levels_has_no_visible_protocol() -> None:
+    iou = BevIou(("vehicle", "divider"), has_visibility=False)
+    cells = torch.ones(1, 2, 2, 2, dtype=torch.bool)
+    iou.update(cells, Labels(iou.classes, cells, torch.zeros_like(cells)))
+    names = ["vehicle_iou/all", "divider_iou/map", "mean_iou/map"]
+    assert iou.compute() == dict.fromkeys(names, 1.0)
+    assert metric_names(iou.classes, has_visibility=False) == names
+
+
 def test_bev_iou__mean_of_nothing_is_not_a_number() -> None:
-    iou = BevIou(("walkway",))
+    iou = BevIou(("walkway",), has_visibility=True)
     nothing = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     iou.update(nothing, Labels(("walkway",), nothing, nothing))
     assert iou.compute()["mean_iou/map"] != iou.compute()["mean_iou/map"]
@@ -137,7 +146,9 @@ def test_segmenter__frozen_student_keeps_weights_and_statistics() -> None:
     torch.manual_seed(0)
     batch = batch_of()
     segmenter = Segmenter(MeanStudent(), SegmentationHead(4, 1, linear=True), freeze=True)
-    network = FinetuningNetwork(segmenter, positive_weight=2.0, ignore_low_visibility=True).train()
+    network = FinetuningNetwork(
+        segmenter, positive_weight=2.0, ignore_low_visibility=True, has_visibility=True
+    ).train()
     before = {name: tensor.clone() for name, tensor in segmenter.student.state_dict().items()}
     assert batch.labels is not None
     network(batch, batch.labels).loss.backward()
@@ -158,7 +169,9 @@ def test_segmenter__what_the_student_keeps_frozen_stays_frozen() -> None:
 def test_finetuning_step__objects_and_map_layers_weigh_the_same() -> None:
     classes = ("vehicle", "walkway", "divider")
     segmenter = Segmenter(MeanStudent(), SegmentationHead(4, 3))
-    network = FinetuningNetwork(segmenter, positive_weight=2.0, ignore_low_visibility=True)
+    network = FinetuningNetwork(
+        segmenter, positive_weight=2.0, ignore_low_visibility=True, has_visibility=True
+    )
     batch, target = batch_of(), torch.rand(2, 3, *GRID.bev.shape) < 0.3
     step = network(batch, Labels(classes, target, torch.zeros_like(target)))
     logits = segmenter(batch.images, batch.cameras)
@@ -172,14 +185,19 @@ def test_finetuning_step__objects_and_map_layers_weigh_the_same() -> None:
     assert step.metrics["loss/map"].value() == pytest.approx(layers, rel=1e-5)
 
 
-def test_finetuning_step__reports_both_protocols() -> None:
+@pytest.mark.parametrize("has_visibility", [True, False])
+def test_finetuning_step__reports_the_protocols_that_the_boxes_have(has_visibility: bool) -> None:
     batch = batch_of()
     assert batch.labels is not None
     network = FinetuningNetwork(
-        Segmenter(MeanStudent(), SegmentationHead(4, 1)), positive_weight=2.13, ignore_low_visibility=False
+        Segmenter(MeanStudent(), SegmentationHead(4, 1)),
+        positive_weight=2.13,
+        ignore_low_visibility=False,
+        has_visibility=has_visibility,
     )
     step = network(batch, batch.labels)
-    assert set(step.metrics) == {"loss", "vehicle_iou/all", "vehicle_iou/visible"}
+    visible = {"vehicle_iou/visible"} if has_visibility else set()
+    assert set(step.metrics) == {"loss", "vehicle_iou/all"} | visible
     assert torch.isfinite(step.loss)
     layer = Labels(("walkway",), batch.labels.target, torch.zeros_like(batch.labels.target))
     assert set(network(batch, layer).metrics) == {"loss", "walkway_iou/map"}

@@ -44,7 +44,9 @@ def test_student_rate__is_not_that_of_another_module_of_that_name() -> None:
 def test_student_rate__of_the_student_of_a_segmenter() -> None:
     network = Network()
     segmenter = Segmenter(network.student, SegmentationHead(3, 1, linear=True))
-    tuning = FinetuningNetwork(segmenter, positive_weight=1.0, ignore_low_visibility=False)
+    tuning = FinetuningNetwork(
+        segmenter, positive_weight=1.0, ignore_low_visibility=False, has_visibility=True
+    )
     optimizer = build_optimizer(tuning, OptimConfig(student_rate=0.1))
     student = {id(one) for one in network.student[1].parameters()}
     assert [{id(one) for one in group["params"]} == student for group in optimizer.param_groups] == [

@@ -71,7 +71,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
             require_classes(index.source, index.places(checked), config.classes)
-    network = _build(config, own)
+    network = _build(config, own, has_visibility=index.source.taxonomy.has_visibility)
     job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
     with training.open_run() as run:
         if run.writes:
@@ -124,7 +124,7 @@ def _evaluate(
     return evaluation.metrics
 
 
-def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
+def _build(config: FinetuneConfig, own: nn.Module | None, *, has_visibility: bool) -> FinetuningNetwork:
     """Build the network, its student loaded from the pretraining run if there is one."""
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
@@ -142,6 +142,7 @@ def _build(config: FinetuneConfig, own: nn.Module | None) -> FinetuningNetwork:
         Segmenter(student, head, freeze=config.freeze),
         positive_weight=config.positive_weight,
         ignore_low_visibility=config.ignore_low_visibility,
+        has_visibility=has_visibility,
     )
 
 

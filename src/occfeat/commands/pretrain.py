@@ -123,7 +123,7 @@ def open_cache(
     cache.require(
         rows,
         teacher=config.teacher,
-        cameras=config.view.cameras or index.channels,
+        cameras=config.view.cameras or index.default_channels,
         fingerprint=index.fingerprint,
         allowed=config.engine.max_broken,
     )

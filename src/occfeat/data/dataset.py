@@ -115,7 +115,7 @@ class KeyFrames(Dataset[Sample]):
         self.index, self.view, self.contents, self.grid = index, view, contents, grid
         self.rows = index.rows(rows) if isinstance(rows, str) else rows
         self.augment, self.seed, self.effect, self.epoch = augment, seed, effect, 0
-        self.channels = view.cameras or index.channels
+        self.channels = view.cameras or index.default_channels
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
             hint = f"Cameras of the data set: {', '.join(index.channels) or 'none'}."
             raise SettingsError(f"The data set has no camera {', '.join(unknown)}.", hint=hint)

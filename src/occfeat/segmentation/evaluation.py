@@ -66,7 +66,8 @@ def evaluate_segmenter(
     """
     device = fabric.device
     segmenter.to(device).eval()
-    iou = BevIou(classes).to(device)
+    has_visibility = key_frames.index.source.taxonomy.has_visibility
+    iou = BevIou(classes, has_visibility=has_visibility).to(device)
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []

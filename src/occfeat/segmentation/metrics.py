@@ -2,8 +2,9 @@
 
 `CLASS_iou/all` counts every annotated object. `CLASS_iou/visible` ignores the cells of objects of low
 visibility, in prediction and truth (the rule of Simple-BEV and PointBeV). The data source defines the low
-level: 1 (0-40 %) for nuScenes. Map layers have no visibility: `LAYER_iou/map` counts every cell, and
-`mean_iou/map` is the mean over the layers. See `training.overlap` for the threshold.
+level: 1 (0-40 %) for nuScenes. For a format without visibility levels it is not reported. Map layers have
+no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. See
+`training.overlap` for the threshold.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
@@ -22,14 +23,25 @@ PROTOCOLS = ("all", "visible", "map")
 """Names of the protocols, in the order of the counts."""
 
 
-def protocols_of(name: str) -> tuple[str, ...]:
-    """Return the protocols under which the IoU of a class is reported."""
-    return ("map",) if name in LAYERS else ("all", "visible")
+def protocols_of(name: str, *, has_visibility: bool) -> tuple[str, ...]:
+    """Return the protocols under which the IoU of a class is reported.
+
+    Args:
+        name: The class.
+        has_visibility: Whether the boxes have visibility levels, see `Taxonomy.has_visibility`.
+    """
+    if name in LAYERS:
+        return ("map",)
+    return ("all", "visible") if has_visibility else ("all",)
 
 
-def metric_names(classes: tuple[str, ...]) -> list[str]:
+def metric_names(classes: tuple[str, ...], *, has_visibility: bool) -> list[str]:
     """Return the names of the metrics of some classes, as `BevIou` computes them."""
-    names = [f"{name}_iou/{protocol}" for name in classes for protocol in protocols_of(name)]
+    names = [
+        f"{name}_iou/{protocol}"
+        for name in classes
+        for protocol in protocols_of(name, has_visibility=has_visibility)
+    ]
     return [*names, "mean_iou/map"] if layers_of(classes) else names
 
 
@@ -51,14 +63,18 @@ class BevIou(Metric):
     """Intersection over union of each class under its protocols, pooled over all updates.
 
     Counts are integers and are summed over processes, so the result does not depend on batches or ranks.
+
+    Args:
+        classes: Names of the classes.
+        has_visibility: Whether the boxes have visibility levels.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
+    def __init__(self, classes: tuple[str, ...], *, has_visibility: bool) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.has_visibility = classes, has_visibility
         zeros = torch.zeros(len(PROTOCOLS), 2, len(classes), dtype=torch.int64)
         self.add_state("counts", zeros, dist_reduce_fx="sum")
 
@@ -79,7 +95,7 @@ class BevIou(Metric):
         metrics = {
             f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])
             for column, name in enumerate(self.classes)
-            for protocol in protocols_of(name)
+            for protocol in protocols_of(name, has_visibility=self.has_visibility)
         }
         if layers := layers_of(self.classes):
             of_layers = torch.tensor([metrics[f"{name}_iou/map"] for name in layers])

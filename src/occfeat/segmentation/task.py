@@ -69,12 +69,20 @@ class FinetuningNetwork(nn.Module):
         segmenter: The network that is fine-tuned.
         positive_weight: Weight of positive cells.
         ignore_low_visibility: Whether to ignore cells of objects of low visibility in the loss.
+        has_visibility: Whether the boxes have visibility levels.
     """
 
-    def __init__(self, segmenter: Segmenter, *, positive_weight: float, ignore_low_visibility: bool) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        positive_weight: float,
+        ignore_low_visibility: bool,
+        has_visibility: bool,
+    ) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.positive_weight = positive_weight
+        self.positive_weight, self.has_visibility = positive_weight, has_visibility
         self.protocol = "visible" if ignore_low_visibility else "all"
 
     @property
@@ -103,6 +111,6 @@ class FinetuningNetwork(nn.Module):
         for protocol in PROTOCOLS:
             found = overlap_by_class(is_positive(logits), target, protocol)
             for name, of_class in zip(target.classes, found, strict=True):
-                if protocol in protocols_of(name):
+                if protocol in protocols_of(name, has_visibility=self.has_visibility):
                     metrics[f"{name}_iou/{protocol}"] = of_class.iou
         return Step(loss, metrics)

@@ -1,14 +1,21 @@
 """`occfeat view`: one key frame as a picture, or its scene as a recording."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from occfeat.atomic import write_atomic
 from occfeat.commands.dataset.recording import record
 from occfeat.commands.outcome import Outcome
-from occfeat.data.dataset import KeyFrames
+from occfeat.data.dataset import ImageReader, KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.keyframe import CameraRecord, KeyFrame
+from occfeat.data.paths import resolve
 from occfeat.data.sample import Contents
-from occfeat.errors import RunError, SettingsError
+from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.report.pictures.plots import draw_calibration
 from occfeat.report.recording import write_recording
@@ -20,8 +27,8 @@ from occfeat.settings.extras import require_extra
 def view(config: ViewerConfig) -> Outcome:
     """Draw a key frame's images and BEV labels; with `calibration`, also LiDAR and boxes on the images.
 
-    A key frame without a LiDAR file is drawn without points. For a file that ends in `.rrd` the whole scene
-    of the key frame is recorded.
+    A key frame without a LiDAR file is drawn without points, and images without a file are black. For a file
+    that ends in `.rrd` the whole scene of the key frame is recorded.
 
     Raises:
         OccFeatError: The key frame does not exist or cannot be read, or the output file exists.
@@ -43,6 +50,8 @@ def view(config: ViewerConfig) -> Outcome:
     has_lidar = config.calibration and index.has_lidar_file(row)
     contents = Contents(points=has_lidar, classes=config.classes)
     key_frames = KeyFrames(index, config.view, contents, grid=grid)
+    if missing := _missing_images(index, key_frame, key_frames.channels):
+        key_frames = KeyFrames(index, config.view, contents, grid=grid, effect=_black_without_file)
     sample = key_frames.sample(row)
     corners_ego = key_frame.boxes.corners_ego().float()
     draw_calibration(
@@ -57,7 +66,25 @@ def view(config: ViewerConfig) -> Outcome:
         grid.bev,
         title=f"{key_frame.scene}  {key_frame.token}",
     )
-    return Outcome(f"{key_frame.token} of {key_frame.scene}, {len(key_frame.boxes)} boxes\n{config.out}")
+    what = f"{key_frame.token} of {key_frame.scene}, {len(key_frame.boxes)} boxes"
+    lost = f"\nBlack, because the images are missing: {', '.join(missing)}" if missing else ""
+    return Outcome(f"{what}{lost}\n{config.out}")
+
+
+def _missing_images(index: Index, key_frame: KeyFrame, channels: Sequence[str]) -> list[str]:
+    """Return the cameras whose images have records and no files."""
+    records = [camera for camera in key_frame.cameras if camera.channel in channels]
+    return [one.channel for one in records if not resolve(index.root, one.path).is_file()]
+
+
+def _black_without_file(
+    read: ImageReader, camera: CameraRecord, token: str, epoch: int
+) -> UInt8[Tensor, "3 _ _"]:
+    """Return the image of a camera, or a black one if its file is missing or damaged."""
+    try:
+        return read()
+    except KeyFrameError:
+        return torch.zeros(3, *camera.size, dtype=torch.uint8)
 
 
 def _record(config: ViewerConfig, index: Index, row: int) -> Outcome:

@@ -70,7 +70,9 @@ class CorruptedPlan:
         baseline = None if config.baseline is None else read_baseline(config.baseline, config.split)
         plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
         if baseline is not None:
-            plan.start(baseline.key_frames, dict.fromkeys(metric_names(card.classes)))
+            has_visibility = index.source.taxonomy.has_visibility
+            names = metric_names(card.classes, has_visibility=has_visibility)
+            plan.start(baseline.key_frames, dict.fromkeys(names))
         return plan
 
     def start(self, key_frames: int, clean: Metrics) -> RobustnessResults:
@@ -107,7 +109,7 @@ def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
             for name in names
         }
     rows, allowed = index.rows(config.split), config.engine.max_broken
-    images = list(image_files(index, rows, card.view.cameras or index.channels))
+    images = list(image_files(index, rows, card.view.cameras or index.default_channels))
     return {
         name: {severity: open_released(root, name, severity, images, allowed) for severity in SEVERITIES}
         for name in names

@@ -6,6 +6,7 @@ of a few evenly spread key frames are decoded.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -159,7 +160,7 @@ def _check_key_frames(
             findings.add(kind, message, row=int(row))
     files: list[Iterator[KeyFrameFile]] = []
     if "cameras" in needs:
-        files.append(image_files(index, rows, view.cameras or index.channels))
+        files.append(image_files(index, rows, view.cameras or index.default_channels))
     if "lidar" in needs:
         index.require_lidars(view.lidars)
         files.append(lidar_files(index, rows, view.sweeps, view.lidars))
@@ -182,10 +183,10 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     notes = []
     if len(rows) and not with_lidar(index, rows).any():
         notes.append("No key frame has a LiDAR record: fine-tuning is possible, pretraining is not.")
-    offsets = index.column("cameras").offsets.to_numpy()
-    fewer = int((offsets[rows + 1] - offsets[rows] < len(index.channels)).sum())
-    if fewer:
-        notes.append(f"{fewer} key frames have no record of some of the {len(index.channels)} cameras.")
+    cameras = index.default_channels
+    found = Counter(file.row for file in image_files(index, rows, cameras))
+    if fewer := sum(found[row] < len(cameras) for row in rows.tolist()):
+        notes.append(f"{fewer} key frames have no record of some of the {len(cameras)} cameras.")
     if len(index.lidars) > 1:
         notes += _notes_on_lidars(index, rows)
     return (*notes, *index.source.notes(index.places(rows)))

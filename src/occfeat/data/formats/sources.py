@@ -7,6 +7,7 @@ as an entry point of the group `occfeat.sources`.
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from occfeat.data.formats.argoverse2.source import Argoverse2
 from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.source.source import DataSource
 from occfeat.errors import DatasetError, SettingsError
@@ -14,7 +15,7 @@ from occfeat.errors import DatasetError, SettingsError
 ENTRY_POINTS = "occfeat.sources"
 """Group of entry points; each names a class that derives from `DataSource`."""
 
-_registered: dict[str, type[DataSource]] = {NuScenes.name: NuScenes}
+_registered: dict[str, type[DataSource]] = {one.name: one for one in (NuScenes, Argoverse2)}
 
 
 def register_source(source: type[DataSource]) -> None:

@@ -104,6 +104,11 @@ class Index:
         return self.metadata.channels
 
     @property
+    def default_channels(self) -> tuple[str, ...]:
+        """The cameras that are used where `view.cameras` names none."""
+        return tuple(name for name in self.channels if name not in self.source.extra_channels)
+
+    @property
     def lidars(self) -> tuple[str, ...]:
         """All LiDARs of the data set, the reference first."""
         return self.metadata.lidars

@@ -41,6 +41,11 @@ class Taxonomy:
     low_visibility: int | None = None
     """Visibility level that `/visible` protocols ignore; None if the format has none."""
 
+    @property
+    def has_visibility(self) -> bool:
+        """Whether the format has visibility levels."""
+        return self.low_visibility is not None
+
     def __post_init__(self) -> None:
         for names, known in ((self.classes, OBJECT_CLASSES), (self.kinds, OBJECT_KINDS)):
             if unknown := [name for name in names if name not in known]:
@@ -82,6 +87,8 @@ class DataSource(ABC):
     """Noun for the tokens of images and sweeps, in messages such as `record TOKEN`."""
     optional_files: ClassVar[frozenset[str]] = frozenset()
     """Names in `files` that an index does not require; caches stay valid when these change."""
+    extra_channels: ClassVar[frozenset[str]] = frozenset()
+    """Cameras that are used only where `view.cameras` names them."""
 
     def __init__(self, root: Path, version: str) -> None:
         self.root, self.version = root, version

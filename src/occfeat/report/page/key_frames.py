@@ -28,7 +28,7 @@ from occfeat.report.pictures.embedded import cells_uri, image_uri, numbers_uri, 
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.rig import natural_rows
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
-from occfeat.segmentation.metrics import overlap_by_class, protocols_of
+from occfeat.segmentation.metrics import overlap_by_class
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import PretrainConfig
 from occfeat.training.overlap import is_likely, overlap
@@ -108,7 +108,7 @@ def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, flo
     """Return the IoU of each class that occurs or is predicted, without cells of low visibility."""
     scores = {}
     for column, name in enumerate(labels.classes):
-        found = overlap_by_class(is_likely(probability), labels, protocols_of(name)[-1])[column]
+        found = overlap_by_class(is_likely(probability), labels, "visible")[column]
         if found.union:
             scores[name] = found.iou.value()
     return scores
