@@ -1,0 +1,1 @@
+"""KITTI raw as recordings: an example of a folder with plain files."""

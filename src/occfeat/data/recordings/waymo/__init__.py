@@ -1,0 +1,1 @@
+"""Waymo Open Dataset v2 (parquet files) as recordings."""
