@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.fuzzing import data_readers, run_readers
+from tests.bad_input.fuzzing import data_readers, folder_readers, run_readers
 from tests.bad_input.fuzzing.confined import Reader, fuzz
 
 INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "100"))
@@ -22,6 +22,8 @@ READERS = (
     data_readers.images,
     data_readers.map_expansion,
     data_readers.base_map,
+    folder_readers.waymo,
+    folder_readers.kitti,
     run_readers.cache,
     run_readers.checkpoint,
     run_readers.weights,

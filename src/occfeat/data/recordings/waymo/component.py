@@ -36,6 +36,8 @@ SEGMENT = "key.segment_context_name"
 
 MAX_ROWS = 1_000_000
 """Largest number of rows; a segment of 20 s has about 20 000 boxes."""
+MAX_VALUES = 16_000_000
+"""Largest mean number of values of a column per row; poses of the largest range image are 12 million."""
 BATCH_ROWS = 4
 """Rows in memory at a time, which are images or range images of up to 20 MB."""
 BUFFER_BYTES = 1 << 20
@@ -136,8 +138,17 @@ class Component:
         if missing := [name for name in full if name not in self._columns]:
             hint = f"Expected the component {self.tag} of Waymo Open Dataset v2: download it again."
             raise DatasetError(f"{self.path} has {len(missing)} columns too few.", first=missing, hint=hint)
+        self._require_plausible(groups)
         for batch in self._file.iter_batches(size, groups, full, use_threads=False):
             yield batch.select(full).rename_columns(list(names))
+
+    def _require_plausible(self, groups: list[int]) -> None:
+        """Refuse row groups with absurd numbers of values, which would not fit into memory."""
+        for group in map(self._file.metadata.row_group, groups):
+            values = max((group.column(i).num_values for i in range(group.num_columns)), default=0)
+            if values > MAX_VALUES * group.num_rows:
+                what = f"{self.path}: expected up to {MAX_VALUES:,} values per row, got {values:,}"
+                raise DatasetError(f"{what} in {group.num_rows:,} rows.", hint="Download the file again.")
 
     def _require_segment(self) -> None:
         """Refuse rows of another segment than the one that the file is named after."""
