@@ -11,14 +11,18 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
-from measuring import arguments, growth_mb, in_fresh_process, ratio, record
+from measuring import Ratio, arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
+from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.lens import Lens
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.lifting.sparse import LiftingPlan, build_plan, lift
@@ -94,6 +98,22 @@ def plan_ms() -> tuple[float, float]:
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
 
+def lens_cost(repeats: int) -> Ratio:
+    """Time of the plan of fisheyes in times that of pinholes, in turn."""
+    plain = surround_rig().of_key_frame(0)
+    lenses = stack_lenses([Lens("kannala_brandt", (0.05, -0.01, 0.002, 0.0))] * len(AZIMUTHS_DEG))
+    rigs, voxels = {"pinholes": plain, "fisheyes": replace(plain, lenses=lenses)}, grid()
+
+    def planning(rig: Cameras) -> float:
+        """Seconds of one plan."""
+        start = time.perf_counter()
+        build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels)
+        return time.perf_counter() - start
+
+    times = in_turn({name: partial(planning, rig) for name, rig in rigs.items()}, repeats + 1)
+    return ratio(times["fisheyes"][1:], times["pinholes"][1:])
+
+
 def agreement(features: Tensor, cameras: Cameras, by_volume: Tensor) -> tuple[float, float]:
     """Largest difference of the values, and of the gradients relative to the largest gradient."""
     results = []
@@ -137,6 +157,9 @@ def main(repeats: int) -> None:
     print(f"\nmemory: {memory['dense'] / memory['sparse']:.1f} times less")
     record("lifting: times less memory than dense", memory["dense"] / memory["sparse"])
     print("\nplan {:.0f} ms, its transpose {:.0f} ms".format(*plan_ms()))
+    lens = lens_cost(3 * repeats)
+    print(f"\nplan of fisheyes: {lens} as long as of pinholes")
+    record("lifting: times as long a plan of fisheyes", lens.median, spread=(lens.low, lens.high))
     print(f"\nlargest difference: value {value:.1e}, gradient {gradient:.1e} of the largest")
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from occfeat.cli import main
+from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.release.shipped import load_model
 from tests.release.models import IMAGE_SIZE, write_run
 
@@ -40,6 +41,7 @@ def test_export__for_any_rig(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
         "input  intrinsics (3, 3, 3), float32",
         "input  ego_from_camera (3, 4, 4), float32",
         "output probabilities (2, 16, 16), float32: vehicle, walkway in cells of 1 x 1 m",
+        "calibration that is an input is that of pinhole cameras",
         "opset 18",
     ):
         assert line in said
@@ -61,6 +63,21 @@ def test_export__with_a_rig_stored(run: Path, tmp_path: Path, capsys: pytest.Cap
     )
     (found,) = session.run(None, {"images": images[0].numpy()})
     assert torch.allclose(torch.from_numpy(found), model(images, cameras)[0], atol=1e-4)
+
+
+def test_export__with_a_rig_of_lenses_stored(run: Path, tmp_path: Path) -> None:
+    rig, file = write_rig(tmp_path), tmp_path / "model.onnx"
+    described = json.loads(rig.read_text())
+    described["cameras"][1]["lens"] = {"model": "kannala_brandt", "coefficients": [0.1, -0.02, 0, 0]}
+    rig.write_text(json.dumps(described))
+    assert main(["export", str(run), "--out", str(file), "--rig", str(rig)]) == 0
+    session, model, view = onnxruntime.InferenceSession(file), load_model(run), read_rig_file(rig)
+    taken = torch.randint(0, 256, (2, 3, 90, 120), dtype=torch.uint8)
+    images, cameras = model.prepare(taken, view.intrinsics, view.ego_from_camera, view.lenses)
+    (found,) = session.run(None, {"images": images[0].numpy()})
+    assert torch.allclose(torch.from_numpy(found), model(images, cameras)[0], atol=1e-4)
+    pinholes = model.prepare(taken, view.intrinsics, view.ego_from_camera)[1]
+    assert not torch.allclose(torch.from_numpy(found), model(images, pinholes)[0], atol=1e-3)
 
 
 def test_export__that_computes_something_else_is_not_written(

@@ -1,5 +1,6 @@
 """Recordings of `occfeat view`, read back by rerun's own reader."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from occfeat.geometry.grid import build_grid
 from occfeat.report.recording import layout
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
+from tests.nuscenes_folder import edit_table
 from tests.small_runs import Flags
 
 rerun_chunk = pytest.importorskip("rerun.chunk", reason="needs the extra `viz`")
@@ -97,6 +99,30 @@ def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
     assert [view.name for view in below.contents] == ["street", "labels", "predicted"]
     alone = layout(sample.cameras, key_frames.channels, predicted=False).root_container
     assert [view.name for view in alone.contents[-1].contents] == ["street", "labels"]
+
+
+def test_view__draws_on_images_of_lenses_itself(folder: Path, tmp_path: Path) -> None:
+    bent = tmp_path / "bent"
+    shutil.copytree(folder, bent)
+    edit_table(bent, "calibrated_sensor", _give_lens)
+    file = tmp_path / "scene.rrd"
+    assert main(["view", str(bent), "--out", str(file), "--view.image-size", "90", "160"]) == 0
+    counts = rows_by_entity(file)
+    flat = [entity for entity in counts if entity.startswith("/world/ego/cameras/") and "/lidar" in entity]
+    assert flat == ["/world/ego/cameras/CAM_BACK/lidar"]
+    assert counts["/world/ego/cameras/CAM_BACK/boxes"] == counts["/world/ego/cameras/CAM_BACK/image"] == 3
+    drawn = column(file, flat[0], ":positions")
+    assert len(drawn) == 3
+    points = torch.tensor(drawn[0])
+    assert len(points) > 10
+    assert ((points >= 0) & (points < torch.tensor([160.0, 90.0]))).all()
+
+
+def _give_lens(records: list[dict[str, Any]]) -> None:
+    """Make the rear camera a fisheye: the one that looks back."""
+    rear = [one for one in records if one["camera_intrinsic"] and one["translation"][0] < 0.6]
+    for record in rear:
+        record["lens"] = {"model": "f_theta", "coefficients": [1.0, 0.0, -0.05]}
 
 
 def test_voxels__one_basis_for_the_whole_scene(folder: Path, pretrained: Path) -> None:

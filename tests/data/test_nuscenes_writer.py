@@ -419,3 +419,26 @@ def test_lens__impossible_one_breaks_its_key_frames(tmp_path: Path, lens: object
     assert (problem.kind, problem.count, report.complete) == ("impossible lens", 1, 1)
     assert said in problem.first[0]
     assert "CAM_BACK" in problem.first[0]
+
+
+@pytest.mark.parametrize(
+    ("lens", "notes"),
+    [
+        (FISHEYE, 0),
+        # Bends back at 39 degrees, at a radius of 0.54, which is inside the image.
+        (Lens("brown_conrady", (-0.5, 0.0, 0.0, 0.0)), 1),
+    ],
+)
+def test_lens__that_does_not_cover_its_image_is_a_note(tmp_path: Path, lens: Lens, notes: int) -> None:
+    with NuScenesWriter(tmp_path, VERSION) as writer:
+        writer.add_scene("one", CalibratedRig("bent", (camera("CAM_FRONT", 0.0, lens),)), split="train")
+        writer.add_key_frame(pose(0), {"CAM_FRONT": CameraImage(PIXELS)})
+    report = check(DataConfig(root=tmp_path))
+    assert report.problems == ()
+    about = [note for note in report.notes if "lens" in note]
+    assert len(about) == notes
+    if notes:
+        assert about[0].startswith("CAM_FRONT: its lens brown_conrady is valid up to 39.2 degrees")
+        share = float(about[0].split(" % of the image")[0].rsplit(" ", 1)[1]) / 100
+        x, y = (np.arange(640) + 0.5 - 320) / 500, (np.arange(360) + 0.5 - 180) / 510
+        assert abs(share - (np.hypot(*np.meshgrid(x, y)) > 0.5443).mean()) < 0.01

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 
 from occfeat.errors import LensError
-from occfeat.geometry.lens import NUMBERS, PINHOLE, WIDEST_PERSPECTIVE_RAD, Lens, parse_lens
+from occfeat.geometry.lens import (
+    NUMBERS,
+    PINHOLE,
+    WIDEST_FISHEYE_RAD,
+    WIDEST_PERSPECTIVE_RAD,
+    Lens,
+    parse_lens,
+)
 from tests.geometry.strategies import Made, brown_conrady, lenses
 
 
@@ -75,8 +82,8 @@ def test_parse__integers_and_a_bare_pinhole() -> None:
     ("lens", "angle_rad"),
     [
         (PINHOLE, WIDEST_PERSPECTIVE_RAD),
-        (Lens("kannala_brandt", (0.0,) * 4), math.pi),
-        (Lens("f_theta", (2.0,)), math.pi),
+        (Lens("kannala_brandt", (0.0,) * 4), WIDEST_FISHEYE_RAD),
+        (Lens("f_theta", (2.0,)), WIDEST_FISHEYE_RAD),
         # r (1 - 0.3 r^2) turns at r = 1 / sqrt(0.9)
         (Lens("brown_conrady", (-0.3, 0.0, 0.0, 0.0)), math.atan(1 / math.sqrt(0.9))),
         # theta - 0.2 theta^2 turns at 2.5

@@ -1,13 +1,16 @@
 """Rigs of cameras for tests."""
 
 import math
+from dataclasses import replace
 
 import torch
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import rotate
+from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import from_rotation, rotation_about_z, rotation_from_quaternion
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.lens import PINHOLE, Lens
 
 SMALL_GRID = VoxelGrid((-8.0, -6.0, -1.0), (8.0, 6.0, 2.0), (1.0, 0.5, 1.0))
 SQUARE_GRID = VoxelGrid((-8.0, -8.0, -1.0), (8.0, 8.0, 2.0), (0.5, 0.5, 1.0))
@@ -66,9 +69,23 @@ def random_cameras(seed: int, batch: int, cameras: int, image_size: tuple[int, i
 
 def rig_of(cameras: Cameras, index: int = 0) -> Cameras:
     """One key frame's calibration."""
-    return Cameras(
-        cameras.intrinsics[index], cameras.ego_from_camera[index], cameras.present[index], cameras.image_size
-    )
+    return cameras.of_key_frame(index)
+
+
+LENSES = (
+    Lens("kannala_brandt", (0.05, -0.01, 0.002, 0.0)),
+    Lens("brown_conrady", (-0.25, 0.06, 0.001, -0.002)),
+    PINHOLE,
+    Lens("f_theta", (0.9, 0.05, -0.08)),
+)
+"""One lens of each model."""
+
+
+def with_lenses(cameras: Cameras) -> Cameras:
+    """The same batch with lenses of all models in turn."""
+    lenses = stack_lenses([LENSES[number % len(LENSES)] for number in range(cameras.present.shape[1])])
+    assert lenses is not None
+    return replace(cameras, lenses=lenses.expand(len(cameras.present), -1, -1))
 
 
 def quarter_turn(cameras: Cameras) -> Cameras:

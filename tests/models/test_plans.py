@@ -1,7 +1,9 @@
-from occfeat.data.sample import Cameras
+import torch
+
+from occfeat.data.sample import Cameras, Sample, collate
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan
-from tests.models.rigs import SMALL_GRID, SQUARE_GRID, random_cameras, surround
+from tests.models.rigs import SMALL_GRID, SQUARE_GRID, random_cameras, surround, with_lenses
 
 
 def test_plans__same_calibration_is_planned_once() -> None:
@@ -43,3 +45,23 @@ def test_plans__drops_what_was_unused_for_longest() -> None:
     assert len(cache) == 2
     assert cache.plans(rigs[0], (2, 2), 8, SMALL_GRID)[0] is first
     assert cache.plans(rigs[1], (2, 2), 8, SMALL_GRID)[0] is not second
+
+
+def test_plans__lenses_are_planned_anew_and_needless_ones_are_not() -> None:
+    cache, cameras = PlanCache(build_plan), surround()
+    plain = cache.plans(cameras, (4, 7), 8, SMALL_GRID)[0]
+    bent = cache.plans(with_lenses(cameras), (4, 7), 8, SMALL_GRID)[0]
+    assert bent is not plain
+    both = collated(cameras, with_lenses(cameras))
+    assert both.lenses is not None
+    assert [id(plan) for plan in cache.plans(both, (4, 7), 8, SMALL_GRID)] == [id(plain), id(bent)]
+
+
+def collated(*rigs: Cameras) -> Cameras:
+    """Key frames of several rigs in one batch."""
+    samples = [
+        Sample(str(number), torch.zeros(rig.present.shape[1], 3, *rig.image_size, dtype=torch.uint8), one)
+        for number, rig in enumerate(rigs)
+        for one in [rig.of_key_frame(0)]
+    ]
+    return collate(samples).cameras

@@ -1,14 +1,26 @@
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.camera import unproject
-from occfeat.geometry.frames import transform_points
+from occfeat.geometry.camera import project, unproject
+from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.lens import Lens
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, frustum, splat
-from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, quarter_turn, random_cameras, rig_of, surround
+from tests.models.rigs import (
+    SMALL_GRID,
+    SQUARE_GRID,
+    blind,
+    quarter_turn,
+    random_cameras,
+    rig_of,
+    surround,
+    with_lenses,
+)
 
 BINS = DepthBins(1.0, 9.0, 5)
 
@@ -61,6 +73,33 @@ def test_splat__value_and_gradient_as_by_loops(seed: int, batch: int, n: int, h:
     gradients = torch.autograd.grad(found, inputs, by_bev)
     for gradient, expected in zip(gradients, torch.autograd.grad(wanted, inputs, by_bev), strict=True):
         assert (gradient - expected).abs().max() < 1e-5
+
+
+@given(st.integers(0, 2**20))
+def test_frustum__through_lenses_is_seen_where_it_began(seed: int) -> None:
+    """Points of the frusta project to the middle of their feature cells, at the depth of their bins."""
+    rig = rig_of(with_lenses(random_cameras(seed, 1, 4, image_size=(32, 48))))
+    points_ego, exist = frustum(rig, (4, 6), 8, BINS)
+    points_camera = transform_points(invert(rig.ego_from_camera.double()), points_ego.double().flatten(1, 3))
+    assert rig.lenses is not None
+    pixels, depth_m = project(rig.intrinsics.double(), points_camera, rig.lenses.double())
+    v, u = torch.meshgrid(8 * (torch.arange(4) + 0.5), 8 * (torch.arange(6) + 0.5), indexing="ij")
+    cell = torch.stack((u, v), dim=-1)[:, :, None].expand(4, 4, 6, BINS.count, 2)
+    found = pixels.view(4, 4, 6, BINS.count, 2)[exist]
+    assert torch.allclose(found, cell[exist].double(), atol=1e-3)
+    depth_m = depth_m.view(4, 4, 6, BINS.count)[exist]
+    assert torch.allclose(depth_m, BINS.centers_m().double().expand_as(depth_m), atol=1e-3)
+    assert not exist[~rig.present].any()
+
+
+def test_frustum__cells_that_the_lens_does_not_reach_have_no_points() -> None:
+    """A barrel that turns at 45 degrees shows nothing outside a circle."""
+    cameras = surround(cameras=1, image_size=(64, 64), focal_px=40.0)
+    lens = Lens("brown_conrady", (-1 / 3, 0.0, 0.0, 0.0))
+    rig = replace(cameras, lenses=torch.tensor([[lens.numbers()]])).of_key_frame(0)
+    _, exist = frustum(rig, (8, 8), 8, BINS)
+    v, u = torch.meshgrid(*(8 * (torch.arange(8) + 0.5) - 32,) * 2, indexing="ij")
+    assert torch.equal(exist[0], torch.hypot(u, v) < 40 * 2 / 3)
 
 
 def test_splat__nothing_seen() -> None:

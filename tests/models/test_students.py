@@ -10,7 +10,7 @@ from occfeat.data.sample import Cameras
 from occfeat.models.students.build import build_student
 from occfeat.models.students.student import Student
 from occfeat.settings.students import STUDENTS, ImageStudentConfig
-from tests.models.rigs import SQUARE_GRID, blind, looking, random_cameras, rig_of, surround
+from tests.models.rigs import SQUARE_GRID, blind, looking, random_cameras, rig_of, surround, with_lenses
 from tests.models.test_simplebev import images_for
 from tests.rigs import GRID, batch_of
 
@@ -92,6 +92,23 @@ def test_student__gives_the_same_in_a_batch_and_twice(kind: str) -> None:
         one = Cameras(rig.intrinsics[None], rig.ego_from_camera[None], rig.present[None], rig.image_size)
         assert torch.allclose(student(images[index : index + 1], one)[0], together[index], atol=1e-4)
     assert torch.equal(student(images, cameras), together)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_student__sees_through_lenses(kind: str) -> None:
+    """A rig with lenses gives other features than one without, each the same alone and beside the other."""
+    student = small_student(kind, SQUARE_GRID).eval()
+    plain = surround()
+    images, bent = images_for(plain), with_lenses(plain)
+    both = Cameras(
+        *(torch.cat((getattr(plain, name),) * 2) for name in ("intrinsics", "ego_from_camera", "present")),
+        plain.image_size,
+        torch.cat((plain.with_lenses().lenses, bent.lenses)),
+    )
+    together = student(images.repeat(2, 1, 1, 1, 1), both)
+    for rig, expected in zip((plain, bent), together, strict=True):
+        assert torch.allclose(student(images, rig)[0], expected, atol=1e-4)
+    assert (together[0] - together[1]).abs().mean() > 1e-2
 
 
 @pytest.mark.parametrize("kind", KINDS)

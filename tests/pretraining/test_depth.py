@@ -1,9 +1,13 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from occfeat.data.sample import Cameras, Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
+from occfeat.geometry.lens import Lens
 from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.lifting.splatting import DepthBins
 from occfeat.models.students.lss import Lss
@@ -12,7 +16,8 @@ from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.depth import UNKNOWN, depth_loss, depth_target
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
-from tests.rigs import GRID, batch_of
+from tests.models.rigs import with_lenses
+from tests.rigs import GRID, batch_of, ring_of_cameras
 
 BINS = DepthBins(1.0, 9.0, 8)
 
@@ -24,8 +29,9 @@ def target_by_loops(points: torch.Tensor, key_frame: torch.Tensor, cameras: Came
         for n in range(count):
             camera_from_ego = invert(cameras.ego_from_camera[b, n])
             for point in points[key_frame == b]:
+                lens = None if cameras.lenses is None else cameras.lenses[b, n]
                 pixel, depth_m = project(
-                    cameras.intrinsics[b, n], transform_points(camera_from_ego, point[None])
+                    cameras.intrinsics[b, n], transform_points(camera_from_ego, point[None]), lens
                 )
                 index, inside = BINS.index(depth_m)
                 if cameras.present[b, n] and inside and visible_in((32, 64), pixel, depth_m):
@@ -36,9 +42,10 @@ def target_by_loops(points: torch.Tensor, key_frame: torch.Tensor, cameras: Came
     return target
 
 
-def test_depth_target__as_by_loops() -> None:
+@pytest.mark.parametrize("lenses", [False, True])
+def test_depth_target__as_by_loops(lenses: bool) -> None:
     batch = batch_of(key_frames=2, cameras=3)
-    cameras = batch.cameras
+    cameras = with_lenses(batch.cameras) if lenses else batch.cameras
     cameras.present[1, 2] = False
     assert batch.points is not None
     every, origins = batch.points.points_ego, batch.points.origins_ego
@@ -47,6 +54,17 @@ def test_depth_target__as_by_loops() -> None:
     assert torch.equal(found, target_by_loops(points.points_ego, points.key_frame, cameras))
     assert (found != UNKNOWN).sum() > 20
     assert (found[1, 2] == UNKNOWN).all()
+
+
+def test_depth_target__of_a_fisheye_is_the_distance() -> None:
+    """A point beside the camera, which has no depth along its axis."""
+    lens = torch.tensor([[Lens("f_theta", (1.0,)).numbers()]])
+    cameras = replace(ring_of_cameras(1, (64, 64), focal_px=18.0), lenses=lens)
+    beside = torch.tensor([[1.0, 5.5, 1.5]])
+    found = depth_target(Points.of_one_key_frame(beside, torch.zeros_like(beside)), cameras, BINS)
+    ((row, column),) = (found[0, 0] != UNKNOWN).nonzero().tolist()
+    assert (row, column) == (4, int((32 - 18 * math.pi / 2) // 8))
+    assert found[0, 0, row, column] == int(BINS.index(torch.tensor([5.5]))[0])
 
 
 def test_depth_target__without_points() -> None:

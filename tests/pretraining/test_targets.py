@@ -8,6 +8,7 @@ from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.sampling import sample_at_pixels
 from occfeat.pretraining.objectives.evidence import occupancy_target
 from occfeat.pretraining.objectives.features import feature_target, seen_cells
+from tests.models.rigs import with_lenses
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 
@@ -28,11 +29,12 @@ def test_occupancy_target__equals_a_loop_over_points() -> None:
     assert 50 < occupied.sum() < occupied.numel()
 
 
-def test_feature_target__equals_sampling_each_voxel_in_each_camera() -> None:
+@pytest.mark.parametrize("lenses", [False, True])
+def test_feature_target__equals_sampling_each_voxel_in_each_camera(lenses: bool) -> None:
     batch = batch_of(key_frames=2, cameras=5, teacher_size=(28, 56))
     assert batch.points is not None
     assert batch.teacher is not None
-    cameras = batch.teacher.cameras
+    cameras = with_lenses(batch.teacher.cameras) if lenses else batch.teacher.cameras
     cameras.present[1, 2] = False
     occupied = occupancy_target(batch.points, 2, GRID)
     maps = torch.randn(10, 6, 2, 4)
@@ -47,7 +49,8 @@ def test_feature_target__equals_sampling_each_voxel_in_each_camera() -> None:
         for camera in range(5):
             camera_from_ego = invert(cameras.ego_from_camera[key_frame, camera])
             point = transform_points(camera_from_ego, centers[cell[1], cell[2], cell[3]][None])
-            pixel, depth_m = project(cameras.intrinsics[key_frame, camera], point)
+            lens = None if cameras.lenses is None else cameras.lenses[key_frame, camera]
+            pixel, depth_m = project(cameras.intrinsics[key_frame, camera], point, lens)
             if visible_in((28, 56), pixel, depth_m) and cameras.present[key_frame, camera]:
                 image = maps[key_frame * 5 + camera][None]
                 seen.append(sample_at_pixels(image, pixel[None], (28, 56))[0, :, 0])

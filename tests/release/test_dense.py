@@ -7,18 +7,21 @@ from occfeat.errors import ExportError
 from occfeat.models.students.own import OwnStudent
 from occfeat.models.students.student import Student
 from occfeat.release.dense import densify
-from tests.models.rigs import random_cameras
+from tests.models.rigs import random_cameras, with_lenses
 from tests.models.test_simplebev import images_for
 from tests.models.test_students import KINDS
 from tests.release.models import IMAGE_SIZE, small_model
 from tests.rigs import GRID
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "lenses"), [(0, False), (1, False), (2, True)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_dense__computes_what_the_student_computes(kind: str, seed: int, tmp_path: Path) -> None:
+def test_dense__computes_what_the_student_computes(
+    kind: str, seed: int, lenses: bool, tmp_path: Path
+) -> None:
     student = small_model(tmp_path, kind).segmenter.student
     cameras = random_cameras(seed, batch=1, cameras=4, image_size=IMAGE_SIZE)
+    cameras = with_lenses(cameras) if lenses else cameras
     images, rig, dense = images_for(cameras), cameras.of_key_frame(0), densify(student)
     with torch.no_grad():
         expected = student(images, cameras)

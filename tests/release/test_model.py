@@ -7,7 +7,14 @@ import torch
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
-from occfeat.release.model import BevModel, _require_calibration, _require_ground, _require_images
+from occfeat.geometry.lens import PINHOLE, Lens
+from occfeat.release.model import (
+    BevModel,
+    _require_calibration,
+    _require_ground,
+    _require_images,
+    _require_lenses,
+)
 from tests.release.models import small_model
 from tests.rigs import ring_of_cameras
 
@@ -47,6 +54,33 @@ def test_require_images__what_is_no_rgb_image(image: object, what: str) -> None:
         _require_images([right, image])
     assert f"as image 1, got {what}" in caught.value.message
     assert "channels first" in str(caught.value.hint)
+
+
+def test_predict__through_lenses(model: BevModel) -> None:
+    images = [torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8) for _ in range(2)]
+    plain = model.predict(images, *calibration())
+    pinholes = model.predict(images, *calibration(), lenses=[PINHOLE, PINHOLE])
+    bent = model.predict(images, *calibration(), lenses=[PINHOLE, Lens("f_theta", (0.8,))])
+    for name, probability in plain.items():
+        assert torch.equal(pinholes[name], probability)
+        assert not torch.allclose(bent[name], probability, atol=1e-4)
+
+
+@pytest.mark.parametrize("lenses", [[PINHOLE], [None, None], PINHOLE, "pinhole"])
+def test_predict__refuses_what_are_no_lenses(model: BevModel, lenses: object) -> None:
+    with pytest.raises(SettingsError, match="Expected"):
+        _require_lenses(2, lenses)
+
+
+def test_require_ground__fisheye_that_looks_up_sees_ground_beside_it(model: BevModel) -> None:
+    """At the zenith, no pinhole sees the ground; a fisheye of 190 degrees does."""
+    up = torch.eye(4)
+    up[2, 3] = 1.5
+    images = [torch.zeros(3, 60, 60, dtype=torch.uint8)]
+    matrix = torch.tensor([[[15.0, 0, 30], [0, 15, 30], [0, 0, 1]]])
+    with pytest.raises(SettingsError, match="see no ground"):
+        model.predict(images, matrix, up[None])
+    model.predict(images, matrix, up[None], lenses=[Lens("f_theta", (1.0,))])
 
 
 def test_require_calibration__that_is_no_tensor() -> None:

@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,8 +11,9 @@ from torch import Tensor
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import NEAREST_DEPTH_M, flip_left_right, project
 from occfeat.geometry.frames import invert, transform_points
+from occfeat.geometry.lens import Lens
 from occfeat.report.pictures.palette import CLASS_COLORS
-from occfeat.report.pictures.rig import clip_to_front, draw_boxes, draw_points, natural_rows
+from occfeat.report.pictures.rig import clip_to_front, draw_boxes, draw_points, lines_of, natural_rows
 from tests.geometry.strategies import vectors
 from tests.report.scene import box_corners, find, rig_looking_at
 
@@ -73,6 +76,50 @@ def test_draw_boxes__corners_are_where_they_project(tmp_path: Path) -> None:
     assert torch.cdist(expected, drawn.to(expected)).amin(dim=1).max() < 0.5
     assert (drawn.amin(dim=0) - expected.amin(dim=0)).abs().max() < 0.5
     assert (drawn.amax(dim=0) - expected.amax(dim=0)).abs().max() < 0.5
+
+
+FISHEYE = Lens("f_theta", (1.0,))
+
+
+def through_fisheye(cameras: Cameras) -> Cameras:
+    return replace(cameras, lenses=torch.tensor([FISHEYE.numbers()] * len(cameras.present)))
+
+
+def test_lines__bend_behind_a_lens_and_stay_on_the_segment() -> None:
+    cameras = through_fisheye(rig_looking_at(0.0))
+    ends = torch.tensor([[[4.0, -6.0, 3.0], [4.0, 6.0, 3.0]]])  # across the view, above the axis
+    ((edge, line),) = lines_of(ends, cameras, 0)
+    assert edge == 0
+    share = torch.linspace(0, 1, 33)[:, None]
+    x, y, z = (ends[0, :1] + share * (ends[0, 1:] - ends[0, :1]) - torch.tensor([0.0, 0.0, 1.5])).unbind(1)
+    angle, across = torch.atan2(torch.hypot(y, z), x), torch.hypot(y, z)
+    expected = torch.stack((30 - 30 * angle * y / across, 20 - 30 * angle * z / across), dim=1)
+    assert torch.allclose(torch.from_numpy(line), expected, atol=1e-3)
+    assert line[16, 1] < line[0, 1] - 0.5  # higher in the middle: bent
+
+
+def test_lines__that_leave_the_view_and_come_back_are_cut() -> None:
+    """A lens that sees up to 57 degrees does not see the corner of a bent way, but both its ends."""
+    barrel = Lens("f_theta", (1.0, -0.5))
+    cameras = replace(rig_looking_at(0.0), lenses=torch.tensor([barrel.numbers()]))
+    ends = torch.tensor([[[4.0, -20.0, 1.5], [4.0, 20.0, 1.5]], [[-4.0, 0.0, 1.5], [-6.0, 1.0, 1.5]]])
+    ((edge, line),) = lines_of(ends, cameras, 0)
+    assert edge == 0
+    assert len(line) < 33
+    assert abs(line[:, 0] - 30).max() <= 30 * 0.5
+
+
+def test_draw_points__through_a_fisheye_beside_the_car(tmp_path: Path) -> None:
+    cameras = through_fisheye(replace(rig_looking_at(0.0), image_size=(100, 100)))
+    cameras.intrinsics[0, :2, 2] = 50.0
+    beside = torch.tensor([[-0.5, 10.0, 1.5], [-10.0, 0.0, 1.5]])  # the second one is right behind
+    figure = Figure()
+    draw_points(bare_axes(cameras, figure), beside, cameras, 0, farthest_m=10.0)
+    figure.savefig(tmp_path / "points.png", dpi=200)
+    drawn = find(tmp_path / "points.png", "#440154")
+    expected_u = 50 - 30 * math.atan2(10, -0.5)
+    assert abs(drawn[:, 1].mean() / 20 - expected_u) < 0.3
+    assert abs(drawn[:, 0].mean() / 20 - 50) < 0.3
 
 
 def test_draw_points__follow_flipped_images(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ class Cameras(_Tensors):
             None if self.lenses is None else self.lenses[index],
         )
 
+    def without_needless_lenses(self) -> "Cameras":
+        """Return the same cameras, on the CPU, without lenses if all are pinholes."""
+        if self.lenses is None or bool((self.lenses != self.lenses.new_tensor(PINHOLE.numbers())).any()):
+            return self
+        return replace(self, lenses=None)
+
     def with_lenses(self) -> "Cameras":
         """Return the same cameras with a lens for each, also for pinholes."""
         if self.lenses is not None:

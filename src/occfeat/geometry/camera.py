@@ -1,11 +1,12 @@
-"""Pinhole cameras, and intrinsics that follow every operation on the image.
+"""Projection by cameras with lenses, and intrinsics that follow every operation on the image.
 
 Pixels are (u, v): u to the right, v down, with the centre of the first pixel at (0.5, 0.5), so an image of
 width W spans 0 to W whatever its resolution. An operation on the image is the 3 x 3 matrix `new_from_old_px`
 that takes an old pixel position to the new one; the intrinsics of the new image are
-`new_from_old_px @ intrinsics`, and a chain of operations is a product of matrices.
+`new_from_old_px @ intrinsics`, and a chain of operations is a product of matrices. Lenses act before the
+intrinsics, so operations on the image do not change them.
 
-Axes: `*B` any leading axes, `P` points.
+Axes: `*B` any leading axes, `L` numbers of a lens, `P` points.
 """
 
 import math
@@ -14,22 +15,48 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from occfeat.geometry.distortion import distort
+
 NEAREST_DEPTH_M = 0.1
-"""Points nearer than this to the camera plane count as unseen (this project's choice)."""
+"""Points of a smaller depth count as unseen (this project's choice)."""
 
 
 def project(
-    intrinsics: Float[Tensor, "*B 3 3"], points_camera: Float[Tensor, "*B P 3"]
+    intrinsics: Float[Tensor, "*B 3 3"],
+    points_camera: Float[Tensor, "*B P 3"],
+    lenses: Float[Tensor, "*B L"] | None = None,
 ) -> tuple[Float[Tensor, "*B P 2"], Float[Tensor, "*B P"]]:
     """Return pixel position and depth in metres of points in the camera frame.
 
     The pixel of a point with depth <= 0 is finite but meaningless: test the depth first, or use
-    `visible_in`.
+    `visible_in`. The depth of a fisheye is the distance, that of other cameras z. Points that a lens does not
+    see have depth 0.
+
+    Args:
+        intrinsics: Matrices from normalised coordinates to pixels.
+        points_camera: In metres.
+        lenses: As in `Cameras.lenses`. None: all cameras are pinholes.
     """
+    if lenses is not None:
+        u, v, depth_m = project_through(lenses, intrinsics, *points_camera.unbind(-1))
+        return torch.stack((u, v), dim=-1), depth_m
     homogeneous = points_camera @ intrinsics.mT
     depth_m = points_camera[..., 2]
     safe_m = torch.where(depth_m.abs() < 1e-6, torch.full_like(depth_m, 1e-6), depth_m)
     return homogeneous[..., :2] / safe_m[..., None], depth_m
+
+
+def project_through(
+    lenses: Float[Tensor, "*B L"],
+    intrinsics: Float[Tensor, "*B 3 3"],
+    x: Float[Tensor, "*B P"],
+    y: Float[Tensor, "*B P"],
+    z: Float[Tensor, "*B P"],
+) -> tuple[Float[Tensor, "*B P"], Float[Tensor, "*B P"], Float[Tensor, "*B P"]]:
+    """Return u, v and depth of points, as `project` does for lenses, with coordinates that are kept apart."""
+    x, y, depth_m = distort(lenses, x, y, z)
+    uu, uv, u0, vu, vv, v0 = intrinsics[..., None, :2, :].flatten(-2).unbind(-1)
+    return uu * x + uv * y + u0, vu * x + vv * y + v0, depth_m
 
 
 def unproject(
@@ -37,7 +64,7 @@ def unproject(
     pixels: Float[Tensor, "*B P 2"],
     depth_m: Float[Tensor, "*B P"],
 ) -> Float[Tensor, "*B P 3"]:
-    """Return the points in the camera frame at these pixels and depths: the inverse of `project`."""
+    """Return the points in the camera frame at these pixels and depths: `project` of pinholes backwards."""
     homogeneous = torch.cat((pixels, torch.ones_like(pixels[..., :1])), dim=-1)
     rays = torch.linalg.solve(intrinsics, homogeneous.mT).mT
     return rays * depth_m[..., None]

@@ -47,6 +47,12 @@ WIDEST_PERSPECTIVE_RAD = math.radians(89.9)
 """Largest angle from the optical axis at which a pinhole or Brown-Conrady lens sees (this project's choice).
 """
 
+WIDEST_FISHEYE_RAD = math.radians(179.9)
+"""Largest angle from the optical axis at which a fisheye sees (this project's choice).
+
+Right behind it, a point has no direction in the image.
+"""
+
 _SAMPLES = 2048
 _BISECTIONS = 60
 
@@ -89,7 +95,7 @@ class Lens:
     def max_angle_rad(self) -> float:
         """The angle from the optical axis up to which the model is monotonic.
 
-        At most 180 degrees for a fisheye, and `WIDEST_PERSPECTIVE_RAD` for the other models.
+        At most `WIDEST_FISHEYE_RAD` for a fisheye, and `WIDEST_PERSPECTIVE_RAD` for the other models.
         """
         return _max_angle_rad(self)
 
@@ -166,7 +172,7 @@ def parse_lens(record: object) -> Lens:
 @lru_cache(maxsize=4096)
 def _max_angle_rad(lens: Lens) -> float:
     """Return the angle up to which a lens is monotonic: the first at which it stops growing."""
-    end = math.pi if lens.is_fisheye else WIDEST_PERSPECTIVE_RAD
+    end = WIDEST_FISHEYE_RAD if lens.is_fisheye else WIDEST_PERSPECTIVE_RAD
     growth = _fisheye_growth if lens.is_fisheye else _perspective_growth
     angles = np.linspace(0, end, _SAMPLES)
     with np.errstate(all="ignore"):

@@ -10,8 +10,10 @@ from occfeat.data.images import resize
 from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry import camera
+from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import invert, is_isometry, transform_points
 from occfeat.geometry.grid import BevGrid
+from occfeat.geometry.lens import Lens
 from occfeat.geometry.pinhole import is_pinhole
 from occfeat.segmentation.task import Segmenter
 
@@ -50,14 +52,16 @@ class BevModel(nn.Module):
         images: Sequence[UInt8[Tensor, "3 _ _"]] | UInt8[Tensor, "N 3 h w"],
         intrinsics: Float[Tensor, "N 3 3"],
         ego_from_camera: Float[Tensor, "N 4 4"],
+        lenses: Sequence[Lens] | None = None,
     ) -> dict[str, Float[Tensor, "X Y"]]:
         """Predict all classes in one pass, from your own images of any number of cameras.
 
         Args:
             images: RGB images of any size, which can differ between cameras.
-            intrinsics: Pinhole matrices in pixels of these images (centres at i + 0.5).
+            intrinsics: Matrices in pixels of these images (centres at i + 0.5).
             ego_from_camera: Camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up),
                 in metres, at one common time.
+            lenses: The lens of each camera. None: all are pinholes.
 
         Returns:
             The probability of each class in each BEV cell, 0 to 1, by the names in `classes`. The first index
@@ -68,7 +72,7 @@ class BevModel(nn.Module):
                 impossible, or
             a camera sees no ground within reach of the grid.
         """
-        probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera))
+        probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera, lenses))
         return dict(zip(self.classes, probabilities[0], strict=True))
 
     def prepare(
@@ -76,10 +80,12 @@ class BevModel(nn.Module):
         images: Sequence[UInt8[Tensor, "3 _ _"]] | UInt8[Tensor, "N 3 h w"],
         intrinsics: Float[Tensor, "N 3 3"],
         ego_from_camera: Float[Tensor, "N 4 4"],
+        lenses: Sequence[Lens] | None = None,
     ) -> tuple[UInt8[Tensor, "1 N 3 H W"], Cameras]:
         """Resize images to the student's size, and adapt the intrinsics."""
         _require_images(images)
         _require_calibration(len(images), intrinsics, ego_from_camera)
+        _require_lenses(len(images), lenses)
         intrinsics, ego_from_camera = intrinsics.cpu(), ego_from_camera.cpu()
         device = next(self.parameters()).device
         resized, follows = [], []
@@ -93,6 +99,7 @@ class BevModel(nn.Module):
             ego_from_camera=ego_from_camera.float()[None],
             present=present,
             image_size=self.image_size,
+            lenses=None if (stacked := stack_lenses(lenses or ())) is None else stacked[None],
         )
         _require_ground(cameras.of_key_frame(0), self.grid)
         return torch.stack(resized)[None].to(device), cameras.to(device)
@@ -139,6 +146,18 @@ def _require_calibration(count: int, intrinsics: object, ego_from_camera: object
         raise SettingsError(f"ego_from_camera of camera(s) {bent} is not a rigid transform.", hint=hint)
 
 
+def _require_lenses(count: int, lenses: object) -> None:
+    """Refuse anything but one lens per image, or None."""
+    if lenses is None:
+        return
+    if not isinstance(lenses, Sequence) or not all(isinstance(lens, Lens) for lens in lenses):
+        hint = "Make them with occfeat.geometry.lens.Lens."
+        raise SettingsError(f"Expected a sequence of Lens as lenses, got {lenses!r:.200}.", hint=hint)
+    if len(lenses) != count:
+        hint = "Give one lens per image, or None if all cameras are pinholes."
+        raise SettingsError(f"Expected {count} lenses for {count} images, got {len(lenses)}.", hint=hint)
+
+
 def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
     """Refuse a camera that sees no ground within reach of the grid.
 
@@ -149,7 +168,8 @@ def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
     line = torch.linspace(-reach_m, reach_m, GROUND_POINTS)
     poses = cameras.ego_from_camera
     ground_ego = torch.cartesian_prod(line, line, torch.zeros(1)).expand(len(poses), -1, -1)
-    pixels, depth_m = camera.project(cameras.intrinsics, transform_points(invert(poses), ground_ego))
+    ground_camera = transform_points(invert(poses), ground_ego)
+    pixels, depth_m = camera.project(cameras.intrinsics, ground_camera, cameras.lenses)
     above = poses[:, 2, 3] > 0
     sees = above & camera.visible_in(cameras.image_size, pixels, depth_m).any(-1)
     blind = (~sees).nonzero().flatten().tolist()

@@ -1,6 +1,7 @@
 """Export of a fine-tuned network to ONNX, to run it without PyTorch.
 
-Inputs are images and calibration, or only images if the rig is stored in the file. The output is
+Inputs are images and calibration of pinhole cameras, or only images if the rig is stored in the file, with
+any lenses. The output is
 probabilities. All shapes are fixed. The metadata of the file describe inputs and output.
 
 Axes: `N` cameras, `H W` image in pixels, `K` classes, `X Y` BEV cells (x forward, y left).
@@ -54,7 +55,10 @@ class ExportableModel(nn.Module):
         intrinsics: Float[Tensor, "N 3 3"] | None = None,
         ego_from_camera: Float[Tensor, "N 4 4"] | None = None,
     ) -> Float[Tensor, "K X Y"]:
-        """Return the probability of each class in each cell, 0 to 1; a stored rig needs no calibration."""
+        """Return the probability of each class in each cell, 0 to 1; a stored rig needs no calibration.
+
+        Cameras whose calibration is an input are pinholes.
+        """
         projection: tuple[Tensor, ...] = tuple(
             getattr(self, f"projection{number}") for number in range(self.fixed)
         )
@@ -126,7 +130,9 @@ def _describe(model: BevModel, rig: Cameras | None) -> dict[str, str]:
         "classes": json.dumps(model.classes),
         "images": "RGB, uint8, resized to image_size",
         "image_size": json.dumps(model.image_size),
-        "calibration": "inputs, for images of image_size" if rig is None else "of one rig, in the file",
+        "calibration": "inputs, of pinhole cameras, for images of image_size"
+        if rig is None
+        else "of one rig, in the file",
         "probabilities": "0 to 1, (class, x forward, y left) in the ego frame",
         "lower_m": json.dumps(grid.lower_m),
         "upper_m": json.dumps(grid.upper_m),

@@ -1,7 +1,8 @@
 """Recordings for the viewer of rerun: a scene over time, with sensors, labels and predictions.
 
 Entities: `world` is the ego frame of the first key frame, `world/ego` the ego vehicle, and all else is below.
-The viewer shows the cameras above, and below them the street and the BEV of labels and predictions.
+The viewer shows the cameras above, and below them the street and the BEV of labels and predictions. It knows
+pinholes alone. The image of any other camera has points and boxes drawn on it here, and no frustum.
 
 Axes: `N` cameras, `P` points, `K` voxels or cells, `C` classes, `X Y` BEV cells.
 """
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from occfeat.data.keyframe import Boxes, KeyFrame
 from occfeat.data.sample import Cameras
+from occfeat.geometry.camera import visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
+from occfeat.geometry.lens import PINHOLE
 from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
-from occfeat.report.pictures.rig import natural_rows
+from occfeat.report.pictures.rig import EDGES, lines_of, natural_rows, pixels_of
 
 BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
 """Corners of a box in an order that draws all its edges in one go."""
@@ -139,22 +142,57 @@ def _log_cameras(stream: Any, moment: Moment) -> None:
             stream.log(entity, rerun.Clear(recursive=True))
             continue
         stream.log(entity, _transform(moment.cameras.ego_from_camera[camera]))
+        pixels = moment.images[camera].permute(1, 2, 0).contiguous().numpy()
+        stream.log(f"{entity}/image", rerun.Image(pixels).compress(jpeg_quality=85))
+        if _has_lens(moment.cameras, camera):
+            _log_through_lens(stream, moment, camera, entity)
+            continue
         matrix, size = moment.cameras.intrinsics[camera].double().numpy(), (width, height)
         stream.log(
             entity,
             rerun.Pinhole(image_from_camera=matrix, resolution=size, image_plane_distance=FRUSTUM_M),
         )
-        pixels = moment.images[camera].permute(1, 2, 0).contiguous().numpy()
-        stream.log(f"{entity}/image", rerun.Image(pixels).compress(jpeg_quality=85))
+
+
+def _has_lens(cameras: Cameras, camera: int) -> bool:
+    """Return whether a camera is not a pinhole."""
+    return (
+        cameras.lenses is not None
+        and cameras.lenses[camera].tolist() != torch.tensor(PINHOLE.numbers()).to(cameras.lenses).tolist()
+    )
+
+
+def _log_through_lens(stream: Any, moment: Moment, camera: int, entity: str) -> None:
+    """Log points and boxes where a camera with a lens sees them."""
+    import rerun
+
+    points_ego, boxes = moment.points_ego, moment.key_frame.boxes
+    if points_ego is not None:
+        pixels, depth_m = pixels_of(points_ego, moment.cameras, camera)
+        seen = visible_in(moment.cameras.image_size, pixels, depth_m)
+        by_distance = _distance_colors(points_ego[seen])
+        stream.log(f"{entity}/lidar", rerun.Points2D(pixels[seen].numpy(), colors=by_distance, radii=THIN))
+    strips, colors = [], []
+    for corners_ego, category in zip(boxes.corners_ego().float(), boxes.category, strict=True):
+        lines = lines_of(corners_ego[torch.tensor(EDGES)], moment.cameras, camera)
+        strips += [line for _, line in lines]
+        colors += [to_rgb(color_of(category))] * len(lines)
+    stream.log(f"{entity}/boxes", rerun.LineStrips2D(strips, colors=colors, radii=THIN))
 
 
 def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
     """Log LiDAR points, coloured by distance."""
     import rerun
 
-    share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
-    colors = (255 * colormaps[DISTANCE_COLORS](share)[:, :3]).astype(np.uint8)
+    colors = _distance_colors(points_ego)
     stream.log("world/ego/lidar", rerun.Points3D(points_ego.numpy(), colors=colors, radii=THIN))
+
+
+def _distance_colors(points_ego: Float[Tensor, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
+    """Return a colour for the distance of each point."""
+    share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
+    colors: np.ndarray = (255 * colormaps[DISTANCE_COLORS](share)[:, :3]).astype(np.uint8)
+    return colors
 
 
 def _log_voxels(stream: Any, voxels: Voxels) -> None:
@@ -206,7 +244,10 @@ def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool) -> Any
     """
     import rerun.blueprint as view
 
-    rows = [view.Horizontal(*(_camera(channels[camera]) for camera in row)) for row in natural_rows(cameras)]
+    rows = [
+        view.Horizontal(*(_camera(channels[camera], flat=_has_lens(cameras, camera)) for camera in row))
+        for row in natural_rows(cameras)
+    ]
     above = [_from_above(name) for name in ("labels", "predicted")[: 1 + predicted]]
     return view.Blueprint(
         view.Vertical(*rows, view.Horizontal(_street(), *above), row_shares=(*(1 for _ in rows), 2)),
@@ -233,9 +274,9 @@ def _from_above(name: str) -> Any:
     return view.Spatial3DView(origin=EGO, contents=contents, name=name, eye_controls=eye)
 
 
-def _camera(channel: str) -> Any:
-    """Return the view of an image with points and boxes on it."""
+def _camera(channel: str, *, flat: bool) -> Any:
+    """Return the view of an image with points and boxes on it, which a flat image brings itself."""
     import rerun.blueprint as view
 
-    contents = ("$origin/**", f"{EGO}/lidar", f"{EGO}/boxes")
+    contents = ("$origin/**",) if flat else ("$origin/**", f"{EGO}/lidar", f"{EGO}/boxes")
     return view.Spatial2DView(origin=f"{EGO}/cameras/{channel}", contents=contents, name=channel)

@@ -207,7 +207,7 @@ class PredictConfig(Strict):
     out: Path
     """Folder for the probabilities (`.npy`) and pictures; must be new or empty."""
     rig: Path | None = None
-    """JSON file with a list `cameras` of `image`, `intrinsics` (3x3) and `ego_from_camera` (4x4)."""
+    """JSON file with `cameras` of `image`, `intrinsics` (3x3), `ego_from_camera` (4x4) and maybe `lens`."""
     data: Path | None = None
     """Data set to predict key frames of, instead of `rig`."""
     version: str | None = None

@@ -231,6 +231,7 @@ def rig_file(folder: Path) -> Reader:
     """A user's images with their calibration."""
     Image.new("RGB", (8, 6)).save(folder / "front.png")
     camera = {"image": "front.png", "intrinsics": np.eye(3).tolist(), "ego_from_camera": np.eye(4).tolist()}
+    lens = {"model": "kannala_brandt", "coefficients": [0.1, -0.02, 0.003, 0]}
     path = folder / "rig.json"
-    path.write_text(json.dumps({"cameras": [camera, {**camera, "name": "again"}]}))
+    path.write_text(json.dumps({"cameras": [camera, {**camera, "name": "again", "lens": lens}]}))
     return Reader([Target(path, (spoil_bytes, spoil_json))], read_rig_file)

@@ -37,7 +37,7 @@ def export(config: ExportConfig) -> Outcome:
         images, cameras = _example(config.cameras, model.image_size)
     else:
         rig = read_rig_file(config.rig)
-        images, cameras = model.prepare(rig.images, rig.intrinsics, rig.ego_from_camera)
+        images, cameras = model.prepare(rig.images, rig.intrinsics, rig.ego_from_camera, rig.lenses)
     inputs = {"images": images[0]}
     if config.rig is None:
         inputs |= {"intrinsics": cameras.intrinsics[0], "ego_from_camera": cameras.ego_from_camera[0]}
@@ -53,6 +53,7 @@ def export(config: ExportConfig) -> Outcome:
     lines = [
         *(f"input  {line}" for line in signature(graph.graph.input)),
         *(f"output {line}: {_cells(model)}" for line in signature(graph.graph.output)),
+        *(("calibration that is an input is that of pinhole cameras",) if config.rig is None else ()),
         f"opset {OPSET}, {len(content) / 1e6:.1f} MB",
         f"largest difference to PyTorch's probabilities in onnxruntime: {difference:.1e}",
         str(config.out),

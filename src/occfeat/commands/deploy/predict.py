@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
-from pydantic import Field, ValidationError
+from pydantic import Field, PlainValidator, ValidationError
 from torch import Tensor, nn
 
 from occfeat.commands.outcome import Outcome
@@ -16,8 +16,9 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.sample import Contents
-from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.errors import KeyFrameError, LensError, SettingsError
 from occfeat.geometry.grid import build_grid
+from occfeat.geometry.lens import PINHOLE, Lens, parse_lens
 from occfeat.release.model import BevModel
 from occfeat.release.shipped import load_model
 from occfeat.report.pictures.plots import draw_prediction
@@ -33,6 +34,14 @@ FIRST_KEY_FRAMES = 10
 FIRST_PROBLEMS = 3
 
 
+def _lens(record: object) -> Lens:
+    """Return the lens of a record; raise what pydantic understands."""
+    try:
+        return parse_lens(record)
+    except LensError as error:
+        raise ValueError(error.message) from error
+
+
 class RigCamera(Strict):
     """One camera of a rig file."""
 
@@ -44,6 +53,8 @@ class RigCamera(Strict):
     """4 x 4: camera frame (x right, y down, z forward) to ego frame (x forward, y left, z up), metres."""
     name: str = ""
     """Shown in the picture."""
+    lens: Annotated[Lens, PlainValidator(_lens)] = PINHOLE
+    """Model and coefficients of the lens, which acts before the intrinsics."""
 
 
 class RigFile(Strict):
@@ -62,6 +73,7 @@ class View:
     images: tuple[UInt8[Tensor, "3 _ _"], ...]
     intrinsics: Float64[Tensor, "N 3 3"]
     ego_from_camera: Float64[Tensor, "N 4 4"]
+    lenses: tuple[Lens, ...]
 
 
 def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
@@ -113,6 +125,7 @@ def read_rig_file(path: Path) -> View:
         images=tuple(_read_rig_image(path, camera) for camera in rig.cameras),
         intrinsics=_matrices(rig, "intrinsics", path),
         ego_from_camera=_matrices(rig, "ego_from_camera", path),
+        lenses=tuple(camera.lens for camera in rig.cameras),
     )
 
 
@@ -126,7 +139,10 @@ def _parse_rig_file(path: Path) -> RigFile:
         what = f"The rig file {path} cannot be read: {error.strerror or error}."
         raise SettingsError(what, hint="Check the path.") from error
     except ValidationError as error:
-        hint = 'It holds {"cameras": [{"image": …, "intrinsics": 3x3, "ego_from_camera": 4x4}, …]}.'
+        hint = (
+            'It holds {"cameras": [{"image": …, "intrinsics": 3x3, "ego_from_camera": 4x4}, …]}; a camera '
+            'that is not a pinhole has a "lens", too.'
+        )
         problems = error.errors()
         lines = [_problem(one["loc"], one["msg"]) for one in problems[:FIRST_PROBLEMS]]
         if len(problems) > FIRST_PROBLEMS:
@@ -167,6 +183,7 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
     rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
         sample = key_frames.sample(int(row))
+        lens_of = {record.channel: record.lens for record in index.key_frame(int(row)).cameras}
         seen = sample.cameras.present.nonzero().flatten().tolist()
         yield View(
             name=sample.token,
@@ -174,12 +191,13 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
             images=tuple(sample.images[camera] for camera in seen),
             intrinsics=sample.cameras.intrinsics[seen].double(),
             ego_from_camera=sample.cameras.ego_from_camera[seen].double(),
+            lenses=tuple(lens_of[key_frames.channels[camera]] for camera in seen),
         )
 
 
 def _write(out: Path, view: View, model: BevModel) -> None:
     """Predict and write one view."""
-    images, cameras = model.prepare(view.images, view.intrinsics, view.ego_from_camera)
+    images, cameras = model.prepare(view.images, view.intrinsics, view.ego_from_camera, view.lenses)
     probabilities = model(images, cameras)[0].cpu()
     for name, probability in zip(model.classes, probabilities, strict=True):
         stem = f"{view.name}_{name}"

@@ -26,6 +26,7 @@ from occfeat.data.check.files import (
     with_lidar,
 )
 from occfeat.data.check.findings import Findings, Problem
+from occfeat.data.check.lenses import lens_notes
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
@@ -189,6 +190,7 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
         notes.append(f"{fewer} key frames have no record of some of the {len(cameras)} cameras.")
     if len(index.lidars) > 1:
         notes += _notes_on_lidars(index, rows)
+    notes += lens_notes(index, rows)
     return (*notes, *index.source.notes(index.places(rows)))
 
 

@@ -40,8 +40,9 @@ class PlanCache(Generic[Plan]):
 
     def _plan(self, rig: Cameras, *layout: Any) -> Plan:
         """Return the plan of one rig, made only if it is not among the latest ones."""
+        lenses = b"" if rig.lenses is None else rig.lenses.numpy().tobytes()
         tensors = (rig.intrinsics, rig.ego_from_camera, rig.present)
-        key = (*(tensor.numpy().tobytes() for tensor in tensors), rig.image_size, *layout)
+        key = (*(tensor.numpy().tobytes() for tensor in tensors), lenses, rig.image_size, *layout)
         with torch.inference_mode(False):  # what is kept may take part in training later
             plan = self._plans.pop(key) if key in self._plans else self._build(rig, *layout)
         self._plans[key] = plan  # at the end: the first entry is the one unused for longest
@@ -51,5 +52,9 @@ class PlanCache(Generic[Plan]):
 
 
 def _rigs(cameras: Cameras) -> Iterator[Cameras]:
-    """Yield the calibration of each key frame of a batch."""
-    return (cameras.of_key_frame(index) for index in range(len(cameras.intrinsics)))
+    """Yield the calibration of each key frame of a batch, which is on the CPU.
+
+    Rigs of pinholes lose the lenses that they have only because others in the batch have some.
+    """
+    rigs = (cameras.of_key_frame(index) for index in range(len(cameras.intrinsics)))
+    return (rig.without_needless_lenses() for rig in rigs)

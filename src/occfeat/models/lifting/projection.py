@@ -4,11 +4,11 @@ Axes: `N` cameras, `X Y Z` voxels; everything about voxels is in the order Z, X,
 """
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
-from occfeat.geometry.camera import visible_at
+from occfeat.geometry.camera import project_through, visible_at
 from occfeat.geometry.grid import VoxelGrid
 
 
@@ -26,20 +26,37 @@ def voxel_pixels(
 ) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"]]:
     """Return pixel positions u and v of all voxel centres in all cameras, and their depths in metres.
 
-    Pixels of voxels behind a camera mean nothing. Exact to about 1e-3 pixels where a voxel is seen:
-    coordinates are counted from the camera, which keeps those of near voxels small. The device defaults to
-    that of the calibration.
+    Pixels of voxels that a camera cannot see mean nothing; depths are those of `geometry.camera.project`.
+    Exact to about 1e-3 pixels where a voxel is seen: coordinates are counted from the camera, which keeps
+    those of near voxels small. The device defaults to that of the calibration.
     """
     device = device or cameras.intrinsics.device
     pose = cameras.ego_from_camera.cpu().double()
-    turn = (cameras.intrinsics.cpu().double() @ pose[:, :3, :3].mT).float().to(device)
-    # Projection is linear before the division: add up what x, y and z contribute, each computed once.
+    turn = pose[:, :3, :3].mT
+    if cameras.lenses is None:
+        u_depth, v_depth, depth_m = _turned(cameras.intrinsics.cpu().double() @ turn, pose, grid, device)
+        return u_depth / depth_m, v_depth / depth_m, depth_m
+    axes = (axis.flatten(1) for axis in _turned(turn, pose, grid, device))
+    lenses, intrinsics = cameras.lenses.to(device), cameras.intrinsics.to(device)
+    x, y, z = grid.shape
+    u, v, depth_m = (one.view(-1, z, x, y) for one in project_through(lenses, intrinsics, *axes))
+    return u, v, depth_m
+
+
+def _turned(
+    turn: Float64[Tensor, "N 3 3"], pose: Float64[Tensor, "N 4 4"], grid: VoxelGrid, device: torch.device
+) -> tuple[Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"], Float32[Tensor, "N Z X Y"]]:
+    """Return the product of a matrix per camera and the offset of every voxel centre from that camera.
+
+    It is linear: what x, y and z contribute is computed once for each coordinate, and added up.
+    """
+    turn = turn.float().to(device)
     x, y, z = (
         turn[:, :, axis, None] * (centers - pose[:, axis, 3, None]).float().to(device)[:, None]
         for axis, centers in enumerate(_axes(grid))
     )
-    u_depth, v_depth, depth_m = _outer_sum(z, x, y).unbind(1)
-    return u_depth / depth_m, v_depth / depth_m, depth_m
+    first, second, third = _outer_sum(z, x, y).unbind(1)
+    return first, second, third
 
 
 def _axes(grid: VoxelGrid) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from occfeat.data.sample import Cameras
 from occfeat.geometry.camera import invert_pinhole
+from occfeat.geometry.distortion import undistort
 from occfeat.geometry.grid import VoxelGrid
 
 
 @dataclass(frozen=True)
 class DepthBins:
-    """Equal bins of depth along the optical axis, in metres."""
+    """Equal bins of depth in metres: along the optical axis, or along the ray for a fisheye."""
 
     nearest_m: float
     farthest_m: float
@@ -66,7 +67,7 @@ def build_plan(
     """Return the plan of one rig; it depends on the calibration only.
 
     Absent cameras have no points, nor have feature cells whose centre lies outside the image, where its size
-    is not a multiple of the stride.
+    is not a multiple of the stride, or which no ray reaches through the lens.
 
     Args:
         cameras: Calibration of one key frame, without batch axis.
@@ -101,14 +102,20 @@ def frustum(
     v, u = (stride_px * (torch.arange(count, dtype=torch.float64) + 0.5) for count in feature_size)
     v, u = torch.meshgrid(v, u, indexing="ij")
     homogeneous = torch.stack((u, v, torch.ones_like(u)), dim=-1)  # (h, w, 3)
-    turn = pose[:, :3, :3] @ invert_pinhole(intrinsics)
-    rays_ego = torch.einsum("nij,hwj->nhwi", turn, homogeneous)  # for one metre of depth
+    in_image = (u < cameras.image_size[1]) & (v < cameras.image_size[0])
+    exist = in_image & cameras.present.cpu()[:, None, None]
+    if cameras.lenses is None:
+        turn = pose[:, :3, :3] @ invert_pinhole(intrinsics)
+        rays_ego = torch.einsum("nij,hwj->nhwi", turn, homogeneous)  # for one metre of depth
+    else:
+        flat = torch.einsum("nij,hwj->nihw", invert_pinhole(intrinsics)[:, :2], homogeneous).flatten(2)
+        rays, reached = undistort(cameras.lenses.cpu().double(), *flat.unbind(1))
+        rays_ego = (rays @ pose[:, :3, :3].mT).view(-1, *feature_size, 3)
+        exist &= reached.view(-1, *feature_size)
     points_ego = (
         rays_ego[..., None, :] * bins.centers_m().double()[:, None] + pose[:, None, None, None, :3, 3]
     )
-    height, width = cameras.image_size
-    in_image = (u < width) & (v < height)
-    return points_ego.float(), in_image & cameras.present.cpu()[:, None, None]
+    return points_ego.float(), exist
 
 
 def splat(

@@ -87,7 +87,7 @@ def _hits(
         points_camera = transform_points(
             invert(rig.ego_from_camera), points_ego.expand(len(rig.present), -1, 3)
         )
-        pixels, depth_m = project(rig.intrinsics, points_camera)
+        pixels, depth_m = project(rig.intrinsics, points_camera, rig.lenses)
     depth_bin, inside = bins.index(depth_m.flatten())
     seen = visible_in(rig.image_size, pixels, depth_m) & rig.present[:, None] & inside.view_as(depth_m)
     camera, point = seen.nonzero(as_tuple=True)

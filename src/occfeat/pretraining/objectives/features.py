@@ -265,6 +265,7 @@ def _project_exactly(
     camera_from_ego = invert(cameras.ego_from_camera)[key_frame]  # (K, N, 4, 4)
     rotation, translation_m = camera_from_ego[..., :3, :3], camera_from_ego[..., :3, 3]
     centers_camera = (rotation @ centers_ego[:, None, :, None])[..., 0] + translation_m
-    pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None])
+    lenses = None if cameras.lenses is None else cameras.lenses[key_frame]
+    pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None], lenses)
     seen = visible_in(cameras.image_size, pixels, depth_m)[..., 0]
     return pixels[:, :, 0], seen & cameras.present[key_frame]

@@ -15,8 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from occfeat.geometry.camera import project, visible_in
-from occfeat.geometry.frames import invert, transform_points
+from occfeat.geometry.camera import visible_in
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen
 from occfeat.report.pictures import bev, rig
@@ -139,8 +138,7 @@ def _draw_voxels(
 def _draw_on_image(axes: Axes, seen: Seen, camera: int, colors: np.ndarray) -> None:
     """Draw the voxels that a camera may see, the nearest on top."""
     cameras = seen.sample.cameras
-    in_camera = transform_points(invert(cameras.ego_from_camera[camera]), seen.centers_ego)
-    pixels, depth_m = project(cameras.intrinsics[camera], in_camera)
+    pixels, depth_m = rig.pixels_of(seen.centers_ego, cameras, camera)
     inside = visible_in(cameras.image_size, pixels, depth_m).nonzero()[:, 0]
     order = inside[depth_m[inside].argsort(descending=True)]
     u, v = pixels[order].unbind(-1)

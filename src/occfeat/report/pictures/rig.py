@@ -6,11 +6,13 @@ Axes: `N` cameras, `P` points, `n` boxes, `e` edges.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import SubFigure
+from numpy import ndarray
 from torch import Tensor
 
 from occfeat.data.sample import Cameras
@@ -20,6 +22,9 @@ from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
 
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 """Pairs of corners of a box: bottom ring, top ring, uprights. The first edge is the lower front one."""
+
+BENDS = 32
+"""Pieces of a line behind a lens."""
 
 
 def natural_rows(cameras: Cameras) -> list[list[int]]:
@@ -58,6 +63,15 @@ def show_images(
     return panels
 
 
+def pixels_of(
+    points_ego: Float[Tensor, "P 3"], cameras: Cameras, camera: int
+) -> tuple[Float[Tensor, "P 2"], Float[Tensor, " P"]]:
+    """Return pixel and depth of points in one camera, see `geometry.camera.project`."""
+    points_camera = transform_points(invert(cameras.ego_from_camera[camera]), points_ego)
+    lens = None if cameras.lenses is None else cameras.lenses[camera]
+    return project(cameras.intrinsics[camera], points_camera, lens)
+
+
 def draw_points(
     axes: Axes,
     points_ego: Float[Tensor, "P 3"],
@@ -66,8 +80,7 @@ def draw_points(
     farthest_m: float,
 ) -> None:
     """Draw the LiDAR points a camera sees, coloured by distance from the ego origin, the nearest on top."""
-    points_camera = transform_points(invert(cameras.ego_from_camera[camera]), points_ego)
-    pixels, depth_m = project(cameras.intrinsics[camera], points_camera)
+    pixels, depth_m = pixels_of(points_ego, cameras, camera)
     seen = visible_in(cameras.image_size, pixels, depth_m)
     distance_m = points_ego[:, :2].norm(dim=1)
     order = distance_m[seen].argsort(descending=True)
@@ -91,18 +104,36 @@ def draw_boxes(
     cameras: Cameras,
     camera: int,
 ) -> None:
-    """Draw the boxes in front of a camera as wireframes; the lower front edge is thicker."""
-    camera_from_ego = invert(cameras.ego_from_camera[camera])
-    corners_camera = transform_points(camera_from_ego, corners_ego.flatten(0, 1)).reshape(-1, 8, 3)
+    """Draw the boxes that a camera sees as wireframes; the lower front edge is thicker."""
     lines, colors, widths = [], [], []
-    for corners, category in zip(corners_camera, categories, strict=True):
-        ends_camera, in_front = clip_to_front(corners[torch.tensor(EDGES)])
-        ends_px, _ = project(cameras.intrinsics[camera], ends_camera.flatten(0, 1))
-        for edge in in_front.nonzero()[:, 0].tolist():
-            lines.append(ends_px.reshape(-1, 2, 2)[edge].numpy())
+    for corners, category in zip(corners_ego, categories, strict=True):
+        for edge, line in lines_of(corners[torch.tensor(EDGES)], cameras, camera):
+            lines.append(line)
             colors.append(color_of(category))
             widths.append(2.0 if edge == 0 else 0.9)
     axes.add_collection(LineCollection(lines, colors=colors, linewidths=widths))
+
+
+def lines_of(ends_ego: Float[Tensor, "e 2 3"], cameras: Cameras, camera: int) -> list[tuple[int, ndarray]]:
+    """Return the parts of line segments that a camera sees: the number of each, and its pixels (k, 2).
+
+    Behind a lens a segment bends, and can leave the view and come back.
+    """
+    if cameras.lenses is None:
+        ends_camera = transform_points(invert(cameras.ego_from_camera[camera]), ends_ego.flatten(0, 1))
+        ends_camera, in_front = clip_to_front(ends_camera.reshape(-1, 2, 3))
+        ends_px, _ = project(cameras.intrinsics[camera], ends_camera.flatten(0, 1))
+        return [(edge, ends_px.reshape(-1, 2, 2)[edge].numpy()) for edge in in_front.nonzero()[:, 0].tolist()]
+    share = torch.linspace(0, 1, BENDS + 1, dtype=ends_ego.dtype)[:, None]
+    points_ego = ends_ego[:, :1] + share * (ends_ego[:, 1:] - ends_ego[:, :1])
+    pixels, depth_m = pixels_of(points_ego.flatten(0, 1), cameras, camera)
+    lines = []
+    for edge, seen in enumerate((depth_m >= NEAREST_DEPTH_M).view(-1, BENDS + 1)):
+        inside = seen.nonzero()[:, 0].numpy()
+        for run in np.split(inside, np.flatnonzero(np.diff(inside) > 1) + 1):
+            if len(run) > 1:
+                lines.append((edge, pixels.view(-1, BENDS + 1, 2)[edge, run].numpy()))
+    return lines
 
 
 def clip_to_front(
