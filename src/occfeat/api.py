@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from occfeat.commands.layers import base_layer
 from occfeat.commands.outcome import Outcome, RunOutcome
-from occfeat.commands.table import load, name_of
+from occfeat.commands.table import COMMANDS, load, name_of
 from occfeat.errors import SettingsError
 from occfeat.settings import commands as settings_of
 from occfeat.settings.layers import build, merge
@@ -205,6 +205,20 @@ def index(data: PathLike, **settings: Any) -> Outcome:
     return _run(build(settings_of.IndexConfig, {"data": data, **settings}))
 
 
+def import_recordings(recordings: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> Outcome:
+    """Write bags as a data set in nuScenes format; see `ImportConfig`.
+
+    It starts processes that import the calling script, so call it below `if __name__ == "__main__":` there.
+
+    Args:
+        recordings: Bags, each a recording of its own; or a single one.
+        out: Folder of the data set.
+        **settings: Fields of `ImportConfig`.
+    """
+    named = (recordings,) if isinstance(recordings, PathLike) else tuple(recordings)
+    return _run(build(settings_of.ImportConfig, {"recordings": named, "out": out, **settings}))
+
+
 def view(data: PathLike, out: PathLike, **settings: Any) -> Outcome:
     """Draw one key frame as a picture; see `ViewerConfig`."""
     return _run(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
@@ -245,7 +259,7 @@ def open_dataset(data: PathLike, version: str | None = None) -> DataIndex:
 def _run(settings: Strict, *given: object) -> Any:
     """Run the command of these settings, with the modules and objectives of the user that it takes."""
     name = name_of(type(settings))
-    return getattr(load(name), name)(settings, *given)
+    return getattr(load(name), COMMANDS[name].function or name)(settings, *given)
 
 
 def _configured(

@@ -138,7 +138,7 @@ def _run(name: str, words: list[str]) -> int:
         outcome = load(name).resume(layers.resume)
     else:
         settings = _parse(name, command, layers, flags)
-        outcome = getattr(load(name), name)(settings)
+        outcome = getattr(load(name), command.function or name)(settings)
     if outcome.text:
         _show(outcome.text)
     return int(outcome.exit_code)

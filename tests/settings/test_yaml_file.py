@@ -34,8 +34,22 @@ def test_read__plain_values(tmp_path: Path) -> None:
         "? {a: 1}\n: 2",
         "#" * (MAX_BYTES + 1),
         "split: '",
+        "view: {sweeps: 1, sweeps: 2}",
     ],
-    ids=["aliases", "itself", "date", "time", "code", "digits", "hex", "deep", "key", "large", "cut"],
+    ids=[
+        "aliases",
+        "itself",
+        "date",
+        "time",
+        "code",
+        "digits",
+        "hex",
+        "deep",
+        "key",
+        "large",
+        "cut",
+        "twice",
+    ],
 )
 def test_read__refuses_at_once(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine.yaml").write_text(content)

@@ -16,7 +16,9 @@ class Command:
 
     settings: type[Strict]
     module: str
-    """Module below `occfeat.commands`; its function has the name of the command."""
+    """Module below `occfeat.commands`; its function has the name of the command, unless told otherwise."""
+    function: str | None = None
+    """Name of its function, if Python does not allow that of the command."""
     recipes: bool = False
     """Whether it accepts `--recipe`."""
     resumes: bool = False
@@ -39,6 +41,9 @@ class Command:
 COMMANDS = {
     settings_of.CheckConfig.command: Command(settings_of.CheckConfig, "dataset.check", positional="data"),
     settings_of.IndexConfig.command: Command(settings_of.IndexConfig, "dataset.index", positional="data"),
+    settings_of.ImportConfig.command: Command(
+        settings_of.ImportConfig, "dataset.recordings", "import_recordings", positional="recordings"
+    ),
     settings_of.CacheConfig.command: Command(settings_of.CacheConfig, "cache", recipes=True, parallel=True),
     settings_of.PretrainConfig.command: Command(
         settings_of.PretrainConfig, "pretrain", recipes=True, resumes=True, parallel=True

@@ -110,7 +110,8 @@ class KeyFrames(Dataset[Sample]):
             images stay clean.
 
         Raises:
-            SettingsError: A camera, a LiDAR or the split does not exist.
+            SettingsError: A camera, a LiDAR or the split does not exist, or several sweeps are to be joined
+            although poses are not known.
         """
         self.index, self.view, self.contents, self.grid = index, view, contents, grid
         self.rows = index.rows(rows) if isinstance(rows, str) else rows
@@ -121,6 +122,7 @@ class KeyFrames(Dataset[Sample]):
             raise SettingsError(f"The data set has no camera {', '.join(unknown)}.", hint=hint)
         if contents.points:
             index.require_lidars(view.lidars)
+            index.require_poses(self.rows, sweeps=view.sweeps)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -83,6 +83,37 @@ class IndexConfig(UsesData):
     """Rebuild the index even if it is up to date."""
 
 
+class ImportConfig(Strict):
+    """Import recordings (bags of ROS 1 and 2, Waymo Open v2, KITTI raw): write them in nuScenes format."""
+
+    command: ClassVar[str] = "import"
+    recordings: Annotated[tuple[InputPath, ...], Field(min_length=1)]
+    """`.bag` files, folders of ROS 2 bags, `.mcap` or `.db3` files, each a recording of its own; or folders
+    of Waymo Open v2 or KITTI raw."""
+    out: Path | None = None
+    """Folder of the data set; must be new, empty or a half-written import of the same. Needed to import."""
+    rig: Path | None = None
+    """Rig file (YAML) of bags: which topics are which sensors. None: a draft is used, if it suffices."""
+    inspect: bool = False
+    """Only report what the bags hold, and write a draft of the rig file: to `rig`, or else to `rig.yaml`."""
+    join: bool = False
+    """Read all bags as parts of one recording, such as the files of a long drive."""
+    key_hz: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """Key frames per second of Waymo and KITTI. For bags, the rig file says it."""
+    sweeps: bool = True
+    """Keep the LiDAR sweeps between key frames of Waymo and KITTI. For bags, the rig file says it."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 starts one per core. The data set does not depend on it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ImportConfig":
+        """Refuse an import to nowhere, and an inspection to somewhere."""
+        if self.inspect == (self.out is not None):
+            hint = "--inspect writes no data set" if self.inspect else "where to write the data set"
+            raise ValueError(f"expected either inspect or out ({hint})")
+        return self
+
+
 class CacheConfig(UsesData):
     """Compute the teacher's features of every key frame once; pretraining then reads them from disk."""
 

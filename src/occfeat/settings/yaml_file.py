@@ -16,7 +16,7 @@ LARGEST_NUMBER = 2**63
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads plain values and refuses aliases: a few of them can expand beyond memory."""
+    """Loads plain values; refuses aliases, a few of which can expand beyond memory, and names given twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Return a value; refuse an alias."""
@@ -24,6 +24,15 @@ class _Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise ConstructorError(None, None, "expected a plain value, got an alias", mark)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return named values; refuse a name that is given twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Return an integer; refuse one that does not fit 64 bits."""
@@ -36,8 +45,12 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, what: str = "settings file") -> Any:
     """Return the plain values of a settings file.
+
+    Args:
+        path: The file.
+        what: Kind of file, for messages.
 
     Raises:
         SettingsError: The file cannot be read, is too large, is not YAML, or contains more than plain values.
@@ -46,9 +59,9 @@ def read_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise SettingsError(f"The settings file {path} does not exist.", hint="Check the path.") from error
+        raise SettingsError(f"The {what} {path} does not exist.", hint="Check the path.") from error
     except OSError as error:
-        what = f"The settings file {path} cannot be read: {error.strerror or error}."
+        what = f"The {what} {path} cannot be read: {error.strerror or error}."
         raise SettingsError(what, hint="Check the path.") from error
     if len(content) > MAX_BYTES:
         raise SettingsError(
@@ -57,4 +70,4 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(content.decode(), Loader=_Loader)
     except Exception as error:  # PyYAML raises all kinds for impossible values
-        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+        raise SettingsError(f"The {what} {path} cannot be read: {error}") from error

@@ -191,6 +191,9 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     if len(index.lidars) > 1:
         notes += _notes_on_lidars(index, rows)
     notes += lens_notes(index, rows)
+    if lost := int((~index.has_poses(rows)).sum()):
+        what = "sweeps cannot be joined, and ego motion between LiDAR and cameras is not counted"
+        notes.append(f"The ego poses of {lost} key frames are not known: {what}.")
     return (*notes, *index.source.notes(index.places(rows)))
 
 

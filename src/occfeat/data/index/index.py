@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from occfeat.data.formats.sources import find_source
@@ -112,6 +112,23 @@ class Index:
     def lidars(self) -> tuple[str, ...]:
         """All LiDARs of the data set, the reference first."""
         return self.metadata.lidars
+
+    def require_poses(self, rows: Int64[ndarray, " n"], *, sweeps: int) -> None:
+        """Refuse to join sweeps of key frames whose ego poses are not known.
+
+        Raises:
+            SettingsError: There are such key frames, and more than one sweep is asked for.
+        """
+        if sweeps > 1 and (lost := int((~self.has_poses(rows)).sum())):
+            hint = "Set `view.sweeps` to 1, or leave their scenes out of the split."
+            what = f"The ego poses of {lost} key frames are not known: {sweeps} sweeps cannot be joined."
+            raise SettingsError(what, hint=hint)
+
+    def has_poses(self, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
+        """Return a mask of the key frames whose ego poses are known."""
+        known = np.array([place.has_poses for place in self.metadata.places], dtype=bool)
+        mask: ndarray = known[self._scene_numbers()[rows]]
+        return mask
 
     def require_lidars(self, names: Iterable[str]) -> None:
         """Refuse LiDARs that the data set does not have.

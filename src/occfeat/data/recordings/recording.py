@@ -54,6 +54,7 @@ class Recording(ABC):
         split: Split of the scene, such as `train`. None: no split.
         log: Where it was recorded, if known.
         description: Free text, for people.
+        has_poses: Whether the poses of the car are known. If they are not, all poses are the identity.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Recording(ABC):
         split: str | None = None,
         log: RecordingLog | None = None,
         description: str = "",
+        has_poses: bool = True,
     ) -> None:
         self.name, self.rig, self.count = name, rig, count
-        self.split, self.log, self.description = split, log, description
+        self.split, self.log, self.description, self.has_poses = split, log, description, has_poses
         self.left_out: Counter[str] = Counter()
         """How often something was left out by `moments`, by reason. Reasons are shown to the user."""
 

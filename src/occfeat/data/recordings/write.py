@@ -125,6 +125,7 @@ def write_scene(recording: Recording, root: Path, tell: Callable[[int], object])
         recording.rig,
         log=recording.log,
         description=recording.description,
+        has_poses=recording.has_poses,
     )
     key_frames = 0
     for moment in recording.moments():

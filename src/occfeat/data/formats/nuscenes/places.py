@@ -25,13 +25,13 @@ def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[P
     base_maps = _base_maps(tables)
     places = []
     for scene in scenes:
-        log = scene.get("log_token")
+        log, has_poses = scene.get("log_token"), scene.get("has_poses") is not False
         if not isinstance(log, str) or log not in locations:
             if locations and log is not None:
                 faults.add(-1, dangling("scene", scene["token"], "log", str(log)))
-            places.append(Place())
+            places.append(Place(has_poses=has_poses))
         else:
-            places.append(Place(locations[log], base_maps.get(log)))
+            places.append(Place(locations[log], base_maps.get(log), has_poses))
     return tuple(places)
 
 

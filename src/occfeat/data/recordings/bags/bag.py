@@ -58,6 +58,17 @@ class Bag:
         """Return the topics with messages of these types, by name."""
         return [topic for _, topic in sorted(self.topics.items()) if topic.kind in kinds]
 
+    def span_us(self) -> tuple[int, int]:
+        """Return the first and the last log time.
+
+        Raises:
+            DatasetError: The bag has no messages.
+        """
+        spans = [span for storage in self._storages if (span := storage.span_us()) is not None]
+        if not spans:
+            raise DatasetError(f"Bag {self._storages[0].path} has no messages.")
+        return min(start for start, _ in spans), max(end for _, end in spans)
+
     def close(self) -> None:
         """Close all files."""
         self._stack.close()

@@ -70,6 +70,14 @@ class Storage:
                 if message.topic in topics and first_ns <= message.log_time_ns < last_ns:
                     yield message
 
+    def span_us(self) -> tuple[int, int] | None:
+        """Return first and last log time; None without messages. A scanned file is read whole."""
+        if self.reader is not None:
+            start_ns, end_ns = int(self.reader.start_time), int(self.reader.end_time)
+            return (start_ns // 1000, (end_ns - 1) // 1000) if start_ns < end_ns else None
+        times = [one.log_time_ns // 1000 for path in _files(self.path) for one in Scan(path).messages()]
+        return (min(times), max(times)) if times else None
+
     def close(self) -> None:
         """Close all files."""
         if self.reader is not None:

@@ -120,6 +120,7 @@ class SceneWriter:
         namespace: Included in tokens, to distinguish data sets with equal names.
         log: Where the scene was recorded, if known.
         description: Free text.
+        has_poses: Whether the poses of the car are known. If they are not, give the identity everywhere.
 
     Raises:
         DatasetError: A name is not a valid file name.
@@ -135,12 +136,13 @@ class SceneWriter:
         namespace: str = "",
         log: RecordingLog | None = None,
         description: str = "",
+        has_poses: bool = True,
     ) -> None:
         require_plain_name("version", version)
         require_plain_name("scene", name)
         self.root, self.version, self.name, self.rig = root, version, name, rig
         self._key, self._namespace = (namespace, name), namespace
-        self._log, self._description = log, description
+        self._log, self._description, self._has_poses = log, description, has_poses
         self._last_us: dict[str, int] = {}
         self._categories: dict[str, str] = {}
         self._attributes: dict[str, None] = {}
@@ -411,6 +413,7 @@ class SceneWriter:
             "last_sample_token": samples[-1]["token"],
             "name": self.name,
             "description": self._description,
+            **({} if self._has_poses else {"has_poses": False}),
         }
         if self._log is None:
             return {"scene": [scene], "log": [], "map": []}
