@@ -77,7 +77,8 @@ def pretraining(data: Path, split: str, spins: str | None) -> float:
 
 def report(what: str, ways: dict[str, str | None], seconds: dict[str, list[float]]) -> None:
     """Print the times of all ways, idle and busy, and record what has a target."""
-    print(print(f"\n| {what}, waiting | idle s | busy s | busy over idle | idle over default |"))
+    print(f"\n| {what}, waiting | idle s | busy s | busy over idle | idle over default |")
+    print("|---|---|---|---|---|")
     for name in ways:
         idle, busy = seconds[f"{name} idle"], seconds[f"{name} busy"]
         cost = ratio(idle, seconds["default idle"])
