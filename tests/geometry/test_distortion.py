@@ -12,6 +12,7 @@ from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.distortion import distort, stack_lenses, undistort
 from occfeat.geometry.lens import PINHOLE, Lens
 from tests.geometry.strategies import Made, brown_conrady, f_theta, floats, kannala_brandt, lenses, vectors
+from tests.models.rigs import LENSES
 
 MATRIX = torch.tensor([[320.0, 2.0, 300.0], [0.0, 310.0, 200.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
@@ -160,6 +161,15 @@ def test_undistort__points_that_nothing_reaches_have_no_ray() -> None:
     x = torch.tensor(farthest, dtype=torch.float64)[:, None] * shares
     _, exist = undistort(numbers_of(fisheye, barrel), x, torch.zeros_like(x))
     assert exist.tolist() == [[True, True, True, False, False]] * 2
+
+
+def test_project__reads_no_values_that_a_gpu_would_wait_for() -> None:
+    """Tensors of the device `meta` have shapes and no values: whatever depends on one of these is refused."""
+    lenses, matrix = numbers_of(*LENSES).to("meta"), MATRIX.expand(len(LENSES), 3, 3).to("meta")
+    pixels, depth_m = project(matrix, torch.empty(len(LENSES), 7, 3, device="meta").double(), lenses)
+    assert (pixels.shape, depth_m.shape) == ((len(LENSES), 7, 2), (len(LENSES), 7))
+    rays, exist = undistort(lenses, pixels[..., 0], pixels[..., 1])
+    assert (rays.shape, exist.shape) == ((len(LENSES), 7, 3), (len(LENSES), 7))
 
 
 def test_stack_lenses__only_pinholes_are_none() -> None:
