@@ -11,7 +11,10 @@ from torch import Tensor
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.distortion import distort, stack_lenses, undistort
 from occfeat.geometry.lens import PINHOLE, Lens
+from streetworld.optics import Optics
+from streetworld.rigs import BARREL, FISHEYE
 from tests.geometry.strategies import Made, brown_conrady, f_theta, floats, kannala_brandt, lenses, vectors
+from tests.models.rigs import LENSES
 
 MATRIX = torch.tensor([[320.0, 2.0, 300.0], [0.0, 310.0, 200.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
@@ -160,6 +163,32 @@ def test_undistort__points_that_nothing_reaches_have_no_ray() -> None:
     x = torch.tensor(farthest, dtype=torch.float64)[:, None] * shares
     _, exist = undistort(numbers_of(fisheye, barrel), x, torch.zeros_like(x))
     assert exist.tolist() == [[True, True, True, False, False]] * 2
+
+
+@pytest.mark.parametrize("lens", [FISHEYE, BARREL, Lens("f_theta", (0.9, 0.05, -0.08))])
+def test_project__as_the_street_world_renders(lens: Lens) -> None:
+    """The street world inverts its own formulas of lenses: what a pixel shows is projected back to it."""
+    optics = Optics(MATRIX.numpy() * [[1, 0, 1], [0, 1, 1], [0, 0, 1]], lens, (400, 600))
+    v, u = np.mgrid[0:400:7, 0:600:7]
+    shown = np.stack((u.ravel(), v.ravel()), axis=-1).astype(np.float32) + np.float32(0.5)
+    directions, lit = optics.rays(shown)
+    matrix = torch.from_numpy(optics.intrinsics)
+    points = 5 * torch.from_numpy(directions).double()
+    pixels, depth_m = project(matrix[None], points[None], numbers_of(lens))
+    assert lit.mean() > 0.5
+    far = np.abs(pixels[0].numpy() - shown)[lit & (depth_m[0] > 0).numpy()]
+    assert np.median(far) < 1e-3
+    assert far.max() < 0.1  # directions are in single precision, and the last before the border hardly move
+    assert ((depth_m[0] > 0).numpy() == lit).mean() > 0.999
+
+
+def test_project__reads_no_values_that_a_gpu_would_wait_for() -> None:
+    """Tensors of the device `meta` have shapes and no values: whatever depends on one of these is refused."""
+    lenses, matrix = numbers_of(*LENSES).to("meta"), MATRIX.expand(len(LENSES), 3, 3).to("meta")
+    pixels, depth_m = project(matrix, torch.empty(len(LENSES), 7, 3, device="meta").double(), lenses)
+    assert (pixels.shape, depth_m.shape) == ((len(LENSES), 7, 2), (len(LENSES), 7))
+    rays, exist = undistort(lenses, pixels[..., 0], pixels[..., 1])
+    assert (rays.shape, exist.shape) == ((len(LENSES), 7, 3), (len(LENSES), 7))
 
 
 def test_stack_lenses__only_pinholes_are_none() -> None:

@@ -15,6 +15,8 @@ class Student(nn.Module):
 
     - It has `channels` and `grid` once it is built, and a `forward` as below.
     - The calibration belongs to these very images: whoever resizes or flips them changes it, too.
+    - Cameras may have lenses, and fisheyes see behind their image plane. Project by `geometry.camera` or lift
+      by `models.lifting`; the depths of these say what is seen.
     - The rig may differ between key frames, and so may the number of cameras between batches. A camera that
       is not `present` must not contribute; its image is black.
     - A key frame gives the same features alone and in a batch. Normalise within a key frame or an image; the
