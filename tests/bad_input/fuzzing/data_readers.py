@@ -9,9 +9,9 @@ from PIL import Image
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.formats.nuscenes.base_map import read_base_map
-from occfeat.data.formats.nuscenes.lidar import read_sweep
 from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
+from occfeat.data.formats.points.floats import read_floats
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
 from occfeat.data.maps.masks import LAYERS
@@ -105,7 +105,7 @@ def lidar(folder: Path) -> Reader:
 
     def read(path: Path) -> None:
         _read_key_frames(opened, [row])
-        read_sweep(path)
+        read_floats(path)
 
     return Reader([Target(file, (spoil_bytes, spoil_floats))], read)
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from occfeat.data.formats.nuscenes import lidar
 from occfeat.data.formats.nuscenes.join import join
 from occfeat.data.formats.nuscenes.json_tables import read_table
 from occfeat.data.formats.nuscenes.splits import read_splits
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
+from occfeat.data.formats.points.files import check_points_file, read_points_file
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
 from occfeat.data.source.sweep import Sweep
@@ -88,12 +88,12 @@ class NuScenes(DataSource):
         return join(self.folder, on_bytes)
 
     def read_sweep(self, path: Path) -> Sweep:
-        """Return the content of a `.pcd.bin` file."""
-        return Sweep(lidar.read_sweep(path))
+        """Return the content of a LiDAR file, by its ending."""
+        return Sweep(read_points_file(path))
 
     def check_bytes(self, path: Path, size: int) -> None:
-        """Refuse a `.pcd.bin` file of an impossible size."""
-        lidar.check_bytes(path, size)
+        """Refuse a LiDAR file of an impossible size."""
+        check_points_file(path, size)
 
     def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
         """Return the map expansion of a place, or its base map if that is sufficient."""
