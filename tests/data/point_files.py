@@ -29,7 +29,7 @@ def write_pcd(points: np.ndarray, encoding: str, *, height: int = 1, counts: Seq
     ]
     head = ("\n".join(lines) + "\n").encode()
     if encoding == "ascii":
-        rows = [" ".join(repr(number) for number in _flat(row)) for row in points.tolist()]
+        rows = [" ".join(str(number) for number in _flat(row)) for row in points.tolist()]
         return head + ("\n".join(rows) + "\n").encode()
     if encoding == "binary":
         return head + points.tobytes()

@@ -41,7 +41,7 @@ def _small_folder(folder: Path) -> Path:
     )
 
 
-def _read_folder(root: Path, *, rebuild: bool) -> None:
+def read_folder(root: Path, *, rebuild: bool) -> None:
     """Open the index and make training targets of every key frame that can be read."""
     opened = Index.open(DataConfig(root=root), rebuild=rebuild)
     opened.splits()
@@ -68,7 +68,7 @@ def tables(folder: Path) -> Reader:
     names = (*NEEDED_TABLES, *PLACE_TABLES)
     paths = [root / "v1.0-mini" / f"{name}.json" for name in names]
     targets = [Target(path, (spoil_bytes, spoil_json, spoil_json)) for path in paths]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=True))
+    return Reader(targets, lambda _: read_folder(root, rebuild=True))
 
 
 def index(folder: Path) -> Reader:
@@ -78,7 +78,7 @@ def index(folder: Path) -> Reader:
     targets = [Target(file, (spoil_bytes,))] * 7 + [
         Target(file.with_suffix(".json"), (spoil_bytes, spoil_json))
     ]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=False))
+    return Reader(targets, lambda _: read_folder(root, rebuild=False))
 
 
 def splits(folder: Path) -> Reader:
