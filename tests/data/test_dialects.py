@@ -141,6 +141,11 @@ def test_lyft__tables_beside_plain_folders(tmp_path: Path) -> None:
     assert Index.open(DataConfig(root=root)).lidars == ("LIDAR_TOP", "LIDAR_LEFT", "LIDAR_RIGHT")
 
 
+def test_lyft__own_sets_with_such_folders_stay_nuscenes(tmp_path: Path) -> None:
+    root = build_lyft(tmp_path, "v1.0-mine")
+    assert find_source(root, None).name == "nuscenes"
+
+
 def test_t4__records_that_are_not_valid_are_left_out(tmp_path: Path) -> None:
     root = build_t4(tmp_path)
     key_frame = Index.open(DataConfig(root=root)).key_frame(0)

@@ -1,5 +1,6 @@
 """What differs between nuScenes and its dialects when their tables are joined."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ class Dialect:
 
 NUSCENES = Dialect()
 
+_LYFT = re.compile(r"v1\.0\d-.+|(.+_)?data")
+"""Names of Lyft's folders of tables."""
+
 
 def has_tables(folder: Path) -> bool:
     """Return whether a folder contains at least one table."""
@@ -39,7 +43,8 @@ def dialect_of(folder: Path) -> str:
         return "truckscenes"
     if folder.name == "annotation" and (root / "data").is_dir():
         return "t4"
-    if (root / f"{lyft_prefix(folder.name)}lidar").is_dir() and not (root / "samples").is_dir():
+    beside = [root / f"{lyft_prefix(folder.name)}{kind}" for kind in ("lidar", "images")]
+    if _LYFT.fullmatch(folder.name) and all(one.is_dir() for one in beside):
         return "lyft"
     return "nuscenes"
 
