@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.fuzzing import data_readers, folder_readers, run_readers
+from tests.bad_input.fuzzing import data_readers, folder_readers, point_readers, run_readers
 from tests.bad_input.fuzzing.confined import Reader, fuzz
 
 INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "100"))
@@ -19,6 +19,8 @@ READERS = (
     data_readers.index,
     data_readers.splits,
     data_readers.lidar,
+    point_readers.point_files,
+    point_readers.dialects,
     data_readers.images,
     data_readers.map_expansion,
     data_readers.base_map,

@@ -3,68 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from occfeat.data.formats.nuscenes.lidar import MAX_BYTES, check_bytes, read_sweep
 from occfeat.data.index.index import Index
 from occfeat.data.points import read_points
-from occfeat.errors import KeyFrameError
 from tests.data.test_index import matrix
 from tests.nuscenes_folder import read_records
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lidar") / "a.pcd.bin"
-
-
-def test_read_sweep(path: Path) -> None:
-    values = np.random.default_rng(0).normal(size=(7, 5)).astype("<f4")
-    values.tofile(path)
-    np.testing.assert_array_equal(read_sweep(path), values)
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 19, b"\0" * 21, b"\0" * 39])
-def test_read_sweep__wrong_size(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(KeyFrameError, match=r"a\.pcd\.bin"):
-        read_sweep(path)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("column", [0, 4])
-def test_read_sweep__not_finite(path: Path, value: float, column: int) -> None:
-    values = np.zeros((100, 5), dtype="<f4")
-    values[50, column] = value
-    values.tofile(path)
-    with pytest.raises(KeyFrameError, match=r"non-finite values \(0\.2% of all\)"):
-        read_sweep(path)
-
-
-def test_read_sweep__missing(tmp_path: Path) -> None:
-    with pytest.raises(KeyFrameError, match="is missing"):
-        read_sweep(tmp_path / "a.pcd.bin")
-    with pytest.raises(KeyFrameError):
-        read_sweep(tmp_path)
-
-
-def test_check_bytes__absurd() -> None:
-    check_bytes(Path("a"), MAX_BYTES)
-    with pytest.raises(KeyFrameError, match="at most"):
-        check_bytes(Path("a"), MAX_BYTES + 20)
-
-
-@settings(deadline=None, max_examples=100)
-@given(content=st.binary(max_size=200))
-def test_read_sweep__any_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    try:
-        sweep = read_sweep(path)
-    except KeyFrameError:
-        return
-    assert len(sweep) == len(content) / 20
-    assert np.isfinite(sweep).all()
 
 
 def test_read_points__equals_a_plain_way(folder: Path, index: Index) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from occfeat.data.formats.nuscenes.lidar import read_sweep
+from occfeat.data.formats.points.floats import read_floats
 from occfeat.data.index.index import CameraRecord, Index, KeyFrame, SweepRecord
 from occfeat.data.recordings.waymo.sensors import CAMERAS
 from occfeat.settings.sections import DataConfig
@@ -150,7 +150,7 @@ class _SceneWriter:
 
     def _points(self, sweep: SweepRecord) -> np.ndarray:
         """Return the points of a sweep."""
-        return read_sweep(self.facts.root / sweep.path)
+        return read_floats(self.facts.root / sweep.path)
 
     def _write_sweep(self, sweep: SweepRecord, pose: np.ndarray, mounted: np.ndarray) -> None:
         """Write a sweep and the pose of its frame."""

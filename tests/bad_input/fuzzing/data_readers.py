@@ -9,9 +9,9 @@ from PIL import Image
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.formats.nuscenes.base_map import read_base_map
-from occfeat.data.formats.nuscenes.lidar import read_sweep
 from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
+from occfeat.data.formats.points.floats import read_floats
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
 from occfeat.data.maps.masks import LAYERS
@@ -41,7 +41,7 @@ def _small_folder(folder: Path) -> Path:
     )
 
 
-def _read_folder(root: Path, *, rebuild: bool) -> None:
+def read_folder(root: Path, *, rebuild: bool) -> None:
     """Open the index and make training targets of every key frame that can be read."""
     opened = Index.open(DataConfig(root=root), rebuild=rebuild)
     opened.splits()
@@ -68,7 +68,7 @@ def tables(folder: Path) -> Reader:
     names = (*NEEDED_TABLES, *PLACE_TABLES)
     paths = [root / "v1.0-mini" / f"{name}.json" for name in names]
     targets = [Target(path, (spoil_bytes, spoil_json, spoil_json)) for path in paths]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=True))
+    return Reader(targets, lambda _: read_folder(root, rebuild=True))
 
 
 def index(folder: Path) -> Reader:
@@ -78,7 +78,7 @@ def index(folder: Path) -> Reader:
     targets = [Target(file, (spoil_bytes,))] * 7 + [
         Target(file.with_suffix(".json"), (spoil_bytes, spoil_json))
     ]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=False))
+    return Reader(targets, lambda _: read_folder(root, rebuild=False))
 
 
 def splits(folder: Path) -> Reader:
@@ -105,7 +105,7 @@ def lidar(folder: Path) -> Reader:
 
     def read(path: Path) -> None:
         _read_key_frames(opened, [row])
-        read_sweep(path)
+        read_floats(path)
 
     return Reader([Target(file, (spoil_bytes, spoil_floats))], read)
 

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from occfeat.data.formats.argoverse2.source import Argoverse2
+from occfeat.data.formats.nuscenes.dialects import T4, Lyft, TruckScenes
 from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.source.source import DataSource
 from occfeat.errors import DatasetError, SettingsError
@@ -15,7 +16,8 @@ from occfeat.errors import DatasetError, SettingsError
 ENTRY_POINTS = "occfeat.sources"
 """Group of entry points; each names a class that derives from `DataSource`."""
 
-_registered: dict[str, type[DataSource]] = {one.name: one for one in (NuScenes, Argoverse2)}
+_KNOWN = (NuScenes, TruckScenes, Lyft, T4, Argoverse2)
+_registered: dict[str, type[DataSource]] = {one.name: one for one in _KNOWN}
 
 
 def register_source(source: type[DataSource]) -> None:

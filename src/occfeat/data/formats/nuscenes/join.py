@@ -6,16 +6,18 @@ becomes a fault of its key frame: `occfeat check` reports it, and the key frame 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, vectors
+from occfeat.data.formats.nuscenes.dialect import NUSCENES, TOKENS, Dialect
+from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, times, vectors
 from occfeat.data.formats.nuscenes.places import read_places
 from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.formats.nuscenes.tables import Tables, dangling
@@ -37,24 +39,26 @@ class _Samples:
     scenes: tuple[str, ...]
 
 
-def join(folder: Path, on_bytes: Callable[[int], object]) -> Joined:
+def join(folder: Path, on_bytes: Callable[[int], object], dialect: Dialect = NUSCENES) -> Joined:
     """Read and join the tables of a folder.
 
     Args:
         folder: Folder of the `.json` files.
         on_bytes: Called with the number of bytes after each read.
+        dialect: How the tables differ from nuScenes.
 
     Raises:
         DatasetError: A table is missing or not JSON, or a record has a missing field.
     """
     tables, faults = Tables(folder, on_bytes), Faults()
-    rig = read_rig(tables)
+    rig = read_rig(tables, dialect)
     scenes = tables.records("scene")
     samples = _read_samples(tables, scenes, faults)
     places = (*read_places(tables, scenes, faults), Place())
-    shots = _read_shots(tables, rig, samples, faults)
+    shots = _with_prefix(_read_shots(tables, rig, samples, faults), dialect.file_prefix)
     shots = _with_poses(shots, tables, rig, faults)
-    boxes, categories = _read_boxes(tables, samples, faults)
+    visibility = _read_visibility(tables, dialect)
+    boxes, categories = _read_boxes(tables, samples, visibility, faults)
     return Joined(
         tokens=samples.tokens,
         timestamp_us=samples.timestamp_us,
@@ -103,7 +107,7 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
     records = list({record["token"]: record for record in records}.values())
     tokens, scene_tokens = texts(records, "token", path), texts(records, "scene_token", path)
     scene = np.array([number.get(token, len(scenes)) for token in scene_tokens], dtype=np.int64)
-    timestamp_us = integers(records, "timestamp", path)
+    timestamp_us = times(records, "timestamp", path)
     order = np.lexsort((timestamp_us, scene))
     row = {tokens[i]: at for at, i in enumerate(order)}
     for token in tokens:
@@ -128,7 +132,8 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
     sensor_tokens = texts(records, "calibrated_sensor_token", path)
     sensor = np.array([rig.position.get(token, -1) for token in sensor_tokens], dtype=np.int64)
     kind, is_key = rig.kind[sensor], integers(records, "is_key_frame", path).astype(bool)
-    used = np.flatnonzero((kind == LIDAR) | (is_key & ((kind == CAMERA) | (kind == UNKNOWN))))
+    is_valid = np.array([record.get("is_valid") is not False for record in records], dtype=bool)
+    used = np.flatnonzero(is_valid & ((kind == LIDAR) | (is_key & ((kind == CAMERA) | (kind == UNKNOWN)))))
     records, sensor, is_key = [records[i] for i in used], sensor[used], is_key[used]
     tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
@@ -147,7 +152,7 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "row": row,
             "sensor": sensor,
             "is_key": is_key,
-            "timestamp_us": integers(records, "timestamp", path),
+            "timestamp_us": times(records, "timestamp", path),
             "height": _pixels(records, "height"),
             "width": _pixels(records, "width"),
             "token": pa.array(tokens, pa.string()),
@@ -158,6 +163,14 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
     # an image is kept, so that its file is also checked; its key frame is unreadable
     is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
     return table.filter(pa.array(~bad | is_image))
+
+
+def _with_prefix(shots: pa.Table, prefix: str) -> pa.Table:
+    """Return shots with a prefix before the names of their files."""
+    if not prefix:
+        return shots
+    paths = pc.binary_join_element_wise(prefix, shots["path"], "")
+    return shots.set_column(shots.column_names.index("path"), "path", paths)
 
 
 def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
@@ -200,7 +213,20 @@ def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray
     return pose, found
 
 
-def _read_boxes(tables: Tables, samples: _Samples, faults: Faults) -> tuple[pa.Table, tuple[str, ...]]:
+def _read_visibility(tables: Tables, dialect: Dialect) -> Mapping[str, int] | None:
+    """Return the visibility level of each token; None if tokens mean nothing. Unknown levels are 0."""
+    if not dialect.has_visibility:
+        return None
+    if dialect.levels is None:
+        return TOKENS
+    records, path = tables.records("visibility"), tables.path("visibility")
+    columns = (texts(records, name, path) for name in ("token", "level"))
+    return {"": 0} | {token: dialect.levels.get(level, 0) for token, level in zip(*columns, strict=True)}
+
+
+def _read_boxes(
+    tables: Tables, samples: _Samples, visibility: Mapping[str, int] | None, faults: Faults
+) -> tuple[pa.Table, tuple[str, ...]]:
     """Return the annotations with row and category index, and the category names."""
     records, path = tables.records("category"), tables.path("category")
     names = texts(records, "name", path)
@@ -214,9 +240,9 @@ def _read_boxes(tables: Tables, samples: _Samples, faults: Faults) -> tuple[pa.T
         if category_token not in number:
             lost[token] = dangling("instance", token, "category", category_token)
     path = tables.path("sample_annotation")
-    parts = [_boxes_of([], path, samples, category_of, lost, faults)]
+    parts = [_boxes_of([], path, samples, category_of, lost, visibility, faults)]
     for records in tables.batches("sample_annotation"):
-        parts.append(_boxes_of(records, path, samples, category_of, lost, faults))
+        parts.append(_boxes_of(records, path, samples, category_of, lost, visibility, faults))
     return pa.concat_tables(parts), tuple(names)
 
 
@@ -226,6 +252,7 @@ def _boxes_of(
     samples: _Samples,
     category_of: dict[str, int],
     lost: dict[str, Fault],
+    visibility: Mapping[str, int] | None,
     faults: Faults,
 ) -> pa.Table:
     """Return the usable boxes of some records; the others become faults."""
@@ -235,9 +262,10 @@ def _boxes_of(
     category = np.array([category_of.get(token, -1) for token in instances], dtype=np.int64)
     pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
     size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
-    seen = [str(record.get("visibility_token", "")) for record in records]
+    seen = ["" if visibility is None else str(record.get("visibility_token", "")) for record in records]
+    levels = TOKENS if visibility is None else visibility
     real = is_pose(pose) & np.isfinite(size_m).all(axis=1) & (size_m > 0).all(axis=1)
-    known = np.array([token in _VISIBILITY for token in seen], dtype=bool)
+    known = np.array([token in levels for token in seen], dtype=bool)
     bad = (row < 0) | (category < 0) | ~real | ~known
     for i in np.flatnonzero(bad):
         if row[i] < 0:
@@ -255,16 +283,13 @@ def _boxes_of(
             "row": row,
             "token": pa.array(tokens, pa.string()),
             "category": category.astype(np.int16),
-            "visibility": np.array([_VISIBILITY.get(token, 0) for token in seen], dtype=np.int8),
+            "visibility": np.array([levels.get(token, 0) for token in seen], dtype=np.int8),
             "lidar_points": np.array([_count(r.get("num_lidar_pts")) for r in records], dtype=np.int32),
             "size_m": fixed_lists(size_m),
             "pose": fixed_lists(pose),
         }
     )
     return table.filter(pa.array(~bad))
-
-
-_VISIBILITY = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 
 
 def _count(value: object) -> int:

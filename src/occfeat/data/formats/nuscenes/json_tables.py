@@ -158,6 +158,11 @@ def integers(records: list[Record], field: str, path: Path) -> NDArray[np.int64]
     return _column(records, field, path, _as_integers, "a whole number")
 
 
+def times(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
+    """Return one field of whole microseconds of every record; fractions, which Lyft has, are rounded."""
+    return _column(records, field, path, _as_times, "a time in microseconds")
+
+
 def vectors(records: list[Record], field: str, path: Path, width: int) -> NDArray[np.float64]:
     """Return one field of `width` numbers of every record as (records, width); null becomes NaN."""
     return _column(records, field, path, lambda values: _as_vectors(values, width), f"{width} numbers")
@@ -192,6 +197,11 @@ def _as_integers(values: list[Any]) -> NDArray[np.int64]:
     if not set(map(type, values)) <= {int, bool}:
         raise TypeError
     return np.array(values, dtype=np.int64)
+
+
+def _as_times(values: list[Any]) -> NDArray[np.int64]:
+    """Return times; refuse other values."""
+    return _as_integers([round(value) if type(value) is float else value for value in values])
 
 
 def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from occfeat.data.formats.nuscenes.dialect import NUSCENES, Dialect
 from occfeat.data.formats.nuscenes.json_tables import Record, texts, vectors
 from occfeat.data.formats.nuscenes.tables import Tables, dangling
 from occfeat.data.source.faults import Fault
@@ -48,7 +49,7 @@ class Rig:
     """Faults of unusable calibrations, by index."""
 
 
-def read_rig(tables: Tables) -> Rig:
+def read_rig(tables: Tables, dialect: Dialect = NUSCENES) -> Rig:
     """Return the sensors and their calibrations."""
     sensors = _sensors(tables)
     records, path = tables.records("calibrated_sensor"), tables.path("calibrated_sensor")
@@ -67,7 +68,7 @@ def read_rig(tables: Tables) -> Rig:
         elif kind[i] == CAMERA and not pinhole[i]:
             what = f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are singular"
             faults[i] = Fault("singular intrinsics", what)
-    lens, lenses = _read_lenses(records, [name for name, _ in seen], faults)
+    lens, lenses = _read_lenses(records, [name for name, _ in seen], dialect, faults)
     cameras = [(name if kind == CAMERA else "") for name, kind in seen]
     channels = _clockwise(cameras, pose, usable)
     lidars = order_lidars(name for name, kind in seen if kind == LIDAR)
@@ -95,7 +96,7 @@ def order_lidars(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _read_lenses(
-    records: list[Record], channels: list[str], faults: dict[int, Fault]
+    records: list[Record], channels: list[str], dialect: Dialect, faults: dict[int, Fault]
 ) -> tuple[Int64[ndarray, " n"], tuple[Lens, ...]]:
     """Return the index of each calibration's lens, and the lenses; impossible ones become faults.
 
@@ -104,14 +105,22 @@ def _read_lenses(
     lenses: dict[Lens, int] = {PINHOLE: 0}
     number = np.zeros(len(records), dtype=np.int64)
     for i, record in enumerate(records):
-        if record.get("lens") is None:
-            continue
         try:
-            number[i] = lenses.setdefault(parse_lens(record["lens"]), len(lenses))
+            number[i] = lenses.setdefault(_lens_of(record, dialect), len(lenses))
         except LensError as error:
             what = f"calibrated_sensor.json: record {record['token']} ({channels[i]}): {error.message}"
             faults.setdefault(i, Fault("impossible lens", what))
     return number, tuple(lenses)
+
+
+def _lens_of(record: Record, dialect: Dialect) -> Lens:
+    """Return the lens of a calibration."""
+    if record.get("lens") is not None:
+        return parse_lens(record["lens"])
+    coefficients = record.get("camera_distortion") if dialect.has_distortion else None
+    if not coefficients or (isinstance(coefficients, list) and not any(coefficients)):
+        return PINHOLE
+    return parse_lens({"model": "brown_conrady", "coefficients": coefficients})
 
 
 def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from occfeat.data.formats.nuscenes import lidar
+from occfeat.data.formats.nuscenes.dialect import NUSCENES, Dialect, dialect_of, has_tables
 from occfeat.data.formats.nuscenes.join import join
 from occfeat.data.formats.nuscenes.json_tables import read_table
 from occfeat.data.formats.nuscenes.splits import read_splits
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
+from occfeat.data.formats.points.files import check_points_file, read_points_file
+from occfeat.data.formats.points.floats import WIDTHS
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
 from occfeat.data.source.sweep import Sweep
@@ -61,22 +64,34 @@ class NuScenes(DataSource):
     )
     record = "sample_data"
     optional_files = frozenset(PLACE_TABLES)
+    needed_tables: ClassVar[tuple[str, ...]] = NEEDED_TABLES
+    """Tables that the index is built from."""
+    other_tables: ClassVar[tuple[str, ...]] = OTHER_TABLES
+    """Further tables of a complete data set."""
+    widths: ClassVar[tuple[int, ...]] = WIDTHS
+    """Possible numbers of float32 per return of `.bin` files."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the tables differ from nuScenes."""
+        return NUSCENES
 
     @classmethod
     def versions(cls, root: Path) -> Sequence[str]:
-        """Return the names of the folders with at least one table."""
-        return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and _has_tables(folder))
+        """Return the names of the folders with at least one table, unless they are of another dialect."""
+        folders = (folder for folder in root.iterdir() if folder.is_dir() and has_tables(folder))
+        return sorted(folder.name for folder in folders if dialect_of(folder) == cls.name)
 
     @classmethod
     def advice(cls, root: Path) -> str:
         """Return a hint which folder to give."""
-        if _has_tables(root):
+        if has_tables(root):
             return f"It contains nuScenes tables itself: give its parent folder, {root.parent}."
         return "For nuScenes, give the folder of `v1.0-trainval` (or another version), `samples` etc."
 
     def files(self) -> dict[str, Path]:
         """Return the tables that the index is built from; optional ones only if present."""
-        needed = {name: self._table(name) for name in NEEDED_TABLES}
+        needed = {name: self._table(name) for name in self.needed_tables}
         return needed | {name: path for name in PLACE_TABLES if (path := self._table(name)).is_file()}
 
     def splits(self) -> dict[str, tuple[str, ...]]:
@@ -85,15 +100,15 @@ class NuScenes(DataSource):
 
     def join(self, on_bytes: Callable[[int], object]) -> Joined:
         """Read and join the tables."""
-        return join(self.folder, on_bytes)
+        return join(self.folder, on_bytes, self.dialect)
 
     def read_sweep(self, path: Path) -> Sweep:
-        """Return the content of a `.pcd.bin` file."""
-        return Sweep(lidar.read_sweep(path))
+        """Return the content of a LiDAR file, by its ending."""
+        return Sweep(read_points_file(path, self.widths))
 
     def check_bytes(self, path: Path, size: int) -> None:
-        """Refuse a `.pcd.bin` file of an impossible size."""
-        lidar.check_bytes(path, size)
+        """Refuse a LiDAR file of an impossible size."""
+        check_points_file(path, size, self.widths)
 
     def read_map(self, place: Place, layers: Sequence[str]) -> LayerMap:
         """Return the map expansion of a place, or its base map if that is sufficient."""
@@ -112,11 +127,11 @@ class NuScenes(DataSource):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Find problems of tables that a complete data set has but this package does not need."""
-        yield from self._table_problems(OTHER_TABLES)
+        yield from self._table_problems(self.other_tables)
 
     def index_problems(self) -> Iterator[tuple[str, str]]:
         """Find required tables that are missing or not JSON."""
-        yield from self._table_problems(NEEDED_TABLES)
+        yield from self._table_problems(self.needed_tables)
 
     def hints(self) -> Mapping[str, str]:
         """Return which official archive to extract again; nothing for other data sets."""
@@ -143,8 +158,3 @@ class NuScenes(DataSource):
                     pass
             except DatasetError as error:
                 yield "unreadable table" if path.is_file() else "missing table", error.message
-
-
-def _has_tables(folder: Path) -> bool:
-    """Return whether a folder contains at least one table."""
-    return any((folder / f"{name}.json").is_file() for name in (*NEEDED_TABLES, *OTHER_TABLES))

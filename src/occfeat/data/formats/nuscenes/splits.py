@@ -27,7 +27,16 @@ def read_splits(root: Path, version: str) -> dict[str, tuple[str, ...]]:
     Raises:
         DatasetError: `splits.json` is not an object with lists of distinct scene names.
     """
+    return read_own_splits(root, version) or {split: official_scenes(split) for split in OFFICIAL}
+
+
+def read_own_splits(root: Path, version: str) -> dict[str, tuple[str, ...]]:
+    """Return the scene names of every split of a `splits.json`; nothing without the file.
+
+    Raises:
+        DatasetError: It is not an object with lists of distinct scene names.
+    """
     for path in (root / version / "splits.json", root / "splits.json"):
         if path.is_file():
             return read_splits_file(path)
-    return {split: official_scenes(split) for split in OFFICIAL}
+    return {}
