@@ -21,10 +21,10 @@ import occfeat
 from occfeat.atomic import write_text_atomic
 
 LEDGER = Path(__file__).with_name("lenses.jsonl")
-RIGS: dict[str, tuple[int, int]] = {"fisheye4": (128, 168), "pinhole8": (128, 120)}
-"""Size of the images that the student sees; a pixel in the middle spans the same angle in both."""
+RIGS: dict[str, tuple[int, int]] = {"fisheye4": (96, 128), "pinhole8": (96, 88)}
+"""Size of the images that the student sees; a pixel in the middle spans about the same angle in both."""
 TEACHER: dict[str, tuple[int, int]] = {"fisheye4": (98, 126), "pinhole8": (98, 98)}
-DRAWS = 3
+DRAWS = 2
 """Draws of the labelled key frames; both rigs get the same."""
 SPLIT = "test"
 METRICS = ("vehicle_iou/visible", "vehicle_iou/all", "drivable_area_iou/map")
@@ -92,7 +92,7 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
             teacher_cache=runs / f"teacher-{tuning.rig}",
             head={"feature_channels": 64},
             loss={"features": 0.3, "center_features": True},
-            optim={"epochs": 6},
+            optim={"epochs": 4},
             **common,
         )
         begin, rate = {"start": start}, 0.1

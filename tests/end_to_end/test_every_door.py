@@ -160,7 +160,7 @@ def test_differences__are_found(street: Door, teacher: Teacher) -> None:
 def test_argoverse__gives_the_same_street(
     precision: str, most: float, street: Door, teacher: Teacher, tmp_path: Path
 ) -> None:
-    """Half floats, as Argoverse stores them, move returns by up to 16 mm at 50 m: here 3.0 % of the voxels."""
+    """Argoverse stores half floats, which move returns by up to 16 mm at 50 m: here 3.0 % of the voxels."""
     root = build_argoverse_folder(street.root, tmp_path / "sensor", precision=precision)
     door = Door(root, RING[: len(street.cameras)])
     found = compare(street, door, teacher, (*CLASSES, "drivable_area"))
