@@ -19,6 +19,8 @@ from occfeat.data.formats.nuscenes.writer.values import (
     RecordingLog,
 )
 from occfeat.data.index.index import Index, KeyFrame
+from occfeat.data.recordings.waymo.recording import find_recordings
+from occfeat.data.recordings.write import write_recordings
 from occfeat.settings.sections import DataConfig, TeacherConfig
 from occfeat.teacher.network import Teacher, build_teacher
 from streetworld.build import build_world
@@ -26,6 +28,7 @@ from streetworld.config import WorldConfig
 from tests.data.argoverse_folder import build_argoverse_folder
 from tests.end_to_end.same_street import Differences, Door, compare
 from tests.nuscenes_folder import read_records
+from tests.recordings.waymo_writer import write_waymo
 
 CLASSES = ("vehicle", "pedestrian")
 WORLD = {"scenes": 2, "val_scenes": 1, "test_scenes": 0, "key_frames": 2, "town_size": 3, "workers": 1}
@@ -165,3 +168,16 @@ def test_argoverse__gives_the_same_street(
     door = Door(root, RING[: len(street.cameras)])
     found = compare(street, door, teacher, (*CLASSES, "drivable_area"))
     require_nearly_equal(found, most)
+
+
+@pytest.mark.slow
+def test_waymo__gives_the_same_street(street: Door, teacher: Teacher, tmp_path: Path) -> None:
+    """Range images round angles: rays along borders of cells change sides, here 5 of 15 277 voxels."""
+    written = write_waymo(street.root, tmp_path / "waymo", sweeps=2)
+    recordings = find_recordings(tmp_path / "waymo", sweeps=True)
+    write_recordings(tmp_path / "imported", recordings, made_from=b"waymo", workers=1)
+    original = Door(street.root, tuple(written.cameras.values()))
+    door = Door(tmp_path / "imported", tuple(f"CAM_{name}" for name in written.cameras))
+    assert len(door.cameras) == 5
+    found = compare(original, door, teacher, CLASSES, sweeps=2)
+    require_nearly_equal(found, 0.001)
