@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import occfeat
+from occfeat.cli import main
 from occfeat.data.formats.argoverse2.rig import RING
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
@@ -28,6 +29,7 @@ from streetworld.config import WorldConfig
 from tests.data.argoverse_folder import build_argoverse_folder
 from tests.end_to_end.same_street import Differences, Door, compare
 from tests.nuscenes_folder import read_records
+from tests.recordings.bag_writer import FORMS, Form, write_scene_as_bag
 from tests.recordings.waymo_writer import write_waymo
 
 CLASSES = ("vehicle", "pedestrian")
@@ -181,3 +183,24 @@ def test_waymo__gives_the_same_street(street: Door, teacher: Teacher, tmp_path: 
     assert len(door.cameras) == 5
     found = compare(original, door, teacher, CLASSES, sweeps=2)
     require_nearly_equal(found, 0.001)
+
+
+def write_bags(street: Door, form: Form, out: Path) -> Door:
+    """Write every scene as a bag, and import all of them."""
+    index = Index.open(DataConfig(root=street.root))
+    scenes = dict.fromkeys(index.scene_of(index.rows("all")).tolist())
+    bags = [str(write_scene_as_bag(street.root, out / f"{form}-{one}", form, scene=one)) for one in scenes]
+    assert main(["import", *bags, "--out", str(out / "drive"), "--workers", "1"]) == 0
+    return Door(out / "drive", street.cameras)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_bags__give_the_same_street(form: Form, street: Door, teacher: Teacher, tmp_path: Path) -> None:
+    """Bags have no boxes, so there are no labels to compare."""
+    require_equal(compare(street, write_bags(street, form, tmp_path), teacher, sweeps=2))
+
+
+@pytest.mark.slow
+def test_a_bag__keeps_fisheye_lenses(fisheye: Door, teacher: Teacher, tmp_path: Path) -> None:
+    require_equal(compare(fisheye, write_bags(fisheye, "mcap", tmp_path), teacher))

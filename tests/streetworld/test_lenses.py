@@ -3,19 +3,28 @@
 The world makes its rays by formulas of its own, so an error in either shows as a distance in pixels.
 """
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from occfeat.geometry.camera import project
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample import Contents
+from occfeat.geometry.camera import project, visible_in
+from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.lens import PINHOLE
+from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
 from streetworld.optics import Optics
 from streetworld.rendering.labels import View
 from streetworld.rendering.sensors import turn
 from streetworld.rigs import RIGS, Rig
 from streetworld.scene import Scene
+from tests.rigs import GRID
 from tests.streetworld.test_optics import LENSES
 from tests.streetworld.test_scenes import REQUEST, built_street
 from tests.streetworld.test_sensing import pixel_errors
@@ -104,3 +113,95 @@ def test_lidar_returns__lie_on_the_pixels_that_show_them(name: str) -> None:
         errors = pixel_errors(pixels[rows], depth[rows], view.shot.depth_m)
         assert np.median(errors) < 0.6
         assert (errors < 2.5).mean() > 0.7
+
+
+MIXED = {
+    "fisheye": 190.0,
+    "barrel": 70.0,
+    "f-theta": 150.0,
+    "rational": 90.0,
+}
+"""Cameras of one rig: lens and angle of view."""
+SIZE = (96, 168)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """A world of one key frame, whose rig file has a camera of each lens."""
+    folder = tmp_path_factory.mktemp("mixed")
+    cameras = [
+        {"channel": f"CAM_{number}", "position_m": [1.0, 0, 1.6], "yaw_deg": 90 * number}
+        | {"view_deg": view_deg, "lens": LENSES[name].as_record()}
+        for number, (name, view_deg) in enumerate(MIXED.items())
+    ]
+    (folder / "mixed.json").write_text(json.dumps({"cameras": cameras}))
+    settings = {"scenes": 1, "val_scenes": 0, "test_scenes": 0, "key_frames": 1, "town_size": 3}
+    build_world(
+        WorldConfig(
+            out=folder / "world",
+            rig=str(folder / "mixed.json"),
+            image_size=SIZE,
+            workers=1,
+            lights=("noon",),
+            **settings,
+        )
+    )
+    return Index.open(DataConfig(root=folder / "world"))
+
+
+def positions(*_: object) -> torch.Tensor:
+    """An image whose red says how far right a pixel is, and whose green how far down."""
+    red = torch.arange(SIZE[1]).float() * 255 / (SIZE[1] - 1)
+    green = torch.arange(SIZE[0]).float() * 255 / (SIZE[0] - 1)
+    return (
+        torch.stack((red.expand(SIZE), green[:, None].expand(SIZE), torch.full(SIZE, 255.0))).round().byte()
+    )
+
+
+def read_position(image: torch.Tensor, pixels: np.ndarray) -> np.ndarray:
+    """Original pixel positions that an image of `positions` shows; NaN where it is padded."""
+    height, width = image.shape[1:]
+    grid = torch.from_numpy(pixels / (width, height) * 2 - 1)[None, None].float()
+    red, green, blue = torch.nn.functional.grid_sample(image[None].float(), grid, align_corners=False)[
+        0, :, 0
+    ]
+    found = torch.stack((red * (SIZE[1] - 1), green * (SIZE[0] - 1)), dim=-1) / 255 + 0.5
+    return torch.where(blue[:, None] > 254, found, torch.nan).numpy()
+
+
+AUGMENTED = AugmentConfig(
+    scale=(0.8, 1.3),
+    shift=0.2,
+    image_rotation_deg=12.0,
+    image_flip=True,
+    bev_flip=True,
+    bev_rotation_deg=180.0,
+)
+
+
+@pytest.mark.parametrize("epoch", range(4))
+def test_augmented_samples__show_each_return_where_the_traced_image_does(mixed: Index, epoch: int) -> None:
+    """Returns are projected into the augmented image, which says where in the original that is."""
+    view, contents = ViewConfig(image_size=(80, 120)), Contents(points=True)
+    plain = KeyFrames(mixed, view, contents, grid=GRID).sample(0)
+    keyed = KeyFrames(mixed, view, contents, grid=GRID, augment=AUGMENTED, effect=positions, seed=5)
+    sample = keyed.sample(0, epoch)
+    assert plain.points is not None
+    assert sample.points is not None
+    assert len(plain.points.points_ego) == len(sample.points.points_ego) > 10_000
+    assert sample.cameras.lenses is not None
+    for i, record in enumerate(mixed.key_frame(0).cameras):
+        optics = Optics(record.intrinsics.double().numpy(), record.lens, SIZE)
+        local = transform_points(
+            invert(record.lidar_ego_from_camera.double()), plain.points.points_ego.double()
+        )
+        wanted = optics.pixels(local.numpy())
+        new = transform_points(invert(sample.cameras.ego_from_camera[i]), sample.points.points_ego)
+        pixels, depth = project(sample.cameras.intrinsics[i], new, sample.cameras.lenses[i])
+        seen = visible_in(sample.cameras.image_size, pixels, depth).numpy()
+        found = read_position(sample.images[i], pixels.numpy())
+        inner = seen & (found > 2).all(axis=1) & (found < (SIZE[1] - 2, SIZE[0] - 2)).all(axis=1)
+        assert inner.sum() > 500
+        errors = np.hypot(*(found - wanted)[inner].T)
+        assert np.median(errors) < 0.6
+        assert np.quantile(errors, 0.99) < 1.5
