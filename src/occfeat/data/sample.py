@@ -59,6 +59,17 @@ class Cameras(_Tensors):
     lenses: Float[Tensor, "*B N L"] | None = None
     """`Lens.numbers` of each camera, which act on normalised coordinates. None: all are pinholes."""
 
+    def with_absent(self, count: int) -> "Cameras":
+        """Return the rig of one key frame with absent cameras behind its own, `count` in all."""
+        more = count - len(self.present)
+        identities = [torch.eye(size).expand(more, size, size) for size in (3, 4)]
+        return replace(
+            self,
+            intrinsics=torch.cat((self.intrinsics, identities[0])),
+            ego_from_camera=torch.cat((self.ego_from_camera, identities[1])),
+            present=_with_zeros(self.present, count),
+        )
+
     def of_key_frame(self, index: int) -> "Cameras":
         """Return the calibration of one key frame of a batch."""
         return Cameras(
@@ -185,6 +196,10 @@ class TeacherImages(_Tensors):
     cameras: Cameras
     """Calibration of these images, in the (possibly augmented) ego frame."""
 
+    def with_absent(self, count: int) -> "TeacherImages":
+        """Return the images of one key frame with those of absent cameras, `count` in all."""
+        return TeacherImages(_with_zeros(self.images, count), self.cameras.with_absent(count))
+
 
 @dataclass(frozen=True)
 class TeacherMaps(_Tensors):
@@ -193,6 +208,11 @@ class TeacherMaps(_Tensors):
     maps: FeatureMaps
     cameras: Cameras
     """Calibration of the teacher's images, in the (possibly augmented) ego frame."""
+
+    def with_absent(self, count: int) -> "TeacherMaps":
+        """Return the features of one key frame with those of absent cameras, `count` in all."""
+        maps = FeatureMaps(_with_zeros(self.maps.values, count), _with_zeros(self.maps.scales, count))
+        return TeacherMaps(maps, self.cameras.with_absent(count))
 
 
 @dataclass(frozen=True)
@@ -237,9 +257,13 @@ class Batch(_Tensors):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples that were read with the same `Contents`; the `collate_fn` of a `DataLoader`.
 
+    Rigs may differ. Those with fewer cameras get absent ones with black images.
+
     Raises:
         ValueError: Only some of the samples have LiDAR points, labels or a part for the teacher.
     """
+    cameras = max(len(sample.images) for sample in samples)
+    samples = [_with_absent(sample, cameras) for sample in samples]
     teacher: list[TeacherImages | TeacherMaps] = _all_or_none(
         [sample.teacher for sample in samples], "a part for the teacher"
     )
@@ -253,6 +277,23 @@ def collate(samples: Sequence[Sample]) -> Batch:
         points=_join_points(points) if points else None,
         labels=_stack(labels) if labels else None,
     )
+
+
+def _with_absent(sample: Sample, count: int) -> Sample:
+    """Return a sample with absent cameras behind its own, `count` in all."""
+    if len(sample.images) == count:
+        return sample
+    return replace(
+        sample,
+        images=_with_zeros(sample.images, count),
+        cameras=sample.cameras.with_absent(count),
+        teacher=None if sample.teacher is None else sample.teacher.with_absent(count),
+    )
+
+
+def _with_zeros(tensor: Shaped[Tensor, "n *shape"], count: int) -> Shaped[Tensor, "m *shape"]:
+    """Return a tensor with zeros behind its entries, `count` in all."""
+    return torch.cat((tensor, tensor.new_zeros(count - len(tensor), *tensor.shape[1:])))
 
 
 def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:

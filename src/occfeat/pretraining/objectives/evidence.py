@@ -12,6 +12,7 @@ from torch import Tensor
 
 from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.encoders.present import encode_present
 from occfeat.teacher.network import Teacher
 
 
@@ -54,7 +55,7 @@ class Evidence:
             return given.maps.decode().flatten(0, 1)
         if self.teacher is None or given is None:
             raise ValueError("expected a teacher and a batch with images, or a batch with features")
-        return self.teacher(given.images.flatten(0, 1))
+        return encode_present(self.teacher, given.images, given.cameras.present).flatten(0, 1)
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
