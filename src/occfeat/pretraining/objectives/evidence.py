@@ -13,6 +13,7 @@ from torch import Tensor
 from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.present import encode_present
+from occfeat.models.lifting.projection import seen_voxels
 from occfeat.teacher.network import Teacher
 
 
@@ -39,6 +40,11 @@ class Evidence:
     def occupied(self) -> Bool[Tensor, "B X Y Z"]:
         """Whether each voxel contains a LiDAR return."""
         return occupancy_target(self.points, len(self.batch), self.grid)
+
+    @cached_property
+    def seen(self) -> Bool[Tensor, "B X Y Z"]:
+        """Whether each voxel lies in one of the student's images, which augmentation may have cropped."""
+        return seen_voxels(self.batch.cameras, self.grid)
 
     @property
     def teacher_cameras(self) -> Cameras:
