@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from occfeat.data.nuscenes.writer.scene import rows_file
 from PIL import Image
 
 from occfeat.data.formats.nuscenes.writer.scene import rows_file

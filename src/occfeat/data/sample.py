@@ -62,13 +62,14 @@ class Cameras(_Tensors):
     def with_absent(self, count: int) -> "Cameras":
         """Return the rig of one key frame with absent cameras behind its own, `count` in all."""
         more = count - len(self.present)
-        identities = [torch.eye(size).expand(more, size, size) for size in (3, 4)]
-        return replace(
-            self,
-            intrinsics=torch.cat((self.intrinsics, identities[0])),
-            ego_from_camera=torch.cat((self.ego_from_camera, identities[1])),
-            present=_with_zeros(self.present, count),
+        absent = Cameras(
+            torch.eye(3).expand(more, 3, 3),
+            torch.eye(4).expand(more, 4, 4),
+            torch.zeros(more, dtype=torch.bool),
+            self.image_size,
         )
+        rigs = (self, absent) if self.lenses is None else (self, absent.with_lenses())
+        return replace(self, **{name: torch.cat(parts) for name, parts in _tensors_of(rigs).items()})
 
     def of_key_frame(self, index: int) -> "Cameras":
         """Return the calibration of one key frame of a batch."""
@@ -139,6 +140,10 @@ class Labels(_Tensors):
     low_visibility: Bool[Tensor, "*B K X Y"]
     """Cells covered by an object of nuScenes visibility 1 (0-40 %), which `/visible` protocols ignore. Empty
     for map layers."""
+
+    def of_key_frames(self, chosen: Int64[Tensor, " b"]) -> "Labels":
+        """Return the labels of some key frames of a batch."""
+        return replace(self, target=self.target[chosen], low_visibility=self.low_visibility[chosen])
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,8 @@ class Sample(_Tensors):
     """LiDAR returns."""
     labels: Labels | None = None
     """BEV labels."""
+    data_set: str = ""
+    """Name of its data set among several; empty for a single one."""
 
 
 @dataclass(frozen=True)
@@ -249,9 +256,21 @@ class Batch(_Tensors):
     """LiDAR returns of all key frames, concatenated."""
     labels: Labels | None = None
     """BEV labels."""
+    data_sets: tuple[str, ...] = ()
+    """Name of the data set of each key frame, among several; empty for a single one."""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def by_data_set(self) -> dict[str, Int64[Tensor, " _"]]:
+        """Return the key frames of each data set, by its name; {} for a single data set."""
+        names = dict.fromkeys(self.data_sets)
+        return {
+            name: torch.tensor(
+                [number for number, of in enumerate(self.data_sets) if of == name], device=self.images.device
+            )
+            for name in names
+        }
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -276,6 +295,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         teacher=_stack(teacher) if teacher else None,
         points=_join_points(points) if points else None,
         labels=_stack(labels) if labels else None,
+        data_sets=tuple(sample.data_set for sample in samples if sample.data_set),
     )
 
 
@@ -294,6 +314,12 @@ def _with_absent(sample: Sample, count: int) -> Sample:
 def _with_zeros(tensor: Shaped[Tensor, "n *shape"], count: int) -> Shaped[Tensor, "m *shape"]:
     """Return a tensor with zeros behind its entries, `count` in all."""
     return torch.cat((tensor, tensor.new_zeros(count - len(tensor), *tensor.shape[1:])))
+
+
+def _tensors_of(parts: Sequence[_Tensors]) -> dict[str, list[Tensor]]:
+    """Return the tensors of values of one kind, by the name of their field."""
+    named = {field.name: [getattr(part, field.name) for part in parts] for field in fields(parts[0])}  # type: ignore[arg-type]
+    return {name: values for name, values in named.items() if isinstance(values[0], Tensor)}
 
 
 def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:

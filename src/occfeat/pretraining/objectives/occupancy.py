@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
@@ -54,6 +54,11 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
         """Return the binary cross-entropy as loss, IoU and recall as metrics."""
         logits = occupancy_logits(output, read)
         return Term(occupancy_loss(logits, target.occupied, target.counted), self._metrics(logits, target))
+
+    def of_key_frames(self, target: OccupancyTarget, chosen: Int64[Tensor, " b"]) -> OccupancyTarget:
+        """Return the voxels of some key frames of a batch."""
+        counted = None if target.counted is None else target.counted[chosen]
+        return OccupancyTarget(target.occupied[chosen], counted)
 
     def _metrics(self, logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
         """Return IoU and recall; their names tell which voxels are ignored."""
