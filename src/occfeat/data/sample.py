@@ -68,8 +68,14 @@ class Cameras(_Tensors):
             torch.zeros(more, dtype=torch.bool),
             self.image_size,
         )
-        rigs = (self, absent) if self.lenses is None else (self, absent.with_lenses())
-        return replace(self, **{name: torch.cat(parts) for name, parts in _tensors_of(rigs).items()})
+        lenses = absent.with_lenses().lenses
+        return replace(
+            self,
+            intrinsics=torch.cat((self.intrinsics, absent.intrinsics)),
+            ego_from_camera=torch.cat((self.ego_from_camera, absent.ego_from_camera)),
+            present=torch.cat((self.present, absent.present)),
+            lenses=None if self.lenses is None or lenses is None else torch.cat((self.lenses, lenses)),
+        )
 
     def of_key_frame(self, index: int) -> "Cameras":
         """Return the calibration of one key frame of a batch."""
@@ -314,12 +320,6 @@ def _with_absent(sample: Sample, count: int) -> Sample:
 def _with_zeros(tensor: Shaped[Tensor, "n *shape"], count: int) -> Shaped[Tensor, "m *shape"]:
     """Return a tensor with zeros behind its entries, `count` in all."""
     return torch.cat((tensor, tensor.new_zeros(count - len(tensor), *tensor.shape[1:])))
-
-
-def _tensors_of(parts: Sequence[_Tensors]) -> dict[str, list[Tensor]]:
-    """Return the tensors of values of one kind, by the name of their field."""
-    named = {field.name: [getattr(part, field.name) for part in parts] for field in fields(parts[0])}  # type: ignore[arg-type]
-    return {name: values for name, values in named.items() if isinstance(values[0], Tensor)}
 
 
 def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:

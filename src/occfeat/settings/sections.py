@@ -90,6 +90,8 @@ class AugmentConfig(Strict):
     """Largest rotation of the ego frame about z, in either direction."""
     bev_flip: bool = False
     """Mirror the ego frame along x and along y, each with probability 1/2."""
+    lidar_beams: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest share of the LiDAR's beams that are left out of the targets of a key frame."""
     corruptions: tuple[CorruptionChoice, ...] = ()
     """nuScenes-C corruptions to draw from, one per key frame, at a random severity. `all`: all eight."""
     corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5

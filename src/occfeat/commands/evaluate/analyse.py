@@ -113,8 +113,9 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
     needs, device = needs_of(network.objectives) | POINTS, choose_device(config.device)
     path = config.teacher_cache
-    cached = path is not None and "teacher" in needs
-    cache = open_cache(path, settings, index, rows) if cached else None
+    cache = None
+    if path is not None and "teacher" in needs:
+        cache = open_cache(path, settings, index, rows)
     teacher = build_teacher(settings.teacher).to(device) if "teacher" in needs and cache is None else None
     key_frames = key_frames_of(settings, index, cache, needs, learn=False)
     chosen = spread(rows, config.key_frames).tolist()

@@ -14,6 +14,9 @@ from occfeat.errors import KeyFrameError
 BYTES_PER_RETURN = 20
 """x, y, z in metres, intensity and ring number, each a little-endian float32."""
 
+RING_COLUMN = 4
+"""Column of the ring number."""
+
 MAX_BYTES = 100_000_000
 """Largest size of a file in bytes; a sweep of nuScenes has about 700 000."""
 

@@ -89,7 +89,7 @@ class NuScenes(DataSource):
 
     def read_sweep(self, path: Path) -> Sweep:
         """Return the content of a `.pcd.bin` file."""
-        return Sweep(lidar.read_sweep(path))
+        return Sweep(lidar.read_sweep(path), ring_column=lidar.RING_COLUMN)
 
     def check_bytes(self, path: Path, size: int) -> None:
         """Refuse a `.pcd.bin` file of an impossible size."""
