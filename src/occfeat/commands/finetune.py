@@ -66,11 +66,12 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
             training.require_files(checked, needs_lidar=False)
             require_labels(sets, checked, config.classes)
     require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
+    key_frames = _key_frames(config, sets, learn=True)
     network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
     with training.open_run() as run:
         if run.writes:
             write_text_atomic(run.folder.label_tokens, lines_of(sets.token(row) for row in rows))
-        mix, key_frames = mix_of(sets, rows, config.set_exponent), _key_frames(config, sets, learn=True)
+        mix = mix_of(sets, rows, config.set_exponent)
         training.fit(Job(network, labels_of, key_frames, mix, config.optim, config.engine), run)
         if run.writes:
             write_model(run.folder.path, network.segmenter, _card(training))

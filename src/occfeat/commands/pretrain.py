@@ -85,6 +85,7 @@ def _pretrain(
     training = begin_training(config, sets, resume=resume)
     training.require_files(rows, needs_lidar="points" in needs)
     caches = open_caches(config, sets, rows, needs)
+    learned_from = _key_frames(config, sets, caches, needs, learn=True)
     network, teacher = build_network(config, objectives, caches[0], own)
     with training.open_run() as run:
         device = training.fabric.device
@@ -95,7 +96,6 @@ def _pretrain(
             if run.writes and found:
                 write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
         mix = mix_of(sets, rows, config.set_exponent)
-        learned_from = _key_frames(config, sets, caches, needs, learn=True)
         job = Job(network, maker, learned_from, mix, config.optim, config.engine)
         training.fit(job, run)
         if run.writes:

@@ -69,8 +69,8 @@ def evaluate_segmenter(
         classes: Classes of its outputs.
         key_frames: Where key frames are read.
         rows: Which ones.
-        has_visibility: Whether boxes have levels of visibility: by the names of several data sets, and for all
-            together by the empty name.
+        has_visibility: Whether boxes have levels of visibility: by the names of several data sets, and by the
+            empty name for all of them together.
         split: Name of the split.
         batch_size: Key frames per batch.
         engine: Loading and precision.

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int64
@@ -47,9 +49,9 @@ class DataSets:
     """
 
     def __init__(self, each: Sequence[Index], names: Sequence[str]) -> None:
-        firsts = np.cumsum([0, *(len(index) for index in each)]).tolist()
+        firsts = np.cumsum([0, *map(len, each)]).tolist()
         self.each = tuple(
-            DataSet(name, index, first) for name, index, first in zip(names, each, firsts[:-1], strict=True)
+            DataSet(name, one, first) for name, one, first in zip(names, each, firsts[:-1], strict=True)
         )
         self._ends = np.array(firsts[1:])
 
@@ -64,13 +66,11 @@ class DataSets:
         each = [Index.open(source) for source in sources]
         if len(each) == 1:
             return cls(each, [""])
-        roots = [index.root for index in each]
-        names = names_of(
-            [index.source.folder if roots.count(index.root) > 1 else index.root for index in each]
-        )
+        roots = [one.root for one in each]
+        names = names_of([one.source.folder if roots.count(one.root) > 1 else one.root for one in each])
         known: dict[str, str] = {}
-        for name, index in zip(names, each, strict=True):
-            if (other := known.setdefault(index.fingerprint, name)) != name:
+        for name, one in zip(names, each, strict=True):
+            if (other := known.setdefault(one.fingerprint, name)) != name:
                 raise DatasetError(
                     f"The data sets {other} and {name} are the same: their tables are equal.",
                     hint="Name each data set once. To draw one more often, change --set-exponent.",
@@ -133,8 +133,9 @@ class DataSets:
         """Return the position in `each` of the data set of each key frame."""
         return np.searchsorted(self._ends, rows, side="right")
 
-    def token(self, row: int) -> str:
+    def token(self, row: SupportsIndex) -> str:
         """Return the token of a key frame; of several data sets, with the name of its own before it."""
+        row = index(row)
         one = self.each[int(self.number_of(np.array([row]))[0])]
         token = one.index.token(row - one.first)
         return f"{one.name}/{token}" if one.name else token
