@@ -162,6 +162,42 @@ def test_collate__stored_maps() -> None:
     assert batch.teacher.cameras.present.shape == (3, 2)
 
 
+def test_collate__rigs_of_different_size_get_absent_cameras() -> None:
+    maps = FeatureMaps(torch.ones(3, 4, 5, 7, dtype=torch.int8), torch.ones(3, 4, 5))
+    large = replace(
+        make_sample(1),
+        images=torch.ones(3, 3, 4, 6, dtype=torch.uint8),
+        cameras=make_cameras(3),
+        teacher=TeacherMaps(maps, make_cameras(3, size=(14, 28))),
+    )
+    part = FeatureMaps(maps.values[:2].half(), maps.scales[:2])  # a cache of another type
+    small = replace(make_sample(0), teacher=TeacherMaps(part, make_cameras(size=(14, 28))))
+    batch = collate([small, large])
+    assert batch.cameras.present.tolist() == [[True, True, False], [True, True, True]]
+    assert batch.images[0, 2].count_nonzero() == 0
+    assert torch.equal(batch.cameras.intrinsics[0, 2], torch.eye(3))
+    assert torch.equal(batch.cameras.ego_from_camera[0, 2], torch.eye(4))
+    assert isinstance(batch.teacher, TeacherMaps)
+    assert torch.equal(batch.teacher.cameras.present, batch.cameras.present)
+    decoded = batch.teacher.maps.decode()
+    assert (decoded[0, :2] == 1).all()
+    assert (decoded[1] == 1).all()
+    assert decoded[0, 2].count_nonzero() == 0
+
+
+def test_collate__rigs_of_different_size_with_images_of_the_teacher() -> None:
+    large = replace(
+        make_sample(1),
+        images=torch.ones(3, 3, 4, 6, dtype=torch.uint8),
+        cameras=make_cameras(3),
+        teacher=TeacherImages(torch.ones(3, 3, 14, 28, dtype=torch.uint8), make_cameras(3, size=(14, 28))),
+    )
+    batch = collate([large, make_sample(0, teacher=True)])
+    assert isinstance(batch.teacher, TeacherImages)
+    assert batch.teacher.images.shape == (2, 3, 3, 14, 28)
+    assert batch.teacher.cameras.present.tolist() == [[True] * 3, [True, True, False]]
+
+
 def test_to__moves_every_tensor_and_keeps_the_rest() -> None:
     batch = collate([make_sample(0, points=3, teacher=True)])
     moved = batch.to("meta")

@@ -140,11 +140,11 @@ def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None
     batch = rigs.batch_of()
     targets = TargetMaker(network.objectives, rigs.GRID)(batch)
     target = targets["occupancy"]
-    assert target.known is not None
+    assert target.counted is not None
     step = network(batch, targets)
     voxels = network.see(batch.images, batch.cameras)["voxels"]
     logits = occupancy_logits(network.outputs["occupancy"], voxels)
-    predicted, occupied = logits[target.known] > 0, target.occupied[target.known]
+    predicted, occupied = logits[target.counted] > 0, target.occupied[target.counted]
     expected = float((predicted & occupied).sum() / (predicted | occupied).sum())
     assert set(step.metrics) == {
         "loss",
@@ -157,5 +157,5 @@ def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None
     assert 0.3 < step.metrics["known_share"].value() < 1
     gradient = torch.autograd.grad(step.loss, network.student.bev)[0]
     assert gradient.isfinite().all()
-    (by_logit,) = torch.autograd.grad(occupancy_loss(logits, target.occupied, target.known), logits)
-    assert torch.equal(by_logit != 0, target.known)
+    (by_logit,) = torch.autograd.grad(occupancy_loss(logits, target.occupied, target.counted), logits)
+    assert torch.equal(by_logit != 0, target.counted)

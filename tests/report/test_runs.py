@@ -1,12 +1,6 @@
 from pathlib import Path
 
-from occfeat.report.page.runs import Cost, RunFiles, names_of
-
-
-def test_names_of__as_many_parts_as_tell_them_apart() -> None:
-    assert names_of([Path("/r/a"), Path("/r/b")]) == ["a", "b"]
-    assert names_of([Path("/one/a"), Path("/two/a"), Path("/two/b")]) == ["one/a", "two/a", "two/b"]
-    assert names_of([Path("/r/a")]) == ["a"]
+from occfeat.report.page.runs import Cost, RunFiles
 
 
 def test_run__that_has_not_begun_knows_nothing() -> None:

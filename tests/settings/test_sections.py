@@ -119,7 +119,7 @@ def test_settings__survive_yaml() -> None:
     again = PretrainConfig.model_validate(yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json"))))
     assert again == settings
     assert again.teacher == TeacherConfig(block=10)
-    assert again.data == settings.data == Path("/data/nuscenes")
+    assert again.data == settings.data == (Path("/data/nuscenes"),)
 
 
 def test_paths__mean_the_same_in_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_paths__mean_the_same_in_another_folder(monkeypatch: pytest.MonkeyPatch,
         "student": {"backbone_weights": "~/backbone.pth"},
     }
     config = build(PretrainConfig, layer)
-    assert (config.data, config.teacher_cache) == (Path("/home/me/nuscenes"), tmp_path / "cache")
+    assert (config.data, config.teacher_cache) == ((Path("/home/me/nuscenes"),), (tmp_path / "cache",))
     assert config.teacher.weights == str(tmp_path / "teacher.pth")
     assert config.student.backbone_weights == "/home/me/backbone.pth"
     assert DataConfig(root="~/nuscenes").root == config.data

@@ -21,6 +21,7 @@ from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.interrupt import StopRequest
 from occfeat.training.loop import Job, Trainer
+from occfeat.training.order import Mix
 from occfeat.training.step import Step, mean_of
 from tests.rigs import ring_of_cameras
 
@@ -79,7 +80,7 @@ def _job(data: Numbers | None = None, **engine: object) -> Job[Tensor]:
     settings = {"seed": 1, "workers": 0, "log_every": 3, "checkpoint_minutes": 1000} | engine
     optim = OptimConfig(epochs=4, batch_size=4, micro_batch_size=2, learning_rate=0.01)
     config = EngineConfig.model_validate(settings)
-    return Job(Learner(), _target, data or Numbers(), np.arange(7), optim, config)
+    return Job(Learner(), _target, data or Numbers(), Mix((np.arange(7),)), optim, config)
 
 
 def _train(path: Path, job: Job[Tensor], *, resume: bool = False, stop_after: int | None = None) -> None:

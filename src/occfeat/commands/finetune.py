@@ -9,18 +9,17 @@ from torch import nn
 
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
+from occfeat.commands.sets import draw_predictions_of_sets, mix_of, require_boxes, require_labels
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index.index import Index
-from occfeat.data.labels import require_classes
+from occfeat.data.index.sets import DataSet, DataSets
 from occfeat.data.sample import Contents
-from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of
+from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of, spread
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
-from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.runs.card import ModelCard, read_card
 from occfeat.runs.folder import RESULTS, RunFolder
 from occfeat.runs.metrics_log import last_row
@@ -29,7 +28,9 @@ from occfeat.segmentation.evaluation import evaluate_segmenter
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 from occfeat.settings.commands import FinetuneConfig
+from occfeat.settings.several import name_of_splits
 from occfeat.training.loop import Job
+from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
 """Settings of a student that say nothing about its architecture."""
@@ -56,32 +57,28 @@ def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
 
 def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:
     """Train, write the network, draw what it predicts, and evaluate it."""
-    index = Index.open(config.source)
-    rows = label_subset(
-        index,
-        index.rows(config.split),
-        config.label_fraction,
-        EveryKthScene(config.label_seed)
-        if config.label_draw == "scene"
-        else RandomKeyFrames(config.label_seed),
-    )
-    val_rows = _val_rows(config, index)
-    training = begin_training(config, index, resume=resume)
+    sets = DataSets.open(config.sources)
+    rows = _labelled_rows(config, sets)
+    val_rows = _val_rows(config, sets)
+    training = begin_training(config, sets, resume=resume)
     for checked in (rows, val_rows):
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
-            require_classes(index.source, index.places(checked), config.classes)
-    network = _build(config, own, has_visibility=index.source.taxonomy.has_visibility)
-    job = Job(network, labels_of, _key_frames(config, index, learn=True), rows, config.optim, config.engine)
+            require_labels(sets, checked, config.classes)
+    require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
+    key_frames = _key_frames(config, sets, learn=True)
+    network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
     with training.open_run() as run:
         if run.writes:
-            write_text_atomic(run.folder.label_tokens, lines_of(index.token(row) for row in rows))
-        training.fit(job, run)
+            write_text_atomic(run.folder.label_tokens, lines_of(sets.token(row) for row in rows))
+        mix = mix_of(sets, rows, config.set_exponent)
+        training.fit(Job(network, labels_of, key_frames, mix, config.optim, config.engine), run)
         if run.writes:
-            write_model(run.folder.path, network.segmenter, _card(config))
-            key_frames = _key_frames(config, index, learn=False)
+            write_model(run.folder.path, network.segmenter, _card(training))
             shown = rows if val_rows is None else val_rows
-            draw_predictions(run.folder.pictures, network.segmenter, key_frames, shown[: config.pictures])
+            shown = spread(shown, config.pictures) if sets.names else shown[: config.pictures]
+            plain = _key_frames(config, sets, learn=False)
+            draw_predictions_of_sets(run.folder.pictures, network.segmenter, sets, plain, shown)
         if val_rows is None:
             metrics = last_row(run.folder.metrics)
         else:
@@ -89,16 +86,32 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     return outcome_of(run, metrics)
 
 
-def _val_rows(config: FinetuneConfig, index: Index) -> NDArray[np.int64] | None:
+def _labelled_rows(config: FinetuneConfig, sets: DataSets) -> NDArray[np.int64]:
+    """Draw the labelled key frames of each data set.
+
+    Raises:
+        SettingsError: A split does not exist, or a fraction of it leaves no key frame.
+    """
+    every_scene = config.label_draw == "scene"
+    draw = EveryKthScene(config.label_seed) if every_scene else RandomKeyFrames(config.label_seed)
+    drawn = []
+    for one, of_set in sets.parts(sets.rows(config.each(config.split))):
+        with one.named_in_errors():
+            drawn.append(one.first + label_subset(one.index, of_set, config.label_fraction, draw))
+    return np.concatenate(drawn)
+
+
+def _val_rows(config: FinetuneConfig, sets: DataSets) -> NDArray[np.int64] | None:
     """Return the key frames to evaluate on, if any.
 
     Raises:
-        SettingsError: The split does not exist.
+        SettingsError: A split does not exist.
     """
-    if config.val_split is None:
+    splits = config.each(config.val_split)
+    if not any(splits):
         return None
     try:
-        return index.rows(config.val_split)
+        return sets.rows(splits)
     except SettingsError as error:
         hint = f"{error.hint} Choose one with --val-split NAME, or evaluate on none with --val-split None."
         raise SettingsError(error.message, hint=hint) from error
@@ -108,19 +121,20 @@ def _evaluate(
     training: Training[FinetuneConfig], run: Run, segmenter: Segmenter, val_rows: NDArray[np.int64]
 ) -> dict[str, float]:
     """Evaluate on the validation split; give its metrics."""
-    config = training.config
+    config, split = training.config, name_of_splits(training.config.val_split)
     evaluation = evaluate_segmenter(
         segmenter,
         config.classes,
-        _key_frames(config, training.index, learn=False),
+        _key_frames(config, training.sets, learn=False),
         val_rows,
-        split=str(config.val_split),
+        has_visibility=training.sets.has_visibility(val_rows),
+        split=split,
         batch_size=training.micro_batch,
         engine=config.engine,
         fabric=training.fabric,
     )
     if run.writes:
-        evaluation.write(run.folder.evaluation(str(config.val_split)) / RESULTS)
+        evaluation.write(run.folder.evaluation(split) / RESULTS)
     return evaluation.metrics
 
 
@@ -163,21 +177,29 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
         raise WeightsError(f"{config.start} contains another network:", first=differing, hint=hint)
 
 
-def _key_frames(config: FinetuneConfig, index: Index, *, learn: bool) -> KeyFrames:
+def _key_frames(config: FinetuneConfig, sets: DataSets, *, learn: bool) -> KeyFrames | SeveralKeyFrames:
     """Return key frames with labels, changed at random if they are to learn from."""
-    return KeyFrames(
-        index,
-        config.view,
-        Contents(classes=config.classes),
-        grid=build_grid(config.grid),
-        augment=config.augment if learn else None,
-        seed=config.engine.seed,
-        effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-    )
+
+    def make(one: DataSet) -> KeyFrames:
+        """Return the key frames of one data set."""
+        channels, seed = one.index.channels, config.engine.seed
+        with one.named_in_errors():
+            return KeyFrames(
+                one.index,
+                config.view,
+                Contents(classes=config.classes),
+                grid=build_grid(config.grid),
+                augment=config.augment if learn else None,
+                seed=seed,
+                effect=training_effect(config.augment, channels, seed) if learn else None,
+            )
+
+    return key_frames_of_sets(sets, make)
 
 
-def _card(config: FinetuneConfig) -> ModelCard:
+def _card(training: Training[FinetuneConfig]) -> ModelCard:
     """Describe how to build the network again."""
+    config = training.config
     return ModelCard(
         stage="segmentation",
         student=config.student,
@@ -185,4 +207,5 @@ def _card(config: FinetuneConfig) -> ModelCard:
         view=config.view,
         classes=config.classes,
         linear_head=config.freeze,
+        data_sets=training.data_sets,
     )

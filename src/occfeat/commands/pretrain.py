@@ -12,12 +12,15 @@ from torch import nn
 
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
+from occfeat.commands.sets import mix_of
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.index.sets import DataSet, DataSets
 from occfeat.data.sample import Contents, ImagesForTeacher
 from occfeat.data.subsets import spread
+from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
@@ -30,11 +33,12 @@ from occfeat.runs.folder import OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
-from occfeat.teacher.cache import TeacherCache
+from occfeat.teacher.cache import TeacherCache, read_cache_card
 from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import autocast
-from occfeat.training.loading import collate_readable, in_order, load_batches
+from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
 from occfeat.training.loop import Job
+from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 
 def pretrain(
@@ -76,25 +80,32 @@ def _pretrain(
     """Train, then write the student and draw what was learned."""
     objectives = add_own(objectives_of(config), own_objectives, config.loss.own)
     needs = needs_of(objectives)
-    index = Index.open(config.source)
-    rows = index.rows(config.split)
-    training = begin_training(config, index, resume=resume)
+    sets = DataSets.open(config.sources)
+    rows = sets.rows(config.each(config.split))
+    training = begin_training(config, sets, resume=resume)
     training.require_files(rows, needs_lidar="points" in needs)
-    cache = open_cache(config, index, rows, needs)
-    learned_from = key_frames_of(config, index, cache, needs, learn=True)
-    network, teacher = build_network(config, objectives, cache, own)
+    caches = open_caches(config, sets, rows, needs)
+    learned_from = _key_frames(config, sets, caches, needs, learn=True)
+    network, teacher = build_network(config, objectives, caches[0], own)
     with training.open_run() as run:
         device = training.fabric.device
         maker = TargetMaker(objectives, build_grid(config.grid), teacher.to(device) if teacher else None)
         if not training.goes_on_from_checkpoint(run):
-            plain = key_frames_of(config, index, cache, needs, learn=False)
+            plain = _key_frames(config, sets, caches, needs, learn=False)
             found = _prepare(network, maker, plain, rows, training)
             if run.writes and found:
                 write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
-        job = Job(network, maker, learned_from, rows, config.optim, config.engine)
+        mix = mix_of(sets, rows, config.set_exponent)
+        job = Job(network, maker, learned_from, mix, config.optim, config.engine)
         training.fit(job, run)
         if run.writes:
-            card = ModelCard(stage="pretraining", student=config.student, grid=config.grid, view=config.view)
+            card = ModelCard(
+                stage="pretraining",
+                student=config.student,
+                grid=config.grid,
+                view=config.view,
+                data_sets=training.data_sets,
+            )
             write_model(run.folder.path, network, card, only="student.")
             _draw(network, maker, job, run, training)
     return outcome_of(run, last_row(run.folder.metrics))
@@ -109,17 +120,44 @@ def objectives_of(config: PretrainConfig) -> tuple[AnyObjective, ...]:
     return build_objectives(config.loss, head=config.head, queries=config.queries, student=config.student)
 
 
-def open_cache(
-    config: PretrainConfig, index: Index, rows: NDArray[np.int64], needs: frozenset[Need]
-) -> TeacherCache | None:
-    """Open the teacher cache, if there is one and an objective needs the teacher.
+def open_caches(
+    config: PretrainConfig, sets: DataSets, rows: NDArray[np.int64], needs: frozenset[Need]
+) -> tuple[TeacherCache | None, ...]:
+    """Open the teacher cache of each data set, if there are any and an objective needs the teacher.
+
+    Raises:
+        CacheError: One is not that of this teacher, its data set and these key frames.
+    """
+    caches: list[TeacherCache | None] = [None] * len(sets.each)
+    paths = config.each(config.teacher_cache)
+    for one, of_set in sets.parts(rows):
+        place = sets.each.index(one)
+        path = paths[place]
+        if path is not None and "teacher" in needs:
+            _require_order(path, one, sets)
+            with one.named_in_errors():
+                caches[place] = open_cache(path, config, one.index, of_set)
+    return tuple(caches)
+
+
+def _require_order(path: Path, one: DataSet, sets: DataSets) -> None:
+    """Refuse a teacher cache of another of the data sets."""
+    fingerprint = read_cache_card(path).data_fingerprint
+    others = [other.name for other in sets.each if other.index.fingerprint == fingerprint]
+    if others and others != [one.name]:
+        raise CacheError(
+            f"The teacher cache {path} was given for {one.name}, but it is that of {others[0]}.",
+            hint="Give the caches in the order of the data sets.",
+        )
+
+
+def open_cache(path: Path, config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache:
+    """Open the teacher cache of a data set.
 
     Raises:
         CacheError: It is not that of this teacher and these key frames.
     """
-    if config.teacher_cache is None or "teacher" not in needs:
-        return None
-    cache = TeacherCache(config.teacher_cache)
+    cache = TeacherCache(path)
     cache.require(
         rows,
         teacher=config.teacher,
@@ -128,6 +166,25 @@ def open_cache(
         allowed=config.engine.max_broken,
     )
     return cache
+
+
+def _key_frames(
+    config: PretrainConfig,
+    sets: DataSets,
+    caches: tuple[TeacherCache | None, ...],
+    needs: frozenset[Need],
+    *,
+    learn: bool,
+) -> KeyFrames | SeveralKeyFrames:
+    """Return the key frames of all data sets; see `key_frames_of`."""
+
+    def make(one: DataSet) -> KeyFrames:
+        """Return the key frames of one data set."""
+        with one.named_in_errors():
+            cache = caches[sets.each.index(one)]
+            return key_frames_of(config, one.index, cache, needs, learn=learn)
+
+    return key_frames_of_sets(sets, make)
 
 
 def key_frames_of(
@@ -168,7 +225,7 @@ def build_network(
 def _prepare(
     network: PretrainingNetwork,
     maker: TargetMaker,
-    key_frames: KeyFrames,
+    key_frames: KeyFrameReader,
     rows: NDArray[np.int64],
     training: Training[PretrainConfig],
 ) -> dict[str, Any]:
@@ -188,7 +245,7 @@ def _prepare(
 def _targets_of(
     objective: AnyObjective,
     maker: TargetMaker,
-    key_frames: KeyFrames,
+    key_frames: KeyFrameReader,
     rows: NDArray[np.int64],
     training: Training[PretrainConfig],
 ) -> Iterator[Any]:
@@ -211,7 +268,7 @@ def _draw(
     training: Training[PretrainConfig],
 ) -> None:
     """Draw what was learned about the first key frame: occupancy, and features."""
-    loaded = collate_readable([job.key_frames.read(Draw(int(job.rows[0]), 0))])
+    loaded = collate_readable([job.key_frames.read(Draw(job.mix.first, 0))])
     if loaded.batch is None or loaded.batch.points is None:
         return
     batch = loaded.batch.to(training.fabric.device)

@@ -26,6 +26,7 @@ from occfeat.report.page.sections import (
     runs_section,
     training_sections,
 )
+from occfeat.runs.environment import fingerprints_of
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import PretrainConfig, ReportConfig
 from occfeat.settings.sections import DataConfig
@@ -119,13 +120,13 @@ def _open_index(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
     settings = next((run.settings for run in runs if run.settings is not None), None)
     if config.data is not None:
         source = DataConfig(root=config.data, version=config.version)
-    elif settings is not None and settings.data.is_dir():
-        source = settings.source
+    elif settings is not None and settings.sources[0].root.is_dir():
+        source = settings.sources[0]
     else:
         return None
     index = Index.open(source)
-    known = {run.environment.get("data_fingerprint") for run in runs} - {None}
-    if known - {index.fingerprint}:
+    known = [list(fingerprints_of(run.environment).values()) for run in runs]
+    if any(of_run and index.fingerprint not in of_run for of_run in known):
         raise SettingsError(
             f"{source.root} is not the data set of these runs, or its tables have changed.",
             hint="Name the right one with --data, or show none with --key-frames 0.",
@@ -135,6 +136,6 @@ def _open_index(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
 
 def _split_of(runs: Sequence[RunFiles]) -> str:
     """Return the split the first run was evaluated on, or else the one it was trained on."""
-    splits = [getattr(run.settings, "val_split", None) for run in runs]
-    splits += [run.settings.split for run in runs if run.settings is not None]
+    splits = [getattr(run.settings, "val_split", (None,))[0] for run in runs]
+    splits += [run.settings.split[0] for run in runs if run.settings is not None]
     return str(next((split for split in splits if split), "all"))

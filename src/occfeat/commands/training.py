@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.data.check.check import quick_check
-from occfeat.data.index.index import Index
+from occfeat.commands.sets import require_files
+from occfeat.data.index.sets import DataSets
 from occfeat.report.pictures.plots import draw_curves
 from occfeat.runs.folder import CURVES
 from occfeat.runs.metrics_log import read_rows, require_loggers
@@ -32,13 +32,19 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True)
 class Training(Generic[Config]):
-    """A training command that may begin: its settings, its data set and its devices."""
+    """A training command that may begin: its settings, its data and its devices."""
 
     config: Config
-    index: Index
+    sets: DataSets
     fabric: Fabric
     resume: bool
     """Go on with the run in the folder `config.out`."""
+
+    @property
+    def data_sets(self) -> dict[str, str]:
+        """Fingerprints of several data sets, by their names."""
+        fingerprint = self.sets.fingerprint
+        return fingerprint if isinstance(fingerprint, dict) else {}
 
     @property
     def micro_batch(self) -> int:
@@ -51,8 +57,8 @@ class Training(Generic[Config]):
         Raises:
             DatasetError: More are.
         """
-        allowed = self.config.engine.max_broken
-        quick_check(self.index, rows, view=self.config.view, needs_lidar=needs_lidar, allowed=allowed)
+        view, allowed = self.config.view, self.config.engine.max_broken
+        require_files(self.sets, rows, view=view, needs_lidar=needs_lidar, allowed=allowed)
 
     @contextmanager
     def open_run(self) -> Iterator[Run]:
@@ -61,7 +67,7 @@ class Training(Generic[Config]):
         Raises:
             RunError: The folder cannot be used, or another process of the run has died.
         """
-        config, fabric, fingerprint = self.config, self.fabric, self.index.fingerprint
+        config, fabric, fingerprint = self.config, self.fabric, self.sets.fingerprint
         with (
             all_alive(fabric),
             Run.start(config.out, config.command, config, fabric, fingerprint, resume=self.resume) as run,
@@ -84,7 +90,7 @@ class Training(Generic[Config]):
             draw_curves(folder.pictures / CURVES, read_rows(folder.metrics), title=folder.path.name)
 
 
-def begin_training(config: Config, index: Index, *, resume: bool) -> Training[Config]:
+def begin_training(config: Config, sets: DataSets, *, resume: bool) -> Training[Config]:
     """Start the devices; refuse a batch, a folder or loggers that cannot be used.
 
     Raises:
@@ -96,7 +102,7 @@ def begin_training(config: Config, index: Index, *, resume: bool) -> Training[Co
     if fabric.is_global_zero and not resume:
         require_free(config.out, config.command)
     require_loggers(config.engine.loggers)
-    return Training(config, index, fabric, resume)
+    return Training(config, sets, fabric, resume)
 
 
 def settings_of_run(path: Path, kind: type[Config]) -> Config:

@@ -42,6 +42,16 @@ class ImageChange:
 
 
 @dataclass(frozen=True)
+class BeamChange:
+    """LiDAR beams that are left out. The defaults leave out none."""
+
+    share: float = 0.0
+    """Share of the beams of each LiDAR file, below 1."""
+    seed: int = 0
+    """Seed of the choice of beams."""
+
+
+@dataclass(frozen=True)
 class Change:
     """Augmentation of one sample."""
 
@@ -49,6 +59,8 @@ class Change:
     """One change per camera."""
     new_ego_from_ego: Float[Tensor, "4 4"]
     """Rotation and mirroring of the ego frame: an isometry, float64."""
+    beams: BeamChange = BeamChange()
+    """Change of the LiDAR."""
 
 
 def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch: int, row: int) -> Change:
@@ -57,7 +69,8 @@ def draw_change(config: AugmentConfig | None, cameras: int, *, seed: int, epoch:
         return Change((ImageChange(),) * cameras, torch.eye(4, dtype=torch.float64))
     random = np.random.default_rng((seed, epoch, row))
     new_ego_from_ego = _draw_ego_change(config, random)
-    return Change(tuple(_draw_image_change(config, random) for _ in range(cameras)), new_ego_from_ego)
+    images = tuple(_draw_image_change(config, random) for _ in range(cameras))
+    return Change(images, new_ego_from_ego, _draw_beam_change(config, random))
 
 
 def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> ImageChange:
@@ -77,6 +90,11 @@ def _draw_image_change(config: AugmentConfig, random: np.random.Generator) -> Im
         contrast=contrast,
         saturation=saturation,
     )
+
+
+def _draw_beam_change(config: AugmentConfig, random: np.random.Generator) -> BeamChange:
+    """Draw the beams to leave out; drawn last, so that all else stays as it is without."""
+    return BeamChange(float(random.uniform(0, config.lidar_beams)), int(random.integers(1 << 62)))
 
 
 def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Float[Tensor, "4 4"]:

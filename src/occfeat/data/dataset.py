@@ -251,7 +251,7 @@ class KeyFrames(Dataset[Sample]):
         """Read the LiDAR of a key frame, in the augmented ego frame."""
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        points = read_points(self.index.source, key_frame.sweeps, self.view.ego_radius_m)
+        points = read_points(self.index.source, key_frame.sweeps, self.view.ego_radius_m, change.beams)
         return points.transform(change.new_ego_from_ego.float())
 
 

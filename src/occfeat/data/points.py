@@ -4,11 +4,15 @@ Axes: `P` returns.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from numpy import ndarray
 from torch import Tensor
 
+from occfeat.data.augment import BeamChange
 from occfeat.data.keyframe import SweepRecord
 from occfeat.data.paths import resolve
 from occfeat.data.sample import Points
@@ -16,8 +20,16 @@ from occfeat.data.source.source import DataSource
 from occfeat.data.source.sweep import Sweep
 from occfeat.geometry.frames import transform_points
 
+ELEVATION_BINS = 32
+"""Beams into which returns are sorted by their elevation, if a file does not number its beams."""
 
-def read_points(source: DataSource, sweeps: Sequence[SweepRecord], ego_radius_m: float = 0.0) -> Points:
+
+def read_points(
+    source: DataSource,
+    sweeps: Sequence[SweepRecord],
+    ego_radius_m: float = 0.0,
+    beams: BeamChange = BeamChange(),  # noqa: B008 - cannot be changed
+) -> Points:
     """Read one or more sweeps of a key frame and join their returns in its ego frame.
 
     Args:
@@ -25,17 +37,47 @@ def read_points(source: DataSource, sweeps: Sequence[SweepRecord], ego_radius_m:
         sweeps: Sweeps of a key frame, of any LiDARs.
         ego_radius_m: Returns within this horizontal distance of their ray's origin are dropped; they hit the
         car itself.
+        beams: Beams that are left out of each file.
 
     Raises:
         KeyFrameError: A file cannot be read, or its name leaves the data folder.
     """
     points_ego, origins_ego = [torch.empty(0, 3)], [torch.empty(0, 3)]
     for record in sweeps:
-        sweep = source.read_sweep(resolve(source.root, record.path))
+        sweep = without_beams(source.read_sweep(resolve(source.root, record.path)), beams)
         points, origins = _in_ego_frame(sweep, record.ego_from_lidar, ego_radius_m)
         points_ego.append(points)
         origins_ego.append(origins)
     return Points.of_one_key_frame(torch.cat(points_ego), torch.cat(origins_ego))
+
+
+def without_beams(sweep: Sweep, change: BeamChange) -> Sweep:
+    """Return a sweep without a share of its beams, rounded down."""
+    if change.share == 0 or len(sweep.points) == 0:
+        return sweep
+    beam = _beam_of(sweep)
+    count = int(beam.max()) + 1
+    left_out = np.zeros(count, dtype=bool)
+    left_out[np.random.default_rng(change.seed).permutation(count)[: int(change.share * count)]] = True
+    kept = ~left_out[beam]
+    origins = None if sweep.origins is None else sweep.origins[kept]
+    return replace(sweep, points=sweep.points[kept], origins=origins)
+
+
+def _beam_of(sweep: Sweep) -> Int64[ndarray, " P"]:
+    """Return the beam of each return: its ring, or else its elevation, in equal bins of angle.
+
+    A ring that is the same everywhere is unknown. The bins lie between the lowest and the highest return of the file (this project's choice).
+    """
+    if sweep.ring_column is not None:
+        rings, beam = np.unique(sweep.points[:, sweep.ring_column], return_inverse=True)
+        if len(rings) > 1:
+            return beam.reshape(-1)
+    ray = sweep.points[:, :3].astype(np.float64) - (0.0 if sweep.origins is None else sweep.origins)
+    elevation = np.arctan2(ray[:, 2], np.hypot(ray[:, 0], ray[:, 1]))
+    low, high = elevation.min(), elevation.max()
+    bins = ELEVATION_BINS * (elevation - low) / max(high - low, 1e-9)
+    return bins.astype(np.int64).clip(max=ELEVATION_BINS - 1)
 
 
 def _in_ego_frame(

@@ -59,6 +59,24 @@ class Cameras(_Tensors):
     lenses: Float[Tensor, "*B N L"] | None = None
     """`Lens.numbers` of each camera, which act on normalised coordinates. None: all are pinholes."""
 
+    def with_absent(self, count: int) -> "Cameras":
+        """Return the rig of one key frame with absent cameras behind its own, `count` in all."""
+        more = count - len(self.present)
+        absent = Cameras(
+            torch.eye(3).expand(more, 3, 3),
+            torch.eye(4).expand(more, 4, 4),
+            torch.zeros(more, dtype=torch.bool),
+            self.image_size,
+        )
+        lenses = absent.with_lenses().lenses
+        return replace(
+            self,
+            intrinsics=torch.cat((self.intrinsics, absent.intrinsics)),
+            ego_from_camera=torch.cat((self.ego_from_camera, absent.ego_from_camera)),
+            present=torch.cat((self.present, absent.present)),
+            lenses=None if self.lenses is None or lenses is None else torch.cat((self.lenses, lenses)),
+        )
+
     def of_key_frame(self, index: int) -> "Cameras":
         """Return the calibration of one key frame of a batch."""
         return Cameras(
@@ -129,6 +147,10 @@ class Labels(_Tensors):
     """Cells covered by an object of nuScenes visibility 1 (0-40 %), which `/visible` protocols ignore. Empty
     for map layers."""
 
+    def of_key_frames(self, chosen: Int64[Tensor, " b"]) -> "Labels":
+        """Return the labels of some key frames of a batch."""
+        return replace(self, target=self.target[chosen], low_visibility=self.low_visibility[chosen])
+
 
 @dataclass(frozen=True)
 class FeatureMaps(_Tensors):
@@ -185,6 +207,10 @@ class TeacherImages(_Tensors):
     cameras: Cameras
     """Calibration of these images, in the (possibly augmented) ego frame."""
 
+    def with_absent(self, count: int) -> "TeacherImages":
+        """Return the images of one key frame with those of absent cameras, `count` in all."""
+        return TeacherImages(_with_zeros(self.images, count), self.cameras.with_absent(count))
+
 
 @dataclass(frozen=True)
 class TeacherMaps(_Tensors):
@@ -193,6 +219,11 @@ class TeacherMaps(_Tensors):
     maps: FeatureMaps
     cameras: Cameras
     """Calibration of the teacher's images, in the (possibly augmented) ego frame."""
+
+    def with_absent(self, count: int) -> "TeacherMaps":
+        """Return the features of one key frame with those of absent cameras, `count` in all."""
+        maps = FeatureMaps(_with_zeros(self.maps.values, count), _with_zeros(self.maps.scales, count))
+        return TeacherMaps(maps, self.cameras.with_absent(count))
 
 
 @dataclass(frozen=True)
@@ -211,6 +242,8 @@ class Sample(_Tensors):
     """LiDAR returns."""
     labels: Labels | None = None
     """BEV labels."""
+    data_set: str = ""
+    """Name of its data set among several; empty for a single one."""
 
 
 @dataclass(frozen=True)
@@ -229,17 +262,33 @@ class Batch(_Tensors):
     """LiDAR returns of all key frames, concatenated."""
     labels: Labels | None = None
     """BEV labels."""
+    data_sets: tuple[str, ...] = ()
+    """Name of the data set of each key frame, among several; empty for a single one."""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def by_data_set(self) -> dict[str, Int64[Tensor, " _"]]:
+        """Return the key frames of each data set, by its name; {} for a single data set."""
+        names = dict.fromkeys(self.data_sets)
+        return {
+            name: torch.tensor(
+                [number for number, of in enumerate(self.data_sets) if of == name], device=self.images.device
+            )
+            for name in names
+        }
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples that were read with the same `Contents`; the `collate_fn` of a `DataLoader`.
 
+    Rigs may differ. Those with fewer cameras get absent ones with black images.
+
     Raises:
         ValueError: Only some of the samples have LiDAR points, labels or a part for the teacher.
     """
+    cameras = max(len(sample.images) for sample in samples)
+    samples = [_with_absent(sample, cameras) for sample in samples]
     teacher: list[TeacherImages | TeacherMaps] = _all_or_none(
         [sample.teacher for sample in samples], "a part for the teacher"
     )
@@ -252,7 +301,25 @@ def collate(samples: Sequence[Sample]) -> Batch:
         teacher=_stack(teacher) if teacher else None,
         points=_join_points(points) if points else None,
         labels=_stack(labels) if labels else None,
+        data_sets=tuple(sample.data_set for sample in samples if sample.data_set),
     )
+
+
+def _with_absent(sample: Sample, count: int) -> Sample:
+    """Return a sample with absent cameras behind its own, `count` in all."""
+    if len(sample.images) == count:
+        return sample
+    return replace(
+        sample,
+        images=_with_zeros(sample.images, count),
+        cameras=sample.cameras.with_absent(count),
+        teacher=None if sample.teacher is None else sample.teacher.with_absent(count),
+    )
+
+
+def _with_zeros(tensor: Shaped[Tensor, "n *shape"], count: int) -> Shaped[Tensor, "m *shape"]:
+    """Return a tensor with zeros behind its entries, `count` in all."""
+    return torch.cat((tensor, tensor.new_zeros(count - len(tensor), *tensor.shape[1:])))
 
 
 def _all_or_none(parts: Sequence[Part | None], what: str) -> list[Part]:

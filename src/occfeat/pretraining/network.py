@@ -89,15 +89,31 @@ class PretrainingNetwork(nn.Module):
         self.outputs = nn.ModuleDict({one.name: one.build_output(shape) for one in objectives})
 
     def forward(self, batch: Batch, targets: Targets) -> Step:
-        """Return the weighted sum of the losses, and the metrics to log."""
+        """Return the weighted sum of the losses, and metrics to log, also of each of several data sets."""
         views = self.see(batch.images, batch.cameras)
-        loss = batch.images.new_zeros((), dtype=torch.float32)
+        step = self._compare(views, targets)
+        for name, chosen in batch.by_data_set().items():
+            of_set = step if len(chosen) == len(batch) else self._compare_some(views, targets, chosen)
+            step.metrics.update({f"{name}/{metric}": ratio for metric, ratio in of_set.metrics.items()})
+        return step
+
+    def _compare(self, views: Views, targets: Targets) -> Step:
+        """Return the loss and the metrics of the objectives that have a target."""
+        loss = next(iter(views.values())).new_zeros((), dtype=torch.float32)
         metrics: dict[str, Ratio] = {}
         for one in self.objectives:
-            term = one.loss(self.outputs[one.name], views[one.reads], targets[one.name])
-            loss = loss + one.weight * term.loss
-            metrics |= {f"loss/{one.name}": mean_of(term.loss), **term.metrics}
+            if one.name in targets:
+                term = one.loss(self.outputs[one.name], views[one.reads], targets[one.name])
+                loss = loss + one.weight * term.loss
+                metrics |= {f"loss/{one.name}": mean_of(term.loss), **term.metrics}
         return Step(loss, {"loss": mean_of(loss), **metrics})
+
+    @torch.no_grad()
+    def _compare_some(self, views: Views, targets: Targets, chosen: Int64[Tensor, " b"]) -> Step:
+        """Return loss and metrics of some key frames, without objectives that cannot say their part."""
+        parts = {one.name: one.of_key_frames(targets[one.name], chosen) for one in self.objectives}
+        some = {name: part for name, part in parts.items() if part is not None}
+        return self._compare({name: view[chosen] for name, view in views.items()}, some)
 
     def see(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Views:
         """Return the tensors that objectives read."""

@@ -122,7 +122,9 @@ class DenseBevFormer(DenseStudent):
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """Return BEV features."""
-        return self.student.attend(images, QueryHits(*(one[None] for one in projection)))
+        return self.student.attend(
+            self.student.encoder(images), QueryHits(*(one[None] for one in projection))
+        )
 
 
 class DenseLss(DenseStudent):

@@ -1,8 +1,11 @@
 """The model card of a run folder, which describes the network of its weights. Imports no torch."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field, model_serializer
 
 from occfeat.errors import RunError
 from occfeat.runs.folder import RunFolder
@@ -29,6 +32,14 @@ class ModelCard(Strict):
     """What the head segments."""
     linear_head: bool = False
     """The head is a single linear layer."""
+    data_sets: dict[str, str] = Field(default={})
+    """Fingerprint of each data set it was trained on, by name; only written if there were several."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: Callable[["ModelCard"], Any]) -> dict[str, Any]:
+        """Return the content of the file."""
+        content: dict[str, Any] = serialize(self)
+        return {name: value for name, value in content.items() if name != "data_sets" or value}
 
 
 def read_card(path: Path) -> ModelCard:

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +13,16 @@ import torch
 
 from occfeat.settings.processor import usable_cores
 
+Fingerprint = str | dict[str, str]
+"""Fingerprint of the data set of a run, or those of several by their names."""
 
-def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
+
+def describe_environment(command: str, fingerprint: Fingerprint) -> dict[str, Any]:
     """Return where and how a run starts now.
 
     Args:
         command: Name of the command.
-        fingerprint: Fingerprint of the data set.
+        fingerprint: That of the data set, or of several by their names.
     """
     packages = ("occfeat", "torch", "timm", "numpy", "lightning-fabric")
     return {
@@ -32,6 +36,15 @@ def describe_environment(command: str, fingerprint: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "data_fingerprint": fingerprint,
     }
+
+
+def fingerprints_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint of each data set of a run, by its name; that of a single one is empty.
+
+    Nothing is known of weights that were converted.
+    """
+    known = environment.get("data_fingerprint")
+    return known if isinstance(known, dict) else {} if known is None else {"": known}
 
 
 def _commit(folder: Path = Path(__file__).parent) -> str | None:

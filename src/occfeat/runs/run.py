@@ -4,12 +4,13 @@ import json
 import logging
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
 from occfeat.atomic import lock_folder, write_text_atomic
 from occfeat.errors import RunError
-from occfeat.runs.environment import describe_environment
+from occfeat.runs.environment import Fingerprint, describe_environment, fingerprints_of
 from occfeat.runs.folder import RunFolder
 from occfeat.runs.output import make_folder, require_free
 from occfeat.runs.saved_settings import settings_text
@@ -38,7 +39,14 @@ class Run:
 
     @classmethod
     def start(
-        cls, path: Path, command: str, config: Strict, fabric: Fabric, fingerprint: str, *, resume: bool
+        cls,
+        path: Path,
+        command: str,
+        config: Strict,
+        fabric: Fabric,
+        fingerprint: Fingerprint,
+        *,
+        resume: bool,
     ) -> "Run":
         """Create or reopen a run in the first process, while the others wait."""
         if not fabric.is_global_zero:
@@ -51,7 +59,7 @@ class Run:
         return run
 
     @classmethod
-    def create(cls, path: Path, command: str, config: Strict, *, fingerprint: str) -> "Run":
+    def create(cls, path: Path, command: str, config: Strict, *, fingerprint: Fingerprint) -> "Run":
         """Start a run in a new or empty folder and write down how it was started.
 
         Raises:
@@ -69,7 +77,7 @@ class Run:
             return cls(path, command, held.pop_all())
 
     @classmethod
-    def reopen(cls, path: Path, command: str, fingerprint: str) -> "Run":
+    def reopen(cls, path: Path, command: str, fingerprint: Fingerprint) -> "Run":
         """Open an interrupted run to go on with it.
 
         Raises:
@@ -82,11 +90,7 @@ class Run:
                 f"{path} is a run of `{environment.get('command')}`, not of `{command}`.",
                 hint=f"Use `occfeat {environment.get('command')} --resume {path}`.",
             )
-        if environment.get("data_fingerprint") != fingerprint:
-            raise RunError(
-                f"The tables of the data set have changed since {path} was started.",
-                hint="Restore them, or start a new run in another folder.",
-            )
+        _require_same_data(path, environment, fingerprint)
         if folder.card.is_file():
             logger.info("The training of %s is finished; what follows it is repeated.", path)
         lock = ExitStack()
@@ -109,6 +113,23 @@ class Run:
         logging.getLogger("occfeat").setLevel(self._level)
         self._log.close()
         self._lock.close()
+
+
+def _require_same_data(path: Path, environment: dict[str, Any], fingerprint: Fingerprint) -> None:
+    """Refuse data sets whose tables have changed; they may have moved, but not changed their order."""
+    then = list(fingerprints_of(environment).values())
+    now = fingerprints_of({"data_fingerprint": fingerprint})
+    if then == list(now.values()):
+        return
+    if len(then) != len(now):
+        what = f"Expected the {len(then)} data set(s) that {path} was started with, got {len(now)}."
+        raise RunError(what, hint="Restore its settings, or start a new run in another folder.")
+    changed = [name for (name, new), old in zip(now.items(), then, strict=True) if new != old]
+    named = f" {', '.join(changed)}" if changed[0] else ""
+    raise RunError(
+        f"The tables of the data set{named} have changed since {path} was started.",
+        hint="Restore them, or start a new run in another folder.",
+    )
 
 
 class _LogFile(logging.FileHandler):

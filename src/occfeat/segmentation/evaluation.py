@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,12 +14,11 @@ from rich.console import Console
 from rich.progress import track
 
 from occfeat.atomic import write_text_atomic
-from occfeat.data.dataset import KeyFrames
 from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
-from occfeat.training.loading import in_order, load_batches, require_few_broken
+from occfeat.training.loading import KeyFrameReader, in_order, load_batches, require_few_broken
 from occfeat.training.overlap import THRESHOLD, is_positive
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Evaluation:
     threshold: float
     """Probability above which a cell counts as predicted, the same for every class."""
     metrics: dict[str, float]
-    """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`."""
+    """IoU by name and protocol, 0 to 1, such as `vehicle_iou/visible` or `walkway_iou/map`; that of one of
+    several data sets begins with its name, as in `boston/vehicle_iou/visible`."""
 
     def write(self, file: Path) -> None:
         """Write the metrics as JSON; NaN becomes null."""
@@ -49,9 +50,10 @@ class Evaluation:
 def evaluate_segmenter(
     segmenter: Segmenter,
     classes: tuple[str, ...],
-    key_frames: KeyFrames,
+    key_frames: KeyFrameReader,
     rows: NDArray[np.int64],
     *,
+    has_visibility: Mapping[str, bool],
     split: str,
     batch_size: int,
     engine: EngineConfig,
@@ -60,14 +62,26 @@ def evaluate_segmenter(
     """Evaluate a segmenter on key frames with labels of the same classes.
 
     Several processes share the key frames and sum their counts. The metrics do not depend on their number.
+    Metrics are pooled over all key frames; with several data sets, they are also given for each.
+
+    Args:
+        segmenter: The network.
+        classes: Classes of its outputs.
+        key_frames: Where key frames are read.
+        rows: Which ones.
+        has_visibility: Whether boxes have levels of visibility: by the names of several data sets, and by the
+            empty name for all of them together.
+        split: Name of the split.
+        batch_size: Key frames per batch.
+        engine: Loading and precision.
+        fabric: Devices and processes.
 
     Raises:
         TrainingError: More key frames are broken than `engine.max_broken`.
     """
     device = fabric.device
     segmenter.to(device).eval()
-    has_visibility = key_frames.index.source.taxonomy.has_visibility
-    iou = BevIou(classes, has_visibility=has_visibility).to(device)
+    iou = {name: BevIou(classes, has_visibility=levels).to(device) for name, levels in has_visibility.items()}
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []
@@ -86,7 +100,15 @@ def evaluate_segmenter(
         batch = loaded.batch.to(device, non_blocking=True)
         with autocast(device, engine.precision):
             logits = segmenter(batch.images, batch.cameras)
-        iou.update(is_positive(logits), labels_of(batch))
+        predicted, labels = is_positive(logits), labels_of(batch)
+        iou[""].update(predicted, labels)
+        for name, chosen in batch.by_data_set().items():
+            iou[name].update(predicted[chosen], labels.of_key_frames(chosen))
     everywhere = fabric.all_reduce(torch.tensor(len(broken), device=device), reduce_op="sum")
     skipped = int(torch.as_tensor(everywhere))
-    return Evaluation(split, len(rows) - skipped, skipped, THRESHOLD, iou.compute())
+    metrics = {
+        f"{name}/{metric}" if name else metric: value
+        for name, of_set in iou.items()
+        for metric, value in of_set.compute().items()
+    }
+    return Evaluation(split, len(rows) - skipped, skipped, THRESHOLD, metrics)

@@ -93,10 +93,25 @@ class FinetuningNetwork(nn.Module):
     def forward(self, batch: Batch, target: Labels) -> Step:
         """Return the weighted cross-entropy, and the IoU of each class in the batch under its protocols.
 
+        Of several data sets, each has metrics of its own, too.
+
         Objects and map layers are two tasks of equal weight, so that vehicles do not count as one class of
         seven (this project's choice).
         """
         logits = self.segmenter(batch.images, batch.cameras)
+        step = self._compare(logits, target)
+        for name, chosen in batch.by_data_set().items():
+            with torch.no_grad():
+                some = (
+                    step
+                    if len(chosen) == len(batch)
+                    else self._compare(logits[chosen], target.of_key_frames(chosen))
+                )
+            step.metrics.update({f"{name}/{metric}": ratio for metric, ratio in some.metrics.items()})
+        return step
+
+    def _compare(self, logits: Float[Tensor, "B K X Y"], target: Labels) -> Step:
+        """Return the loss and the metrics of some key frames."""
         counted = counted_cells(target, self.protocol)
         losses = {
             task: segmentation_loss(

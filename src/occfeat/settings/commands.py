@@ -25,6 +25,7 @@ from occfeat.settings.sections import (
     TeacherConfig,
     ViewConfig,
 )
+from occfeat.settings.several import PerSet, Value, for_each
 from occfeat.settings.strict import Expert, InputPath, Positive, Strict
 from occfeat.settings.students import Sampling, SimpleBevConfig, StudentConfig
 
@@ -63,6 +64,52 @@ class UsesData(Strict):
     def source(self) -> DataConfig:
         """The data set that these settings name."""
         return DataConfig(root=self.data, version=self.version)
+
+
+class UsesSets(Strict):
+    """Settings of a command that reads one data set or several."""
+
+    data: PerSet[InputPath]
+    """Folder of the data set, or of several. For nuScenes, the one that contains `v1.0-trainval`, `samples`
+    and so on."""
+    version: PerSet[str | None] = (None,)
+    """Name of the folder of tables, such as `v1.0-mini`; one for all data sets, or one per data set. None:
+    the only one."""
+
+    @property
+    def sources(self) -> tuple[DataConfig, ...]:
+        """The data sets that these settings name."""
+        each = zip(self.data, self.each(self.version), strict=True)
+        return tuple(DataConfig(root=root, version=version) for root, version in each)
+
+    def each(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Return the value of a setting for each data set."""
+        return for_each(values, len(self.data))
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> "UsesSets":
+        """Refuse a data set that is named twice, and values that are neither one nor one per data set."""
+        count = len(self.data)
+        for name in ("version", "split", "val_split", "teacher_cache"):
+            given = getattr(self, name, (None,))
+            if len(given) not in (1, count):
+                raise ValueError(f"expected one {name}, or {count} for {count} data sets, got {len(given)}")
+        named = list(zip(self.data, self.each(self.version), strict=True))
+        if twice := [
+            str(data) for place, (data, version) in enumerate(named) if (data, version) in named[:place]
+        ]:
+            raise ValueError(f"expected each data set once, got {twice[0]} twice")
+        return self
+
+
+class TrainsOnSets(UsesSets):
+    """Settings of a command that trains on one data set or several."""
+
+    out: Path
+    """Folder of this run; must be new or empty."""
+    set_exponent: Expert[Annotated[float, Field(ge=0, le=1)]] = 0.5
+    """Several data sets are drawn in proportion to their key frames to this power: 1 draws all key frames
+    equally often, 0 all data sets."""
 
 
 class CheckConfig(UsesData):
@@ -134,45 +181,50 @@ class CacheConfig(UsesData):
     engine: EngineConfig = EngineConfig()
 
 
-class PretrainConfig(UsesData):
+class PretrainConfig(TrainsOnSets):
     """Pretrain a camera-only BEV network from LiDAR occupancy and teacher features, without labels."""
 
     command: ClassVar[str] = "pretrain"
     stage: ClassVar[str] = "pretraining"
-    out: Path
-    """Folder of this run; must be new or empty."""
-    split: str = "train"
-    """Key frames to train on: a split of the data set, or `all`."""
+    split: PerSet[str] = ("train",)
+    """Key frames to train on: a split or `all`; one for all data sets, or one per data set."""
     view: ViewConfig = ViewConfig()
     grid: GridConfig = GridConfig()
     augment: AugmentConfig = AugmentConfig()
     student: StudentConfig = SimpleBevConfig()
     """The BEV network. Each `kind` has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
-    teacher_cache: InputPath | None = None
-    """Folder written by `occfeat cache` with the same teacher. None: run the teacher on every image."""
+    teacher_cache: PerSet[InputPath | None] = (None,)
+    """Folder written by `occfeat cache` with the same teacher, one per data set. None: run the teacher on
+    every image."""
     head: HeadConfig = HeadConfig()
     loss: PretrainLossConfig = PretrainLossConfig()
     queries: QueryConfig = QueryConfig()
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 
+    @model_validator(mode="after")
+    def _check_caches(self) -> "PretrainConfig":
+        """Refuse teacher caches of only some of the data sets."""
+        caches = [path for path in self.teacher_cache if path is not None]
+        if caches and len(caches) < len(self.data):
+            raise ValueError(f"expected {len(self.data)} teacher_cache, one per data set, got {len(caches)}")
+        return self
 
-class FinetuneConfig(UsesData):
+
+class FinetuneConfig(TrainsOnSets):
     """Fine-tune a BEV network, pretrained or not, for BEV segmentation, and evaluate it."""
 
     command: ClassVar[str] = "finetune"
     stage: ClassVar[str] = "fine-tuning"
-    out: Path
-    """Folder of this run; must be new or empty."""
     start: InputPath | None = None
     """Pretraining run to start from. None: start from the backbone's weights."""
-    split: str = "train"
-    """Labelled key frames."""
-    val_split: str | None = "val"
-    """Split to evaluate on at the end. None: do not evaluate."""
+    split: PerSet[str] = ("train",)
+    """Labelled key frames; one split for all data sets, or one per data set."""
+    val_split: PerSet[str | None] = ("val",)
+    """Split to evaluate on at the end; one for all data sets, or one per data set. None: do not evaluate."""
     label_fraction: Fraction = 1.0
-    """Fraction of the labelled key frames to train on."""
+    """Fraction of the labelled key frames to train on, drawn within each data set."""
     label_draw: LabelDraw = "scene"
     """Draw whole scenes (every 100th for 1 %, as the authors do) or single key frames."""
     label_seed: Annotated[int, Field(ge=0)] = 0
@@ -196,7 +248,7 @@ class FinetuneConfig(UsesData):
     engine: EngineConfig = EngineConfig()
 
 
-class EvaluateConfig(UsesData):
+class EvaluateConfig(UsesSets):
     """Evaluate a fine-tuned network: IoU pooled over the split, under every protocol."""
 
     command: ClassVar[str] = "evaluate"
@@ -205,8 +257,8 @@ class EvaluateConfig(UsesData):
     out: Path | None = None
     """Folder for the results. None: `evaluation-SPLIT` in the run folder, or `robustness-SPLIT` with
     corruptions."""
-    split: str = "val"
-    """Key frames to evaluate on."""
+    split: PerSet[str] = ("val",)
+    """Key frames to evaluate on; one split for all data sets, or one per data set."""
     corruptions: tuple[CorruptionChoice, ...] = ()
     """Also evaluate under these nuScenes-C corruptions, each at three severities. `all`: all eight."""
     corrupted_data: InputPath | None = None
@@ -221,7 +273,9 @@ class EvaluateConfig(UsesData):
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
-        """Refuse settings that need corruptions if none are given."""
+        """Refuse settings that need corruptions if none are given, and corruptions of several data sets."""
+        if self.corruptions and len(self.data) > 1:
+            raise ValueError(f"expected one data set with corruptions, got {len(self.data)}")
         given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
         if not self.corruptions and any(value is not None for value in given.values()):
             name = next(name for name, value in given.items() if value is not None)

@@ -90,6 +90,8 @@ class AugmentConfig(Strict):
     """Largest rotation of the ego frame about z, in either direction."""
     bev_flip: bool = False
     """Mirror the ego frame along x and along y, each with probability 1/2."""
+    lidar_beams: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest share of the LiDAR's beams that are left out of the targets of a key frame."""
     corruptions: tuple[CorruptionChoice, ...] = ()
     """nuScenes-C corruptions to draw from, one per key frame, at a random severity. `all`: all eight."""
     corruption_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -149,6 +151,9 @@ class PretrainLossConfig(Strict):
     unknown: Literal["empty", "ignore"] = "empty"
     """Target of voxels without a LiDAR return or ray: `empty` as in the paper, or `ignore` in the occupancy
     loss and its IoU (this project's option)."""
+    unseen: Literal["count", "ignore"] = "count"
+    """Voxels outside the images of all cameras: `count` as in the paper, or `ignore` in the occupancy loss
+    and its metrics (this project's option)."""
     features: NotNegative = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
     center_features: bool = False
@@ -164,9 +169,10 @@ class PretrainLossConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        """Refuse to ignore unknown voxels without an occupancy loss."""
-        if self.unknown == "ignore" and self.occupancy == 0:
-            raise ValueError("unknown `ignore` expects an occupancy weight above 0, got 0")
+        """Refuse to ignore voxels without an occupancy loss."""
+        for name in ("unknown", "unseen"):
+            if getattr(self, name) == "ignore" and self.occupancy == 0:
+                raise ValueError(f"{name} `ignore` expects an occupancy weight above 0, got 0")
         return self
 
 

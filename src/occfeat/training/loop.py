@@ -12,10 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from occfeat.data.sample import Batch
@@ -39,7 +37,7 @@ from occfeat.training.loading import (
     slow_loading,
 )
 from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
-from occfeat.training.order import TrainingOrder, steps_for
+from occfeat.training.order import Mix, TrainingOrder, steps_for
 from occfeat.training.progress import TrainingProgress
 from occfeat.training.step import Step
 from occfeat.training.window import Window
@@ -58,7 +56,7 @@ class Job(Generic[Target]):
     """Computes the target of a batch, without gradients."""
     key_frames: KeyFrameReader
     """Where key frames are read."""
-    rows: NDArray[np.int64]
+    mix: Mix
     """Key frames to train on."""
     optim: OptimConfig
     engine: EngineConfig
@@ -92,7 +90,7 @@ class Trainer(Generic[Target]):
     def __init__(self, job: Job[Target], run: Run, fabric: Fabric, *, resume: bool) -> None:
         self.job, self.run, self.fabric = job, run, fabric
         self.micro_batch_size = micro_batch_size(job.optim, fabric.world_size)
-        self.steps = steps_for(len(job.rows), job.optim.epochs, job.optim.batch_size)
+        self.steps = steps_for(len(job.mix), job.optim.epochs, job.optim.batch_size)
         if job.engine.recompute:
             recompute_activations(job.network)
         self._adam = build_optimizer(job.network, job.optim)
@@ -226,7 +224,7 @@ class Trainer(Generic[Target]):
     def _batches(self) -> Iterator[Loaded]:
         """Return the batches of this process from the next step on."""
         order = TrainingOrder(
-            self.job.rows,
+            self.job.mix,
             seed=self.job.engine.seed,
             batch_size=self.job.optim.batch_size,
             micro_batch_size=self.micro_batch_size,

@@ -1,11 +1,14 @@
 """Which key frames each optimiser step sees: a function of the seed and the step alone.
 
-Epochs are shuffled one by one and laid end to end; step s takes draws s*b to (s+1)*b - 1 of that endless
-line, b being the batch size. Nothing is dropped, a set smaller than a batch works, and a resumed run
-continues at any step without replaying the ones before it.
+Epochs are laid end to end; step s takes draws s*b to (s+1)*b - 1 of that endless line, b being the batch
+size. An epoch has as many draws as there are key frames. Each data set is shuffled pass by pass, and goes on
+where the epoch before ended. So nothing is dropped, a set smaller than a batch works, and a resumed run
+continues at any step without replaying the ones before it. With a single data set an epoch is one pass.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +17,48 @@ from torch.utils.data import Sampler
 from occfeat.data.dataset import Draw
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Key frames to train on by data set, and how often each set is drawn."""
+
+    sets: tuple[NDArray[np.int64], ...]
+    """Rows of each data set, at least one of each."""
+    exponent: float = 0.5
+    """A set is drawn in proportion to its number of key frames to this power: 1 draws every key frame equally
+    often, 0 every set."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    @property
+    def first(self) -> int:
+        """The first key frame of the first set."""
+        return int(self.sets[0][0])
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """All key frames, set by set."""
+        return np.concatenate(self.sets)
+
+    @cached_property
+    def draws(self) -> tuple[int, ...]:
+        """Draws of each set in an epoch, at least 1, which add up to the number of key frames."""
+        weights = np.array([len(rows) for rows in self.sets]) ** float(self.exponent)
+        exact = len(self) * weights / weights.sum()
+        draws = np.floor(exact + 1e-9).astype(int)
+        most_left = np.argsort(draws - exact, kind="stable")
+        draws[most_left[: len(self) - draws.sum()]] += 1
+        while (draws == 0).any():
+            draws[draws.argmax()] -= 1
+            draws[draws.argmin()] += 1
+        return tuple(draws.tolist())
+
+
 class TrainingOrder(Sampler[list[Draw]]):
     """Yields the draws of each micro-batch of this process, from a step on.
 
     Args:
-        rows: Key frames to train on.
+        mix: Key frames to train on.
         seed: Seed of the shuffling.
         batch_size: Key frames per optimiser step, over all processes.
         micro_batch_size: Key frames per forward pass in one process.
@@ -30,7 +70,7 @@ class TrainingOrder(Sampler[list[Draw]]):
 
     def __init__(
         self,
-        rows: NDArray[np.int64],
+        mix: Mix,
         *,
         seed: int,
         batch_size: int,
@@ -40,7 +80,7 @@ class TrainingOrder(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.rows = rows
+        self.mix = mix
         self.seed = seed
         self.batch_size = batch_size
         self.micro_batch_size = micro_batch_size
@@ -48,7 +88,8 @@ class TrainingOrder(Sampler[list[Draw]]):
         self.first_step = first_step
         self.rank = rank
         self.world_size = world_size
-        self._latest: tuple[int, NDArray[np.int64]] | None = None
+        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._passes: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         share = self.batch_size // self.world_size
@@ -62,15 +103,33 @@ class TrainingOrder(Sampler[list[Draw]]):
                 yield [self.draw(position) for position in range(start, start + self.micro_batch_size)]
 
     def draw(self, position: int) -> Draw:
-        """Return the key frame at a position of the endless line, and the epoch it belongs to."""
-        epoch, position_in_epoch = divmod(position, len(self.rows))
-        return Draw(row=int(self._shuffled(epoch)[position_in_epoch]), epoch=epoch)
+        """Return the key frame at a position of the endless line, and the pass over its set it belongs to."""
+        epoch, position_in_epoch = divmod(position, len(self.mix))
+        sets, draws = self._interleaved(epoch)
+        number = int(sets[position_in_epoch])
+        passed, position_in_pass = divmod(int(draws[position_in_epoch]), len(self.mix.sets[number]))
+        return Draw(row=int(self._shuffled(number, passed)[position_in_pass]), epoch=passed)
 
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """Shuffle the key frames of an epoch; the latest epoch is kept."""
-        if self._latest is None or self._latest[0] != epoch:
-            self._latest = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.rows)
-        return self._latest[1]
+    def _interleaved(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the set of each draw of an epoch, and how many draws of it came before."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            counts = self.mix.draws
+            sets = np.arange(len(counts)).repeat(counts)
+            if len(counts) > 1:
+                sets = np.random.default_rng((self.seed, epoch, 1)).permutation(sets)
+            draws = np.empty_like(sets)
+            for number, count in enumerate(counts):
+                draws[sets == number] = epoch * count + np.arange(count)
+            self._epoch = epoch, sets, draws
+        return self._epoch[1:]
+
+    def _shuffled(self, number: int, passed: int) -> NDArray[np.int64]:
+        """Shuffle a set for one pass; the latest pass of each set is kept."""
+        if number not in self._passes or self._passes[number][0] != passed:
+            entropy = (self.seed, passed, *((number + 1,) if number else ()))
+            shuffled = np.random.default_rng(entropy).permutation(self.mix.sets[number])
+            self._passes[number] = passed, shuffled
+        return self._passes[number][1]
 
 
 def steps_for(key_frames: int, epochs: int, batch_size: int) -> int:

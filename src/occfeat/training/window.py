@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from lightning_fabric import Fabric
 
+from occfeat.training.gathering import gather_texts
 from occfeat.training.step import Ratio
 
 STAGES = ("loading", "teaching", "learning")
@@ -37,12 +38,21 @@ class Window:
             )
 
     def pending(self, fabric: Fabric) -> dict[str, tuple[float, float]]:
-        """Return the sums so far over all processes, as plain numbers for a checkpoint."""
-        if fabric.world_size == 1 or not self._sums:
+        """Return the sums so far over all processes, as plain numbers for a checkpoint.
+
+        A process may lack metrics of others, those of a data set that it has not met.
+        """
+        if fabric.world_size == 1:
             return dict(self._sums)
-        sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=fabric.device)
-        pooled = torch.as_tensor(fabric.all_reduce(sums, reduce_op="sum")).tolist()
-        return {name: (row[0], row[1]) for name, row in zip(self._sums, pooled, strict=True)}
+        names = sorted(set().union(*gather_texts(self._sums, fabric)))
+        if not names:
+            return {}
+        mine = [self._sums.get(name, (0.0, 0.0)) for name in names]
+        sums = torch.tensor(mine, dtype=torch.float64, device=fabric.device)
+        pooled = dict(
+            zip(names, torch.as_tensor(fabric.all_reduce(sums, reduce_op="sum")).tolist(), strict=True)
+        )
+        return {name: (pooled[name][0], pooled[name][1]) for name in dict.fromkeys((*self._sums, *names))}
 
     def metrics(self, fabric: Fabric) -> dict[str, float]:
         """Return the metrics pooled over all processes, and the share of time of each stage in this one."""

@@ -35,6 +35,7 @@ from occfeat.settings.sections import EngineConfig, GridConfig, OptimConfig, Tea
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import CacheCard, TeacherCache, encode, shard_file
 from occfeat.training.loop import Job, Trainer
+from occfeat.training.order import Mix
 from occfeat.training.step import Step
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml
@@ -112,7 +113,12 @@ def checkpoint(folder: Path) -> Reader:
     def job() -> Job[Tensor]:
         torch.manual_seed(0)
         return Job(
-            _Learner(), lambda batch: torch.zeros(len(batch), 1), _Numbers(), np.arange(4), optim, engine
+            _Learner(),
+            lambda batch: torch.zeros(len(batch), 1),
+            _Numbers(),
+            Mix((np.arange(4),)),
+            optim,
+            engine,
         )
 
     with Run.create(path, "pretrain", engine, fingerprint="f") as run:

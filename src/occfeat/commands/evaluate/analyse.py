@@ -108,13 +108,14 @@ def _first_kept(seen: Iterable[Seen], shown: list[Seen]) -> Iterator[Seen]:
 def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     """Load the run, and choose key frames to analyse it on."""
     network, settings = load_pretraining(run)
-    changed = {"data": config.data, "version": config.version, "teacher_cache": config.teacher_cache}
-    settings = settings.model_copy(update=changed)
     index = Index.open(config.source)
     rows = index.rows(config.split)
     quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
     needs, device = needs_of(network.objectives) | POINTS, choose_device(config.device)
-    cache = open_cache(settings, index, rows, needs)
+    path = config.teacher_cache
+    cache = None
+    if path is not None and "teacher" in needs:
+        cache = open_cache(path, settings, index, rows)
     teacher = build_teacher(settings.teacher).to(device) if "teacher" in needs and cache is None else None
     key_frames = key_frames_of(settings, index, cache, needs, learn=False)
     chosen = spread(rows, config.key_frames).tolist()

@@ -67,7 +67,7 @@ class CorruptedPlan:
             RunError: The baseline holds no results, or what was begun is damaged.
             SettingsError: The baseline cannot be compared with.
         """
-        baseline = None if config.baseline is None else read_baseline(config.baseline, config.split)
+        baseline = None if config.baseline is None else read_baseline(config.baseline, config.split[0])
         plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
         if baseline is not None:
             has_visibility = index.source.taxonomy.has_visibility
@@ -83,7 +83,7 @@ class CorruptedPlan:
         """
         config = self.config
         results = RobustnessResults(
-            split=config.split,
+            split=config.split[0],
             key_frames=key_frames,
             data_fingerprint=self.index.fingerprint,
             images="generated" if config.corrupted_data is None else "released",
@@ -108,7 +108,7 @@ def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
             name: {severity: Corruption(name, severity, index.channels, seed) for severity in SEVERITIES}
             for name in names
         }
-    rows, allowed = index.rows(config.split), config.engine.max_broken
+    rows, allowed = index.rows(config.split[0]), config.engine.max_broken
     images = list(image_files(index, rows, card.view.cameras or index.default_channels))
     return {
         name: {severity: open_released(root, name, severity, images, allowed) for severity in SEVERITIES}

@@ -10,15 +10,13 @@ from torch import nn
 
 from occfeat.commands.evaluate.corrupted import CorruptedPlan, begin, draw_examples, evaluate_corrupted
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.data.check.check import quick_check
+from occfeat.commands.sets import draw_predictions_of_sets, require_files, require_labels
 from occfeat.data.dataset import ImageEffect, KeyFrames
-from occfeat.data.index.index import Index
-from occfeat.data.labels import require_classes
+from occfeat.data.index.sets import DataSet, DataSets
 from occfeat.data.sample import Contents
 from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
-from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.runs.card import ModelCard, read_card
 from occfeat.runs.folder import RESULTS, ROBUSTNESS, RunFolder
 from occfeat.runs.output import require_empty, require_writable
@@ -26,7 +24,9 @@ from occfeat.segmentation.evaluation import Evaluation, evaluate_segmenter
 from occfeat.segmentation.robustness.results import is_unfinished, tables
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import EvaluateConfig
+from occfeat.settings.several import name_of_splits
 from occfeat.training.device import all_alive, build_fabric
+from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 
 def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
@@ -44,7 +44,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
     folder = RunFolder.of(config.run)
     run, card = folder.path, read_card(folder.path)
     usual = folder.robustness if config.corruptions else folder.evaluation
-    out = config.out or usual(config.split)
+    out = config.out or usual(name_of_splits(config.split))
     require_writable(out)
     if not (config.corruptions and is_unfinished(out)):
         require_empty(out, hint="It may hold results of this split already; another --out repeats them.")
@@ -57,26 +57,27 @@ def _evaluate(
     config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
 ) -> RunOutcome:
     """Evaluate a loaded network, with corruptions if they are asked for."""
-    index = Index.open(config.source)
-    rows = index.rows(config.split)
-    quick_check(index, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
-    require_classes(index.source, index.places(rows), card.classes)
-    plan = CorruptedPlan.make(config, index, card, out)
-    split = _Split(config, card, index, rows, model.segmenter, fabric)
+    sets = DataSets.open(config.sources)
+    rows = sets.rows(config.each(config.split))
+    require_files(sets, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
+    require_labels(sets, rows, card.classes)
+    plan = CorruptedPlan.make(config, sets.each[0].index, card, out) if config.corruptions else None
+    split = _Split(config, card, sets, rows, model.segmenter, fabric)
     evaluation, writes = split.evaluate(), fabric.is_global_zero
-    results = begin(plan, evaluation, out, writes=writes) if plan.effects else None
+    results = begin(plan, evaluation, out, writes=writes) if plan else None
     if writes:
         evaluation.write(out / RESULTS)
-        draw_predictions(out, model.segmenter, split.key_frames(), spread(rows, config.pictures))
+        shown = spread(rows, config.pictures)
+        draw_predictions_of_sets(out, model.segmenter, sets, split.key_frames(), shown)
     counted = (
-        f"{evaluation.key_frames} key frames of {config.split}, {evaluation.broken} broken, "
+        f"{evaluation.key_frames} key frames of {evaluation.split}, {evaluation.broken} broken, "
         f"threshold {evaluation.threshold}"
     )
     text = f"{counted}\n{table(evaluation.metrics)}\n"
-    if results is None:
+    if plan is None or results is None:
         return _outcome(fabric, text, out / RESULTS, evaluation.metrics)
     if writes:
-        draw_examples(out, plan, split.key_frames, int(rows[0]))
+        draw_examples(out, plan, split.one_set, int(rows[0]))
     results = evaluate_corrupted(plan, results, split.evaluate, out if writes else None)
     metrics = evaluation.metrics | results.flat()
     return _outcome(fabric, f"{text}\n{tables(results)}\n", out / ROBUSTNESS, metrics)
@@ -88,17 +89,25 @@ class _Split:
 
     config: EvaluateConfig
     card: ModelCard
-    index: Index
+    sets: DataSets
     rows: NDArray[np.int64]
     segmenter: Segmenter
     fabric: Fabric
 
-    def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames:
+    def key_frames(self, effect: ImageEffect | None = None) -> KeyFrames | SeveralKeyFrames:
         """Return the key frames with labels, their images changed by an effect."""
+        return key_frames_of_sets(self.sets, lambda one: self._of_set(one, effect))
+
+    def one_set(self, effect: ImageEffect | None = None) -> KeyFrames:
+        """Return the key frames of the first data set, their images changed by an effect."""
+        return self._of_set(self.sets.each[0], effect)
+
+    def _of_set(self, one: DataSet, effect: ImageEffect | None) -> KeyFrames:
+        """Return the key frames of one data set."""
         card = self.card
-        grid = build_grid(card.grid)
         contents = Contents(classes=card.classes)
-        return KeyFrames(self.index, card.view, contents, grid=grid, rows=self.rows, effect=effect)
+        with one.named_in_errors():
+            return KeyFrames(one.index, card.view, contents, grid=build_grid(card.grid), effect=effect)
 
     def evaluate(self, effect: ImageEffect | None = None) -> Evaluation:
         """Evaluate the network on the split, its images changed by an effect."""
@@ -107,7 +116,8 @@ class _Split:
             self.card.classes,
             self.key_frames(effect),
             self.rows,
-            split=self.config.split,
+            has_visibility=self.sets.has_visibility(self.rows),
+            split=name_of_splits(self.config.split),
             batch_size=self.config.batch_size,
             engine=self.config.engine,
             fabric=self.fabric,

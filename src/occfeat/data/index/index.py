@@ -220,6 +220,11 @@ class Index:
         chunks = self._table[name]
         return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
 
+    def count_boxes(self, rows: Int64[ndarray, " n"]) -> int:
+        """Return the number of annotated boxes in some key frames."""
+        offsets = self.column("boxes").offsets.to_numpy()
+        return int((offsets[rows + 1] - offsets[rows]).sum())
+
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
         """Return (kind, message) of every fault of a key frame in the tables."""
         return [(fault["kind"], fault["message"]) for fault in self.column("faults")[index(row)].as_py()]

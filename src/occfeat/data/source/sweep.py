@@ -17,3 +17,5 @@ class Sweep:
     """x, y, z in metres, then any other columns."""
     origins: Float[ndarray, "P 3"] | None = None
     """Origin of each return's ray in metres, in the frame of the points. None: the origin of that frame."""
+    ring_column: int | None = None
+    """Column of `points` that numbers the beam of each return. None: the file does not tell."""

@@ -1,6 +1,6 @@
 """Projection of all voxel centres of a grid into the images of a rig.
 
-Axes: `N` cameras, `X Y Z` voxels; everything about voxels is in the order Z, X, Y.
+Axes: `B` key frames, `N` cameras, `X Y Z` voxels; what is said of single cameras is in the order Z, X, Y.
 """
 
 import torch
@@ -19,6 +19,20 @@ def project_voxels(
     u, v, depth_m = voxel_pixels(cameras, grid, device)
     visible = visible_at(cameras.image_size, u, v, depth_m)
     return u, v, visible & cameras.present.to(u.device)[:, None, None, None]
+
+
+def seen_voxels(cameras: Cameras, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
+    """Return which voxel centres lie in the image of at least one camera of each key frame.
+
+    This is projection alone: a voxel behind a wall counts as seen (this project's choice).
+
+    Args:
+        cameras: Calibration of a batch, for the images in question.
+        grid: The voxels.
+    """
+    rigs = (cameras.of_key_frame(index) for index in range(len(cameras.present)))
+    seen = torch.stack([project_voxels(rig, grid)[2].any(dim=0) for rig in rigs])
+    return seen.permute(0, 2, 3, 1)
 
 
 def voxel_pixels(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
+from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.deformable import PositionChooser, deformable_attention, split_heads
 from occfeat.models.lifting.hits import QueryHits, build_hits, stack_hits
 from occfeat.models.lifting.plans import PlanCache
@@ -58,11 +59,12 @@ class BevFormer(Student):
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
         """Return BEV features of key frames whose calibration belongs to these very images."""
-        return self.attend(images.flatten(0, 1), self.hits(cameras))
+        maps = encode_present(self.encoder, images, cameras.present)
+        return self.attend(maps.flatten(0, 1), self.hits(cameras))
 
-    def attend(self, images: UInt8[Tensor, "BN 3 H W"], hits: QueryHits) -> Float[Tensor, "B C X Y"]:
-        """Return BEV features of images whose rigs the queries are listed for."""
-        features = self.to_values(self.encoder(images))
+    def attend(self, maps: Float[Tensor, "BN C2 h w"], hits: QueryHits) -> Float[Tensor, "B C X Y"]:
+        """Return BEV features of image features whose rigs the queries are listed for."""
+        features = self.to_values(maps)
         positions = self.positions()
         bev = self.queries.expand(len(hits.queries), -1, -1)
         for layer in self.layers:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
+from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, splat
 from occfeat.models.students.bev_encoder import BevEncoder
@@ -65,8 +66,7 @@ class Lss(Student):
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Lifted:
         """Return image features spread in BEV; 0 in cells that no pixel's ray reaches."""
-        maps = self.encoder(images.flatten(0, 1))
-        features = maps.unflatten(0, images.shape[:2])
-        logits = self.depth(maps).float().unflatten(0, images.shape[:2])
+        features = encode_present(self.encoder, images, cameras.present)
+        logits = self.depth(features.flatten(0, 1)).float().unflatten(0, images.shape[:2])
         plans = self.plans.plans(cameras, feature_size(cameras.image_size), STRIDE_PX, self.grid, self.bins)
         return Lifted(splat(features, logits.softmax(2), plans, self.grid.bev.shape), logits)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
+from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.published import build_sampling_plan, lift_published
 from occfeat.models.students.student import Student
@@ -50,8 +51,7 @@ class PublishedSimpleBev(Student):
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
         """Return BEV features of key frames whose calibration belongs to these very images."""
-        features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        return self.encode_bev(features, cameras)
+        return self.encode_bev(encode_present(self.encoder, images, cameras.present), cameras)
 
     def encode_bev(self, features: Float[Tensor, "B N C h w"], cameras: Cameras) -> Float[Tensor, "B C2 X Y"]:
         """Return BEV features of image features."""

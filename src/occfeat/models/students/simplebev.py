@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from occfeat.data.sample import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
+from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan, lift
 from occfeat.models.students.bev_encoder import BevEncoder
@@ -47,6 +48,6 @@ class SimpleBev(Student):
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C Z X Y"]:
         """Return image features at voxel centres; 0 where no camera sees the voxel."""
-        features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        features = encode_present(self.encoder, images, cameras.present)
         size = feature_size(cameras.image_size)
         return lift(features, self.plans.plans(cameras, size, STRIDE_PX, self.grid))

@@ -41,7 +41,9 @@ def _wanted(
     if loss.depth:
         yield Depth(loss.depth, _depth_bins(student))
     if loss.occupancy:
-        yield Occupancy(loss.occupancy, known_only=loss.unknown == "ignore")
+        yield Occupancy(
+            loss.occupancy, known_only=loss.unknown == "ignore", seen_only=loss.unseen == "ignore"
+        )
     if loss.queries:
         yield QueryOccupancy(loss.queries, queries)
     if loss.features:

@@ -104,6 +104,13 @@ class Objective(ABC, Generic[Output, Target]):
             target: The target of the batch.
         """
 
+    def of_key_frames(self, target: Target, chosen: Int64[Tensor, " b"]) -> Target | None:
+        """Return the target of some key frames of a batch, in increasing order.
+
+        Metrics per data set need it. None: there are none of this objective.
+        """
+        return None
+
     def prepare(self, output: Output, targets: Iterable[Target]) -> dict[str, Any]:
         """Compute statistics of some targets, without augmentation, before the first step of a run.
 

@@ -40,6 +40,12 @@ class Depth(Objective[nn.Identity, Tensor]):
         """Return the depth bin of the nearest return in each feature cell."""
         return depth_target(evidence.points, evidence.batch.cameras, self.bins)
 
+    def of_key_frames(
+        self, target: Int64[Tensor, "B N h w"], chosen: Int64[Tensor, " b"]
+    ) -> Int64[Tensor, "b N h w"]:
+        """Return the depth bins of some key frames of a batch."""
+        return target[chosen]
+
     def loss(self, output: nn.Identity, read: Tensor, target: Tensor) -> Term:
         """Return the cross-entropy of the depth bins."""
         return Term(depth_loss(read, target), {})

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.models.encoders.present import encode_present
+from occfeat.models.lifting.projection import seen_voxels
 from occfeat.teacher.network import Teacher
 
 
@@ -39,6 +41,11 @@ class Evidence:
         """Whether each voxel contains a LiDAR return."""
         return occupancy_target(self.points, len(self.batch), self.grid)
 
+    @cached_property
+    def seen(self) -> Bool[Tensor, "B X Y Z"]:
+        """Whether each voxel lies in one of the student's images, which augmentation may have cropped."""
+        return seen_voxels(self.batch.cameras, self.grid)
+
     @property
     def teacher_cameras(self) -> Cameras:
         """Calibration of the teacher's images."""
@@ -54,7 +61,7 @@ class Evidence:
             return given.maps.decode().flatten(0, 1)
         if self.teacher is None or given is None:
             raise ValueError("expected a teacher and a batch with images, or a batch with features")
-        return self.teacher(given.images.flatten(0, 1))
+        return encode_present(self.teacher, given.images, given.cameras.present).flatten(0, 1)
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:

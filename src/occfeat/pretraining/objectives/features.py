@@ -128,6 +128,13 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         mean = ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
         return Term(feature_loss(similarity), {"centered_cosine" if self.centered else "cosine": mean})
 
+    def of_key_frames(self, target: FeatureTarget, chosen: Int64[Tensor, " b"]) -> FeatureTarget:
+        """Return the features of some key frames of a batch."""
+        mine = torch.isin(target.cells[:, 0], chosen)
+        cells = target.cells[mine]
+        cells[:, 0] = torch.searchsorted(chosen, cells[:, 0].contiguous())
+        return FeatureTarget(cells, target.features[mine])
+
     def prepare(self, output: FeatureOutput, targets: Iterable[FeatureTarget]) -> dict[str, Any]:
         """Set the centre of the output, if any, and log the cosine of the constant-prediction baseline."""
         common = common_feature(targets)

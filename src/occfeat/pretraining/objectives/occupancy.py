@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
@@ -22,8 +22,8 @@ class OccupancyTarget:
     """Occupancy of the voxels, and a mask of those that count."""
 
     occupied: Bool[Tensor, "B X Y Z"]
-    known: Bool[Tensor, "B X Y Z"] | None = None
-    """Voxels that count in the loss and in the IoU. None: all."""
+    counted: Bool[Tensor, "B X Y Z"] | None = None
+    """Voxels that count in the loss and in the metrics. None: all."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
     weight: float
     known_only: bool = False
     """Whether to ignore voxels that the LiDAR did not observe (this project's option)."""
+    seen_only: bool = False
+    """Whether to ignore voxels outside the image of every camera (this project's option)."""
     name = "occupancy"
 
     def build_output(self, shape: HeadShape) -> nn.Conv3d:
@@ -40,15 +42,38 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
         return nn.Conv3d(shape.voxel_channels, 1, kernel_size=1)
 
     def target(self, evidence: Evidence) -> OccupancyTarget:
-        """Return the occupied voxels, and the observed ones if the others are ignored."""
-        occupied = evidence.occupied
-        known = known_voxels(occupied, evidence.points, evidence.grid) if self.known_only else None
-        return OccupancyTarget(occupied, known)
+        """Return the occupied voxels, and those that count unless all do."""
+        occupied, counted = evidence.occupied, None
+        if self.known_only:
+            counted = known_voxels(occupied, evidence.points, evidence.grid)
+        if self.seen_only:
+            counted = evidence.seen if counted is None else counted & evidence.seen
+        return OccupancyTarget(occupied, counted)
 
     def loss(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> Term:
         """Return the binary cross-entropy as loss, IoU and recall as metrics."""
         logits = occupancy_logits(output, read)
-        return Term(occupancy_loss(logits, target.occupied, target.known), _metrics(logits, target))
+        return Term(occupancy_loss(logits, target.occupied, target.counted), self._metrics(logits, target))
+
+    def of_key_frames(self, target: OccupancyTarget, chosen: Int64[Tensor, " b"]) -> OccupancyTarget:
+        """Return the voxels of some key frames of a batch."""
+        counted = None if target.counted is None else target.counted[chosen]
+        return OccupancyTarget(target.occupied[chosen], counted)
+
+    def _metrics(self, logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
+        """Return IoU and recall; their names tell which voxels are ignored."""
+        occupied, counted = target.occupied, target.counted
+        if counted is None:
+            found = overlap(is_positive(logits), occupied)
+            return {"occupancy_iou": found.iou, "occupancy_recall": found.recall}
+        found = overlap(is_positive(logits.masked_fill(~counted, -1.0)), occupied & counted)
+        which = "known_" * self.known_only + "seen_" * self.seen_only
+        share = ratio_of(counted.sum(), counted.new_tensor(counted.numel(), dtype=torch.int64))
+        return {
+            f"{which}occupancy_iou": found.iou,
+            "occupancy_recall": found.recall,
+            f"{which}share": share,
+        }
 
     def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"]:
         """Return the occupancy probability of each voxel."""
@@ -65,24 +90,13 @@ def occupancy_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> F
 def occupancy_loss(
     logits: Float[Tensor, "B X Y Z"],
     occupied: Bool[Tensor, "B X Y Z"],
-    known: Bool[Tensor, "B X Y Z"] | None = None,
+    counted: Bool[Tensor, "B X Y Z"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy in float32, averaged over all voxels or over the known ones."""
+    """Return the binary cross-entropy in float32, averaged over all voxels or over those that count."""
     logits = logits.float()
-    if known is None:
+    if counted is None:
         return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
     total = F.binary_cross_entropy_with_logits(
-        logits, occupied.to(logits.dtype), weight=known.to(logits.dtype), reduction="sum"
+        logits, occupied.to(logits.dtype), weight=counted.to(logits.dtype), reduction="sum"
     )
-    return total / known.sum().clamp(min=1)
-
-
-def _metrics(logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
-    """Return IoU and recall; the name of the IoU tells whether unknown voxels are ignored."""
-    occupied, known = target.occupied, target.known
-    found = overlap(is_positive(logits if known is None else logits.masked_fill(~known, -1.0)), occupied)
-    recall = {"occupancy_recall": found.recall}
-    if known is None:
-        return {"occupancy_iou": found.iou, **recall}
-    share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
-    return {"known_occupancy_iou": found.iou, **recall, "known_share": share}
+    return total / counted.sum().clamp(min=1)

@@ -79,6 +79,13 @@ class QueryOccupancy(Objective[QueryDecoder, QueryTarget]):
         """Draw queries, and return them with their occupancy."""
         return query_target(evidence.points, len(evidence.batch), evidence.grid, self.config)
 
+    def of_key_frames(self, target: QueryTarget, chosen: Int64[Tensor, " b"]) -> QueryTarget:
+        """Return the queries of some key frames of a batch."""
+        queries = target.queries
+        mine = torch.isin(queries.key_frame, chosen)
+        key_frame = torch.searchsorted(chosen, queries.key_frame[mine])
+        return QueryTarget(Queries(key_frame, queries.position_cells[mine]), target.occupied[mine])
+
     def loss(self, output: QueryDecoder, read: Tensor, target: QueryTarget) -> Term:
         """Return the binary cross-entropy as loss, the IoU of the queries as metric."""
         logits = output(read, target.queries)

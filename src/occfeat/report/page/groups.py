@@ -10,6 +10,7 @@ import yaml
 
 from occfeat.errors import SettingsError
 from occfeat.report.page.runs import RunFiles
+from occfeat.runs.environment import fingerprints_of
 from occfeat.runs.folder import RunFolder
 
 BY_CHANCE = ("out", "data", "version", "teacher_cache", "pictures", "label_seed")
@@ -89,13 +90,23 @@ def require_comparable(runs: Sequence[RunFiles]) -> None:
     for run in runs[1:]:
         if run.grid != first.grid:
             differing.append(f"{run.name}: grid {run.grid}, but {first.name}: {first.grid}")
-        ours, theirs = (one.environment.get("data_fingerprint") for one in (run, first))
-        if ours is not None and theirs is not None and ours != theirs:
-            data = [one.settings.data if one.settings else "unknown" for one in (run, first)]
+        ours, theirs = (list(fingerprints_of(one.environment).values()) for one in (run, first))
+        if ours and theirs and ours != theirs:
+            data = [data_of(one) for one in (run, first)]
             differing.append(f"{run.name}: data of {data[0]}, but {first.name}: other data, of {data[1]}")
     if differing:
         hint = "Write a report for each grid and data set."
         raise SettingsError("These runs cannot be compared:", first=differing, hint=hint)
+
+
+def data_of(run: RunFiles) -> str:
+    """Return the folder of a run's data set; of several, each with the begin of its fingerprint."""
+    if run.settings is None:
+        return "unknown"
+    marks = fingerprints_of(run.environment).values()
+    if len(run.settings.data) == 1 or len(marks) != len(run.settings.data):
+        return ", ".join(map(str, run.settings.data))
+    return ", ".join(f"{data} ({mark[:12]})" for data, mark in zip(run.settings.data, marks, strict=True))
 
 
 def _settings_text(run: RunFiles) -> str:

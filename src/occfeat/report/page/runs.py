@@ -18,6 +18,7 @@ from occfeat.runs.saved_settings import read_settings
 from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import TRAINING, ConvertConfig, FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import GridConfig
+from occfeat.settings.several import names_of
 
 Metrics = dict[str, float | None]
 
@@ -121,16 +122,6 @@ def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
     if twice := [str(path) for number, path in enumerate(known) if path in known[:number]]:
         raise RunError("These runs are named twice:", first=twice, hint="Name each run once.")
     return [_read(folder, name) for folder, name in zip(folders, names_of(known), strict=True)]
-
-
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """Return names of folders: as many of their last parts as tell them apart."""
-    most = max(len(folder.parts) for folder in folders)
-    for count in range(1, most + 1):
-        names = ["/".join(folder.parts[-count:]) for folder in folders]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _read(path: Path, name: str) -> RunFiles:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from occfeat.report.page.charts import Curve, bars, curves, radar
-from occfeat.report.page.groups import Group, Spread, spreads
+from occfeat.report.page.groups import Group, Spread, data_of, spreads
 from occfeat.report.page.page import Folded, Part, Picture, Section, Table
 from occfeat.report.page.runs import AnalysisResults, Metrics, RunFiles
 from occfeat.report.pictures.embedded import picture_uri
 from occfeat.runs.saved_settings import settings_text
 from occfeat.segmentation.robustness.results import RobustnessResults
 from occfeat.settings.commands import TRAINING
+from occfeat.settings.several import name_of_splits
 
 SPREAD = "Runs that differ only in seed or draw of labels form a group: its mean, in brackets its range."
 SPOKES = 3
@@ -65,8 +66,8 @@ def _facts(run: RunFiles, group: str) -> dict[str, str]:
         "started from": _start_of(run),
         "images": "-" if settings is None else " x ".join(map(str, settings.view.image_size)),
         "grid": _grid_of(run),
-        "data": "-" if settings is None else str(settings.data),
-        "trained on": "-" if settings is None else settings.split,
+        "data": "-" if settings is None else data_of(run),
+        "trained on": "-" if settings is None else name_of_splits(settings.split),
         "labels": labels,
         "epochs": "-" if settings is None else str(settings.optim.epochs),
         "seed": "-" if settings is None else str(settings.engine.seed),
