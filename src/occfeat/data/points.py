@@ -67,7 +67,8 @@ def without_beams(sweep: Sweep, change: BeamChange) -> Sweep:
 def _beam_of(sweep: Sweep) -> Int64[ndarray, " P"]:
     """Return the beam of each return: its ring, or else its elevation, in equal bins of angle.
 
-    A ring that is the same everywhere is unknown. The bins lie between the lowest and the highest return of the file (this project's choice).
+    A ring that is the same everywhere is unknown. The bins lie between the lowest and the highest return of
+    the file (this project's choice).
     """
     if sweep.ring_column is not None:
         rings, beam = np.unique(sweep.points[:, sweep.ring_column], return_inverse=True)

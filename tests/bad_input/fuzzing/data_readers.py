@@ -46,10 +46,10 @@ def read_folder(root: Path, *, rebuild: bool) -> None:
     opened = Index.open(DataConfig(root=root), rebuild=rebuild)
     opened.splits()
     opened.rows("all")
-    _read_key_frames(opened, range(len(opened)))
+    read_key_frames(opened, range(len(opened)))
 
 
-def _read_key_frames(index: Index, rows: Iterable[int]) -> None:
+def read_key_frames(index: Index, rows: Iterable[int]) -> None:
     key_frames = KeyFrames(index, VIEW, Contents(points=True, classes=("vehicle",)), grid=GRID)
     maker = TargetMaker(build_objectives(PretrainLossConfig(features=0, unknown="ignore")), GRID)
     for row in rows:
@@ -104,7 +104,7 @@ def lidar(folder: Path) -> Reader:
     row = next(row for row in range(4) if opened.key_frame(row).sweeps[0].path.endswith(file.name))
 
     def read(path: Path) -> None:
-        _read_key_frames(opened, [row])
+        read_key_frames(opened, [row])
         read_floats(path)
 
     return Reader([Target(file, (spoil_bytes, spoil_floats))], read)
