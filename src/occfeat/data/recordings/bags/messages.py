@@ -5,11 +5,12 @@ the message arrived at the recorder.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from occfeat.errors import MessageError
+from occfeat.errors import LensError, MessageError
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -66,6 +67,10 @@ class Decoder:
         """Return whether messages of a type begin with a header."""
         fields = self._store(kind).fielddefs[kind][1]
         return bool(fields) and fields[0][1][1] == HEADER
+
+    def field_names(self, kind: str) -> tuple[str, ...]:
+        """Return the names of the fields of a type."""
+        return tuple(name for name, _ in self._store(kind).fielddefs[kind][1])
 
     def _store(self, kind: str) -> "Typestore":
         """Return a store that knows a type and what it is made of."""
@@ -137,10 +142,8 @@ class Message:
         Raises:
             MessageError: The bytes do not fit the type.
         """
-        try:
+        with self.naming_errors():
             return self.decoder.decode(self.kind, self.data)
-        except MessageError as error:
-            raise MessageError(f"{self}: {error.message}", hint=error.hint) from error
 
     def header(self) -> Header:
         """Return the header without decoding the rest; it is the same as that of `decode`.
@@ -154,6 +157,14 @@ class Message:
             return _read_header(self.data, is_ros1=self.decoder.is_ros1)
         except (struct.error, UnicodeDecodeError, ValueError) as error:
             raise MessageError(f"{self}: the header cannot be decoded: {error}.") from error
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Let errors about the content of the message begin with its topic and time."""
+        try:
+            yield
+        except (MessageError, LensError) as error:
+            raise MessageError(f"{self}: {error.message}", hint=error.hint) from error
 
     def __str__(self) -> str:
         return f"Message of {self.topic} at {self.log_time_us} us"
