@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.fuzzing import data_readers, folder_readers, run_readers
+from tests.bad_input.fuzzing import bag_readers, data_readers, folder_readers, run_readers
 from tests.bad_input.fuzzing.confined import Reader, fuzz
 
 INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "100"))
@@ -24,6 +24,10 @@ READERS = (
     data_readers.base_map,
     folder_readers.waymo,
     folder_readers.kitti,
+    bag_readers.bags,
+    bag_readers.bag_metadata,
+    bag_readers.bag_messages,
+    bag_readers.pose_files,
     run_readers.cache,
     run_readers.checkpoint,
     run_readers.weights,
