@@ -152,6 +152,7 @@ def _set_field(**values: Any) -> Any:
         (_set(height=2, width=4, row_step=63), "in rows of 63 bytes"),
         (_set(height=2, width=4, row_step=2**32 - 1), "has 128 bytes"),
         (_set(point_step=0), "outside of a point of 0 bytes"),
+        (_set(point_step=2**32 - 1), "expected at most 65,536"),
     ],
 )
 def test_impossible_cloud__is_refused(tmp_path: Path, change: Any, error: str) -> None:

@@ -20,6 +20,8 @@ POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 CLOUD_KINDS = (POINT_CLOUD, *LIVOX)
 MAX_POINTS = 10_000_000
 """Largest number of points in a cloud."""
+MAX_POINT_BYTES = 65_536
+"""Largest size of a point."""
 FARTHEST_M = 1e6
 """Points with a larger coordinate are left out (this project's choice)."""
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -141,6 +143,8 @@ def _point_type(value: Any) -> np.dtype[Any]:
     Raises:
         MessageError: A coordinate is missing, or a field is not inside the point.
     """
+    if value.point_step > MAX_POINT_BYTES:
+        raise MessageError(f"A point of {value.point_step} bytes; expected at most {MAX_POINT_BYTES:,}.")
     used = ("x", "y", "z", *INTENSITY_FIELDS, *RING_FIELDS, *TIME_FIELDS)
     fields = {one.name: one for one in reversed(value.fields) if one.name in used}
     if missing := {"x", "y", "z"} - fields.keys():

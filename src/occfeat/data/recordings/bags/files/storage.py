@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from occfeat.data.recordings.bags.files.scan import Channel, RawMessage, Scan
 from occfeat.data.recordings.bags.messages import NEWEST_ROS2, Decoder, Definition
-from occfeat.data.recordings.bags.scan import Channel, RawMessage, Scan
 from occfeat.errors import DatasetError
 
 if TYPE_CHECKING:
