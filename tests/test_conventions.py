@@ -24,7 +24,19 @@ CODE = sorted(
 MAX_LINES, MAX_FUNCTION_LINES, MAX_ENTRIES = 500, 60, 16
 PRINTING = {PACKAGE / "cli.py"}
 USED_EXTRAS = (
-    *("demo", "analysis", "report", "world", "export", "tensorboard", "viz", "wandb", "mlflow", "ros"),
+    *(
+        "demo",
+        "analysis",
+        "report",
+        "world",
+        "export",
+        "tensorboard",
+        "viz",
+        "wandb",
+        "mlflow",
+        "ros",
+        "slam",
+    ),
 )
 FORBIDDEN_IMPORTS = {"dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "print"}

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bad_input.fuzzing import (
     argoverse_readers,
+    bag_readers,
     data_readers,
     folder_readers,
     point_readers,
@@ -35,6 +36,10 @@ READERS = (
     argoverse_readers.tables,
     argoverse_readers.sweep,
     argoverse_readers.map_file,
+    bag_readers.bags,
+    bag_readers.bag_metadata,
+    bag_readers.bag_messages,
+    bag_readers.pose_files,
     run_readers.cache,
     run_readers.checkpoint,
     run_readers.weights,

@@ -1,6 +1,7 @@
 """Clouds of any layout, beside a plain reading of each point; times of points of every driver."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rosbags.typesys import get_types_from_msg
 
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.cloud_times import seconds_after
@@ -150,6 +152,7 @@ def _set_field(**values: Any) -> Any:
         (_set(height=2, width=4, row_step=63), "in rows of 63 bytes"),
         (_set(height=2, width=4, row_step=2**32 - 1), "has 128 bytes"),
         (_set(point_step=0), "outside of a point of 0 bytes"),
+        (_set(point_step=2**32 - 1), "expected at most 65,536"),
     ],
 )
 def test_impossible_cloud__is_refused(tmp_path: Path, change: Any, error: str) -> None:
@@ -232,3 +235,77 @@ def test_cloud_without_points__has_no_times() -> None:
     found, _ = seconds_after(np.zeros(0, "f4"), 1, 0)
     assert found is not None
     assert found.shape == (0,)
+
+
+POINTS = np.dtype(
+    [
+        ("offset_time", "u4"),
+        *((axis, "f4") for axis in "xyz"),
+        *((n, "u1") for n in ("reflectivity", "tag", "line")),
+    ]
+)
+LIVOX_TEXT = (
+    "std_msgs/Header header\nuint64 timebase\nuint32 point_num\n"
+    "uint8 lidar_id\nuint8[3] rsvd\nCustomPoint[] points\n"
+)
+POINT_TEXT = (
+    "uint32 offset_time\nfloat32 x\nfloat32 y\nfloat32 z\nuint8 reflectivity\nuint8 tag\nuint8 line\n"
+)
+
+
+def write_livox(
+    path: Path, form: Form, frame: str, count: int, package: str, fields: str = LIVOX_TEXT
+) -> BagFile:
+    """A bag with one CustomMsg."""
+    kind = f"{package}/msg/CustomMsg"
+    with BagFile(path, form) as bag:
+        bag.store.register(get_types_from_msg(POINT_TEXT, f"{package}/msg/CustomPoint"))
+        bag.store.register(get_types_from_msg(fields, kind))
+        table = points(count, POINTS)
+        table["offset_time"] = np.arange(count) * 1_000_000
+        made = [
+            bag.make(f"{package}/msg/CustomPoint", **{name: row[name].item() for name in POINTS.names or ()})
+            for row in table
+        ]
+        rest = {"timebase": 5, "point_num": count, "lidar_id": 1, "rsvd": np.zeros(3, np.uint8)}
+        if fields != LIVOX_TEXT:
+            rest = {}
+        message = bag.make(kind, header=bag.header(STAMP_US, frame), points=made, **rest)
+        bag.write("/livox/lidar", kind, STAMP_US, message)
+    return bag
+
+
+@pytest.mark.parametrize("package", ["livox_ros_driver", "livox_ros_driver2"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("frame", ["", "l", "livox", "livox_frame", "livox_frame_of_the_roof"])
+def test_livox__is_read_as_point_by_point(tmp_path: Path, form: Form, frame: str, package: str) -> None:
+    bag = write_livox(tmp_path / "bag", form, frame, 30, package)
+    with open_bag([bag.path]) as opened:
+        (message,) = opened.messages(["/livox/lidar"])
+        cloud, plain = read_cloud(message), message.decode().points
+    assert cloud.points_m.tolist() == [[one.x, one.y, one.z] for one in plain]
+    np.testing.assert_array_equal(np.asarray(cloud.intensity), [one.reflectivity for one in plain])
+    np.testing.assert_array_equal(np.asarray(cloud.ring), [one.line for one in plain])
+    np.testing.assert_allclose(np.asarray(cloud.after_s), [one.offset_time * 1e-9 for one in plain])
+    assert (cloud.header.frame, cloud.header.time_us) == (frame, STAMP_US)
+
+
+def test_livox_that_is_cut_off_or_defined_in_another_way__is_refused(tmp_path: Path) -> None:
+    bag = write_livox(tmp_path / "bag", "mcap", "livox", 30, "livox_ros_driver2")
+    with open_bag([bag.path]) as opened:
+        (message,) = opened.messages(["/livox/lidar"])
+        for length in (20, 40, len(message.data) - 30):
+            with pytest.raises(MessageError, match=r"cut off|only|header cannot"):
+                read_cloud(replace(message, data=message.data[:length]))
+    other = write_livox(
+        tmp_path / "other",
+        "mcap",
+        "l",
+        3,
+        "livox_ros_driver2",
+        "std_msgs/Header header\nCustomPoint[] points\n",
+    )
+    with open_bag([other.path]) as opened:
+        (message,) = opened.messages(["/livox/lidar"])
+        with pytest.raises(MessageError, match="other fields"):
+            read_cloud(message)

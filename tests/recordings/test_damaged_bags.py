@@ -1,5 +1,6 @@
 """Bags that are cut off, damaged, incomplete or written by other programs: what is there is read."""
 
+import re
 import shutil
 import struct
 from collections.abc import Sequence
@@ -78,8 +79,10 @@ def test_damaged_chunk__is_skipped_and_the_rest_is_read(
     whole, _ = read([bag])
     file = the_file(bag)
     content = bytearray(file.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 2000] = bytes(2000)
+    magic = re.escape(b"\x04\x22\x4d\x18") + b"|" + re.escape(b"\x28\xb5\x2f\xfd")  # LZ4, Zstandard
+    starts = [one.start() for one in re.finditer(magic, content)]
+    middle = starts[len(starts) // 2]
+    content[middle : middle + 50] = bytes(50)  # the head of a compressed chunk
     file.write_bytes(content)
     some, damage = read([bag])
     assert set(some) < set(whole)

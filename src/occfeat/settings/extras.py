@@ -44,6 +44,7 @@ EXTRAS = {
     ),
     "viz": Extra("recordings of scenes", {"rerun-sdk": "rerun"}),
     "ros": Extra("reading of ROS bags", {"rosbags": "rosbags"}),
+    "slam": Extra("poses from the LiDAR alone", {"kiss-icp": "kiss_icp"}),
     "tensorboard": Extra("curves in TensorBoard", {"tensorboard": "tensorboard"}),
     "wandb": Extra("curves in Weights & Biases", {"wandb": "wandb"}),
     "mlflow": Extra("curves in MLflow", {"mlflow": "mlflow"}),

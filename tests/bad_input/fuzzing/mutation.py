@@ -97,6 +97,20 @@ def spoil_bytes(data: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
+def spoil_words(data: bytes, draw: random.Random) -> bytes:
+    """Sizes, counts and offsets: numbers of 2, 4 or 8 bytes replaced by extreme or similar ones."""
+    changed = bytearray(data)
+    for _ in range(draw.choice((1, 1, 1, 2, 5))):
+        width = draw.choice((2, 4, 4, 4, 8))
+        if len(changed) < width:
+            break
+        at = draw.randrange(len(changed) - width + 1)
+        old = int.from_bytes(changed[at : at + width], "little")
+        new = draw.choice((*NUMBERS, old + 1, old - 1, old * 2, old // 2, old << 8, 2**24, 10**6))
+        changed[at : at + width] = (new % 256**width).to_bytes(width, "little")
+    return bytes(changed)
+
+
 def spoil_json(data: bytes, draw: random.Random) -> bytes:
     """One or more values of a JSON text replaced by odd ones, left out, or put in another place."""
     root = [json.loads(data)]

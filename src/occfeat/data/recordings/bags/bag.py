@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from occfeat.data.recordings.bags.files.storage import Storage, open_storages
 from occfeat.data.recordings.bags.messages import Message
-from occfeat.data.recordings.bags.storage import Storage, open_storages
 from occfeat.errors import DatasetError
 from occfeat.settings.extras import require_extra
 

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from occfeat.data.recordings.bags.messages import Header, Message, header_of
-from occfeat.errors import LensError, MessageError
+from occfeat.errors import MessageError
 from occfeat.geometry.lens import PINHOLE, Lens
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -61,13 +61,11 @@ def read_camera_info(message: Message, *, rectified: bool) -> CameraModel:
     if message.kind != CAMERA_INFO:
         raise MessageError(f"{message}: expected a CameraInfo, got a {message.kind}.")
     value = message.decode()
-    try:
+    with message.naming_errors():
         lens = PINHOLE if rectified else _lens_of(value)
         matrix = _field(value, "p").reshape(3, 4)[:, :3] if rectified else _field(value, "k").reshape(3, 3)
         intrinsics, size = _of_stored_image(matrix, value)
         return CameraModel(header_of(value), size, intrinsics, lens, _rectification_deg(value))
-    except (MessageError, LensError) as error:
-        raise MessageError(f"{message}: {error.message}", hint=error.hint) from error
 
 
 def _field(value: Any, name: str) -> ndarray:

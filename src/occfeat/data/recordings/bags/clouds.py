@@ -12,14 +12,16 @@ from jaxtyping import Bool, Float32, Float64, Int32, Shaped
 from numpy import ndarray
 
 from occfeat.data.recordings.bags.cloud_times import TIME_FIELDS, seconds_after
+from occfeat.data.recordings.bags.livox import LIVOX, livox_points
 from occfeat.data.recordings.bags.messages import Header, Message, header_of
 from occfeat.errors import MessageError
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
-LIVOX = ("livox_ros_driver/msg/CustomMsg", "livox_ros_driver2/msg/CustomMsg")
 CLOUD_KINDS = (POINT_CLOUD, *LIVOX)
 MAX_POINTS = 10_000_000
 """Largest number of points in a cloud."""
+MAX_POINT_BYTES = 65_536
+"""Largest size of a point."""
 FARTHEST_M = 1e6
 """Points with a larger coordinate are left out (this project's choice)."""
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -54,26 +56,27 @@ def read_cloud(message: Message) -> Cloud:
     Raises:
         MessageError: The message is damaged, or has no coordinates.
     """
-    value = message.decode()
-    try:
-        if message.kind == POINT_CLOUD:
-            return _cloud_of(header_of(value), value.header.stamp, _table_of(value))
-        if message.kind in LIVOX:
-            return _cloud_of(header_of(value), value.header.stamp, _table_of_livox(value.points))
-    except MessageError as error:
-        raise MessageError(f"{message}: {error.message}", hint=error.hint) from error
+    if message.kind in LIVOX:
+        header = message.header()
+        with message.naming_errors():
+            return _cloud_of(header, 0, 0, livox_points(message))
+    if message.kind == POINT_CLOUD:
+        value = message.decode()
+        stamp = value.header.stamp
+        with message.naming_errors():
+            return _cloud_of(header_of(value), stamp.sec, stamp.nanosec, _table_of(value))
     raise MessageError(f"{message}: expected a point cloud, got a {message.kind}.")
 
 
-def _cloud_of(header: Header, stamp: Any, table: Shaped[ndarray, " P"]) -> Cloud:
-    """Return the cloud of a structured array."""
+def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray, " P"]) -> Cloud:
+    """Return the cloud of a structured array, with the stamp as seconds and nanoseconds."""
     names = table.dtype.names or ()
     points_m = np.stack([_float32(table[axis]) for axis in ("x", "y", "z")], axis=1)
     kept = _plausible(points_m)
     complete = bool(kept.all())
     table = table if complete else table[kept]
     times = _first(names, TIME_FIELDS)
-    after_s, ahead_s = seconds_after(table[times], stamp.sec, stamp.nanosec) if times else (None, 0.0)
+    after_s, ahead_s = seconds_after(table[times], stamp_s, stamp_ns) if times else (None, 0.0)
     intensity, ring = _first(names, INTENSITY_FIELDS), _first(names, RING_FIELDS)
     return Cloud(
         header,
@@ -140,6 +143,8 @@ def _point_type(value: Any) -> np.dtype[Any]:
     Raises:
         MessageError: A coordinate is missing, or a field is not inside the point.
     """
+    if value.point_step > MAX_POINT_BYTES:
+        raise MessageError(f"A point of {value.point_step} bytes; expected at most {MAX_POINT_BYTES:,}.")
     used = ("x", "y", "z", *INTENSITY_FIELDS, *RING_FIELDS, *TIME_FIELDS)
     fields = {one.name: one for one in reversed(value.fields) if one.name in used}
     if missing := {"x", "y", "z"} - fields.keys():
@@ -163,20 +168,3 @@ def _point_type(value: Any) -> np.dtype[Any]:
             "itemsize": value.point_step,
         }
     )
-
-
-def _table_of_livox(points: list[Any]) -> Shaped[ndarray, " P"]:
-    """Return the points of a decoded CustomMsg as a structured array.
-
-    rosbags makes an object of each point, so this takes longer than a PointCloud2.
-    """
-    kind = [
-        ("offset_time", "u4"),
-        ("x", "f4"),
-        ("y", "f4"),
-        ("z", "f4"),
-        ("reflectivity", "u1"),
-        ("line", "u1"),
-    ]
-    rows = [(one.offset_time, one.x, one.y, one.z, one.reflectivity, one.line) for one in points]
-    return np.array(rows, dtype=kind)

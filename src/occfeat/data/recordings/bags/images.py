@@ -60,18 +60,17 @@ def read_image(message: Message) -> BagImage:
     Raises:
         MessageError: The message is damaged, or its encoding is not one of a picture.
     """
+    if message.kind not in IMAGE_KINDS:
+        raise MessageError(f"{message}: expected an image, got a {message.kind}.")
     value = message.decode()
-    try:
-        if message.kind == COMPRESSED_IMAGE:
-            return _read_compressed(value)
-        if message.kind == IMAGE:
+    with message.naming_errors():
+        try:
+            if message.kind == COMPRESSED_IMAGE:
+                return _read_compressed(value)
             pixels = _read_raw(value)
             return BagImage(header_of(value), (pixels.shape[0], pixels.shape[1]), pixels)
-    except cv2.error as error:
-        raise MessageError(f"{message}: the image cannot be decoded: {error.err}.") from error
-    except MessageError as error:
-        raise MessageError(f"{message}: {error.message}", hint=error.hint) from error
-    raise MessageError(f"{message}: expected an image, got a {message.kind}.")
+        except cv2.error as error:
+            raise MessageError(f"The image cannot be decoded: {error.err}.") from error
 
 
 def _read_compressed(value: Any) -> BagImage:

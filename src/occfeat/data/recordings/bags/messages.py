@@ -5,16 +5,20 @@ the message arrived at the recorder.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from occfeat.errors import MessageError
+from occfeat.errors import LensError, MessageError
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 HEADER = "std_msgs/msg/Header"
+NEWEST_ROS2 = "ros2_jazzy"
+"""The distribution whose types stand in for missing definitions, in the words of rosbags."""
 MAX_FRAME_BYTES = 4096
 """Longest name of a frame in bytes (this project's choice)."""
 
@@ -67,32 +71,59 @@ class Decoder:
         fields = self._store(kind).fielddefs[kind][1]
         return bool(fields) and fields[0][1][1] == HEADER
 
+    def field_names(self, kind: str) -> tuple[str, ...]:
+        """Return the names of the fields of a type."""
+        return tuple(name for name, _ in self._store(kind).fielddefs[kind][1])
+
     def _store(self, kind: str) -> "Typestore":
         """Return a store that knows a type and what it is made of."""
         if kind not in self._stores:
-            self._stores[kind] = _guarded(f"Type {kind} cannot be read", lambda: self._make_store(kind))
+            definition = self._definitions.get(kind, Definition(""))
+            self._stores[kind] = _guarded(
+                f"Type {kind} cannot be read", lambda: _make_store(kind, definition, self._distribution)
+            )
         return self._stores[kind]
 
-    def _make_store(self, kind: str) -> "Typestore":
-        """Return a store with the bag's definition of a type, or with those of a ROS distribution."""
-        from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-        definition = self._definitions.get(kind, Definition(""))
-        if not definition.text:
-            store = get_typestore(Stores(self._distribution))
-            if kind not in store.fielddefs:
-                hint = "Record it with a ROS 2 of Iron or newer, or as MCAP, which store definitions."
-                raise MessageError(
-                    f"Type {kind} is not defined in the bag, nor is it a type of ROS.", hint=hint
-                )
-            return store
-        store = get_typestore(Stores.EMPTY)
-        if not definition.is_idl:
-            store.register(get_types_from_msg(definition.text, kind))
-            return store
-        for part in _parts_of_idl(definition.text):
-            store.register(get_types_from_idl(part))
+@lru_cache(maxsize=256)
+def _make_store(kind: str, definition: Definition, distribution: str) -> "Typestore":
+    """Return a store with a definition of a type, or with those of a ROS distribution.
+
+    The types of one bag are mostly those of the next one, and to read them takes longer than a small bag.
+    """
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    if not definition.text:
+        store = get_typestore(Stores(distribution))
+        if kind not in store.fielddefs:
+            hint = "Record it with a ROS 2 of Iron or newer, or as MCAP, which store definitions."
+            raise MessageError(f"Type {kind} is not defined in the bag, nor is it a type of ROS.", hint=hint)
         return store
+    store = get_typestore(Stores.EMPTY)
+    if not definition.is_idl:
+        store.register(get_types_from_msg(definition.text, kind))
+    for part in _parts_of_idl(definition.text) if definition.is_idl else ():
+        store.register(get_types_from_idl(part))
+    _refuse_other_fields(store, distribution, is_idl=definition.is_idl)
+    return store
+
+
+def _refuse_other_fields(store: "Typestore", distribution: str, *, is_idl: bool) -> None:
+    """Refuse types of ROS that a bag defines in another way, because it is damaged or they were changed.
+
+    Raises:
+        MessageError: A field has another name or type.
+    """
+    from rosbags.typesys import Stores, get_typestore
+
+    # rosbags leaves TFMessage out of ROS 1, where it is the same
+    known = get_typestore(Stores(NEWEST_ROS2)).fielddefs | get_typestore(Stores(distribution)).fielddefs
+    for name in store.fielddefs.keys() & known.keys():
+        fields, usual = store.fielddefs[name][1], known[name][1]
+        names = [field.lower() for field, _ in fields]
+        same = is_idl or [kind for _, kind in fields] == [kind for _, kind in usual]
+        if names != [field.lower() for field, _ in usual] or not same:
+            raise MessageError(f"The bag defines {name} with other fields than ROS.")
 
 
 def _parts_of_idl(text: str) -> list[str]:
@@ -137,10 +168,8 @@ class Message:
         Raises:
             MessageError: The bytes do not fit the type.
         """
-        try:
+        with self.naming_errors():
             return self.decoder.decode(self.kind, self.data)
-        except MessageError as error:
-            raise MessageError(f"{self}: {error.message}", hint=error.hint) from error
 
     def header(self) -> Header:
         """Return the header without decoding the rest; it is the same as that of `decode`.
@@ -154,6 +183,14 @@ class Message:
             return _read_header(self.data, is_ros1=self.decoder.is_ros1)
         except (struct.error, UnicodeDecodeError, ValueError) as error:
             raise MessageError(f"{self}: the header cannot be decoded: {error}.") from error
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Let errors about the content of the message begin with its topic and time."""
+        try:
+            yield
+        except (MessageError, LensError) as error:
+            raise MessageError(f"{self}: {error.message}", hint=error.hint) from error
 
     def __str__(self) -> str:
         return f"Message of {self.topic} at {self.log_time_us} us"

@@ -4,23 +4,27 @@ rosbags' readers of the formats are used, not its `AnyReader`: that one refuses 
 types cannot be read, when the end is cut off, or when `metadata.yaml` is missing. Those are scanned.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from occfeat.data.recordings.bags.messages import Decoder, Definition
-from occfeat.data.recordings.bags.scan import Channel, RawMessage, Scan
+from occfeat.data.recordings.bags.files.scan import Channel, RawMessage, Scan
+from occfeat.data.recordings.bags.messages import NEWEST_ROS2, Decoder, Definition
 from occfeat.errors import DatasetError
 
 if TYPE_CHECKING:
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
-NEWEST_ROS2 = "ros2_jazzy"
 DISTRIBUTIONS = ("dashing", "eloquent", "foxy", "galactic", "humble", "iron", "jazzy", "kilted", "lyrical")
 """Distributions of ROS 2 whose types rosbags knows."""
+MAX_METADATA_BYTES = 10_000_000
+"""Largest description of a bag; a topic takes some hundred bytes."""
+_ODD_METADATA = re.compile(rb"[\s:,\[{-]\*\w|(?:[\[{]\s*){5}|(?:- +){5}")
+"""Aliases, of which a few can expand beyond memory, and deep nesting, which takes ruamel.yaml hours."""
 ENDINGS = (".mcap", ".db3")
 """Files of ROS 2 bags."""
 
@@ -127,14 +131,23 @@ def _files(path: Path) -> list[Path]:
 
 
 def _open_by_rosbags(path: Path) -> Storage:
-    """Open a file or folder by its index."""
+    """Open a file or folder by its index.
+
+    Raises:
+        ValueError: The description of the bag cannot be right. rosbags raises any other kind of error.
+    """
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
     is_ros1 = path.suffix == ".bag"
+    if (path / "metadata.yaml").is_file():
+        _check_metadata(path / "metadata.yaml")
     reader = Reader1(path) if is_ros1 else Reader2(path)
     reader.open()
     topics = tuple(StoredTopic(one.topic, one.msgtype, one.msgcount) for one in reader.connections)
+    if not all(_is_sound(topic) for topic in topics):
+        reader.close()
+        raise ValueError("names, types or counts of topics are damaged")
     definitions = {
         one.msgtype: Definition(one.msgdef.data, is_idl=one.msgdef.format.name == "IDL")
         for one in reader.connections
@@ -142,6 +155,22 @@ def _open_by_rosbags(path: Path) -> Storage:
     distribution = "ros1_noetic" if is_ros1 else _distribution(str(getattr(reader, "ros_distro", "")))
     decoder = Decoder(definitions, is_ros1=is_ros1, distribution=distribution)
     return Storage(path, is_ros1, topics, decoder, reader)
+
+
+def _check_metadata(path: Path) -> None:
+    """Refuse a description that is too large, or has aliases or deep nesting.
+
+    Raises:
+        ValueError: It is not what a recorder writes.
+    """
+    if path.stat().st_size > MAX_METADATA_BYTES or _ODD_METADATA.search(path.read_bytes()):
+        raise ValueError("metadata.yaml is too large, or has aliases or deep nesting")
+
+
+def _is_sound(topic: StoredTopic) -> bool:
+    """Return whether name, type and count of a topic are of the right kinds: a spoiled file has any."""
+    texts = isinstance(topic.name, str) and isinstance(topic.kind, str)
+    return texts and isinstance(topic.messages, int) and topic.messages >= 0
 
 
 def _open_by_scan(path: Path, reason: str) -> Storage:

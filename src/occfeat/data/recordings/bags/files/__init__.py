@@ -1,0 +1,1 @@
+"""The files of bags: through rosbags, or record by record."""
