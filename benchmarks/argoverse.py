@@ -63,9 +63,8 @@ def compare_loading(root: Path, repeats: int) -> None:
             seconds["decode"] += time.perf_counter() - begin
         if repeat:  # the first fills the caches
             ratios.append(seconds["decode"] / seconds["load"])
-    say(
-        f"load {seconds['load'] / len(index):.3f} s, decode {seconds['decode'] / len(index):.3f} s a key frame"
-    )
+    each = {name: total / len(index) for name, total in seconds.items()}
+    say(f"load {each['load']:.3f} s, decode {each['decode']:.3f} s a key frame")
     say(f"rate beside decoding: {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
