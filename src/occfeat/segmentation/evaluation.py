@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
-from occfeat.training.loading import KeyFrameReader, in_order, load_batches, require_few_broken
+from occfeat.training.loading import KeyFrameReader, Loaded, in_order, load_batches, require_few_broken
 from occfeat.training.overlap import THRESHOLD, is_positive
 
 logger = logging.getLogger(__name__)
@@ -85,14 +85,7 @@ def evaluate_segmenter(
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     broken = []
-    shown = track(
-        loader,
-        f"evaluate on {split}",
-        total=len(batches),
-        console=Console(stderr=True),
-        disable=not fabric.is_global_zero,
-    )
-    for loaded in shown:
+    for loaded in _shown(loader, split, len(batches), hidden=not fabric.is_global_zero):
         broken += [key_frame.message for key_frame in loaded.broken]
         require_few_broken(broken, len(broken), engine.max_broken)
         if loaded.batch is None:
@@ -112,3 +105,9 @@ def evaluate_segmenter(
         for metric, value in of_set.compute().items()
     }
     return Evaluation(split, len(rows) - skipped, skipped, THRESHOLD, metrics)
+
+
+def _shown(loader: Iterator[Loaded], split: str, count: int, *, hidden: bool) -> Iterable[Loaded]:
+    """Show the progress of batches, unless another process does."""
+    console = Console(stderr=True)
+    return track(loader, f"evaluate on {split}", total=count, console=console, disable=hidden)
