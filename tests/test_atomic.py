@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.atomic import LOCK, lock_folder, put_in_place, write_atomic, write_text_atomic
+from occfeat.atomic import (
+    LOCK,
+    lock_folder,
+    put_in_place,
+    sync_files,
+    write_atomic,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 from occfeat.errors import RunError
 
 
@@ -77,3 +85,13 @@ def test_put_in_place__others_can_read_what_only_its_owner_could(tmp_path: Path)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_unsynced_file__is_complete_and_is_synced_later(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_bytes_atomic(path, b"content", synced=False)
+    sync_files([path])
+    assert path.read_bytes() == b"content"
+    assert [one.name for one in path.parent.iterdir()] == ["file"]
+    with pytest.raises(RunError, match="could not be written"):
+        sync_files([tmp_path / "none"])

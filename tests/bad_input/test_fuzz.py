@@ -40,6 +40,7 @@ READERS = (
     bag_readers.bag_metadata,
     bag_readers.bag_messages,
     bag_readers.pose_files,
+    folder_readers.rig_of_a_bag,
     run_readers.cache,
     run_readers.checkpoint,
     run_readers.weights,

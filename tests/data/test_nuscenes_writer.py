@@ -273,10 +273,10 @@ def test_build__killed_anywhere_continues_to_the_same_bytes(tmp_path: Path) -> N
         "from tests.data import test_nuscenes_writer as t\n"
         "from occfeat.data.formats.nuscenes.writer import scene\n"
         "left, write = int(sys.argv[2]), scene.write_bytes_atomic\n"
-        "def write_some(path, content):\n"
+        "def write_some(path, content, **how):\n"
         "    global left\n"
         "    left -= 1\n"
-        "    os.kill(os.getpid(), 9) if left < 0 else write(path, content)\n"
+        "    os.kill(os.getpid(), 9) if left < 0 else write(path, content, **how)\n"
         "scene.write_bytes_atomic = write_some\n"
         "t.build(Path(sys.argv[1]))\n"
     )

@@ -1,4 +1,4 @@
-"""Readers of recordings that are folders: Waymo and KITTI."""
+"""Readers of recordings: folders of Waymo and KITTI, and the rig file of a bag."""
 
 import io
 import math
@@ -6,13 +6,18 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from occfeat.data.recordings.folders import find_recordings
+from occfeat.data.recordings.from_bags.plan import plan_recordings
+from occfeat.data.recordings.rig_file import read_rig_file
 from tests.bad_input.fuzzing.confined import Reader, Target
-from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats
+from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_yaml
 from tests.nuscenes_folder import build_nuscenes_folder
+from tests.recordings.drives import write_drive
 from tests.recordings.kitti_writer import write_kitti
 from tests.recordings.waymo_segment import build_segment
 
@@ -36,6 +41,30 @@ def kitti(folder: Path) -> Reader:
     targets = [Target(file, (spoil_bytes, spoil_word, spoil_word)) for file in sorted(texts)]
     targets += [Target(file, (spoil_bytes, spoil_floats)) for file in drive.rglob("*.bin")]
     return Reader(targets, lambda _: _read_moments(folder / "kitti"))
+
+
+def rig_of_a_bag(folder: Path) -> Reader:
+    """A rig file, up to the first key frame of the bag that it describes."""
+    bag = write_drive(folder / "bag", seconds=0.3)
+    entry = {"topic": "/back/image_raw/compressed", "intrinsics": [[40, 0, 32], [0, 40, 18], [0, 0, 1]]}
+    entry |= {"lens": {"model": "brown_conrady", "coefficients": [0.1, 0, 0, 0]}, "delay_ms": 3.0}
+    content = {
+        "base_frame": "base_link",
+        "cameras": {"CAM_BACK": {**entry, "ego_from_camera": np.eye(4).tolist()}},
+        "lidars": {"LIDAR_TOP": {"topic": "/lidar/points", "deskew": True}},
+        "poses": {"source": "tf", "global_frame": "map"},
+        "key_frames": {"rate_hz": 5.0, "jitter_ms": 50.0, "scene_s": 1.0, "skip_start_s": 0.0},
+        "car": {"radius_m": 1.0, "lower_m": [0, 0, 0], "upper_m": [1, 1, 1]},
+        "splits": {"by": "time", "shares": {"train": 0.5, "val": 0.5}},
+    }
+    path = folder / "rig.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def read(file: Path) -> None:
+        for recording in plan_recordings([[bag]], read_rig_file(file)):
+            next(recording.moments(), None)
+
+    return Reader([Target(path, (spoil_bytes, spoil_yaml, spoil_yaml))], read)
 
 
 def _read_moments(root: Path) -> None:

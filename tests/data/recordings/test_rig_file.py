@@ -66,6 +66,10 @@ CAMERA = WHOLE["cameras"]["CAM_FRONT"]
         ({"cameras": {}, "lidars": {}}, "expected a camera or a LiDAR"),
         ({"poses": {"source": "gps"}}, "poses: .*'tf'"),
         ({"poses": {"source": "tum"}}, r"Missing setting: poses\.tum\.file"),
+        (
+            {"poses": {"source": "kiss-icp", "lidar": "LIDAR"}},
+            "expected poses.lidar to be a LiDAR",
+        ),
         ({"key_frames": {"rate_hz": 20}}, r"key_frames\.rate_hz: .*less than or equal to 10"),
         ({"key_frames": {"reference": "CAM"}}, "expected key_frames.reference to be a channel"),
         ({"key_frames": {"jitter_ms": float("nan")}}, r"key_frames\.jitter_ms"),

@@ -144,6 +144,15 @@ class KittiPoses(Strict):
     """Frame whose poses these are. None: the base frame."""
 
 
+class OdometryPoses(Strict):
+    """Poses that KISS-ICP estimates from a LiDAR."""
+
+    source: Literal["kiss-icp"]
+    """Where the car's poses come from."""
+    lidar: Channel
+    """Channel of the LiDAR."""
+
+
 class UnknownPoses(Strict):
     """No poses: what needs them is refused later."""
 
@@ -152,7 +161,7 @@ class UnknownPoses(Strict):
 
 
 Poses = Annotated[
-    FramePoses | TopicPoses | TumPoses | KittiPoses | UnknownPoses,
+    FramePoses | TopicPoses | TumPoses | KittiPoses | OdometryPoses | UnknownPoses,
     Field(discriminator="source"),
 ]
 
@@ -245,6 +254,8 @@ class RigFile(Strict):
         reference = self.key_frames.reference
         if reference is not None and reference not in channels:
             raise ValueError(f"expected key_frames.reference to be a channel of the file, got {reference}")
+        if isinstance(self.poses, OdometryPoses) and self.poses.lidar not in self.lidars:
+            raise ValueError(f"expected poses.lidar to be a LiDAR of the file, got {self.poses.lidar}")
         return self
 
     @property

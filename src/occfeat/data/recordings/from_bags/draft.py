@@ -142,7 +142,7 @@ class _Drafter:
     def _pose_lines(self) -> Iterator[str]:
         """Yield where the poses come from, and what else there is."""
         yield ""
-        yield "# Poses of the car: tf, topic, tum, kitti or none."
+        yield "# Poses of the car: tf, topic, tum, kitti, kiss-icp or none."
         yield "poses:"
         sources = [_source_lines(one.topic, one.poses) for one in self._summary.pose_sources]
         chosen = (

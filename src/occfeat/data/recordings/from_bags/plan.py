@@ -1,6 +1,7 @@
 """From bags and a rig file to scenes: calibration, poses, stretches of time and splits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from jaxtyping import Float64
 from occfeat.data.formats.nuscenes.writer.values import CalibratedCamera, CalibratedRig
 from occfeat.data.recordings.bags.bag import Bag, open_bag
 from occfeat.data.recordings.bags.camera_info import CameraModel, is_rectified, read_camera_info
+from occfeat.data.recordings.bags.clouds import Cloud, read_cloud
 from occfeat.data.recordings.bags.faults import DIFFERENT_CLOCK_S
 from occfeat.data.recordings.bags.frames import FrameTree, read_frames
 from occfeat.data.recordings.bags.images import read_image
 from occfeat.data.recordings.bags.messages import Message
+from occfeat.data.recordings.bags.odometry import poses_by_kiss_icp
 from occfeat.data.recordings.bags.poses import poses_of_frames, poses_of_topic, read_kitti, read_tum
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.data.recordings.from_bags.recording import BagRecording, Calibration
@@ -21,6 +24,7 @@ from occfeat.data.recordings.rig_file import (
     CameraEntry,
     FramePoses,
     KittiPoses,
+    OdometryPoses,
     RigFile,
     SensorEntry,
     TopicPoses,
@@ -234,7 +238,18 @@ def _poses(bag: Bag, tree: FrameTree, file: RigFile) -> Trajectory | None:
         return _of_base(read_tum(source.file), tree, source.frame or base, base)
     if isinstance(source, KittiPoses):
         return _of_base(read_kitti(source.file, source.times), tree, source.frame or base, base)
+    if isinstance(source, OdometryPoses):
+        entry = file.lidars[source.lidar]
+        mounting = _mounting(bag, tree, base, source.lidar, entry, entry.ego_from_lidar)
+        return poses_by_kiss_icp(_clouds(bag, entry.topic), mounting)
     return None
+
+
+def _clouds(bag: Bag, topic: str) -> Iterator[Cloud]:
+    """Yield the clouds of a topic that can be decoded."""
+    for message in bag.messages([topic]):
+        with suppress(MessageError):
+            yield read_cloud(message)
 
 
 def _of_base(moving: Trajectory, tree: FrameTree, frame: str, base: str) -> Trajectory:

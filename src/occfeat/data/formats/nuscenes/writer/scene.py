@@ -18,7 +18,7 @@ import orjson
 from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
-from occfeat.atomic import write_bytes_atomic
+from occfeat.atomic import sync_files, write_bytes_atomic
 from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
@@ -144,6 +144,7 @@ class SceneWriter:
         self._key, self._namespace = (namespace, name), namespace
         self._log, self._description, self._has_poses = log, description, has_poses
         self._last_us: dict[str, int] = {}
+        self._files: list[Path] = []
         self._categories: dict[str, str] = {}
         self._attributes: dict[str, None] = {}
         self._rows: dict[str, list[Row]] = {
@@ -232,6 +233,7 @@ class SceneWriter:
         self._link_data()
         self._link_annotations()
         rows = {**self._rows, **self._describe(), **self._shared_rows()}
+        sync_files(self._files)  # before the scene counts as finished
         write_bytes_atomic(rows_file(self.root, self.version, self.name), orjson.dumps(rows))
 
     def _sample_token(self) -> str:
@@ -306,7 +308,8 @@ class SceneWriter:
     def _write(self, files: Sequence[SensorFile]) -> None:
         """Write files, then add their rows."""
         for file in files:
-            write_bytes_atomic(self.root / file.path, file.content)
+            write_bytes_atomic(self.root / file.path, file.content, synced=False)
+            self._files.append(self.root / file.path)
         for file in files:
             self._add_data(file)
 
