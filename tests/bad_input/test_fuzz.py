@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.fuzzing import bag_readers, data_readers, folder_readers, run_readers
+from tests.bad_input.fuzzing import argoverse_readers, bag_readers, data_readers, folder_readers, run_readers
 from tests.bad_input.fuzzing.confined import Reader, fuzz
 
 INPUTS = int(os.environ.get("OCCFEAT_TEST_FUZZ", "100"))
@@ -28,6 +28,9 @@ READERS = (
     bag_readers.bag_metadata,
     bag_readers.bag_messages,
     bag_readers.pose_files,
+    argoverse_readers.tables,
+    argoverse_readers.sweep,
+    argoverse_readers.map_file,
     run_readers.cache,
     run_readers.checkpoint,
     run_readers.weights,
@@ -38,7 +41,9 @@ READERS = (
 )
 
 
-@pytest.mark.parametrize("prepare", READERS, ids=lambda prepare: prepare.__name__)
+@pytest.mark.parametrize(
+    "prepare", READERS, ids=lambda prepare: f"{prepare.__module__.rpartition('.')[2]}.{prepare.__name__}"
+)
 def test_spoiled_files__are_read_or_refused(prepare: Callable[[Path], Reader], tmp_path: Path) -> None:
     reader = prepare(tmp_path)
     for target in reader.targets:

@@ -41,15 +41,15 @@ def _small_folder(folder: Path) -> Path:
     )
 
 
-def _read_folder(root: Path, *, rebuild: bool) -> None:
+def read_folder(root: Path, *, rebuild: bool) -> None:
     """Open the index and make training targets of every key frame that can be read."""
     opened = Index.open(DataConfig(root=root), rebuild=rebuild)
     opened.splits()
     opened.rows("all")
-    _read_key_frames(opened, range(len(opened)))
+    read_key_frames(opened, range(len(opened)))
 
 
-def _read_key_frames(index: Index, rows: Iterable[int]) -> None:
+def read_key_frames(index: Index, rows: Iterable[int]) -> None:
     key_frames = KeyFrames(index, VIEW, Contents(points=True, classes=("vehicle",)), grid=GRID)
     maker = TargetMaker(build_objectives(PretrainLossConfig(features=0, unknown="ignore")), GRID)
     for row in rows:
@@ -68,7 +68,7 @@ def tables(folder: Path) -> Reader:
     names = (*NEEDED_TABLES, *PLACE_TABLES)
     paths = [root / "v1.0-mini" / f"{name}.json" for name in names]
     targets = [Target(path, (spoil_bytes, spoil_json, spoil_json)) for path in paths]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=True))
+    return Reader(targets, lambda _: read_folder(root, rebuild=True))
 
 
 def index(folder: Path) -> Reader:
@@ -78,7 +78,7 @@ def index(folder: Path) -> Reader:
     targets = [Target(file, (spoil_bytes,))] * 7 + [
         Target(file.with_suffix(".json"), (spoil_bytes, spoil_json))
     ]
-    return Reader(targets, lambda _: _read_folder(root, rebuild=False))
+    return Reader(targets, lambda _: read_folder(root, rebuild=False))
 
 
 def splits(folder: Path) -> Reader:
@@ -104,7 +104,7 @@ def lidar(folder: Path) -> Reader:
     row = next(row for row in range(4) if opened.key_frame(row).sweeps[0].path.endswith(file.name))
 
     def read(path: Path) -> None:
-        _read_key_frames(opened, [row])
+        read_key_frames(opened, [row])
         read_sweep(path)
 
     return Reader([Target(file, (spoil_bytes, spoil_floats))], read)
