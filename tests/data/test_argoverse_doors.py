@@ -9,6 +9,7 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.points import read_points
 from occfeat.data.sample import Contents, ImagesForTeacher, Sample, TeacherImages, collate
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
@@ -83,3 +84,17 @@ def test_doors__half_floats_move_few_voxels(street_world: Path, tmp_path: Path) 
         (one, _), (other, _) = occupancy(ours), occupancy(theirs)
         moved, occupied = moved + int((one != other).sum()), occupied + int(one.sum())
     assert moved / occupied == pytest.approx(HALF_FLOAT_SHARE, abs=0.003)
+
+
+def test_points__that_need_no_transform_are_those_of_the_transform(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain reference of the short cut for points that are in the ego frame already."""
+    index = Index.open(DataConfig(root=whole))
+    records = index.key_frame(0).sweeps
+    short = read_points(index.source, records, ego_radius_m=3.0)
+    monkeypatch.setattr("occfeat.data.points._is_identity", lambda transform: False)
+    plain = read_points(index.source, records, ego_radius_m=3.0)
+    assert len(short) > 100
+    torch.testing.assert_close(short.points_ego, plain.points_ego, rtol=1e-7, atol=1e-6)
+    torch.testing.assert_close(short.origins_ego, plain.origins_ego, rtol=1e-7, atol=1e-6)

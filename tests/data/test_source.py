@@ -152,7 +152,10 @@ def test_find_source__two_formats_in_one_folder(drives: Path, folder: Path) -> N
 
 
 def test_find_source__of_no_known_format(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"a data set of a known format \(nuscenes, truckscenes, lyft, t4, argoverse2, drives\)"):
+    with pytest.raises(
+        DatasetError,
+        match=r"a data set of a known format \(nuscenes, truckscenes, lyft, t4, argoverse2, drives\)",
+    ):
         find_source(tmp_path, None)
     with pytest.raises(DatasetError, match=r"no version 'v2'(?s:.*)Versions in it: none"):
         find_source(tmp_path, "v2")

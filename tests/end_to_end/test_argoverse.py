@@ -22,7 +22,7 @@ def test_argoverse__from_pretraining_to_report(
 
     def words_of(command: str, run: Path, *more: str) -> list[str]:
         """Flags of a run of three steps on this street."""
-        moved = {str(folder): str(sensor), "mini_train": "train"}
+        moved = {str(folder): str(sensor), "mini_train": "val"}
         words = [moved.get(word, word) for word in flags(command, run, *more)]
         return [*words, "--optim.batch-size", "2", "--optim.epochs", "3"]
 

@@ -23,6 +23,9 @@ from occfeat.geometry.frames import transform_points
 ELEVATION_BINS = 32
 """Beams into which returns are sorted by their elevation, if a file does not number its beams."""
 
+_NO_MOTION = 1e-9
+"""Largest difference from the identity of a transform that is left out: float32 does not show it."""
+
 
 def read_points(
     source: DataSource,
@@ -85,6 +88,10 @@ def _in_ego_frame(
     sweep: Sweep, ego_from_lidar: Float[Tensor, "4 4"], ego_radius_m: float
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
     """Return the returns of a sweep and the origins of their rays, without those of the car itself."""
+    if sweep.origins is not None and _is_identity(ego_from_lidar):
+        points, origins = torch.from_numpy(sweep.points[:, :3]).contiguous(), torch.from_numpy(sweep.origins)
+        others = (points - origins)[:, :2].norm(dim=1) >= ego_radius_m
+        return points[others].float(), origins[others].float()
     points = torch.from_numpy(sweep.points[:, :3]).double()
     if sweep.origins is None:
         points = points[points[:, :2].norm(dim=1) >= ego_radius_m]
@@ -94,3 +101,9 @@ def _in_ego_frame(
     others = (points - origins)[:, :2].norm(dim=1) >= ego_radius_m
     points_ego, origins_ego = (transform_points(ego_from_lidar, one[others]) for one in (points, origins))
     return points_ego.float(), origins_ego.float()
+
+
+def _is_identity(ego_from_lidar: Float[Tensor, "4 4"]) -> bool:
+    """Return whether the points of a sweep are in the ego frame of the key frame already."""
+    one = torch.eye(4, dtype=ego_from_lidar.dtype)
+    return torch.allclose(ego_from_lidar, one, rtol=0, atol=_NO_MOTION)

@@ -56,7 +56,8 @@ class UsesData(Strict):
     """Settings of a command that reads a data set."""
 
     data: InputPath
-    """Folder of the data set. For nuScenes, the one that contains `v1.0-trainval`, `samples` and so on."""
+    """Folder of the data set. For nuScenes, the one that contains `v1.0-trainval`, `samples` and so on; for
+    Argoverse 2, the one that contains `train`, `val` and `test`."""
     version: str | None = None
     """Name of the folder of tables, such as `v1.0-mini`. None: the only one."""
 

@@ -110,26 +110,32 @@ class _LogReader:
     def read(self) -> LogTables:
         """Read everything."""
         annotations = self._annotations()
-        sweep_ns = self._times(LIDAR_FOLDER, ".feather")
-        if not len(sweep_ns) and annotations is not None:  # the LiDAR was not downloaded
-            sweep_ns = np.unique(integers(annotations, "timestamp_ns"))
+        sweep_ns = self._sweep_times(annotations)
         is_key = choose_key_frames(sweep_ns)
         key_ns = sweep_ns[is_key]
-        if not len(key_ns):
-            kind = "empty log" if is_log(self._folder) else "incomplete log"
-            self._faults.loose.append(Fault(kind, f"{self._log.path}: no LiDAR files and no annotations"))
-        poses = self._poses()
-        ego_pose = poses.at(sweep_ns)
-        self._require_poses(np.arange(len(key_ns)), key_ns, ego_pose[is_key])
+        poses = self._poses() if len(key_ns) else None
+        number = np.where(is_key, np.cumsum(is_key) - 1, -1)
+        ego_pose, known = self._poses_of(number, sweep_ns, poses)
+        used = is_key | known
         return LogTables(
             tokens=[self._token(time_ns) for time_ns in key_ns.tolist()],
             timestamp_us=key_ns // 1000,
-            cameras=self._images(key_ns, poses),
-            sweeps=self._sweeps(sweep_ns, is_key, ego_pose),
+            cameras=self._images(key_ns, poses) if len(key_ns) else CAMERAS.empty_table(),
+            sweeps=self._sweeps(sweep_ns[used], is_key[used], ego_pose[used]),
             boxes=self._boxes(annotations, key_ns, ego_pose[is_key]),
             place=self._place(),
             faults=self._faults,
         )
+
+    def _sweep_times(self, annotations: pa.Table | None) -> Int64[ndarray, " n"]:
+        """Return the times of the sweeps; those of the annotations if the LiDAR was not downloaded."""
+        sweep_ns = self._times(LIDAR_FOLDER, ".feather")
+        if not len(sweep_ns) and annotations is not None:
+            sweep_ns = np.unique(integers(annotations, "timestamp_ns"))
+        if not len(sweep_ns):
+            kind = "empty log" if is_log(self._folder) else "incomplete log"
+            self._faults.loose.append(Fault(kind, f"{self._log.path}: no LiDAR files and no annotations"))
+        return sweep_ns
 
     def _token(self, time_ns: int) -> str:
         """Return the token of a moment, which is unique among all logs."""
@@ -166,22 +172,40 @@ class _LogReader:
             self._faults.loose.append(Fault("impossible file name", what))
         return times_ns
 
-    def _poses(self) -> Poses:
-        """Return the poses of the car in the city frame, ordered by time."""
+    def _poses(self) -> Poses | None:
+        """Return the poses of the car in the city frame, ordered by time; None if they cannot be read."""
         table = self._table(self._folder / POSES, {"timestamp_ns": "integer", **POSE_KINDS})
         if table is None:
-            return Poses(np.zeros(0, dtype=np.int64), np.zeros((0, 7)))
+            return None
         time_ns = integers(table, "timestamp_ns")
         order = np.argsort(time_ns, kind="stable")
         return Poses(time_ns[order], numbers(table, *POSE)[order])
 
-    def _require_poses(
-        self, row: Int64[ndarray, " n"], time_ns: Int64[ndarray, " n"], pose: Float64[ndarray, "n 7"]
-    ) -> None:
-        """Note the key frames of which a file has no pose."""
-        for i in np.flatnonzero(np.isnan(pose).any(axis=1)):
-            what = f"{self._log.path}/{POSES}: no pose at {time_ns[i]} ns"
-            self._faults.of_row.append((int(row[i]), Fault("missing pose", what)))
+    def _poses_of(
+        self, row: Int64[ndarray, " n"], time_ns: Int64[ndarray, " n"], poses: Poses | None
+    ) -> tuple[Float64[ndarray, "n 7"], Bool[ndarray, " n"]]:
+        """Return the pose of the car at the time of each file, and a mask of the known ones.
+
+        A missing one becomes a fault of the key frame of the file, and a stand-in, with which the other
+        files of the faulty key frame are checked, too.
+
+        Args:
+            row: Key frame of each file; -1 for a sweep between key frames.
+            time_ns: Time of each file.
+            poses: None if all are missing, which was noted before.
+        """
+        stand_in = np.tile(_AT_EGO, (len(time_ns), 1))
+        if poses is None:
+            return stand_in, np.zeros(len(time_ns), dtype=bool)
+        pose = poses.at(time_ns)
+        known = np.isfinite(pose).all(axis=1)
+        for i in np.flatnonzero(~known):
+            fault = Fault("missing pose", f"{self._log.path}/{POSES}: no pose at {time_ns[i]} ns")
+            if row[i] < 0:
+                self._faults.loose.append(fault)
+            else:
+                self._faults.of_row.append((int(row[i]), fault))
+        return np.where(known[:, None], pose, stand_in), known
 
     def _sweeps(
         self, time_ns: Int64[ndarray, " n"], is_key: Bool[ndarray, " n"], ego_pose: Float64[ndarray, "n 7"]
@@ -199,7 +223,7 @@ class _LogReader:
         }
         return pa.table(columns, schema=SWEEPS)
 
-    def _images(self, key_ns: Int64[ndarray, " k"], poses: Poses) -> pa.Table:
+    def _images(self, key_ns: Int64[ndarray, " k"], poses: Poses | None) -> pa.Table:
         """Return the images of all cameras."""
         present = folder_names(self._folder / CAMERA_FOLDER)
         for name in set(present) - set(CHANNELS):
@@ -221,7 +245,7 @@ class _LogReader:
         return pa.concat_tables(parts)
 
     def _images_of(
-        self, channel: int, camera: Camera, key_ns: Int64[ndarray, " k"], poses: Poses
+        self, channel: int, camera: Camera, key_ns: Int64[ndarray, " k"], poses: Poses | None
     ) -> pa.Table:
         """Return the images of one camera, the nearest of each key frame.
 
@@ -235,8 +259,7 @@ class _LogReader:
             for i in np.setdiff1d(np.arange(len(key_ns)), row):
                 what = f"{self._log.path}/{folder}: no image within 25 ms of {key_ns[i]}"
                 self._faults.loose.append(Fault("missing image", what))
-        ego_pose = poses.at(time_ns)
-        self._require_poses(row, time_ns, ego_pose)
+        ego_pose, _ = self._poses_of(row, time_ns, poses)
         count = len(row)
         columns = {
             "row": row,
