@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.recordings.waymo.range_image import Laser, correct_motion, decode_return
+from occfeat.data.recordings.waymo.range_image import Laser, correct_motion, decode_returns
 from occfeat.errors import DatasetError
 from tests.recordings.waymo_ranges import images_of, matrix_of, reference_points
 
@@ -26,7 +26,7 @@ def test_points__equal_the_plain_reference(seed: int, height: int, width: int, g
     low, high = -0.31, 0.04
     beams = np.sort(rng.uniform(low, high, height)) if given_beams else None
     laser = Laser("LIDAR_FRONT", mounted, (low, high), beams)
-    points, kept = decode_return(image, laser.rays(height, width))
+    points, kept = decode_returns([image], laser.rays(height, width))
     uniform = [low + (high - low) * (i + 0.5) / height for i in range(height)]
     expected = reference_points(image, mounted, uniform if beams is None else beams.tolist())
     assert points.shape == expected.shape
@@ -45,7 +45,7 @@ def test_points_of_the_moving_lidar__equal_the_plain_reference(seed: int) -> Non
     pixel_poses = start + rng.normal(0, (0.01, 0.01, 0.05, 1, 1, 0.1), (height, width, 6))
     pixel_poses = pixel_poses.astype(np.float32)
     laser = Laser("LIDAR_TOP", mounted, (-0.3, 0.1))
-    points, kept = decode_return(image, laser.rays(height, width))
+    points, kept = decode_returns([image], laser.rays(height, width))
     points[:, :3] = correct_motion(points[:, :3], pixel_poses.reshape(-1, 6)[kept], mounted, pose)
     beams = laser.beams_rad(height)[::-1].tolist()
     expected = reference_points(image, mounted, beams, pixel_poses, pose)
@@ -76,7 +76,7 @@ def test_inverse_projection__gives_the_points_back() -> None:
     rays = laser.rays(16, 400)
     found = []
     for image in (images.first, images.second):
-        one, kept = decode_return(image, rays)
+        one, kept = decode_returns([image], rays)
         own = images.pixel_poses.reshape(-1, 6)[kept]
         one[:, :3] = correct_motion(one[:, :3], own, mounted, pose)
         found.append(one)

@@ -38,8 +38,8 @@ MAX_ROWS = 1_000_000
 """Largest number of rows; a segment of 20 s has about 20 000 boxes."""
 MAX_VALUES = 16_000_000
 """Largest mean number of values of a column per row; poses of the largest range image are 12 million."""
-BATCH_ROWS = 4
-"""Rows in memory at a time, which are images or range images of up to 20 MB."""
+BATCH_ROWS = 1
+"""Rows that are decoded together; a row is an image, or a range image of 5 MB."""
 BUFFER_BYTES = 1 << 20
 
 

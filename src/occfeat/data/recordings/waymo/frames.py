@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from occfeat.data.formats.nuscenes.writer.values import CameraImage, EgoPose, LidarSweep
 from occfeat.data.recordings.waymo.component import Component
-from occfeat.data.recordings.waymo.range_image import MAX_PIXELS, Laser, correct_motion, decode_return
+from occfeat.data.recordings.waymo.range_image import MAX_PIXELS, Laser, correct_motion, decode_returns
 from occfeat.data.recordings.waymo.rows import Rows
 from occfeat.data.recordings.waymo.sensors import CAMERAS, LASERS, TOP, channel
 from occfeat.errors import DatasetError
@@ -81,7 +81,7 @@ class SweepReader:
     ) -> None:
         self._lidar, self._poses, self._lasers = lidar, poses, lasers
         self._frames = frames
-        self._rays: dict[str, tuple[tuple[int, int], Float32[ndarray, "HW 3"]]] = {}
+        self._rays: dict[str, tuple[tuple[int, int], Float32[ndarray, "HW 4"]]] = {}
 
     def sweeps(self) -> Iterator[tuple[int, dict[str, LidarSweep]]]:
         """Yield the sweeps of frames by channel.
@@ -109,22 +109,21 @@ class SweepReader:
                 f"{row.where} has range images of {name}, which has no calibration.", hint=hint
             )
         images = [image for part in (_FIRST, _SECOND) if (image := _range_image(row, part, 4)) is not None]
-        decoded = [decode_return(image, self._rays_of(name, image.shape)) for image in images]
-        if not decoded:
+        if not images:
             return np.zeros((0, 5), dtype=np.float32)
-        points = np.concatenate([one for one, _ in decoded])
+        if images[0].shape != images[-1].shape:
+            raise DatasetError(f"{row.where}: the returns of {name} at {time_us} have different shapes.")
+        points, pixels = decode_returns(images, self._rays_of(name, images[0].shape))
         if name == TOP:
             poses = None if of_pixels is None else _range_image(of_pixels, _FIRST, 6)
-            if poses is None or any(image.shape[:2] != poses.shape[:2] for image in images):
+            if poses is None or poses.shape[:2] != images[0].shape[:2]:
                 what = f"{self._poses.path} lacks poses for the range image of {name} at {time_us}."
                 raise DatasetError(what, hint="Download lidar_pose again.")
-            pixels = np.concatenate([kept for _, kept in decoded])
-            mounted = self._lasers[name].ego_from_laser
-            own = poses.reshape(-1, 6)[pixels]
+            own, mounted = poses.reshape(-1, 6).take(pixels, axis=0), self._lasers[name].ego_from_laser
             points[:, :3] = correct_motion(points[:, :3], own, mounted, self._frames[time_us].global_from_ego)
         return points
 
-    def _rays_of(self, name: str, shape: tuple[int, ...]) -> Float32[ndarray, "HW 3"]:
+    def _rays_of(self, name: str, shape: tuple[int, ...]) -> Float32[ndarray, "HW 4"]:
         """Return the rays of a range image; those of the last shape of each LiDAR are kept."""
         size = shape[0], shape[1]
         if name not in self._rays or self._rays[name][0] != size:

@@ -7,6 +7,7 @@ while it spins. Source: `convert_range_image_to_point_cloud` of `waymo_open_data
 Axes: `H W` range image, `P` points. Frames: laser is the LiDAR's own, ego the vehicle's, global the map's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from occfeat.errors import DatasetError
 
 MAX_PIXELS = 2_000_000
 """Largest range image; that of the LiDAR on the roof has 170 000 pixels."""
+CHUNK = 1 << 14
+"""Points that are corrected together; what is computed of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,10 @@ class Laser:
             raise DatasetError(f"{self.channel} has {beams} beams, but a range image has {height} rows.")
         return self.inclinations_rad[::-1].astype(np.float64)
 
-    def rays(self, height: int, width: int) -> Float32[ndarray, "HW 3"]:
-        """Return the directions of all pixels in the LiDAR's frame, row after row.
+    def rays(self, height: int, width: int) -> Float32[ndarray, "HW 4"]:
+        """Return the ray of each pixel, row after row: direction in the LiDAR frame, and number of the beam.
+
+        Beams are counted from below.
 
         Raises:
             DatasetError: There is another number of beams.
@@ -61,27 +66,29 @@ class Laser:
         lift = self.beams_rad(height)[:, None]
         offset = np.arctan2(self.ego_from_laser[1, 0], self.ego_from_laser[0, 0])
         around = (2 * (width - np.arange(width) - 0.5) / width - 1) * np.pi - offset
-        up = np.broadcast_to(np.sin(lift), (height, width))
-        rays = np.stack((np.cos(around) * np.cos(lift), np.sin(around) * np.cos(lift), up), axis=-1)
-        return rays.reshape(-1, 3).astype(np.float32)
+        beam = np.arange(height)[::-1, None]
+        rays = np.empty((height, width, 4), dtype=np.float32)
+        rays[..., 0], rays[..., 1] = np.cos(around) * np.cos(lift), np.sin(around) * np.cos(lift)
+        rays[..., 2], rays[..., 3] = np.sin(lift), beam
+        return rays.reshape(-1, 4)
 
 
-def decode_return(
-    image: Real[ndarray, "H W 4"], rays: Float32[ndarray, "HW 3"]
+def decode_returns(
+    images: Sequence[Real[ndarray, "H W 4"]], rays: Float32[ndarray, "HW 4"]
 ) -> tuple[Float32[ndarray, "P 5"], Int64[ndarray, " P"]]:
-    """Return the points of one return, and the pixel of each.
+    """Return the points of range images of one shape, and the pixel of each.
 
     Points are x, y and z in metres in the LiDAR's frame, intensity as recorded, and the number of the beam
     from below. Pixels with a range of 0 or less have no return.
     """
-    height, width, _ = image.shape
-    pixels = image.reshape(-1, 4)
-    kept = np.flatnonzero(pixels[:, 0] > 0)
-    points = np.empty((len(kept), 5), dtype=np.float32)
-    np.multiply(rays[kept], pixels[kept, 0, None], out=points[:, :3], casting="same_kind")
-    points[:, 3] = pixels[kept, 1]
-    points[:, 4] = height - 1 - kept // width
-    return points, kept
+    kept = [np.flatnonzero(image[..., 0] > 0) for image in images]
+    points = np.empty((sum(map(len, kept)), 5), dtype=np.float32)
+    parts = np.split(points, np.cumsum([len(pixels) for pixels in kept[:-1]]))
+    for image, pixels, part in zip(images, kept, parts, strict=True):
+        seen, along = image.reshape(-1, 4).take(pixels, axis=0), rays.take(pixels, axis=0)
+        np.multiply(along[:, :3], seen[:, :1], out=part[:, :3], casting="same_kind")
+        part[:, 3], part[:, 4] = seen[:, 1], along[:, 3]
+    return points, np.concatenate(kept)
 
 
 def correct_motion(
@@ -99,18 +106,33 @@ def correct_motion(
         ego_from_laser: Where the LiDAR sits.
         global_from_ego: Pose of the frame.
     """
-    laser_from_global = np.linalg.inv(global_from_ego @ ego_from_laser)[:3, :3].astype(np.float32)
+    global_from_laser = global_from_ego @ ego_from_laser
+    corrected = np.empty_like(points_laser)
+    for begin in range(0, len(points_laser), CHUNK):
+        chunk = slice(begin, begin + CHUNK)
+        corrected[chunk] = _corrected(
+            points_laser[chunk], pixel_poses[chunk], ego_from_laser, global_from_laser
+        )
+    return corrected
+
+
+def _corrected(
+    points_laser: Float32[ndarray, "P 3"],
+    pixel_poses: Real[ndarray, "P 6"],
+    ego_from_laser: Float64[ndarray, "4 4"],
+    global_from_laser: Float64[ndarray, "4 4"],
+) -> Float32[ndarray, "P 3"]:
+    """Return some corrected points."""
     mounted = ego_from_laser.astype(np.float32)
     x, y, z = mounted[:3, :3] @ points_laser.T + mounted[:3, 3:]
-    roll, pitch, yaw = np.ascontiguousarray(pixel_poses[:, :3].T, dtype=np.float32)
+    roll, pitch, yaw = pixel_poses[:, :3].T.astype(np.float32, order="C")
     y, z = _turn(y, z, roll)
     z, x = _turn(z, x, pitch)
     x, y = _turn(x, y, yaw)
     # Differences of positions are small, and exact enough in float32; positions themselves are not.
-    origin = (global_from_ego @ ego_from_laser)[:3, 3]
-    moved = (pixel_poses[:, 3:].T - origin[:, None]).astype(np.float32)
-    moved += np.stack((x, y, z))
-    return np.ascontiguousarray((laser_from_global @ moved).T)
+    moved = (pixel_poses[:, 3:].T - global_from_laser[:3, 3:]).astype(np.float32)
+    moved += x, y, z
+    return (global_from_laser[:3, :3].T.astype(np.float32) @ moved).T
 
 
 def _turn(
