@@ -91,7 +91,8 @@ def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray
 
 def _plausible(points_m: Float32[ndarray, "P 3"]) -> Bool[ndarray, " P"]:
     """Return which points are finite, not at the origin and not too far away."""
-    size_m = np.abs(points_m).max(axis=1)
+    x_m, y_m, z_m = np.abs(points_m).T
+    size_m = np.maximum(np.maximum(x_m, y_m), z_m)  # numpy's max(axis=1) takes ten times as long
     kept: ndarray = (size_m > 0) & (size_m < FARTHEST_M)  # false for NaN, too
     return kept
 
