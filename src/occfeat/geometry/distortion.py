@@ -69,8 +69,8 @@ def undistort(
 ) -> tuple[Float[Tensor, "*B P 3"], Bool[Tensor, "*B P"]]:
     """Return the rays that reach points in normalised coordinates, for one metre of depth, and which exist.
 
-    The inverse of `distort`, by iteration. Points that nothing reaches have no ray: those beyond the image of
-    the largest angle.
+    The inverse of `distort`, by iteration. Points that nothing reaches have a ray of zeros: those beyond the
+    image of the largest angle.
 
     Args:
         lenses: One lens for all points of a camera.
@@ -91,7 +91,9 @@ def undistort(
         torch.where(is_fisheye, sine * along_y, y_flat),
         torch.where(is_fisheye, radius.cos(), torch.ones_like(x)),
     )
-    return torch.stack(rays, dim=-1), missed <= SOLVED * (1 + distance)
+    exist = missed <= SOLVED * (1 + distance)
+    stacked = torch.stack(rays, dim=-1)
+    return torch.where(exist[..., None], stacked, torch.zeros_like(stacked)), exist
 
 
 def _split(lenses: Float[Tensor, "*B L"]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
