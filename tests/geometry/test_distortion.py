@@ -165,7 +165,6 @@ def test_undistort__points_that_nothing_reaches_have_no_ray() -> None:
     assert exist.tolist() == [[True, True, True, False, False]] * 2
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("lens", [FISHEYE, BARREL, Lens("f_theta", (0.9, 0.05, -0.08))])
 def test_project__as_the_street_world_renders(lens: Lens) -> None:
     """The street world inverts its own formulas of lenses: what a pixel shows is projected back to it."""
@@ -183,8 +182,6 @@ def test_project__as_the_street_world_renders(lens: Lens) -> None:
     assert ((depth_m[0] > 0).numpy() == lit).mean() > 0.999
 
 
-=======
->>>>>>> 505d588 (Lenses in the changelog and the docs; the mathematics reads no values)
 def test_project__reads_no_values_that_a_gpu_would_wait_for() -> None:
     """Tensors of the device `meta` have shapes and no values: whatever depends on one of these is refused."""
     lenses, matrix = numbers_of(*LENSES).to("meta"), MATRIX.expand(len(LENSES), 3, 3).to("meta")
