@@ -58,7 +58,8 @@ def rig_of_a_bag(folder: Path) -> Reader:
         "splits": {"by": "time", "shares": {"train": 0.5, "val": 0.5}},
     }
     path = folder / "rig.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    remarks = "# a remark, in which damage does not matter\n" * 60
+    path.write_text(yaml.safe_dump(content, sort_keys=False) + remarks)
 
     def read(file: Path) -> None:
         for recording in plan_recordings([[bag]], read_rig_file(file)):
