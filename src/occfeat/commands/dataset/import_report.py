@@ -56,7 +56,7 @@ def report_import(root: Path, results: Sequence[SceneResult], *, has_poses: bool
         *(f"left out: {count} x {reason}" for reason, count in left_out.most_common()),
         *(f"Warning: {warning}" for warning in warnings),
         report.text(),
-        *(f"Look whether the points lie on what they come from: {path}" for path in pictures),
+        f"Look whether the points lie on what they come from: {', '.join(path.name for path in pictures)}",
     ]
     text = "\n".join(lines)
     write_text_atomic(root / FOLDER / "summary.txt", text + "\n")

@@ -73,13 +73,13 @@ def _draft(paths: Sequence[Path]) -> RigFile:
 
 
 def _size(path: Path) -> int:
-    """Return the size of a recording in bytes, without its subfolders.
+    """Return the size of a recording in bytes, with everything in its folders.
 
     Raises:
         DatasetError: It does not exist.
     """
     try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = path.rglob("*") if path.is_dir() else [path]
         return sum(file.stat().st_size for file in files if file.is_file())
     except OSError as error:
         raise DatasetError(f"The recording {path} cannot be read: {error.strerror or error}.") from error
