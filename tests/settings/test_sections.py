@@ -136,7 +136,7 @@ def test_paths__mean_the_same_in_another_folder(monkeypatch: pytest.MonkeyPatch,
     assert (config.data, config.teacher_cache) == ((Path("/home/me/nuscenes"),), (tmp_path / "cache",))
     assert config.teacher.weights == str(tmp_path / "teacher.pth")
     assert config.student.backbone_weights == "/home/me/backbone.pth"
-    assert DataConfig(root="~/nuscenes").root == config.data
+    assert (DataConfig(root="~/nuscenes").root,) == config.data
     monkeypatch.chdir("/")
     assert PretrainConfig.model_validate(config.model_dump(mode="json")) == config
 
