@@ -266,11 +266,11 @@ def test_view__unknown_key_frame_is_told_some_that_are_there(
 def test_view__key_frame_that_cannot_be_read(tmp_path: Path, refused: Refused) -> None:
     folder = build_nuscenes_folder(tmp_path / "set")
     image = min((folder / "samples" / "CAM_BACK").iterdir())  # of the first key frame
-    image.unlink()
+    image.write_bytes(image.read_bytes()[:100])
     said = refused(["view", str(folder), "--out", str(tmp_path / "a.png")])
-    assert f"{image} is missing" in said
+    assert str(image) in said
     assert "`occfeat check` lists all broken ones" in said
 
 
 def test_unknown_command__lists_the_commands(refused: Refused) -> None:
-    assert "Did you mean pretrain? Commands: check, index, cache, pretrain" in refused(["pretrian"])
+    assert "Did you mean pretrain? Commands: check, index, import, cache, pretrain" in refused(["pretrian"])

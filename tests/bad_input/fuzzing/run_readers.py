@@ -34,6 +34,7 @@ from occfeat.settings.layers import build, build_partial
 from occfeat.settings.sections import EngineConfig, GridConfig, OptimConfig, TeacherConfig, ViewConfig
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import CacheCard, TeacherCache, encode, shard_file
+from occfeat.training.interrupt import StopRequest
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.order import Mix
 from occfeat.training.step import Step
@@ -125,7 +126,7 @@ def checkpoint(folder: Path) -> Reader:
         trainer = Trainer(job(), run, fabric, resume=False)
         batches = trainer._batches()
         for _ in range(4):
-            trainer._take_step(batches)
+            trainer._take_step(batches, StopRequest())
             trainer._log()
         trainer._save()
         trainer.metrics.close()
