@@ -185,6 +185,19 @@ def test_collate__rigs_of_different_size_get_absent_cameras() -> None:
     assert decoded[0, 2].count_nonzero() == 0
 
 
+def test_collate__absent_cameras_are_pinholes_beside_lenses() -> None:
+    fisheye = torch.arange(len(PINHOLE.numbers())).float().expand(3, -1)
+    bent = replace(make_cameras(3), lenses=fisheye)
+    large = replace(make_sample(1), images=torch.ones(3, 3, 4, 6, dtype=torch.uint8), cameras=bent)
+    few = replace(make_sample(2), cameras=replace(make_cameras(), lenses=fisheye[:2]))
+    lenses = collate([make_sample(0), large, few]).cameras.lenses
+    assert lenses is not None
+    pinhole = torch.tensor(PINHOLE.numbers()).float()
+    assert torch.equal(lenses[0], pinhole.expand(3, -1))
+    assert torch.equal(lenses[1], fisheye)
+    assert torch.equal(lenses[2], torch.stack((*fisheye[:2], pinhole)))
+
+
 def test_collate__rigs_of_different_size_with_images_of_the_teacher() -> None:
     large = replace(
         make_sample(1),

@@ -149,8 +149,10 @@ def test_two_processes__give_the_metrics_of_one(words: Words, tmp_path: Path) ->
     for one, two in zip(alone, shared, strict=True):
         assert set(one) == set(two)
         for name in one:
-            if name.endswith(("loss", "loss/occupancy", "occupancy_iou")):
+            if name.endswith(("loss", "loss/occupancy")):
                 assert two[name] == pytest.approx(one[name], rel=1e-4), name
+            elif name.endswith("occupancy_iou"):  # rounding moves voxels across the threshold
+                assert two[name] == pytest.approx(one[name], abs=1e-3), name
 
 
 @pytest.mark.slow
