@@ -113,15 +113,16 @@ def test_two_machines__give_the_losses_of_one_process(
         assert shared["loss"] == pytest.approx(alone["loss"], rel=tolerance)
 
 
-def test_another_number_of_processes__is_said(
+def test_unequal_numbers_of_processes__are_refused(
     flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": 3}.items():
+    started = {"RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": 3, "LOCAL_WORLD_SIZE": 2}
+    for name, value in started.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    assert main(flags("pretrain", tmp_path / "run", "--engine.nodes", "2")) == 2
+    assert main(flags("pretrain", tmp_path / "run")) == 2
     errors = capsys.readouterr().err
-    assert "1 device(s) on 2 machine(s)" in errors
+    assert "expected equally many processes on each machine, got 2 of 3 here" in errors
     assert "Traceback" not in errors
 
 

@@ -32,7 +32,14 @@ def find_launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
         SettingsError: The launcher started another number of processes on each machine.
     """
     if "TORCHELASTIC_RUN_ID" in environ:
-        total, devices = int(environ["WORLD_SIZE"]), int(environ["LOCAL_WORLD_SIZE"])
+        total = int(environ["WORLD_SIZE"])
+        devices = int(environ.get("LOCAL_WORLD_SIZE", total))
+        if total % devices:
+            hint = "Give torchrun the same `--nproc-per-node` on each."
+            what = (
+                f"torchrun: expected equally many processes on each machine, got {devices} of {total} here."
+            )
+            raise SettingsError(what, hint=hint)
         return Launched("torchrun", devices, total // devices, int(environ["RANK"]))
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         devices, nodes = _per_machine(environ["SLURM_STEP_TASKS_PER_NODE"])
