@@ -94,7 +94,8 @@ def test_lasers__keep_their_angle_at_the_lidar_they_belong_to(root: Path) -> Non
     file = sorted(root.glob("*/*/sensors/lidar/*.feather"))[0]
     sweep = read_sweep(file)
     assert sweep.origins is not None
-    laser = sweep.points[:, 4]
+    assert sweep.ring_column is not None
+    laser = sweep.points[:, sweep.ring_column]
     for number in (0, 15, 32, 47):
         points, origin = sweep.points[laser == number, :3], sweep.origins[laser == number][0]
         others = np.unique(sweep.origins, axis=0)

@@ -34,7 +34,7 @@ def read_sweep(path: Path) -> Sweep:
     """
     returns = _read_returns(path)
     up, down = _lidar_positions(path.parents[2])
-    return Sweep(returns, np.where(returns[:, 4:] < FIRST_OF_DOWN, up, down))
+    return Sweep(returns, np.where(returns[:, 4:] < FIRST_OF_DOWN, up, down), ring_column=4)
 
 
 def _read_returns(path: Path) -> Float32[ndarray, "P 5"]:
