@@ -28,7 +28,8 @@ def test_own_source__from_check_to_report(
     assert main([*flags("finetune", tuned), *words]) == 0
     engine = {"workers": 0, "device": "cpu"}
     metrics = occfeat.evaluate(tuned, data=data, split="learn", engine=engine).metrics
-    assert metrics["vehicle_iou/all"] == metrics["vehicle_iou/visible"]  # it has no levels of visibility
+    assert 0 <= metrics["vehicle_iou/all"] <= 1
+    assert "vehicle_iou/visible" not in metrics  # it has no levels of visibility
     occfeat.analyse(pre, data=data, split="all", clusters=3, device="cpu")
     pytest.importorskip("plotly", reason="comes with the extra `report`")
     occfeat.write_report([pre, tuned], tmp_path / "report.html")
