@@ -170,7 +170,7 @@ def test_open__wrong_folder(folder: Path, tmp_path: Path) -> None:
         Index.open(DataConfig(root=tmp_path / "file"))
     with pytest.raises(DatasetError, match="give its parent folder"):
         Index.open(DataConfig(root=folder / "v1.0-mini"))
-    with pytest.raises(DatasetError, match=r"of a known format \(nuscenes\)(?s:.*)v1\.0-trainval"):
+    with pytest.raises(DatasetError, match=r"of a known format \(nuscenes, .*\)(?s:.*)v1\.0-trainval"):
         Index.open(DataConfig(root=folder / "samples"))
 
 
