@@ -105,7 +105,8 @@ def test_index__follows_new_files_and_not_copies(
 ) -> None:
     before = open_index(sensor).fingerprint
     copy = shutil.copytree(sensor, tmp_path / "copy")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "occfeat"):
+        caplog.clear()
         assert open_index(copy).fingerprint == before
         assert caplog.messages == []
         front = copy / "train" / TRAIN / "sensors/cameras/ring_front_center"

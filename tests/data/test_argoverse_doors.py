@@ -42,8 +42,8 @@ def occupancy(sample: Sample) -> tuple[Tensor, Tensor]:
     loss = PretrainLossConfig(features=0, unknown="ignore")
     target = TargetMaker(build_objectives(loss), GRID)(collate([sample]))["occupancy"]
     assert isinstance(target, OccupancyTarget)
-    assert target.known is not None
-    return target.occupied, target.known
+    assert target.counted is not None
+    return target.occupied, target.counted
 
 
 @pytest.fixture(scope="module")

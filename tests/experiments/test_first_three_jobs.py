@@ -46,7 +46,7 @@ class Made:
         self.tuned[config.out.name] = config
         (config.out / "checkpoints").mkdir(parents=True)
         metrics = {"vehicle_iou/visible": 0.9, "vehicle_iou/all": 0.8, "mean_iou/map": 0.7}
-        _write(jobs.results_file(config.out, str(config.val_split)), json.dumps({"metrics": metrics}))
+        _write(jobs.results_file(config.out, config.val_split[0]), json.dumps({"metrics": metrics}))
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ def test_round__arms_are_pretrained_by_what_they_are_called(tmp_path: Path, made
     oracle, branch = made.pretrained["pretrained-oracle-1"], made.pretrained["pretrained-branch-1"]
     assert oracle.teacher == TeacherConfig(**plans.TRUTH)
     assert branch.teacher == TeacherConfig(**plans.PACKAGED)
-    assert oracle.teacher_cache == tmp_path / "oracle-cache"
-    assert branch.teacher_cache == tmp_path / "teacher-cache"
+    assert oracle.teacher_cache == (tmp_path / "oracle-cache",)
+    assert branch.teacher_cache == (tmp_path / "teacher-cache",)
     assert oracle.loss == branch.loss
     assert oracle.head.feature_channels == branch.head.feature_channels == 64
     assert made.pretrained["pretrained-centered-1-1"].head.feature_channels is None
