@@ -5,11 +5,11 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-SPINS = "1000"
+SPINS = "30000"
 """Turns of the loop in which a thread of GNU OpenMP waits before it sleeps.
 
-GNU OpenMP's own value is 300 000. While other programs use the cores, the turns cost more than the work
-(`benchmarks/busy.py`).
+GNU OpenMP's own value is 300 000. While other programs use the cores, so many turns cost more than the work.
+Fewer turns than this cost time on an idle machine (`benchmarks/busy.py`).
 """
 
 _CGROUP = Path("/sys/fs/cgroup")
