@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import shapely
 from jaxtyping import Float64
 from numpy import ndarray
 
+from occfeat.data.maps.json_file import MapFormat
 from occfeat.data.maps.masks import ShapeMap
 from occfeat.data.source.tables import FARTHEST_M
-from occfeat.errors import DatasetError
 
 MAP_LAYERS = ("drivable_area", "ped_crossing", "divider")
 """Layers of these maps."""
@@ -24,8 +23,8 @@ MAP_LAYERS = ("drivable_area", "ped_crossing", "divider")
 UNPAINTED = ("NONE", "UNKNOWN")
 """Marks of lane boundaries that are no paint."""
 
-MAX_BYTES = 200_000_000
-"""Largest size of a file in bytes; the map of a log has about 0.5 MB."""
+FORMAT = MapFormat("Map", "Download the `map` folder of this log again.", 200_000_000)
+"""How a map is read; that of a log has about 0.5 MB."""
 
 Record = dict[str, Any]
 
@@ -40,7 +39,7 @@ def read_map_file(path: Path) -> ShapeMap:
         DatasetError: The file cannot be read or is not JSON, or a record of it is incomplete or has an
         impossible position.
     """
-    reader = _Reader(path, _parse(path))
+    reader = _Reader(path, FORMAT.read(path))
     return ShapeMap(
         {
             "drivable_area": shapely.STRtree(reader.areas("drivable_areas", ("area_boundary",))),
@@ -48,21 +47,6 @@ def read_map_file(path: Path) -> ShapeMap:
             "divider": shapely.STRtree(reader.dividers()),
         }
     )
-
-
-def _parse(path: Path) -> Record:
-    """Return the content of a file."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"Map {path} has more than {MAX_BYTES:,} bytes.")
-        document = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"Map {path} cannot be read: {error.strerror or error}.") from error
-    except orjson.JSONDecodeError as error:
-        raise _damaged(path, f"is not valid JSON near byte {error.pos:,}: {error.msg}") from error
-    if not isinstance(document, dict):
-        raise _damaged(path, "does not contain named layers")
-    return document
 
 
 class _Reader:
@@ -102,7 +86,7 @@ class _Reader:
                 mark = record.get(f"{side}_lane_mark_type")
                 if not isinstance(mark, str):
                     what = f"has a record of lane_segments whose '{side}_lane_mark_type' is not a name"
-                    raise _damaged(self._path, what)
+                    raise FORMAT.damaged(self._path, what)
                 if mark not in UNPAINTED:
                     yield self._points(record, "lane_segments", f"{side}_lane_boundary")
 
@@ -110,7 +94,7 @@ class _Reader:
         """Return the records of a layer."""
         records = self._document.get(layer)
         if not isinstance(records, dict) or not set(map(type, records.values())) <= {dict}:
-            raise _damaged(self._path, f"has no layer {layer!r}")
+            raise FORMAT.damaged(self._path, f"has no layer {layer!r}")
         return list(records.values())
 
     def _points(self, record: Record, layer: str, name: str) -> Float64[ndarray, "n 2"]:
@@ -118,13 +102,8 @@ class _Reader:
         try:
             points = [(float(point["x"]), float(point["y"])) for point in record[name]]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _damaged(self._path, f"has a record of {layer} without points in {name!r}") from error
+            raise FORMAT.damaged(self._path, f"has a record of {layer} without points in {name!r}") from error
         found = np.array(points, dtype=np.float64).reshape(-1, 2)
         if not (np.abs(found) < FARTHEST_M).all():
-            raise _damaged(self._path, f"has an impossible position in {name!r} of {layer}")
+            raise FORMAT.damaged(self._path, f"has an impossible position in {name!r} of {layer}")
         return found
-
-
-def _damaged(path: Path, what: str) -> DatasetError:
-    """Return the error for an unusable file."""
-    return DatasetError(f"Map {path} {what}.", hint="Download the `map` folder of this log again.")

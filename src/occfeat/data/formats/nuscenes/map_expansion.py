@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import shapely
 from jaxtyping import Int64
 from numpy import ndarray
 
+from occfeat.data.maps.json_file import MapFormat
 from occfeat.data.maps.masks import AREAS, ShapeMap
 from occfeat.data.source.tables import FARTHEST_M
-from occfeat.errors import DatasetError
 
 VERSION = "1.3"
 """The only supported version; earlier ones have other layers."""
@@ -25,8 +24,12 @@ VERSION = "1.3"
 LINES = ("road_divider", "lane_divider")
 """Layers of lines that form the layer `divider` (as in BEVFusion)."""
 
-MAX_BYTES = 1_000_000_000
-"""Largest size of a file in bytes; nuScenes' have up to 60 MB."""
+FORMAT = MapFormat(
+    "Map expansion",
+    f"Extract the map expansion, version {VERSION}, again; download it from nuscenes.org.",
+    1_000_000_000,
+)
+"""How a map is read; nuScenes' have up to 60 MB."""
 
 Record = dict[str, Any]
 
@@ -48,19 +51,10 @@ def read_expansion(path: Path) -> ShapeMap:
 
 
 def _parse(path: Path) -> Record:
-    """Return the content of a file, by layer."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"Map expansion {path} has more than {MAX_BYTES:,} bytes.")
-        document = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"Map expansion {path} cannot be read: {error.strerror or error}.") from error
-    except orjson.JSONDecodeError as error:
-        raise _damaged(path, f"is not valid JSON near byte {error.pos:,}: {error.msg}") from error
-    if not isinstance(document, dict):
-        raise _damaged(path, "does not contain named layers")
+    """Return the content of a file of the known version, by layer."""
+    document = FORMAT.read(path)
     if (version := document.get("version", "1.0")) != VERSION:
-        raise _damaged(path, f"has version {version}; expected version {VERSION}")
+        raise FORMAT.damaged(path, f"has version {version}; expected version {VERSION}")
     return document
 
 
@@ -76,7 +70,7 @@ class _Reader:
         self._points = np.array(points, dtype=np.float64).reshape(2, -1).T
         near = (np.abs(self._points) < FARTHEST_M).all(axis=1)
         if not near.all():
-            raise _damaged(path, f"has an impossible position: node {tokens[int(np.argmin(near))]}")
+            raise FORMAT.damaged(path, f"has an impossible position: node {tokens[int(np.argmin(near))]}")
         self._polygon, self._line = self._by_token("polygon"), self._by_token("line")
 
     def areas(self, layer: str) -> ndarray:
@@ -133,16 +127,18 @@ class _Reader:
         try:
             numbers = np.fromiter(map(self._node.get, tokens, repeat(-1)), dtype=np.int64, count=len(tokens))
         except TypeError as error:
-            raise _damaged(self._path, "names a node by a value that is not a string") from error
+            raise FORMAT.damaged(self._path, "names a node by a value that is not a string") from error
         if (numbers < 0).any():
-            raise _damaged(self._path, f"names node {tokens[int(np.argmin(numbers))]!r}, which is not in it")
+            raise FORMAT.damaged(
+                self._path, f"names node {tokens[int(np.argmin(numbers))]!r}, which is not in it"
+            )
         return numbers
 
     def _records(self, layer: str) -> list[Record]:
         """Return the records of a layer."""
         records = self._document.get(layer)
         if not isinstance(records, list) or not set(map(type, records)) <= {dict}:
-            raise _damaged(self._path, f"has no layer {layer!r}")
+            raise FORMAT.damaged(self._path, f"has no layer {layer!r}")
         return records
 
     def _by_token(self, layer: str) -> dict[str, Record]:
@@ -154,7 +150,7 @@ class _Reader:
         """Return the records of `target` that a layer names."""
         for token in tokens:
             if not isinstance(token, str) or token not in known:
-                raise _damaged(self._path, f"names {target} {token!r} in {layer}, which is not in it")
+                raise FORMAT.damaged(self._path, f"names {target} {token!r} in {layer}, which is not in it")
         return [known[token] for token in tokens]
 
     def _fields(self, records: list[Any], layer: str, field: str, *kinds: type) -> list[Any]:
@@ -162,13 +158,7 @@ class _Reader:
         try:
             values = [record[field] for record in records]
         except (KeyError, TypeError) as error:
-            raise _damaged(self._path, f"has a record of {layer} without {field!r}") from error
+            raise FORMAT.damaged(self._path, f"has a record of {layer} without {field!r}") from error
         if not set(map(type, values)) <= set(kinds):
-            raise _damaged(self._path, f"has a record of {layer} whose {field!r} has the wrong type")
+            raise FORMAT.damaged(self._path, f"has a record of {layer} whose {field!r} has the wrong type")
         return values
-
-
-def _damaged(path: Path, what: str) -> DatasetError:
-    """Return the error for an unusable file."""
-    hint = f"Extract the map expansion, version {VERSION}, again; download it from nuscenes.org."
-    return DatasetError(f"Map expansion {path} {what}.", hint=hint)
