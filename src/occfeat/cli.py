@@ -6,11 +6,9 @@ import errno
 import io
 import logging
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -19,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from occfeat.commands.layers import base_layer
 from occfeat.commands.table import COMMANDS, Command, load
+from occfeat.data.formats.nuscenes.writer.processes import sigterm_like_ctrl_c
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_terminal(debug)
     share_processor()
     try:
-        with _end_by_interrupt():
+        with sigterm_like_ctrl_c():  # loops that save replace this
             return _run(words[0], [word for word in words[1:] if word != "--debug"])
     except OccFeatError as error:
         if debug:
@@ -83,19 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = str(error).partition("\n")[0]
         print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
         return 2
-
-
-@contextlib.contextmanager
-def _end_by_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that it cleans up; loops that save replace this."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -5,7 +5,6 @@ result is the same to the byte, whatever the number of processes.
 """
 
 import logging
-import os
 import shutil
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.data.formats.nuscenes.writer.values import require_plain_name
 from occfeat.data.recordings.recording import Recording
 from occfeat.errors import DatasetError, RunError
+from occfeat.settings.processor import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def write_recordings(
             with _lock(root):
                 if not is_complete(root, made_from):  # another process may have been faster
                     write_bytes_atomic(root / FOLDER / "made_from.json", made_from)
-                    _write_missing(root, recordings, workers or os.cpu_count() or 1)
+                    _write_missing(root, recordings, workers or usable_cores())
                     _write_tables(root, recordings)
         shutil.rmtree(rows_folder(root, VERSION), ignore_errors=True)  # the lock is in it
     return [_read_result(root, recording.name) for recording in recordings]

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from occfeat.data.formats.points.floats import MAX_BYTES, WIDTHS, check_floats, read_floats
+from occfeat.data.formats.points.opening import opening
 from occfeat.data.formats.points.pcd import read_pcd
 from occfeat.errors import KeyFrameError
 
@@ -65,14 +66,11 @@ def read_npy(path: Path) -> Float[ndarray, "P C"]:
         KeyFrameError: The file is missing or damaged, or is something else.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
-        array = np.lib.format.open_memmap(path, mode="r")  # reads neither pickles nor beyond the file
-        points = _coordinates(array)
-    except FileNotFoundError as error:
-        raise KeyFrameError(f"LiDAR file {path} is missing.") from error
-    except OSError as error:
-        raise KeyFrameError(f"LiDAR file {path} cannot be read: {error.strerror or error}.") from error
+        with opening(path):
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+            array = np.lib.format.open_memmap(path, mode="r")  # reads neither pickles nor beyond the file
+            points = _coordinates(array)
     except _UNREADABLE as error:
         raise KeyFrameError(
             f"LiDAR file {path} is not a readable .npy file: {str(error).rstrip('.')}."

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from occfeat.data.formats.points.opening import opening
 from occfeat.errors import KeyFrameError
 
 WIDTHS = (5, 4)
@@ -43,13 +44,9 @@ def read_floats(path: Path, widths: Sequence[int] = WIDTHS) -> Float32[ndarray, 
         KeyFrameError: The file is missing, empty, of a wrong size, has non-finite or implausible values, or
         leaves open how many values a return has.
     """
-    try:
+    with opening(path):
         check_floats(path, path.stat().st_size, widths)
         values = np.fromfile(path, dtype="<f4")
-    except FileNotFoundError as error:
-        raise KeyFrameError(f"LiDAR file {path} is missing.") from error
-    except OSError as error:
-        raise KeyFrameError(f"LiDAR file {path} cannot be read: {error.strerror or error}.") from error
     check_floats(path, values.nbytes, widths)
     if not np.isfinite(values).all():
         share = 1 - np.isfinite(values).mean()

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from occfeat.data.formats.points.floats import MAX_BYTES
 from occfeat.data.formats.points.lzf import decompress
+from occfeat.data.formats.points.opening import opening
 from occfeat.errors import KeyFrameError
 
 COORDINATES = ("x", "y", "z")
@@ -78,15 +79,12 @@ def read_pcd(path: Path) -> Float[ndarray, "P 3"]:
         KeyFrameError: The file is missing or damaged, or has no coordinates.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
-        content = path.read_bytes()
+        with opening(path):
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+            content = path.read_bytes()
         header, begin = _read_header(content)
         points = _read_points(content[begin:], header)
-    except FileNotFoundError as error:
-        raise KeyFrameError(f"LiDAR file {path} is missing.") from error
-    except OSError as error:
-        raise KeyFrameError(f"LiDAR file {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise KeyFrameError(
             f"LiDAR file {path} is not a readable PCD file: {str(error).rstrip('.')}."
