@@ -9,8 +9,8 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.points import read_points
 from occfeat.data.sample import Contents, ImagesForTeacher, Sample, TeacherImages, collate
+from occfeat.data.sweeps.points import read_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
@@ -93,7 +93,7 @@ def test_points__that_need_no_transform_are_those_of_the_transform(
     index = Index.open(DataConfig(root=whole))
     records = index.key_frame(0).sweeps
     short = read_points(index.source, records, ego_radius_m=3.0)
-    monkeypatch.setattr("occfeat.data.points._is_identity", lambda transform: False)
+    monkeypatch.setattr("occfeat.data.sweeps.points._is_identity", lambda transform: False)
     plain = read_points(index.source, records, ego_radius_m=3.0)
     assert len(short) > 100
     torch.testing.assert_close(short.points_ego, plain.points_ego, rtol=1e-7, atol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from occfeat.data.index.index import Index
-from occfeat.data.points import read_points
+from occfeat.data.sweeps.points import read_points
 from tests.data.test_index import matrix
 from tests.nuscenes_folder import read_records
 

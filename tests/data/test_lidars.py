@@ -16,9 +16,9 @@ from occfeat.data.formats.nuscenes.writer.values import CalibratedRig, CameraIma
 from occfeat.data.index.index import Index
 from occfeat.data.index.validate import validate
 from occfeat.data.keyframe import KeyFrame, SweepRecord
-from occfeat.data.points import read_points
 from occfeat.data.sample import Contents
 from occfeat.data.source.sweep import Sweep
+from occfeat.data.sweeps.points import read_points
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
@@ -126,7 +126,7 @@ def test_read_points__origins_of_rays(folder: Path, index: Index) -> None:
     origins = np.repeat([[1.4, 0.0, 1.6], [1.4, 0.0, 1.3]], 50, axis=0).astype(np.float32)
     points = origins + random.normal(0, 3, (100, 3)).astype(np.float32)
     ego_from_lidar = torch.from_numpy(turned(0.3, 1, 2, 3))
-    record = SweepRecord("token", "a.bin", "LIDAR", 0, ego_from_lidar)
+    record = SweepRecord("token", "a.bin", "LIDAR", 0, True, ego_from_lidar)
 
     class Source(Drives):
         def read_sweep(self, path: Path) -> Sweep:

@@ -180,8 +180,10 @@ def test_bag_without_poses__is_imported_and_what_needs_them_is_refused(
     assert "The ego poses of 6 key frames are not known" in said
     index = open_index(tmp_path / "drive")
     KeyFrames(index, ViewConfig(), Contents(points=True), grid=GRID).sample(1)
-    with pytest.raises(SettingsError, match="The ego poses of 6 key frames are not known: 3 sweeps cannot"):
+    with pytest.raises(SettingsError, match="The ego poses of 6 key frames are not known: their"):
         KeyFrames(index, ViewConfig(sweeps=3), Contents(points=True), grid=GRID)
+    with pytest.raises(SettingsError, match="The ego poses of 1 key frames are not known"):
+        index.sweeps_within(1, 0.5)
 
 
 def test_camera_without_camera_info__is_named_with_what_to_do(

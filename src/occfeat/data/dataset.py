@@ -28,7 +28,6 @@ from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
-from occfeat.data.points import read_points
 from occfeat.data.sample import (
     Cameras,
     Contents,
@@ -39,6 +38,7 @@ from occfeat.data.sample import (
     TeacherImages,
     TeacherMaps,
 )
+from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.grid import VoxelGrid
@@ -122,7 +122,8 @@ class KeyFrames(Dataset[Sample]):
             raise SettingsError(f"The data set has no camera {', '.join(unknown)}.", hint=hint)
         if contents.points:
             index.require_lidars(view.lidars)
-            index.require_poses(self.rows, sweeps=view.sweeps)
+            if view.sweeps > 1:
+                index.require_poses(self.rows, setting=f"view.sweeps={view.sweeps}")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -47,6 +47,8 @@ class SweepRecord:
     """Name of the LiDAR, such as `LIDAR_TOP`."""
     timestamp_us: int
     """Time of the sweep in microseconds."""
+    is_key: bool
+    """Whether it is a key frame's own sweep: of this key frame, or of another one of the scene."""
     ego_from_lidar: Float[Tensor, "4 4"]
     """LiDAR frame at the sweep's time to the ego frame of the key frame, including ego motion."""
 

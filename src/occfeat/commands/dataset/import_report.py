@@ -12,9 +12,9 @@ from occfeat.data.check.check import check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord
-from occfeat.data.points import read_points
 from occfeat.data.recordings.write import FOLDER, SceneResult
 from occfeat.data.sample import Contents, Sample
+from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.camera import visible_in
 from occfeat.geometry.grid import VoxelGrid, build_grid

@@ -113,15 +113,19 @@ class Index:
         """All LiDARs of the data set, the reference first."""
         return self.metadata.lidars
 
-    def require_poses(self, rows: Int64[ndarray, " n"], *, sweeps: int) -> None:
+    def require_poses(self, rows: Int64[ndarray, " n"], *, setting: str) -> None:
         """Refuse to join sweeps of key frames whose ego poses are not known.
 
+        Args:
+            rows: The key frames.
+            setting: What asks for other sweeps than their own, such as `view.sweeps=4`.
+
         Raises:
-            SettingsError: There are such key frames, and more than one sweep is asked for.
+            SettingsError: There are such key frames.
         """
-        if sweeps > 1 and (lost := int((~self.has_poses(rows)).sum())):
-            hint = "Set `view.sweeps` to 1, or leave their scenes out of the split."
-            what = f"The ego poses of {lost} key frames are not known: {sweeps} sweeps cannot be joined."
+        if lost := int((~self.has_poses(rows)).sum()):
+            hint = f"Leave out {setting}, or leave their scenes out of the split."
+            what = f"The ego poses of {lost} key frames are not known: their sweeps cannot be joined."
             raise SettingsError(what, hint=hint)
 
     def has_poses(self, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
@@ -241,6 +245,49 @@ class Index:
             KeyFrameError: The tables have faults that make it unusable.
         """
         row = index(row)
+        self._require_usable(row)
+        from occfeat.data.index.reading import read_key_frame
+
+        first = int(self.first_of_scene(np.array([row]))[0])
+        return read_key_frame(
+            self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps, lidars=lidars
+        )
+
+    def sweeps_within(
+        self, row: SupportsIndex, window_s: float, lidars: tuple[str, ...] = ()
+    ) -> tuple["SweepRecord", ...]:
+        """Return the sweeps of a key frame's scene near it in time, past and future, ordered by time.
+
+        The key frame's own sweeps and those of its neighbours are among them. Sweeps after the last key frame
+        of a scene are not in the index.
+
+        Args:
+            row: Its row.
+            window_s: Largest distance in time from the key frame, in seconds.
+            lidars: LiDARs whose sweeps are returned. Empty: all.
+
+        Raises:
+            KeyFrameError: The tables have faults that make the key frame unusable.
+            SettingsError: Its ego pose is not known.
+        """
+        row = index(row)
+        self._require_usable(row)
+        self.require_poses(np.array([row]), setting="the window of sweeps")
+        from occfeat.data.index.reading import read_sweeps_within
+
+        scene = self._scene_numbers()
+        begin, end = np.searchsorted(scene, (scene[row], scene[row] + 1))
+        return read_sweeps_within(
+            self._table,
+            self.metadata,
+            row,
+            scene_rows=(int(begin), int(end)),
+            window_us=round(window_s * 1e6),
+            lidars=lidars,
+        )
+
+    def _require_usable(self, row: int) -> None:
+        """Refuse a row that does not exist or whose records are faulty."""
         if not 0 <= row < len(self):
             raise IndexError(f"expected a row below {len(self)}, got {row}")
         if faults := self.faults_of(row):
@@ -251,12 +298,6 @@ class Index:
             )
         if not is_plain_name(self.token(row)):  # the tables were checked, but the index file may be anyone's
             raise KeyFrameError(f"Key frame {self.token(row)!r} of {self.root} cannot name a file.")
-        from occfeat.data.index.reading import read_key_frame
-
-        first = int(self.first_of_scene(np.array([row]))[0])
-        return read_key_frame(
-            self._table, self.metadata, row, first_of_scene=first, sweeps=sweeps, lidars=lidars
-        )
 
     def _present_scenes(self) -> dict[str, int]:
         """Return the numbers of the scenes that have key frames, by name."""

@@ -39,6 +39,30 @@ def read_key_frame(
     )
 
 
+def read_sweeps_within(
+    table: pa.Table,
+    metadata: Metadata,
+    row: int,
+    *,
+    scene_rows: tuple[int, int],
+    window_us: int,
+    lidars: tuple[str, ...],
+) -> tuple[SweepRecord, ...]:
+    """Return the sweeps of a scene around a key frame; see `Index.sweeps_within` for the arguments."""
+    lists = table["sweeps"].chunk(0)
+    begin, end = lists.offsets[scene_rows[0]].as_py(), lists.offsets[scene_rows[1]].as_py()
+    entries = lists.values.slice(begin, end - begin)
+    apart_us = entries.field("timestamp_us").to_numpy() - table["timestamp_us"][row].as_py()
+    chosen = np.abs(apart_us) <= window_us
+    if lidars:
+        numbers = [number for number, name in enumerate(metadata.lidars) if name in lidars]
+        chosen &= np.isin(entries.field("lidar").to_numpy(), numbers)
+    inside = np.flatnonzero(chosen)
+    by_time = inside[np.argsort(apart_us[inside], kind="stable")]
+    ego_from_global = invert(transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0]))
+    return _sweeps(lists, metadata, ego_from_global, (begin + by_time).tolist())
+
+
 def _cameras(
     lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]
 ) -> tuple[CameraRecord, ...]:
@@ -97,11 +121,18 @@ def _sweeps(
     ego_from_lidar = transform_from_pose(_matrix(entries.field("calibration"), 0, len(chosen)))
     global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), 0, len(chosen)))
     ego_from_lidar = ego_from_global @ global_from_ego @ ego_from_lidar
-    token, path, lidar, timestamp_us = _values(
-        entries, 0, len(chosen), "token", "path", "lidar", "timestamp_us"
+    token, path, lidar, timestamp_us, is_key = _values(
+        entries, 0, len(chosen), "token", "path", "lidar", "timestamp_us", "is_key"
     )
     return tuple(
-        SweepRecord(token[i], path[i], metadata.lidars[lidar[i]], timestamp_us[i], ego_from_lidar[i])
+        SweepRecord(
+            token=token[i],
+            path=path[i],
+            lidar=metadata.lidars[lidar[i]],
+            timestamp_us=timestamp_us[i],
+            is_key=is_key[i],
+            ego_from_lidar=ego_from_lidar[i],
+        )
         for i in range(len(chosen))
     )
 

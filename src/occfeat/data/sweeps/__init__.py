@@ -1,0 +1,1 @@
+"""LiDAR sweeps of key frames: their returns."""
