@@ -18,7 +18,7 @@ from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets
-from occfeat.data.sample import Contents, ImagesForTeacher
+from occfeat.data.sample import Contents, ImagesForTeacher, PathRequest
 from occfeat.data.subsets import spread
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
@@ -191,15 +191,25 @@ def key_frames_of(
     config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need], *, learn: bool
 ) -> KeyFrames:
     """Return key frames with all that objectives need, changed at random if they are to learn from."""
-    teacher = cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
     return KeyFrames(
         index,
         config.view,
-        Contents(points="points" in needs, teacher=teacher if "teacher" in needs else None),
+        _contents(config, cache, needs),
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
+    )
+
+
+def _contents(config: PretrainConfig, cache: TeacherCache | None, needs: frozenset[Need]) -> Contents:
+    """Return what a sample has to hold for the needs of objectives."""
+    teacher = cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
+    loss = config.loss
+    return Contents(
+        points="points" in needs,
+        teacher=teacher if "teacher" in needs else None,
+        path=PathRequest(loss.path_window_s, loss.car_lower_m, loss.car_upper_m) if "path" in needs else None,
     )
 
 

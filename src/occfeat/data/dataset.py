@@ -33,11 +33,13 @@ from occfeat.data.sample import (
     Contents,
     ImagesForTeacher,
     Labels,
+    PathCells,
     Points,
     Sample,
     TeacherImages,
     TeacherMaps,
 )
+from occfeat.data.sweeps.path import driven_cells
 from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.distortion import stack_lenses
@@ -124,6 +126,8 @@ class KeyFrames(Dataset[Sample]):
             index.require_lidars(view.lidars)
             if view.sweeps > 1:
                 index.require_poses(self.rows, setting=f"view.sweeps={view.sweeps}")
+        if contents.path is not None:
+            index.require_poses(self.rows, setting="loss.path")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -182,6 +186,7 @@ class KeyFrames(Dataset[Sample]):
             teacher=self._teacher(draw.row, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,
             labels=self._labels(key_frame, change) if self.contents.classes else None,
+            path=self._path(draw.row, change),
         )
 
     def _teacher(
@@ -195,6 +200,14 @@ class KeyFrames(Dataset[Sample]):
         if isinstance(wanted, ImagesForTeacher):
             return TeacherImages(_images(files, plain, wanted.image_size), cameras)
         return TeacherMaps(wanted.read(row), cameras)
+
+    def _path(self, row: int, change: Change) -> PathCells | None:
+        """Find the cells that the car covers, in the augmented ego frame."""
+        wanted = self.contents.path
+        if wanted is None:
+            return None
+        path = self.index.path(row, wanted.window_s)
+        return PathCells(driven_cells(path, wanted, change.new_ego_from_ego, self.grid.bev))
 
     def _labels(self, key_frame: KeyFrame, change: Change) -> Labels:
         """Draw the labels of a key frame in the augmented ego frame."""

@@ -1,6 +1,6 @@
 """One key frame of the index: cameras, LiDAR sweeps and boxes, as plain values.
 
-Axes: `n` boxes. Poses are kept in float64, because global coordinates reach kilometres.
+Axes: `n` boxes, `p` poses. Poses are kept in float64, because global coordinates reach kilometres.
 """
 
 from dataclasses import dataclass
@@ -112,6 +112,16 @@ class KeyFrame:
     A LiDAR without a sweep of this key frame is left out.
     """
     boxes: Boxes
+
+
+@dataclass(frozen=True)
+class EgoPath:
+    """The way of the car around a key frame: its known poses, ordered by time."""
+
+    after_s: Float[Tensor, " p"]
+    """Time of each pose after the key frame, in seconds; negative before it."""
+    ego_from_car: Float[Tensor, "p 4 4"]
+    """Ego frame at each of these times to the ego frame of the key frame."""
 
 
 def transform_from_pose(pose: Float[Tensor, "*B 7"]) -> Float[Tensor, "*B 4 4"]:

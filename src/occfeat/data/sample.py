@@ -187,6 +187,18 @@ class ImagesForTeacher:
 
 
 @dataclass(frozen=True)
+class PathRequest:
+    """Requests the cells that the car covers around the time of a key frame."""
+
+    window_s: float
+    """Largest distance in time from the key frame."""
+    car_lower_m: tuple[float, float]
+    """Back right corner of the car in its ego frame."""
+    car_upper_m: tuple[float, float]
+    """Front left corner of the car in its ego frame."""
+
+
+@dataclass(frozen=True)
 class Contents:
     """Contents of a sample besides the student's images and cameras."""
 
@@ -196,6 +208,16 @@ class Contents:
     """Classes of the BEV labels. Empty: no labels."""
     teacher: ImagesForTeacher | StoredFeatures | None = None
     """Images for the teacher, or a store of its features. None: no teacher."""
+    path: PathRequest | None = None
+    """Cells that the car covers. None: not needed."""
+
+
+@dataclass(frozen=True)
+class PathCells(_Tensors):
+    """The way of the car on the ground, in the (possibly augmented) ego frame."""
+
+    driven: Bool[Tensor, "*B X Y"]
+    """Cells whose centre the car covers at some time."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +264,8 @@ class Sample(_Tensors):
     """LiDAR returns."""
     labels: Labels | None = None
     """BEV labels."""
+    path: PathCells | None = None
+    """Cells that the car covers."""
     data_set: str = ""
     """Name of its data set among several; empty for a single one."""
 
@@ -262,6 +286,8 @@ class Batch(_Tensors):
     """LiDAR returns of all key frames, concatenated."""
     labels: Labels | None = None
     """BEV labels."""
+    path: PathCells | None = None
+    """Cells that the car covers."""
     data_sets: tuple[str, ...] = ()
     """Name of the data set of each key frame, among several; empty for a single one."""
 
@@ -285,7 +311,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     Rigs may differ. Those with fewer cameras get absent ones with black images.
 
     Raises:
-        ValueError: Only some of the samples have LiDAR points, labels or a part for the teacher.
+        ValueError: Only some of the samples have a part, such as LiDAR points or labels.
     """
     cameras = max(len(sample.images) for sample in samples)
     samples = [_with_absent(sample, cameras) for sample in samples]
@@ -294,6 +320,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
     points = _all_or_none([sample.points for sample in samples], "LiDAR points")
     labels = _all_or_none([sample.labels for sample in samples], "labels")
+    path = _all_or_none([sample.path for sample in samples], "the path of the car")
     return Batch(
         tokens=tuple(sample.token for sample in samples),
         images=torch.stack([sample.images for sample in samples]),
@@ -301,6 +328,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         teacher=_stack(teacher) if teacher else None,
         points=_join_points(points) if points else None,
         labels=_stack(labels) if labels else None,
+        path=_stack(path) if path else None,
         data_sets=tuple(sample.data_set for sample in samples if sample.data_set),
     )
 

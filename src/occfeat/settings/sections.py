@@ -164,15 +164,28 @@ class PretrainLossConfig(Strict):
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
     """Weight of the cross-entropy between the student's depth and the LiDAR's. LSS only."""
+    path: NotNegative = 0.0
+    """Weight of the binary cross-entropy of the car's path: cells that it covers are drivable, cells with
+    returns above the ground are not, the others do not count (this project's option). 0.1 is a good start."""
+    path_window_s: Expert[Annotated[float, Field(gt=0)]] = 3.0
+    """Largest distance in time between a key frame and the path that is learned from it."""
+    car_lower_m: Expert[tuple[float, float]] = (-0.657, -0.865)
+    """Back right corner of the car in the ego frame. Default: the Renault Zoe of nuScenes, whose ego frame has
+    its origin at the rear axle."""
+    car_upper_m: Expert[tuple[float, float]] = (3.427, 0.865)
+    """Front left corner of the car in the ego frame."""
     own: Expert[tuple[str, ...]] = ()
     """Names of custom objectives, which Python code passes as `objectives`. Set by the run."""
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        """Refuse to ignore voxels without an occupancy loss."""
+        """Refuse to ignore voxels without an occupancy loss, and a car without a size."""
         for name in ("unknown", "unseen"):
             if getattr(self, name) == "ignore" and self.occupancy == 0:
                 raise ValueError(f"{name} `ignore` expects an occupancy weight above 0, got 0")
+        if not all(low < high for low, high in zip(self.car_lower_m, self.car_upper_m, strict=True)):
+            corners = f"{self.car_lower_m} and {self.car_upper_m}"
+            raise ValueError(f"expected car_lower_m below car_upper_m along both axes, got {corners}")
         return self
 
 

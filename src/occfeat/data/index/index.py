@@ -28,9 +28,9 @@ from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.settings.sections import DataConfig
 
 if TYPE_CHECKING:
-    from occfeat.data.keyframe import Boxes, CameraRecord, KeyFrame, SweepRecord
+    from occfeat.data.keyframe import Boxes, CameraRecord, EgoPath, KeyFrame, SweepRecord
 
-__all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "Index", "KeyFrame", "SweepRecord"]
+__all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "EgoPath", "Index", "KeyFrame", "SweepRecord"]
 
 _log = logging.getLogger(__name__)
 
@@ -275,13 +275,11 @@ class Index:
         self.require_poses(np.array([row]), setting="the window of sweeps")
         from occfeat.data.index.reading import read_sweeps_within
 
-        scene = self._scene_numbers()
-        begin, end = np.searchsorted(scene, (scene[row], scene[row] + 1))
         return read_sweeps_within(
             self._table,
             self.metadata,
             row,
-            scene_rows=(int(begin), int(end)),
+            scene_rows=self._rows_of_scene(row),
             window_us=round(window_s * 1e6),
             lidars=lidars,
         )
@@ -298,6 +296,32 @@ class Index:
             )
         if not is_plain_name(self.token(row)):  # the tables were checked, but the index file may be anyone's
             raise KeyFrameError(f"Key frame {self.token(row)!r} of {self.root} cannot name a file.")
+
+    def path(self, row: SupportsIndex, window_s: float) -> "EgoPath":
+        """Return the poses of the car in a key frame's scene near it in time, in its ego frame.
+
+        They are those of the key frames and of the sweeps between them, each time once.
+
+        Args:
+            row: Its row.
+            window_s: Largest distance in time from the key frame, in seconds.
+
+        Raises:
+            SettingsError: The ego poses of its scene are not known.
+        """
+        row = index(row)
+        self.require_poses(np.array([row]), setting="the path of the car")
+        from occfeat.data.index.reading import read_path
+
+        return read_path(
+            self._table, row, scene_rows=self._rows_of_scene(row), window_us=round(window_s * 1e6)
+        )
+
+    def _rows_of_scene(self, row: int) -> tuple[int, int]:
+        """Return the first row of a key frame's scene, and the one after its last."""
+        scene = self._scene_numbers()
+        begin, end = np.searchsorted(scene, (scene[row], scene[row] + 1))
+        return int(begin), int(end)
 
     def _present_scenes(self) -> dict[str, int]:
         """Return the numbers of the scenes that have key frames, by name."""

@@ -9,7 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from occfeat.data.index.index_file import Metadata
-from occfeat.data.keyframe import Boxes, CameraRecord, KeyFrame, SweepRecord, transform_from_pose
+from occfeat.data.keyframe import (
+    Boxes,
+    CameraRecord,
+    EgoPath,
+    KeyFrame,
+    SweepRecord,
+    transform_from_pose,
+)
+from occfeat.data.source.tables import is_pose
 from occfeat.geometry.frames import invert, transform_points
 
 
@@ -61,6 +69,28 @@ def read_sweeps_within(
     by_time = inside[np.argsort(apart_us[inside], kind="stable")]
     ego_from_global = invert(transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0]))
     return _sweeps(lists, metadata, ego_from_global, (begin + by_time).tolist())
+
+
+def read_path(
+    table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_us: int
+) -> EgoPath:
+    """Return the poses of a scene around a key frame; see `Index.path` for the arguments."""
+    (begin, end), lists = scene_rows, table["sweeps"].chunk(0)
+    first, last = lists.offsets[begin].as_py(), lists.offsets[end].as_py()
+    entries, key_times = lists.values, table["timestamp_us"].chunk(0).slice(begin, end - begin)
+    sweep_times = entries.field("timestamp_us").slice(first, last - first)
+    time_us = np.concatenate((key_times.to_numpy(), sweep_times.to_numpy()))
+    pose = torch.cat(
+        (
+            _matrix(table["ego_pose"].chunk(0), begin, end),
+            _matrix(entries.field("ego_pose"), first, last),
+        )
+    )
+    apart_us, order = np.unique(time_us - table["timestamp_us"][row].as_py(), return_index=True)
+    kept = (np.abs(apart_us) <= window_us) & is_pose(pose.numpy())[order]
+    global_from_car = transform_from_pose(pose[order[kept]])
+    ego_from_global = invert(transform_from_pose(pose[row - begin]))
+    return EgoPath(torch.from_numpy(apart_us[kept] / 1e6), ego_from_global @ global_from_car)
 
 
 def _cameras(

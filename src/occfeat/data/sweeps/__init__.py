@@ -1,1 +1,1 @@
-"""LiDAR sweeps of key frames: their returns."""
+"""LiDAR sweeps and the way of the car around a key frame."""

@@ -8,6 +8,7 @@ from occfeat.pretraining.objectives.contract import AnyObjective, require_usable
 from occfeat.pretraining.objectives.depth import Depth
 from occfeat.pretraining.objectives.features import Features
 from occfeat.pretraining.objectives.occupancy import Occupancy
+from occfeat.pretraining.objectives.path import DrivenPath
 from occfeat.pretraining.objectives.queries import QueryOccupancy
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
 from occfeat.settings.students import LssConfig, SimpleBevConfig, StudentConfig
@@ -46,6 +47,8 @@ def _wanted(
         )
     if loss.queries:
         yield QueryOccupancy(loss.queries, queries)
+    if loss.path:
+        yield DrivenPath(loss.path)
     if loss.features:
         yield Features(loss.features, head.feature_channels, loss.center_features, loss.center_key_frames)
 

@@ -20,14 +20,17 @@ from occfeat.errors import SettingsError
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.step import Ratio
 
-Need = Literal["points", "teacher"]
-"""Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features."""
+Need = Literal["points", "teacher", "path"]
+"""Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features; the path
+of the car."""
 Reads = Literal["bev", "voxels", "depth"]
 """The tensor of the network that an objective reads."""
 POINTS: frozenset[Need] = frozenset({"points"})
 """The needs of most objectives."""
 TEACHER: frozenset[Need] = frozenset({"points", "teacher"})
 """The needs of an objective that compares voxels with teacher features."""
+PATH: frozenset[Need] = frozenset({"points", "path"})
+"""The needs of an objective that learns where the car drives."""
 
 Output = TypeVar("Output", bound=nn.Module)
 Target = TypeVar("Target")

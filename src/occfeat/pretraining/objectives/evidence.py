@@ -47,6 +47,13 @@ class Evidence:
         return seen_voxels(self.batch.cameras, self.grid)
 
     @property
+    def driven(self) -> Bool[Tensor, "B X Y"]:
+        """Whether the car covers each cell at some time around the key frame."""
+        if self.batch.path is None:
+            raise ValueError("expected a batch with the path of the car, got one without")
+        return self.batch.path.driven
+
+    @property
     def teacher_cameras(self) -> Cameras:
         """Calibration of the teacher's images."""
         if self.batch.teacher is None:
