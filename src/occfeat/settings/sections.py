@@ -170,8 +170,8 @@ class PretrainLossConfig(Strict):
     path_window_s: Expert[Annotated[float, Field(gt=0)]] = 3.0
     """Largest distance in time between a key frame and the path that is learned from it."""
     car_lower_m: Expert[tuple[float, float]] = (-0.657, -0.865)
-    """Back right corner of the car in the ego frame. Default: the Renault Zoe of nuScenes, whose ego frame has
-    its origin at the rear axle."""
+    """Back right corner of the car in the ego frame. Default: the Renault Zoe of nuScenes, with the origin at
+    its rear axle."""
     car_upper_m: Expert[tuple[float, float]] = (3.427, 0.865)
     """Front left corner of the car in the ego frame."""
     own: Expert[tuple[str, ...]] = ()

@@ -71,9 +71,7 @@ def read_sweeps_within(
     return _sweeps(lists, metadata, ego_from_global, (begin + by_time).tolist())
 
 
-def read_path(
-    table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_us: int
-) -> EgoPath:
+def read_path(table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_us: int) -> EgoPath:
     """Return the poses of a scene around a key frame; see `Index.path` for the arguments."""
     (begin, end), lists = scene_rows, table["sweeps"].chunk(0)
     first, last = lists.offsets[begin].as_py(), lists.offsets[end].as_py()

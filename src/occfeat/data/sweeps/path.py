@@ -7,8 +7,6 @@ rule for cells is this project's choice).
 Axes: `p` known poses, `q` poses with the interpolated ones, `X Y` cells.
 """
 
-import math
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -53,9 +51,7 @@ def _level(turn: Float[Tensor, "q 2 2"]) -> Float[Tensor, "q 2 2"]:
     return turn / torch.linalg.det(turn).abs().sqrt()[:, None, None]
 
 
-def _between(
-    way_m: Float[Tensor, " _"], step_m: float, poses: int
-) -> tuple[Tensor, Float[Tensor, " q"]]:
+def _between(way_m: Float[Tensor, " _"], step_m: float, poses: int) -> tuple[Tensor, Float[Tensor, " q"]]:
     """Return interpolated poses: the known pose that each follows, and the part of the way to the next."""
     steps = (way_m / step_m).ceil().clamp(min=1).long()
     start = torch.repeat_interleave(torch.arange(len(steps)), steps)
@@ -70,16 +66,15 @@ def _cover(
 ) -> Bool[Tensor, "X Y"]:
     """Return a mask of the cells whose centre lies in the rectangle of the car at one of some poses."""
     lower, upper = position_m.new_tensor(request.car_lower_m), position_m.new_tensor(request.car_upper_m)
-    cell_m, shape = position_m.new_tensor(grid.cell_m), torch.tensor(grid.shape)
-    reach_m = float(torch.maximum(lower.abs(), upper.abs()).norm())
-    around = [torch.arange(-count, count + 1) for count in (math.ceil(reach_m / size) for size in grid.cell_m)]
-    offsets = torch.cartesian_prod(*around)
-    low_m, high_m = position_m.new_tensor(grid.lower_m) - reach_m, position_m.new_tensor(grid.upper_m) + reach_m
-    near = ((position_m >= low_m) & (position_m <= high_m)).all(dim=1)
-    position_m, turn = position_m[near], turn[near]
-    middle = ((position_m - position_m.new_tensor(grid.lower_m)) / cell_m).floor().long()
+    cell_m, grid_lower_m = position_m.new_tensor(grid.cell_m), position_m.new_tensor(grid.lower_m)
+    reach_m, shape = torch.maximum(lower.abs(), upper.abs()).norm(), torch.tensor(grid.shape)
+    position = (position_m - grid_lower_m) / cell_m
+    reach = (reach_m / cell_m).ceil()
+    near = ((position >= -reach) & (position <= shape + reach)).all(dim=1)
+    position_m, turn, middle = position_m[near], turn[near], position[near].floor().long()
+    offsets = torch.cartesian_prod(*(torch.arange(-count, count + 1) for count in reach.int().tolist()))
     cells = middle[:, None] + offsets
-    centers_m = position_m.new_tensor(grid.lower_m) + (cells + 0.5) * cell_m
+    centers_m = grid_lower_m + (cells + 0.5) * cell_m
     in_car_m = (centers_m - position_m[:, None]) @ turn
     covered = ((in_car_m >= lower) & (in_car_m <= upper) & (cells >= 0) & (cells < shape)).all(dim=-1)
     driven = torch.zeros(grid.shape, dtype=torch.bool)
