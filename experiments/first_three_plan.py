@@ -38,7 +38,7 @@ class Arm:
     """The teacher is the world's truth."""
 
 
-CHOSEN = {"features": 0.3, "center_features": True}
+CHOSEN = {"features": 0.3, "center": "mean"}
 """What did best on the validation town."""
 
 ARMS = {
@@ -46,8 +46,8 @@ ARMS = {
     "occupancy": Arm("occupancy only", {"features": 0}),
     "features": Arm("distillation only, λ 1", {"occupancy": 0, "features": 1}),
     "both": Arm("both, λ 0.01 (the paper's)", {"features": 0.01}),
-    "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center_features": True}),
-    "centered-1": Arm("both, centred, λ 1", {"features": 1, "center_features": True}),
+    "centered-0.1": Arm("both, centred, λ 0.1", {"features": 0.1, "center": "mean"}),
+    "centered-1": Arm("both, centred, λ 1", {"features": 1, "center": "mean"}),
     "branch": Arm("both, centred, λ 0.3, own branch", CHOSEN, branch=True),
     "oracle": Arm("the same with an oracle teacher", CHOSEN, branch=True, oracle=True),
 }

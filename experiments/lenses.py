@@ -91,7 +91,7 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
             teacher={"image_size": TEACHER[tuning.rig]},
             teacher_cache=runs / f"teacher-{tuning.rig}",
             head={"feature_channels": 64},
-            loss={"features": 0.3, "center_features": True},
+            loss={"features": 0.3, "center": "mean"},
             optim={"epochs": 4},
             **common,
         )

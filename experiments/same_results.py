@@ -58,7 +58,7 @@ PRETRAININGS: dict[str, Settings] = {
     "recipe": {"recipe": "paper-bevformer-b0+img-also"},
     "occupancy": {"loss": {"features": 0}},
     "unknown": {"loss": {"unknown": "ignore"}},
-    "centred": {"loss": {"features": 0.3, "center_features": True}},
+    "centred": {"loss": {"features": 0.3, "center": "mean"}},
     "branch": {"loss": {"features": 0.3}, "head": {"feature_channels": 8}},
     "distillation": {"loss": {"occupancy": 0, "features": 1}},
     "img-also": {"loss": {"occupancy": 0, "features": 0, "queries": 1}},

@@ -25,7 +25,7 @@ from occfeat.settings.explain import ABBREVIATIONS, explain_flags, owners
 from occfeat.settings.layers import Layer, build_partial, merge
 from occfeat.settings.processor import share_processor
 from occfeat.settings.recipes import names_of_recipes
-from occfeat.settings.removed import REMOVED
+from occfeat.settings.removed import why_removed
 from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
 from occfeat.training.launcher import find_launched
@@ -187,7 +187,7 @@ def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) ->
     except (SystemExit, ValidationError) as stop:
         if (wrong := _wrong_values(stop)) is None:
             for flag in flags:
-                if reason := REMOVED.get(_setting_of(flag)):
+                if reason := why_removed(_setting_of(flag)):
                     held.write(f"{flag} was removed: {reason}.\n")
                 if meant := _meant(flag, command):
                     held.write(f"{flag}: did you mean {meant}?\n")

@@ -108,7 +108,7 @@ def test_analyse__of_centred_features_compares_centred_ones(
     flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    words = flags("pretrain", run, "--optim.epochs", "2", "--loss.center-features", "--loss.features", "1")
+    words = flags("pretrain", run, "--optim.epochs", "2", "--loss.center", "mean", "--loss.features", "1")
     assert main(words) == 0
     capsys.readouterr()
     assert analyse(run, folder, "--out", str(out), "--clusters", "3") == 0

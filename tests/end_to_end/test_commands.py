@@ -104,7 +104,7 @@ def test_pretrain__img_also_needs_no_teacher_and_repeats_whatever_the_workers(
 
 
 def test_pretrain__centered_features_leave_little_to_a_constant(flags: Flags, tmp_path: Path) -> None:
-    words = ["--loss.center-features", "--optim.epochs", "1"]
+    words = ["--loss.center", "mean", "--optim.epochs", "1"]
     assert main(flags("pretrain", tmp_path / "run", *words)) == 0
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert "cosine" not in last

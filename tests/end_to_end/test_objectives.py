@@ -128,7 +128,7 @@ def test_centre__is_found_once_kept_and_read_by_the_analysis(
     folder: Path,
     stopped_after_two_steps: pytest.MonkeyPatch,
 ) -> None:
-    settings = {**settings, "loss": {"features": 0.3, "center_features": True, "center_key_frames": 2}}
+    settings = {**settings, "loss": {"features": 0.3, "center": "mean", "center_key_frames": 2}}
     with pytest.raises(Interrupted):
         occfeat.pretrain(out=tmp_path / "run", **settings)
     stopped_after_two_steps.undo()

@@ -44,7 +44,7 @@ def test_oracle__gives_the_shares_of_the_true_classes(street_world: Path, cache:
 def test_oracle__pretraining_learns_from_it(
     street_world: Path, cache: Path, flags: Flags, tmp_path: Path
 ) -> None:
-    words = flags("pretrain", tmp_path / "run", "--optim.epochs", "1", "--loss.center-features")
+    words = flags("pretrain", tmp_path / "run", "--optim.epochs", "1", "--loss.center", "mean")
     words[words.index("--data") + 1] = str(street_world)
     words[words.index("--split") + 1] = "val"
     words += ["--teacher-cache", str(cache), "--teacher.name", "truth", "--teacher.weights", "hub"]

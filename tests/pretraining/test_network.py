@@ -150,6 +150,11 @@ def test_step__total_is_the_weighted_sum() -> None:
     assert 0 <= metrics["occupancy_iou"] <= metrics["occupancy_recall"] <= 1
 
 
+def test_settings__auto_expects_occupancy() -> None:
+    with pytest.raises(ValueError, match="features `auto` expects an occupancy weight above 0, got 0"):
+        PretrainLossConfig(occupancy=0, features="auto")
+
+
 def test_step__without_teacher_learns_occupancy_alone() -> None:
     network = build_network(PretrainLossConfig(features=0))
     targets = TargetMaker(network.objectives, GRID)(batch_of())

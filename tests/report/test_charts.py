@@ -39,6 +39,14 @@ def test_radar__closes_its_line() -> None:
     assert trace["r"] == [0.1, 0.2, 0.3, 0.1]
 
 
+def test_curves__of_factors_have_a_logarithmic_axis() -> None:
+    kinds = {
+        name: curves(name, [Curve("a", 0, 1, [(1.0, 2.0)])]).layout["yaxis"]["type"]
+        for name in ("ratio/features", "weight/features", "loss/features")
+    }
+    assert list(kinds.values()) == ["log", "log", "linear"]
+
+
 def test_thinned__keeps_the_ends_of_long_curves() -> None:
     points = [(float(step), 0.0) for step in range(10 * MOST_POINTS + 7)]
     kept = thinned(points)

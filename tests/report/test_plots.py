@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from occfeat.data.sample import Labels
 from occfeat.errors import RunError
@@ -143,6 +144,22 @@ def test_draw_curves__one_panel_per_figure(tmp_path: Path) -> None:
     widths = {name: size_of(tmp_path / f"{name}.png")[0] for name in ("none", "one", "two")}
     assert widths["two"] == 2 * widths["one"]
     assert widths["none"] == widths["one"]
+
+
+@pytest.mark.parametrize("values", [(0, 0.1, 30), (0, 0, 0)])
+def test_draw_curves__factors_are_drawn_on_a_logarithmic_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[float, ...]
+) -> None:
+    drawn: dict[str, str] = {}
+
+    def keep(figure: Figure, path: Path) -> None:
+        drawn.update({axes.get_title(): axes.get_yscale() for axes in figure.axes})
+
+    monkeypatch.setattr(plots, "save_figure", keep)
+    rows = [{"step": step, "loss": 1.0, "ratio/features": value} for step, value in enumerate(values)]
+    plots.draw_curves(tmp_path / "curves.png", rows)
+    assert drawn["loss"] == "linear"
+    assert drawn["ratio/features"] == ("log" if any(values) else "linear")
 
 
 def test_save__says_why_it_cannot(tmp_path: Path) -> None:

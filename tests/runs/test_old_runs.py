@@ -96,6 +96,31 @@ def test_flag__of_a_removed_setting_says_why(tmp_path: Path, capsys: pytest.Capt
     assert "--view.no-decode-at-half was removed: JPEGs are decoded at half scale" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("before", "now"), [(True, "mean"), (False, "none")])
+def test_settings__that_were_renamed_are_read_with_their_meaning(
+    old: RunFolder, caplog: pytest.LogCaptureFixture, before: bool, now: str
+) -> None:
+    settings = yaml.safe_load(old.settings.read_text())
+    settings["loss"]["center_features"] = before
+    del settings["loss"]["center"]
+    old.settings.write_text(yaml.safe_dump(settings))
+    assert read_settings(old.path, PretrainConfig).loss.center == now
+    assert "center" not in caplog.text
+
+
+def test_renamed_setting__in_a_file_or_as_a_flag_says_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.yaml").write_text("loss: {center_features: true}\n")
+    words = ["pretrain", "--data", str(tmp_path), "--out", str(tmp_path / "new")]
+    assert main([*words, "--config", str(tmp_path / "old.yaml")]) == 2
+    said = "it is loss.center now: none for false, mean for true"
+    assert f"Renamed setting: loss.center_features ({said})" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--loss.center-features"])
+    assert said in capsys.readouterr().err
+
+
 def test_without_removed__keeps_what_it_does_not_know() -> None:
     settings = {"view": {"decode_at_half": False, "sweeps": 2}, "mine": [1], "to": "onnx"}
     kept, removed = without_removed(settings)

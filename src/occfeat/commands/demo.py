@@ -94,7 +94,7 @@ FULL = Size(
         "view": SMALL,
         "augment": TURNED,
         "head": {"feature_channels": 64},
-        "loss": {"features": 0.3, "center_features": True},
+        "loss": {"features": 0.3, "center": "mean"},
         "optim": {"epochs": 6},
     },
     finetune={

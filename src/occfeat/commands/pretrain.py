@@ -227,7 +227,12 @@ def build_network(
     student = build_student(config.student, grid, own)
     width = teacher.channels if teacher else cache.card.channels if cache else 0
     network = PretrainingNetwork(
-        student, objectives, heights=grid.shape[2], head=config.head, teacher_channels=width
+        student,
+        objectives,
+        heights=grid.shape[2],
+        head=config.head,
+        teacher_channels=width,
+        ratio_every=config.loss.ratio_every,
     )
     return network, teacher
 

@@ -12,22 +12,22 @@ from occfeat.data.sample import Batch, Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.lss import Lss
-from occfeat.pretraining.objectives.contract import (
-    AnyObjective,
-    ComparedFeatures,
-    HeadShape,
-)
+from occfeat.pretraining.balance import Balance, measured_at, pull
+from occfeat.pretraining.objectives.contract import AnyObjective, ComparedFeatures, HeadShape, Term
 from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.occupancy import Occupancy
 from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig
 from occfeat.teacher.network import Teacher
-from occfeat.training.step import Ratio, Step, mean_of
+from occfeat.training.step import Ratio, Step, mean_of, ratio_of
 
 Targets = dict[str, Any]
 """Target of each objective, by its name."""
 Views = dict[str, Tensor]
 """Tensors that objectives read: `bev`, `voxels`, `depth`; see `objectives.contract`."""
 Answer = TypeVar("Answer")
+OCCUPANCY = Occupancy.name
+"""Name of the objective that the gradients of others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class PretrainingNetwork(nn.Module):
         heights: Number of voxels along z.
         head: Sizes of the trunk.
         teacher_channels: Width of the teacher; 0 if no objective needs one.
+        ratio_every: Steps between two measurements of the ratio of gradients.
 
     Raises:
         SettingsError: An objective reads the depth of a student that does not predict depth.
@@ -75,6 +76,7 @@ class PretrainingNetwork(nn.Module):
         heights: int,
         head: HeadConfig,
         teacher_channels: int = 0,
+        ratio_every: int = 50,
     ) -> None:
         super().__init__()
         self.student: Any = student
@@ -87,33 +89,82 @@ class PretrainingNetwork(nn.Module):
         self.trunk = Trunk(bev_channels, heights, head) if "voxels" in reads else None
         shape = HeadShape(bev_channels, head.channels, heights, teacher_channels)
         self.outputs = nn.ModuleDict({one.name: one.build_output(shape) for one in objectives})
+        self.ratio_every, self.measures = ratio_every, False
+        self.balances = nn.ModuleDict(
+            {one.name: Balance(one.ratio) for one in objectives if one.ratio is not None}
+        )
+
+    def begin_step(self, step: int) -> None:
+        """Adjust weights after a step that measured gradients, and decide whether this one does."""
+        if step and self._measures_at(step - 1):
+            for name in self.balances:
+                self._balance(name).adjust()
+        self.measures = self._measures_at(step)
+
+    def _measures_at(self, step: int) -> bool:
+        """Return whether a step measures; the first one does if it has to set a weight."""
+        return measured_at(step, self.ratio_every) or (step == 0 and len(self.balances) > 0)
 
     def forward(self, batch: Batch, targets: Targets) -> Step:
         """Return the weighted sum of the losses, and metrics to log, also of each of several data sets."""
         views = self.see(batch.images, batch.cameras)
-        step = self._compare(views, targets)
+        terms = self._terms(views, targets)
+        step = self._sum(terms)
         for name, chosen in batch.by_data_set().items():
             of_set = step if len(chosen) == len(batch) else self._compare_some(views, targets, chosen)
             step.metrics.update({f"{name}/{metric}": ratio for metric, ratio in of_set.metrics.items()})
+        step.metrics.update({f"weight/{name}": mean_of(self._balance(name).weight) for name in self.balances})
+        if self.measures:
+            step.metrics.update(self._ratios(terms, views["bev"]))
         return step
 
-    def _compare(self, views: Views, targets: Targets) -> Step:
-        """Return the loss and the metrics of the objectives that have a target."""
-        loss = next(iter(views.values())).new_zeros((), dtype=torch.float32)
+    def _terms(self, views: Views, targets: Targets) -> dict[str, Term]:
+        """Return the losses of the objectives that have a target, by their names."""
+        return {
+            one.name: one.loss(self.outputs[one.name], views[one.reads], targets[one.name])
+            for one in self.objectives
+            if one.name in targets
+        }
+
+    def _sum(self, terms: dict[str, Term]) -> Step:
+        """Return the weighted sum of losses, and all metrics."""
+        loss = next(self.parameters()).new_zeros((), dtype=torch.float32)
         metrics: dict[str, Ratio] = {}
-        for one in self.objectives:
-            if one.name in targets:
-                term = one.loss(self.outputs[one.name], views[one.reads], targets[one.name])
-                loss = loss + one.weight * term.loss
-                metrics |= {f"loss/{one.name}": mean_of(term.loss), **term.metrics}
+        for name, term in terms.items():
+            loss = loss + self._weight(name) * term.loss
+            metrics |= {f"loss/{name}": mean_of(term.loss), **term.metrics}
         return Step(loss, {"loss": mean_of(loss), **metrics})
+
+    def _weight(self, name: str) -> Float[Tensor, ""] | float:
+        """Return the weight of an objective in the sum."""
+        if name in self.balances:
+            return self._balance(name).weight
+        return next(one.weight for one in self.objectives if one.name == name)
+
+    def _balance(self, name: str) -> Balance:
+        """Return what adjusts the weight of an objective."""
+        return cast("Balance", self.balances[name])
+
+    def _ratios(self, terms: dict[str, Term], bev: Float[Tensor, "B C X Y"]) -> dict[str, Ratio]:
+        """Return how strongly each loss pulls at the BEV features, relative to occupancy."""
+        if OCCUPANCY not in terms or not bev.requires_grad:
+            return {}
+        occupancy = pull(self._weight(OCCUPANCY) * terms[OCCUPANCY].loss, bev)
+        ratios = {}
+        for one in self.objectives:
+            if one.name in terms and one.name != OCCUPANCY and one.reads != "depth":
+                own = pull(terms[one.name].loss, bev)
+                ratios[f"ratio/{one.name}"] = ratio_of(self._weight(one.name) * own, occupancy)
+                if one.name in self.balances:
+                    self._balance(one.name).observe(own, occupancy)
+        return ratios
 
     @torch.no_grad()
     def _compare_some(self, views: Views, targets: Targets, chosen: Int64[Tensor, " b"]) -> Step:
         """Return loss and metrics of some key frames, without objectives that cannot say their part."""
         parts = {one.name: one.of_key_frames(targets[one.name], chosen) for one in self.objectives}
         some = {name: part for name, part in parts.items() if part is not None}
-        return self._compare({name: view[chosen] for name, view in views.items()}, some)
+        return self._sum(self._terms({name: view[chosen] for name, view in views.items()}, some))
 
     def see(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Views:
         """Return the tensors that objectives read."""

@@ -50,6 +50,7 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
         heights=grid.shape[2],
         head=settings.head,
         teacher_channels=_teacher_channels(saved.network),
+        ratio_every=settings.loss.ratio_every,
     )
     tensors = _without_own(saved.network, network, settings.loss.own) if settings.loss.own else saved.network
     load_checked(network, tensors, f"network of {run}")

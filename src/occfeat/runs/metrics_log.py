@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 PROJECT = "occfeat"
 """Project of Weights & Biases, and experiment of MLflow, that all runs belong to."""
+FACTORS = ("ratio/", "weight/")
+"""How metrics begin that are factors, which belong on a logarithmic axis."""
 PARAMETERS_AT_ONCE = 100
 """Parameters that MLflow takes in one call."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from occfeat.errors import SettingsError, closest
-from occfeat.settings.removed import REMOVED
+from occfeat.settings.removed import RENAMED, why_removed
 from occfeat.settings.strict import Strict
 from occfeat.settings.students import KINDS, STUDENTS
 
@@ -106,8 +106,10 @@ def unknown_setting(kind: type[Strict], path: tuple[str, ...], student: str | No
         student: Kind of the student, for a setting of a student.
     """
     name, last = ".".join(path), ABBREVIATIONS.get(path[-1], path[-1])
-    if name in REMOVED:
-        return f"Removed setting: {name} ({REMOVED[name]}; leave it out)"
+    if name in RENAMED:
+        return f"Renamed setting: {name} ({why_removed(name)})"
+    if reason := why_removed(name):
+        return f"Removed setting: {name} ({reason}; leave it out)"
     if student is not None and (others := owners(last)):
         return f"{name} is a setting of {', '.join(others)}, but this student is {student}"
     elsewhere = [f"{section}.{last}" for section, of in _sections(kind).items() if last in of.model_fields]

@@ -1,5 +1,6 @@
-"""Settings of earlier versions that were removed. Imports no torch."""
+"""Settings of earlier versions that were removed or renamed. Imports no torch."""
 
+from collections.abc import Hashable
 from typing import Any
 
 REMOVED = {
@@ -11,9 +12,25 @@ REMOVED = {
 }
 """Why each was removed, or what replaced it."""
 
+RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
+    "loss.center_features": ("center", {False: "none", True: "mean"}),
+}
+"""New name of each within its section, and its new values by the old ones."""
+
+
+def why_removed(name: str) -> str:
+    """Return why a setting was removed or what it is called now, or an empty string if it was not."""
+    if name not in RENAMED:
+        return REMOVED.get(name, "")
+    new, values = RENAMED[name]
+    now = ", ".join(f"{value} for {str(old).lower()}" for old, value in values.items())
+    return f"it is {name.rpartition('.')[0]}.{new} now: {now}"
+
 
 def without_removed(settings: Any) -> tuple[Any, dict[str, str]]:
     """Return settings without the removed ones, and the reason for each removal.
+
+    Renamed settings get their new names and values.
 
     Args:
         settings: Content of a file, with nested sections.
@@ -31,6 +48,9 @@ def _without(settings: dict[Any, Any], prefix: str, found: dict[str, str]) -> di
         name = f"{prefix}{key}"
         if name in REMOVED:
             found[name] = REMOVED[name]
+        elif name in RENAMED:
+            new, values = RENAMED[name]
+            kept[new] = values.get(value, value) if isinstance(value, Hashable) else value
         else:
             kept[key] = _without(value, f"{name}.", found) if isinstance(value, dict) else value
     return kept

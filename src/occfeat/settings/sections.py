@@ -154,10 +154,18 @@ class PretrainLossConfig(Strict):
     unseen: Literal["count", "ignore"] = "count"
     """Voxels outside the images of all cameras: `count` as in the paper, or `ignore` in the occupancy loss
     and its metrics (this project's option)."""
-    features: NotNegative = 0.01
-    """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher."""
-    center_features: bool = False
-    """Subtract the mean over the training set from the feature targets (this project's option)."""
+    features: NotNegative | Literal["auto"] = 0.01
+    """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher. `auto`:
+    adjusted during training, so that the features pull at the BEV features as `ratio` says (this project's
+    option)."""
+    ratio: Annotated[float, Field(gt=0)] = 0.3
+    """Ratio that `features` `auto` aims at: the gradient of the weighted feature loss at the BEV features,
+    relative to that of the occupancy loss."""
+    ratio_every: Expert[Positive] = 50
+    """Optimiser steps between two measurements of that ratio, which is logged in any case."""
+    center: Literal["none", "mean"] = "none"
+    """What is subtracted from the feature targets (this project's option). `mean`: their mean over the
+    training set."""
     center_key_frames: Expert[Positive] = 32
     """Number of key frames, spread over the training set, from which that mean is computed once per run."""
     queries: NotNegative = 0.0
@@ -179,10 +187,10 @@ class PretrainLossConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "PretrainLossConfig":
-        """Refuse to ignore voxels without an occupancy loss, and a car without a size."""
-        for name in ("unknown", "unseen"):
-            if getattr(self, name) == "ignore" and self.occupancy == 0:
-                raise ValueError(f"{name} `ignore` expects an occupancy weight above 0, got 0")
+        """Refuse options that need an occupancy loss without one, and a car without a size."""
+        for name, value in (("unknown", "ignore"), ("unseen", "ignore"), ("features", "auto")):
+            if getattr(self, name) == value and self.occupancy == 0:
+                raise ValueError(f"{name} `{value}` expects an occupancy weight above 0, got 0")
         if not all(low < high for low, high in zip(self.car_lower_m, self.car_upper_m, strict=True)):
             corners = f"{self.car_lower_m} and {self.car_upper_m}"
             raise ValueError(f"expected car_lower_m below car_upper_m along both axes, got {corners}")

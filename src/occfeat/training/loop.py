@@ -39,7 +39,7 @@ from occfeat.training.loading import (
 from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
 from occfeat.training.order import Mix, TrainingOrder, steps_for
 from occfeat.training.progress import TrainingProgress
-from occfeat.training.step import Step
+from occfeat.training.step import CountsSteps, Step
 from occfeat.training.window import Window
 
 logger = logging.getLogger(__name__)
@@ -143,6 +143,8 @@ class Trainer(Generic[Target]):
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
+        if isinstance(self.job.network, CountsSteps):
+            self.job.network.begin_step(self.step)
         attempt = Attempt()
         for number in range(1, micro_batches + 1):
             alone = self.fabric.world_size == 1  # others would wait for this process

@@ -1,6 +1,6 @@
 """The interface between the training loop and a network: the loss and metrics of a step."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,14 @@ class Step(NamedTuple):
     """The scalar that is minimised."""
     metrics: dict[str, Ratio]
     """Metrics to log, detached, by name; `loss` need not be among them."""
+
+
+@runtime_checkable
+class CountsSteps(Protocol):
+    """A network that is told which step begins."""
+
+    def begin_step(self, step: int) -> None:
+        """Prepare for an optimiser step; the first one is 0."""
 
 
 def mean_of(value: Float[Tensor, ""]) -> Ratio:

@@ -50,7 +50,13 @@ def _wanted(
     if loss.path:
         yield DrivenPath(loss.path)
     if loss.features:
-        yield Features(loss.features, head.feature_channels, loss.center_features, loss.center_key_frames)
+        yield Features(
+            1.0 if loss.features == "auto" else loss.features,
+            head.feature_channels,
+            centered=loss.center == "mean",
+            survey=loss.center_key_frames,
+            ratio=loss.ratio if loss.features == "auto" else None,
+        )
 
 
 def _depth_bins(student: StudentConfig) -> DepthBins:

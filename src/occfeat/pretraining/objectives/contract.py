@@ -82,6 +82,9 @@ class Objective(ABC, Generic[Output, Target]):
     """Name in metrics and checkpoint: a unique lower-case Python identifier."""
     weight: float
     """Weight of its loss in the sum."""
+    ratio: float | None = None
+    """Ratio of its gradient at the BEV features to that of occupancy, which its weight is adjusted to hold.
+    None: the weight stays."""
     needs: frozenset[Need] = POINTS
     """Parts of a sample that its target needs."""
     reads: Reads = "voxels"

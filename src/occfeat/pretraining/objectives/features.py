@@ -104,6 +104,7 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
     """Whether to subtract the mean over the training set from every target."""
     survey: int = 32
     """Number of key frames for that mean; 32 of nuScenes give about 100 000 targets."""
+    ratio: float | None = None
     name = "features"
     needs = TEACHER
 

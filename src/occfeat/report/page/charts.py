@@ -8,6 +8,7 @@ from typing import Any
 from occfeat.report.page.groups import Spread
 from occfeat.report.page.page import Chart
 from occfeat.report.pictures.palette import SERIES_COLORS
+from occfeat.runs.metrics_log import FACTORS
 
 MOST_POINTS = 400
 """Points of a curve. Of a longer one every second, third … point is drawn, and the last."""
@@ -48,6 +49,7 @@ def curves(name: str, runs: Sequence[Curve]) -> Chart:
     layout = {
         "title": {"text": escaped(name)},
         "xaxis": {"title": {"text": "step"}},
+        "yaxis": {"type": "log" if name.startswith(FACTORS) else "linear"},
         "showlegend": len(runs) > 1,
         "legend": BELOW,
     }

@@ -121,9 +121,7 @@ def training_sections(groups: Sequence[Group]) -> Iterator[Section]:
             for name in names
         ]
         if parts:
-            last = [
-                [run.name, *(formatted(run.rows[-1].get(name)) for name in names)] for _, _, run in members
-            ]
+            last = [[run.name, *(formatted(_last(run, name)) for name in names)] for _, _, run in members]
             table = Table(["run", *names], last, "Last values of the curves.")
             yield Section(f"{title} curves", [], [*parts, table])
 
@@ -131,6 +129,11 @@ def training_sections(groups: Sequence[Group]) -> Iterator[Section]:
 def _is_metric(name: str) -> bool:
     """Return whether a column of the metrics file is a loss or a metric of the network."""
     return name not in ("step", "learning_rate") and not name.startswith("time/")
+
+
+def _last(run: RunFiles, name: str) -> float | int | None:
+    """Return the value of a metric in the last row that holds it; None if there is none."""
+    return next((row[name] for row in reversed(run.rows) if name in row), None)
 
 
 def _curve(run: RunFiles, series: int, member: int, name: str) -> Curve:

@@ -18,6 +18,7 @@ from occfeat.geometry.grid import BevGrid, VoxelGrid
 from occfeat.report.pictures import bev, rig
 from occfeat.report.pictures.palette import CLASS_COLORS, DISTANCE_COLORS, HEIGHT_COLORS, PROBABILITY_COLORS
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
+from occfeat.runs.metrics_log import FACTORS
 from occfeat.training.overlap import THRESHOLD, is_likely
 
 DOTS_PER_INCH = 140
@@ -191,6 +192,8 @@ def draw_curves(path: Path, rows: Sequence[Mapping[str, float | int | None]], *,
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         steps, values = zip(*points, strict=True) if points else ((), ())
         axes.plot(steps, values, color=CLASS_COLORS["pedestrian"], marker="." if len(points) < 20 else None)
+        if name.startswith(FACTORS) and any(value > 0 for value in values):
+            axes.set_yscale("log")
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)

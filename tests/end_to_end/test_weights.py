@@ -1,0 +1,86 @@
+"""Weights, centring and teachers of the features: resumed as if uninterrupted, shared by two processes."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from occfeat.cli import main
+from occfeat.runs.checkpoint import load_checkpoint
+from occfeat.training.loop import Trainer
+from tests.end_to_end.forks import run_ranks
+from tests.small_runs import Flags
+
+AUTO = ["--loss.features", "auto", "--loss.ratio", "0.2", "--loss.ratio-every", "2"]
+OPTIONS = {"auto": [*AUTO, "--optim.micro-batch-size", "1", "--engine.recompute"]}
+"""Flags of every option."""
+STEPS = ["--optim.epochs", "4", "--augment.bev-flip"]
+"""Six steps of two key frames."""
+
+
+@pytest.fixture
+def stopped_after_three_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A signal that stops a run after its third step, until it is undone."""
+    take_step = Trainer._take_step
+
+    def stop(trainer: Trainer[Any], *given: Any) -> None:
+        take_step(trainer, *given)
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_take_step", stop)
+        yield patched
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: row[name] for name in row if not name.startswith("time/")} for row in rows]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_resumed_run__ends_bit_for_bit_the_same(
+    option: str, flags: Flags, tmp_path: Path, stopped_after_three_steps: pytest.MonkeyPatch
+) -> None:
+    words = [*STEPS, *OPTIONS[option]]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 130
+    stopped_after_three_steps.undo()
+    assert main(["pretrain", "--resume", str(tmp_path / "run")]) == 0
+    assert main(flags("pretrain", tmp_path / "whole", *words)) == 0
+    runs = (tmp_path / "run", tmp_path / "whole")
+    first, second = (load_checkpoint(run / "checkpoints" / "last.pt") for run in runs)
+    assert first.network.keys() == second.network.keys()
+    assert all(torch.equal(first.network[name], second.network[name]) for name in first.network)
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
+
+
+def test_auto__logs_the_ratio_and_the_weight_in_use(flags: Flags, tmp_path: Path) -> None:
+    assert main(flags("pretrain", tmp_path / "run", *STEPS, *AUTO)) == 0
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows if "ratio/features" in row] == [1, 2, 4, 6]
+    weights = [row["weight/features"] for row in rows]
+    assert weights[0] == 0
+    assert weights[1] > 0
+    assert weights[2] != weights[1]
+    assert weights[2] == weights[3]
+    assert rows[1]["loss"] == pytest.approx(
+        rows[1]["loss/occupancy"] + weights[1] * rows[1]["loss/features"], rel=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+def test_two_processes__train_like_one(option: str, flags: Flags, tmp_path: Path) -> None:
+    words = [*STEPS, *OPTIONS[option], "--student.backbone", "test_convnext"]  # without batch statistics
+    assert main(flags("pretrain", tmp_path / "one", *words)) == 0
+    run_ranks(flags("pretrain", tmp_path / "two", *words, "--engine.devices", "2"), tmp_path)
+    for alone, shared in zip(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"), strict=True):
+        assert alone.keys() == shared.keys()
+        for name in alone:
+            if name.startswith(("loss", "ratio", "weight")):
+                assert shared[name] == pytest.approx(alone[name], rel=0.02, abs=0.02), name
