@@ -21,7 +21,11 @@ class Drives(DataSource):
     """A folder with one `drives.json`."""
 
     name = "drives"
-    taxonomy = Taxonomy(classes={"vehicle": ("auto", "lorry")}, kinds={"car": ("auto",), "truck": ("lorry",)})
+    taxonomy = Taxonomy(
+        classes={"vehicle": ("auto", "lorry")},
+        kinds={"car": ("auto",), "truck": ("lorry",)},
+        others=("tree",),
+    )
     record = "file of key frame"
 
     @classmethod

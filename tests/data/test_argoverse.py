@@ -273,9 +273,9 @@ def test_map__layers(sensor: Path) -> None:
     assert not drawn["divider"][15, 30]
     for layer in ("walkway", "stop_line", "carpark_area"):
         with pytest.raises(SettingsError, match=f"{layer}: the maps of Argoverse 2 have no such layer"):
-            require_classes(index.source, index.places(index.rows("train")), (layer,))
+            require_classes(index, index.places(index.rows("train")), (layer,))
     with pytest.raises(SettingsError, match=f"no map in {sensor}/val/{VAL}/map"):
-        require_classes(index.source, index.places(index.rows("val")), ("drivable_area",))
+        require_classes(index, index.places(index.rows("val")), ("drivable_area",))
     notes = check(DataConfig(root=sensor)).notes
     assert notes == (f"1 logs have no map, and no map layers; the first: val/{VAL}/map.",)
     read_map_file.cache_clear()

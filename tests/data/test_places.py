@@ -67,7 +67,7 @@ def test_place__unknown_log_is_a_fault_of_the_tables_alone(folder: Path) -> None
 @pytest.mark.parametrize("tokens", [None, "log", [None, 3, "log that is not there"]])
 def test_place__maps_of_impossible_logs(folder: Path, tokens: object) -> None:
     def change(records: Records) -> None:
-        good = {**records[0], "log_tokens": records[0]["log_tokens"][1:]}
+        good = {**records[0], "token": "other", "log_tokens": records[0]["log_tokens"][1:]}
         records[:] = [{**records[0], "log_tokens": tokens}, good]
 
     edit_table(folder, "map", change)

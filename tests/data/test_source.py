@@ -104,11 +104,11 @@ def test_own_source__damage_is_found(drives: Path) -> None:
 def test_own_source__has_no_class_or_map_that_it_does_not_name(drives: Path) -> None:
     index = Index.open(DataConfig(root=drives))
     places = index.places(index.rows("all"))
-    require_classes(index.source, places, ("vehicle",))
+    require_classes(index, places, ("vehicle",))
     with pytest.raises(SettingsError, match="format drives have no class 'pedestrian'"):
-        require_classes(index.source, places, ("vehicle", "pedestrian"))
+        require_classes(index, places, ("vehicle", "pedestrian"))
     with pytest.raises(SettingsError, match="format drives have no maps"):
-        require_classes(index.source, places, ("vehicle", "walkway"))
+        require_classes(index, places, ("vehicle", "walkway"))
 
 
 def test_own_source__tables_that_cannot_be_indexed(drives: Path) -> None:

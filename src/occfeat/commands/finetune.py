@@ -9,7 +9,14 @@ from torch import nn
 
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
-from occfeat.commands.sets import draw_predictions_of_sets, mix_of, require_boxes, require_labels
+from occfeat.commands.sets import (
+    draw_predictions_of_sets,
+    mix_of,
+    require_boxes,
+    require_categories,
+    require_labels,
+    warn_of_shared,
+)
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
@@ -65,6 +72,9 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
             require_labels(sets, checked, config.classes)
+    if val_rows is not None:
+        warn_of_shared(sets, rows, val_rows)
+    require_categories(sets, config.categories)
     require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
     key_frames = _key_frames(config, sets, learn=True)
     network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
@@ -208,4 +218,5 @@ def _card(training: Training[FinetuneConfig]) -> ModelCard:
         classes=config.classes,
         linear_head=config.freeze,
         data_sets=training.data_sets,
+        labels=config.labels,
     )

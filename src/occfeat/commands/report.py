@@ -119,7 +119,8 @@ def _open_index(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
     """Open the data set of the settings, or that of the first run; None if it is not there."""
     settings = next((run.settings for run in runs if run.settings is not None), None)
     if config.data is not None:
-        source = DataConfig(root=config.data, version=config.version)
+        categories = settings.categories if settings is not None else {}
+        source = DataConfig(root=config.data, version=config.version, categories=categories)
     elif settings is not None and settings.sources[0].root.is_dir():
         source = settings.sources[0]
     else:

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.commands.sets import require_files
+from occfeat.commands.sets import require_files, warn_of_sets
 from occfeat.data.index.sets import DataSets
 from occfeat.report.pictures.plots import draw_curves
 from occfeat.runs.folder import CURVES
@@ -102,6 +102,7 @@ def begin_training(config: Config, sets: DataSets, *, resume: bool) -> Training[
     if fabric.is_global_zero and not resume:
         require_free(config.out, config.command)
     require_loggers(config.engine.loggers)
+    warn_of_sets(sets)
     return Training(config, sets, fabric, resume)
 
 

@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
+from occfeat.data.index.index import Index
 from occfeat.data.keyframe import Boxes
 from occfeat.data.maps.maps import Ground, require_maps
 from occfeat.data.maps.masks import LAYERS
 from occfeat.data.sample import Labels
 from occfeat.data.source.place import Place
-from occfeat.data.source.source import OBJECT_CLASSES, DataSource, Taxonomy
+from occfeat.data.source.source import OBJECT_CLASSES, Taxonomy
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.grid import BevGrid
@@ -51,16 +52,17 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
     return torch.from_numpy(mask.astype(bool))
 
 
-def require_classes(source: DataSource, places: Iterable[Place], classes: Sequence[str]) -> None:
-    """Check that a data source has labels of some classes in some places.
+def require_classes(index: Index, places: Iterable[Place], classes: Sequence[str]) -> None:
+    """Check that a data set has labels of some classes in some places.
 
     Raises:
         DatasetError: A map is damaged, or its name leads out of the data folder.
-        SettingsError: The source does not have a class, or no map with its layer.
+        SettingsError: The set does not have a class, or no map with its layer.
     """
-    known = (*source.taxonomy.classes, *LAYERS)
+    source = index.source
+    known = (*index.taxonomy.classes, *index.taxonomy.named.values(), *LAYERS)
     if unknown := [name for name in classes if name not in known]:
-        hint = f"Classes: {', '.join(known)}."
+        hint = f"Classes: {', '.join(dict.fromkeys(known))}."
         raise SettingsError(f"Data in the format {source.name} have no class {unknown[0]!r}.", hint=hint)
     require_maps(source, places, classes)
 
@@ -86,7 +88,7 @@ def draw_labels(
     Raises:
         SettingsError: A class does not exist.
     """
-    known = (*taxonomy.classes, *LAYERS)
+    known = (*OBJECT_CLASSES, *LAYERS)
     if unknown := [name for name in classes if name not in known]:
         raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(known)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
@@ -100,7 +102,7 @@ def draw_labels(
             target = ground.draw(name, new_ego_from_ego, grid)
             masks.append((target, torch.zeros_like(target)))
         else:
-            of_class = boxes.in_categories(taxonomy.classes[name])
+            of_class = torch.tensor([taxonomy.class_of(one) == name for one in boxes.category]).bool()
             target = rasterize(footprints_ego[of_class], grid)
             masks.append((target, rasterize(footprints_ego[of_class & hidden], grid)))
     return Labels(

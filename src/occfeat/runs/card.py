@@ -10,7 +10,7 @@ from pydantic import Field, model_serializer
 from occfeat.errors import RunError
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.removed import without_removed
-from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.settings.sections import GridConfig, LabelsConfig, ViewConfig
 from occfeat.settings.strict import Strict
 from occfeat.settings.students import StudentConfig
 
@@ -34,12 +34,15 @@ class ModelCard(Strict):
     """The head is a single linear layer."""
     data_sets: dict[str, str] = Field(default={})
     """Fingerprint of each data set it was trained on, by name; only written if there were several."""
+    labels: LabelsConfig = LabelsConfig()
+    """What boxes were labels of; only written if categories were mapped."""
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialize: Callable[["ModelCard"], Any]) -> dict[str, Any]:
         """Return the content of the file."""
         content: dict[str, Any] = serialize(self)
-        return {name: value for name, value in content.items() if name != "data_sets" or value}
+        left_out = {"data_sets": not self.data_sets, "labels": not self.labels.categories}
+        return {name: value for name, value in content.items() if not left_out.get(name)}
 
 
 def read_card(path: Path) -> ModelCard:

@@ -19,6 +19,8 @@ from occfeat.settings.sections import (
     GridConfig,
     HeadConfig,
     LabelDraw,
+    LabelsConfig,
+    ObjectClass,
     OptimConfig,
     PretrainLossConfig,
     QueryConfig,
@@ -64,7 +66,12 @@ class UsesData(Strict):
     @property
     def source(self) -> DataConfig:
         """The data set that these settings name."""
-        return DataConfig(root=self.data, version=self.version)
+        return DataConfig(root=self.data, version=self.version, categories=self.categories)
+
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the format does not know; nothing for a command that reads no labels."""
+        return {}
 
 
 class UsesSets(Strict):
@@ -81,7 +88,13 @@ class UsesSets(Strict):
     def sources(self) -> tuple[DataConfig, ...]:
         """The data sets that these settings name."""
         each = zip(self.data, self.each(self.version), strict=True)
-        return tuple(DataConfig(root=root, version=version) for root, version in each)
+        categories = self.categories
+        return tuple(DataConfig(root=root, version=version, categories=categories) for root, version in each)
+
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the formats do not know; nothing for a command that reads no labels."""
+        return {}
 
     def each(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         """Return the value of a setting for each data set."""
@@ -121,6 +134,12 @@ class CheckConfig(UsesData):
     """Key frames to check: a split of the data set, or `all`."""
     decode: bool = False
     """Also read and decode every image and LiDAR file, which takes longer."""
+    labels: LabelsConfig = LabelsConfig()
+
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the format does not know."""
+        return self.labels.categories
 
 
 class IndexConfig(UsesData):
@@ -232,6 +251,7 @@ class FinetuneConfig(TrainsOnSets):
     """Index of the first scene for `scene`, random seed for `key-frame`."""
     classes: Classes = ("vehicle",)
     """Classes to segment, objects or map layers, each as a binary task."""
+    labels: LabelsConfig = LabelsConfig()
     ignore_low_visibility: bool = True
     """Exclude cells of objects with visibility 1 (0-40 %) from the loss."""
     positive_weight: Expert[Annotated[float, Field(gt=0)]] = 2.13
@@ -248,6 +268,11 @@ class FinetuneConfig(TrainsOnSets):
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the formats do not know."""
+        return self.labels.categories
+
 
 class EvaluateConfig(UsesSets):
     """Evaluate a fine-tuned network: IoU pooled over the split, under every protocol."""
@@ -260,6 +285,8 @@ class EvaluateConfig(UsesSets):
     corruptions."""
     split: PerSet[str] = ("val",)
     """Key frames to evaluate on; one split for all data sets, or one per data set."""
+    labels: LabelsConfig = LabelsConfig()
+    """What boxes are labels of. Without categories: as in fine-tuning."""
     corruptions: tuple[CorruptionChoice, ...] = ()
     """Also evaluate under these nuScenes-C corruptions, each at three severities. `all`: all eight."""
     corrupted_data: InputPath | None = None
@@ -271,6 +298,11 @@ class EvaluateConfig(UsesSets):
     pictures: Annotated[int, Field(ge=0)] = 4
     """Number of key frames whose predictions are drawn, spread evenly over the split."""
     engine: EngineConfig = EngineConfig()
+
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the formats do not know."""
+        return self.labels.categories
 
     @model_validator(mode="after")
     def _check(self) -> "EvaluateConfig":
@@ -398,10 +430,16 @@ class ViewerConfig(UsesData):
     them by height."""
     classes: Classes = ("vehicle", "pedestrian")
     """Classes to draw in BEV, later ones on top."""
+    labels: LabelsConfig = LabelsConfig()
     calibration: bool = False
     """Draw LiDAR points and boxes on the images, which shows errors of calibration."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))
     grid: GridConfig = GridConfig()
+
+    @property
+    def categories(self) -> dict[str, ObjectClass]:
+        """Class of categories that the format does not know."""
+        return self.labels.categories
 
 
 class DemoConfig(Strict):

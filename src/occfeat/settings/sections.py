@@ -26,6 +26,8 @@ FeatureType = Literal["int8", "fp16"]
 """Storage type of cached features: int8 with a scale per patch, or float16."""
 LabelDraw = Literal["scene", "key-frame"]
 """Unit in which a fraction of the labels is drawn: whole scenes or single key frames."""
+ObjectClass = Literal["vehicle", "pedestrian"]
+"""Classes of objects, which boxes are labels of."""
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 CorruptionName = Literal[
     "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
@@ -266,6 +268,13 @@ class EngineConfig(Strict):
     """Number of broken key frames that each process skips before the run stops."""
 
 
+class LabelsConfig(Strict):
+    """What the boxes of a data set are labels of."""
+
+    categories: dict[str, ObjectClass] = Field(default={})
+    """Class of categories, by their whole names, above what the format says: `{car: vehicle}`."""
+
+
 class DataConfig(Strict):
     """A data set on disk."""
 
@@ -273,3 +282,5 @@ class DataConfig(Strict):
     """Folder of the data set. For nuScenes, the one that contains `v1.0-trainval`, `samples` and so on."""
     version: str | None = None
     """Name of the folder of tables. None: the only one."""
+    categories: dict[str, ObjectClass] = Field(default={})
+    """Class of categories that the format does not know, as in `LabelsConfig`."""

@@ -70,7 +70,7 @@ class CorruptedPlan:
         baseline = None if config.baseline is None else read_baseline(config.baseline, config.split[0])
         plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
         if baseline is not None:
-            has_visibility = index.source.taxonomy.has_visibility
+            has_visibility = index.taxonomy.has_visibility
             names = metric_names(card.classes, has_visibility=has_visibility)
             plan.start(baseline.key_frames, dict.fromkeys(names))
         return plan

@@ -57,6 +57,8 @@ def _evaluate(
     config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
 ) -> RunOutcome:
     """Evaluate a loaded network, with corruptions if they are asked for."""
+    if not config.labels.categories:
+        config = config.model_copy(update={"labels": card.labels})
     sets = DataSets.open(config.sources)
     rows = sets.rows(config.each(config.split))
     require_files(sets, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)

@@ -7,7 +7,7 @@ of a few evenly spread key frames are decoded.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from occfeat.data.check.categories import check_categories
 from occfeat.data.check.files import (
     KeyFrameFile,
     check_content,
@@ -27,6 +28,7 @@ from occfeat.data.check.files import (
 )
 from occfeat.data.check.findings import Findings, Problem
 from occfeat.data.check.lenses import lens_notes
+from occfeat.data.check.whole import add_whole_set
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
@@ -104,15 +106,15 @@ def check(
     if len(index) == 0:
         findings.add("no key frames", f"{source.token_file.relative_to(source.root)} lists none")
     rows = index.rows(split) if len(index) else np.zeros(0, dtype=np.int64)
-    for kind, count, examples in index.metadata.loose_faults:
-        findings.add_many(kind, count, examples)
+    add_whole_set(index, findings)
     if not with_lidar(index, rows).any():  # a data set without LiDAR is reported in the notes
         needs = frozenset(needs) - {"lidar"}
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(source, present, decoded, findings)
     complete = len(rows) - len(findings.broken_rows)
-    problems, notes = findings.problems(source), _notes(index, rows)
+    notes = (*_notes(index, rows), *check_categories(index, rows, findings))
+    problems = findings.problems(source)
     return Report(source.root, source.title, split, len(rows), complete, len(decoded), problems, notes)
 
 
@@ -138,13 +140,27 @@ def quick_check(
     if not findings.broken_rows:
         return
     problems = findings.problems(index.source)
-    first = [f"{one.count} x {one.kind}, first: {one.first[0]}" for one in problems]
+    first = _firsts(problems)
     message = f"{len(findings.broken_rows)} of {len(rows)} key frames in {index.root} cannot be used."
     if len(findings.broken_rows) > (allowed or 0):
         skip = "" if allowed is None else ", or skip them with `--engine.max-broken`"
         hint = f"{problems[0].hint} Run `occfeat check` for the full list{skip}."
         raise DatasetError(message, first=first, hint=hint)
     _log.warning("%s", "\n  ".join((message, *first)))
+
+
+def warn_of_set(index: Index) -> None:
+    """Log the problems of a whole data set, which do not stop a run."""
+    findings = Findings()
+    add_whole_set(index, findings)
+    if problems := findings.problems(index.source):
+        hint = "Run `occfeat check` for the full list."
+        _log.warning("%s", "\n  ".join((f"{index.root} has problems. {hint}", *_firsts(problems))))
+
+
+def _firsts(problems: Sequence[Problem]) -> list[str]:
+    """Return a line for each kind of problem, with its first example."""
+    return [f"{one.count} x {one.kind}, first: {one.first[0]}" for one in problems]
 
 
 def _check_key_frames(

@@ -16,6 +16,8 @@ _HINTS = {
     "impossible token": "Correct the record.",
     "impossible pose": "Correct the record.",
     "impossible box": "Correct the record.",
+    "box of an unknown category": "No box is a label. Map categories to classes, such as "
+    "`--labels.categories car vehicle person pedestrian`, in fine-tuning and evaluation, too.",
     "singular intrinsics": "Correct the record.",
     "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",
@@ -25,7 +27,8 @@ _HINTS = {
     "damaged LiDAR file": "Restore the file.",
     "damaged image": "Restore the file.",
     "image of another size": "The tables belong to other images: restore matching tables and images.",
-    "duplicate record": "Remove one of them.",
+    "duplicate record": "Remove one of them, or give it a name or token of its own.",
+    "scene in two splits": "Leave it out of one, or metrics are those of scenes that were trained on.",
     "no key frames": "Give another version, or restore its tables.",
     "no sensor": "These key frames cannot be used; leave them out of the splits.",
     "no LiDAR record": "These key frames cannot be used for pretraining.",

@@ -19,8 +19,8 @@ from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists
 
-SCHEMA_VERSION = 4
-"""Version of this layout; an index of another version is rebuilt."""
+SCHEMA_VERSION = 5
+"""Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
 
 
 def _listed(table: pa.Schema, *, without: tuple[str, ...]) -> pa.DataType:
@@ -51,7 +51,7 @@ def assemble(joined: Joined, source: DataSource) -> pa.Table:
     """
     joined = validate(joined, source.record)
     rows = len(joined.tokens)
-    own = _own_sweeps(joined, rows)
+    own = _own_sweeps(joined, rows, source.record)
     pose, known = _reference_poses(joined, own)
     for row in np.flatnonzero(~known):
         fault = Fault("no sensor", f"key frame {joined.tokens[row]} has no usable camera or LiDAR")
@@ -100,11 +100,16 @@ def _metadata(joined: Joined, source: DataSource) -> dict[str, object]:
     }
 
 
-def _own_sweeps(joined: Joined, rows: int) -> Int64[ndarray, "rows lidars"]:
+def _own_sweeps(joined: Joined, rows: int, record: str) -> Int64[ndarray, "rows lidars"]:
     """Return the index of each key frame's own sweep of each LiDAR: the first of several, -1 for none."""
     own = np.full((rows, len(joined.lidars)), -1, dtype=np.int64)
     keys = np.flatnonzero(joined.sweeps["is_key"].to_numpy())[::-1]
-    own[joined.sweeps["row"].to_numpy()[keys], joined.sweeps["lidar"].to_numpy()[keys]] = keys
+    row, lidar = joined.sweeps["row"].to_numpy()[keys], joined.sweeps["lidar"].to_numpy()[keys]
+    own[row, lidar] = keys
+    for i in np.flatnonzero(own[row, lidar] != keys)[::-1]:
+        token, name = joined.sweeps["token"][int(keys[i])].as_py(), joined.lidars[lidar[i]]
+        what = f"{record} {token} is a second sweep of {name} for the same key frame"
+        joined.faults.add(int(row[i]), Fault("duplicate record", what))
     return own
 
 

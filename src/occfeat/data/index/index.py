@@ -6,9 +6,11 @@ only open an index small.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from operator import index
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -34,6 +36,7 @@ __all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "EgoPath", "Index", 
 
 _log = logging.getLogger(__name__)
 
+NO_CATEGORIES: Mapping[str, str] = MappingProxyType({})
 FIRST_TOKENS = 3
 """Number of tokens that an error shows as examples."""
 
@@ -54,10 +57,11 @@ class Index:
     file again.
     """
 
-    def __init__(self, file: Path, source: DataSource) -> None:
+    def __init__(self, file: Path, source: DataSource, categories: Mapping[str, str] = NO_CATEGORIES) -> None:
         """Map a file that is known to be current; use `open` instead."""
         self.file = file
         self.source = source
+        self.taxonomy = replace(source.taxonomy, named=dict(categories))
         self._table, self.metadata = map_index(file)
         with blaming(source, "cannot read its splits", "Restore the files if they are damaged."):
             self._splits = source.splits()
@@ -75,10 +79,10 @@ class Index:
             SettingsError: The folder contains several versions and none was chosen.
         """
         source = find_source(data.root, data.version)
-        return cls(open_or_build(source, rebuild=rebuild), source)
+        return cls(open_or_build(source, rebuild=rebuild), source, data.categories)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.file, self.source, self.fingerprint)
+        return _reopen, (self.file, self.source, self.fingerprint, self.taxonomy.named)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -169,13 +173,12 @@ class Index:
                 f"Split {split!r} has no key frames in {self.source.folder}.",
                 hint=f"Splits with key frames: {', '.join((*known, ALL))}.",
             )
-        number = self._present_scenes()
-        present = [number[name] for name in self._splits[split] if name in number]
-        if len(present) < len(self._splits[split]):
-            total = len(self._splits[split])
+        numbers, total = self._present_scenes(), len(self._splits[split])
+        present = [numbers[name] for name in self._splits[split] if name in numbers]
+        if len(present) < total:
             _log.info("Split %s: %d of its %d scenes are in this data set.", split, len(present), total)
         scene = self._scene_numbers()
-        bounds = [np.searchsorted(scene, (one, one + 1)) for one in present]
+        bounds = [np.searchsorted(scene, (one, one + 1)) for of_name in present for one in of_name]
         return np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in bounds])
 
     def scene_of(self, rows: Int64[ndarray, " n"]) -> ndarray:
@@ -224,10 +227,15 @@ class Index:
         chunks = self._table[name]
         return chunks.chunk(0) if chunks.num_chunks else pa.array([], chunks.type)
 
-    def count_boxes(self, rows: Int64[ndarray, " n"]) -> int:
-        """Return the number of annotated boxes in some key frames."""
-        offsets = self.column("boxes").offsets.to_numpy()
-        return int((offsets[rows + 1] - offsets[rows]).sum())
+    def count_categories(self, rows: Int64[ndarray, " n"]) -> dict[str, int]:
+        """Return the number of annotated boxes of each category in some key frames, without those of none."""
+        lists = self.column("boxes")
+        count = np.diff(lists.offsets.to_numpy())
+        chosen = np.zeros(len(count), dtype=bool)
+        chosen[rows] = True
+        numbers = lists.values.field("category").to_numpy()[np.repeat(chosen, count)]
+        counts = np.bincount(numbers, minlength=len(self.metadata.categories)).tolist()
+        return {name: n for name, n in zip(self.metadata.categories, counts, strict=True) if n}
 
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
         """Return (kind, message) of every fault of a key frame in the tables."""
@@ -323,9 +331,16 @@ class Index:
         begin, end = np.searchsorted(scene, (scene[row], scene[row] + 1))
         return int(begin), int(end)
 
-    def _present_scenes(self) -> dict[str, int]:
-        """Return the numbers of the scenes that have key frames, by name."""
-        return {self.metadata.scenes[number]: int(number) for number in np.unique(self._scene_numbers())}
+    def scenes_of(self, split: str) -> frozenset[str]:
+        """Return the names of the scenes of a split that have key frames; nothing for an unknown split."""
+        return frozenset(self._splits.get(split, ())).intersection(self._present_scenes())
+
+    def _present_scenes(self) -> dict[str, list[int]]:
+        """Return the numbers of the scenes that have key frames, by name, of which two may share one."""
+        numbers: dict[str, list[int]] = {}
+        for number in np.unique(self._scene_numbers()).tolist():
+            numbers.setdefault(self.metadata.scenes[number], []).append(number)
+        return numbers
 
     def _scene_numbers(self) -> ndarray:
         """Return the scene number of every key frame."""
@@ -333,9 +348,9 @@ class Index:
         return numbers
 
 
-def _reopen(file: Path, source: DataSource, fingerprint: str) -> Index:
+def _reopen(file: Path, source: DataSource, fingerprint: str, categories: Mapping[str, str]) -> Index:
     """Reopen an index in another process."""
-    opened = Index(file, source)
+    opened = Index(file, source, categories)
     if opened.fingerprint != fingerprint:
         raise DatasetError(f"The index {file} was rebuilt while it was in use.", hint="Start again.")
     return opened

@@ -126,7 +126,7 @@ class DataSets:
 
         The empty name stands for all of them together.
         """
-        levels = {one.name: one.index.source.taxonomy.has_visibility for one, _ in self.parts(rows)}
+        levels = {one.name: one.index.taxonomy.has_visibility for one, _ in self.parts(rows)}
         return {"": all(levels.values())} | levels
 
     def number_of(self, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:

@@ -43,6 +43,7 @@ def validate(joined: Joined, record: str) -> Joined:
     sweeps = _typed(joined.sweeps, SWEEPS.append(LIDAR), "sweeps", row=rows, lidar=len(joined.lidars))
     boxes = _typed(joined.boxes, BOXES, "boxes", row=rows, category=len(joined.categories))
     _note_tokens(joined, known)
+    _note_scenes(joined)
     _note_images(joined, cameras, record, known)
     sweeps = _only(sweeps, _note_sweeps(joined, sweeps, record, known))
     boxes = _only(boxes, _note_boxes(joined, boxes, known))
@@ -151,6 +152,14 @@ def _note_tokens(joined: Joined, known: frozenset[int]) -> None:
     for row, token in enumerate(joined.tokens):
         if row not in known and not is_plain_name(token):
             joined.faults.add(row, Fault("impossible token", f"key frame {token!r} cannot name a file"))
+
+
+def _note_scenes(joined: Joined) -> None:
+    """Note scenes of one name that both have key frames: a split cannot tell them apart."""
+    names = Counter(joined.scenes[number] for number in np.unique(joined.scene))
+    for name, count in names.items():
+        if count > 1:
+            joined.faults.add(-1, Fault("duplicate record", f"{count} scenes have the name {name!r}"))
 
 
 def _note_images(joined: Joined, cameras: pa.Table, record: str, known: frozenset[int]) -> None:

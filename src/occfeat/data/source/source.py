@@ -9,6 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -38,6 +39,10 @@ class Taxonomy:
     """Prefixes of the category names of each available class of `OBJECT_CLASSES`."""
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Prefixes of the category names of each available kind of `OBJECT_KINDS`."""
+    others: tuple[str, ...] = ()
+    """Prefixes of further category names that the format knows and that belong to no class."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Class of some categories by their whole name, above the prefixes; from `labels.categories`."""
     low_visibility: int | None = None
     """Visibility level that `/visible` protocols ignore; None if the format has none."""
 
@@ -45,6 +50,18 @@ class Taxonomy:
     def has_visibility(self) -> bool:
         """Whether the format has visibility levels."""
         return self.low_visibility is not None
+
+    def class_of(self, category: str) -> str | None:
+        """Return the class that a category belongs to, if any."""
+        if category in self.named:
+            return self.named[category]
+        found = (name for name, prefixes in self.classes.items() if category.startswith(prefixes))
+        return next(found, None)
+
+    def knows(self, category: str) -> bool:
+        """Return whether a category belongs to a class or kind, or is known to belong to none."""
+        prefixes = (*self.others, *chain.from_iterable(self.kinds.values()))
+        return self.class_of(category) is not None or category.startswith(prefixes)
 
     def __post_init__(self) -> None:
         for names, known in ((self.classes, OBJECT_CLASSES), (self.kinds, OBJECT_KINDS)):

@@ -78,7 +78,7 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
-    taxonomy = key_frames.index.source.taxonomy
+    taxonomy = key_frames.index.taxonomy
     evidence, views = Evidence(batch, grid, teacher), network.see(batch.images, batch.cameras)
     features = {}
     if (compared := network.compare_features(views, evidence)) is None:

@@ -68,6 +68,7 @@ class Argoverse2(DataSource):
             "pedestrian": ("PEDESTRIAN", "OFFICIAL_SIGNALER", "STROLLER", "WHEEL"),
             "barrier": ("CONSTRUCTION_", "BOLLARD"),
         },
+        others=("ANIMAL", "DOG", "SIGN", "STOP_SIGN", "MOBILE_PEDESTRIAN_"),
     )
     record = "moment"
     extra_channels = frozenset(STEREO)

@@ -58,6 +58,7 @@ class TruckScenes(_Dialect):
     taxonomy = Taxonomy(
         classes=NuScenes.taxonomy.classes,
         kinds={**NuScenes.taxonomy.kinds, "trailer": ("vehicle.trailer", "vehicle.ego_trailer")},
+        others=NuScenes.taxonomy.others,
         low_visibility=1,  # 0-40 %
     )
     other_tables = ("attribute", "visibility")
@@ -88,6 +89,7 @@ class Lyft(_Dialect):
             "two-wheeler": ("bicycle", "motorcycle"),
             "pedestrian": ("pedestrian",),
         },
+        others=("animal",),
     )
     widths = (5,)
 
@@ -143,6 +145,7 @@ class T4(_Dialect):
                 *_upper_too("barrier", "traffic"),
             ),
         },
+        others=(*NuScenes.taxonomy.others, *_upper_too("unknown", "other")),
         low_visibility=1,
     )
     needed_tables = (*NEEDED_TABLES, "visibility")

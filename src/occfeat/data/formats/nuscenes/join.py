@@ -5,7 +5,6 @@ bounded by the size of the index. A dangling token or an impossible value does n
 becomes a fault of its key frame: `occfeat check` reports it, and the key frame cannot be read.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.formats.nuscenes.dialect import NUSCENES, TOKENS, Dialect
 from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, times, vectors
 from occfeat.data.formats.nuscenes.places import read_places
 from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
-from occfeat.data.formats.nuscenes.tables import Tables, dangling
+from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.place import Place
@@ -59,6 +58,7 @@ def join(folder: Path, on_bytes: Callable[[int], object], dialect: Dialect = NUS
     shots = _with_poses(shots, tables, rig, faults)
     visibility = _read_visibility(tables, dialect)
     boxes, categories = _read_boxes(tables, samples, visibility, faults)
+    _note_repeated(tables, faults)
     return Joined(
         tokens=samples.tokens,
         timestamp_us=samples.timestamp_us,
@@ -75,6 +75,25 @@ def join(folder: Path, on_bytes: Callable[[int], object], dialect: Dialect = NUS
         faults=faults,
         lenses=rig.lenses,
     )
+
+
+def _note_repeated(tables: Tables, faults: Faults) -> None:
+    """Note the records that small tables have more than once; key frames are noted as they are read."""
+    for name, tokens in tables.repeated.items():
+        for token, differ in tokens.items() if name != "sample" else ():
+            faults.add(-1, repeated(name, token, differ))
+
+
+def _without_repeated(table: pa.Table, name: str, faults: Faults) -> pa.Table:
+    """Return the records of a table whose token is that of none before them; the others become faults."""
+    if pc.count_distinct(table["token"]).as_py() == len(table):
+        return table
+    _, first = np.unique(table["token"].to_numpy(), return_index=True)
+    again = np.ones(len(table), dtype=bool)
+    again[first] = False
+    for token in table["token"].filter(pa.array(again)).to_pylist():
+        faults.add(-1, repeated(name, token))
+    return table.filter(pa.array(~again))
 
 
 def _cameras_of(shots: pa.Table, rig: Rig) -> pa.Table:
@@ -103,8 +122,6 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
     scenes = texts(scene_records, "name", path)
     number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
     records, path = tables.records("sample"), tables.path("sample")
-    again = [token for token, count in Counter(texts(records, "token", path)).items() if count > 1]
-    records = list({record["token"]: record for record in records}.values())
     tokens, scene_tokens = texts(records, "token", path), texts(records, "scene_token", path)
     scene = np.array([number.get(token, len(scenes)) for token in scene_tokens], dtype=np.int64)
     timestamp_us = times(records, "timestamp", path)
@@ -113,8 +130,8 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
     for token in tokens:
         if not is_plain_name(token):
             faults.add(row[token], Fault("impossible token", f"sample.json: {token!r} cannot name a file"))
-    for token in again:
-        faults.add(row[token], Fault("duplicate record", f"sample.json: record {token} is there twice"))
+    for token, differ in tables.repeated["sample"].items():
+        faults.add(row[token], repeated("sample", token, differ))
     for i in np.flatnonzero(scene == len(scenes)):
         faults.add(row[tokens[i]], dangling("sample", tokens[i], "scene", scene_tokens[i]))
     return _Samples(row, [tokens[i] for i in order], timestamp_us[order], scene[order], (*scenes, ""))
@@ -124,7 +141,7 @@ def _read_shots(tables: Tables, rig: Rig, samples: _Samples, faults: Faults) -> 
     """Return key-frame images and all LiDAR sweeps, each with its sensor and row."""
     path, empty = tables.path("sample_data"), _shots_of([], tables.path("sample_data"), rig, samples, faults)
     parts = [_shots_of(records, path, rig, samples, faults) for records in tables.batches("sample_data")]
-    return pa.concat_tables([empty, *parts])
+    return _without_repeated(pa.concat_tables([empty, *parts]), "sample_data", faults)
 
 
 def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
@@ -184,33 +201,47 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
     wanted: dict[str, int] = {}
     tokens = shots["ego_pose_token"].to_pylist()
     number = np.array([wanted.setdefault(token, len(wanted)) for token in tokens], dtype=np.int64)
-    pose, found = _read_poses(tables, wanted)
-    usable = is_pose(pose)[number]
+    pose, found, unclear = _read_poses(tables, wanted, faults)
+    usable = (is_pose(pose) & ~unclear)[number]
     row = np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1)
     for i in np.flatnonzero(~usable):
-        fault = (
-            Fault("impossible pose", f"ego_pose.json: record {tokens[i]} has no usable pose")
-            if found[number[i]]
-            else dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
-        )
+        if unclear[number[i]]:
+            fault = repeated("ego_pose", tokens[i], differ=True)
+        elif found[number[i]]:
+            fault = Fault("impossible pose", f"ego_pose.json: record {tokens[i]} has no usable pose")
+        else:
+            fault = dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
         faults.add(int(row[i]), fault)
     shots = shots.drop_columns("ego_pose_token").append_column("ego_pose", fixed_lists(pose[number]))
     is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
     return shots.filter(pa.array(usable | is_image))
 
 
-def _read_poses(tables: Tables, wanted: dict[str, int]) -> tuple[Float64[ndarray, "n 7"], ndarray]:
-    """Return the ego poses of some tokens, NaN for missing ones, and a mask of those found."""
+def _read_poses(
+    tables: Tables, wanted: dict[str, int], faults: Faults
+) -> tuple[Float64[ndarray, "n 7"], Bool[ndarray, " n"], Bool[ndarray, " n"]]:
+    """Return the ego poses of some tokens, and masks of those found and of those given differently twice.
+
+    The pose of a missing token is NaN. A token that is there twice with one pose becomes a fault.
+    """
     path = tables.path("ego_pose")
-    pose, found = np.full((len(wanted), 7), np.nan), np.zeros(len(wanted), dtype=bool)
+    pose, found, unclear = np.full((len(wanted), 7), np.nan), *np.zeros((2, len(wanted)), dtype=bool)
     for records in tables.batches("ego_pose"):
         number = np.array([wanted.get(token, -1) for token in texts(records, "token", path)], dtype=np.int64)
         used = np.flatnonzero(number >= 0)
         records, number = [records[i] for i in used], number[used]
-        pose[number, :3] = vectors(records, "translation", path, 3)
-        pose[number, 3:] = vectors(records, "rotation", path, 4)
-        found[number] = True
-    return pose, found
+        read = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
+        first = np.unique(number, return_index=True)[1]
+        once = first[~found[number[first]]]
+        pose[number[once]], found[number[once]] = read[once], True
+        again = np.ones(len(number), dtype=bool)
+        again[once] = False
+        for i in np.flatnonzero(again):
+            differ = not np.array_equal(read[i], pose[number[i]], equal_nan=True)
+            unclear[number[i]] |= differ
+            if not differ:
+                faults.add(-1, repeated("ego_pose", records[i]["token"]))
+    return pose, found, unclear
 
 
 def _read_visibility(tables: Tables, dialect: Dialect) -> Mapping[str, int] | None:
@@ -243,7 +274,7 @@ def _read_boxes(
     parts = [_boxes_of([], path, samples, category_of, lost, visibility, faults)]
     for records in tables.batches("sample_annotation"):
         parts.append(_boxes_of(records, path, samples, category_of, lost, visibility, faults))
-    return pa.concat_tables(parts), tuple(names)
+    return _without_repeated(pa.concat_tables(parts), "sample_annotation", faults), tuple(names)
 
 
 def _boxes_of(

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from occfeat.data.formats.nuscenes.dialect import NUSCENES, Dialect
 from occfeat.data.formats.nuscenes.json_tables import Record, texts, vectors
-from occfeat.data.formats.nuscenes.tables import Tables, dangling
+from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.tables import is_pose
 from occfeat.errors import LensError
@@ -60,8 +60,13 @@ def read_rig(tables: Tables, dialect: Dialect = NUSCENES) -> Rig:
     kind = np.array([kind for _, kind in seen] + [UNKNOWN], dtype=np.int64)
     usable, pinhole = is_pose(pose), is_pinhole(intrinsics.reshape(-1, 3, 3))
     faults = {}
+    unclear, unclear_sensors = tables.ambiguous("calibrated_sensor"), tables.ambiguous("sensor")
     for i, (token, sensor_token) in enumerate(zip(tokens, sensor_tokens, strict=True)):
-        if kind[i] == UNKNOWN:
+        if token in unclear:
+            faults[i] = repeated("calibrated_sensor", token, differ=True)
+        elif sensor_token in unclear_sensors:
+            faults[i] = repeated("sensor", sensor_token, differ=True)
+        elif kind[i] == UNKNOWN:
             faults[i] = dangling("calibrated_sensor", token, "sensor", sensor_token)
         elif not usable[i]:
             faults[i] = Fault("impossible pose", f"calibrated_sensor.json: record {token} has no usable pose")

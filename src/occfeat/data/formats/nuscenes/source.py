@@ -8,7 +8,7 @@ from occfeat.data.formats.nuscenes.dialect import NUSCENES, Dialect, dialect_of,
 from occfeat.data.formats.nuscenes.join import join
 from occfeat.data.formats.nuscenes.json_tables import read_table
 from occfeat.data.formats.nuscenes.splits import read_splits
-from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES
+from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PLACE_TABLES, Tables, repeated
 from occfeat.data.formats.points.files import check_points_file, read_points_file
 from occfeat.data.formats.points.floats import WIDTHS
 from occfeat.data.source.place import Place
@@ -64,6 +64,7 @@ class NuScenes(DataSource):
             "pedestrian": ("human.pedestrian",),
             "barrier": ("movable_object.barrier", "movable_object.trafficcone"),
         },
+        others=("animal", "human.", "movable_object.", "static_object.", "vehicle."),
         low_visibility=1,  # 0-40 %
     )
     record = "sample_data"
@@ -134,6 +135,9 @@ class NuScenes(DataSource):
     def problems(self) -> Iterator[tuple[str, str]]:
         """Find problems of tables that a complete data set has but this package does not need."""
         yield from self._table_problems(self.other_tables)
+        for name in self.other_tables:
+            if name not in self.files() and self._table(name).is_file():
+                yield from self._repeated_records(name)
 
     def index_problems(self) -> Iterator[tuple[str, str]]:
         """Find required tables that are missing or not JSON."""
@@ -155,6 +159,17 @@ class NuScenes(DataSource):
     def _table(self, name: str) -> Path:
         """Return the file of a table."""
         return self.folder / f"{name}.json"
+
+    def _repeated_records(self, name: str) -> Iterator[tuple[str, str]]:
+        """Find the tokens that a table has more than once."""
+        tables = Tables(self.folder, on_bytes=lambda count: None)
+        try:
+            tables.records(name)
+        except DatasetError:
+            return
+        for token, differ in tables.repeated[name].items():
+            fault = repeated(name, token, differ)
+            yield fault.kind, fault.message
 
     def _table_problems(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Find tables that are missing or not JSON."""

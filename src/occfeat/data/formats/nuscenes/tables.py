@@ -33,6 +33,8 @@ class Tables:
     def __init__(self, folder: Path, on_bytes: Callable[[int], object]) -> None:
         self.folder = folder
         self.hashes: dict[str, str] = {}
+        self.repeated: dict[str, dict[str, bool]] = {}
+        """Tokens that a small table has more than once, by table; whether their records differ."""
         self._on_bytes = on_bytes
 
     def path(self, name: str) -> Path:
@@ -52,8 +54,29 @@ class Tables:
         self.hashes[name] = digest.hexdigest()
 
     def records(self, name: str) -> list[Record]:
-        """Return all records of a small table."""
-        return [record for batch in self.batches(name) for record in batch]
+        """Return the records of a small table; of several with one token, the first."""
+        first: dict[str, Record] = {}
+        kept, repeated = [], self.repeated.setdefault(name, {})
+        for record in (record for batch in self.batches(name) for record in batch):
+            token = record.get("token")
+            if not isinstance(token, str):
+                kept.append(record)
+            elif token not in first:
+                first[token] = record
+                kept.append(record)
+            else:
+                repeated[token] = repeated.get(token, False) or record != first[token]
+        return kept
+
+    def ambiguous(self, name: str) -> frozenset[str]:
+        """Return the tokens that records of a small table share although they differ."""
+        return frozenset(token for token, differ in self.repeated.get(name, {}).items() if differ)
+
+
+def repeated(table: str, token: str, differ: bool = False) -> Fault:
+    """Return the fault of a token that a table has more than once."""
+    and_how = ", with different values" if differ else ""
+    return Fault("duplicate record", f"{table}.json: record {token} is there twice{and_how}")
 
 
 def dangling(table: str, token: str, target: str, missing: str) -> Fault:
