@@ -39,6 +39,19 @@ def test_two_processes__train_and_evaluate_one_run(flags: Flags, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_two_processes__average_to_the_weights_of_one(flags: Flags, tmp_path: Path) -> None:
+    words = ["--loss.features", "0", "--optim.epochs", "4", "--optim.ema", "0.5"]
+    words += ["--student.backbone", "test_convnext"]  # normalises within each image
+    assert main(flags("pretrain", tmp_path / "one", *words)) == 0
+    run_ranks(flags("pretrain", tmp_path / "two", *words, "--engine.devices", "2"), tmp_path)
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    saved = load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")
+    assert all(torch.equal(two[name], saved.average.get(name, saved.network[name])) for name in two)
+
+
+@pytest.mark.slow
 def test_two_processes__learn_without_an_occupancy_loss(flags: Flags, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["--loss.occupancy", "0", "--loss.features", "0", "--loss.queries", "1"]

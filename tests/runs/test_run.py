@@ -96,6 +96,16 @@ def test_checkpoint__other_versions_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "last.pt")
 
 
+def test_checkpoint__of_the_version_before_averages_is_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", _checkpoint())
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    del state["average"]
+    torch.save(state | {"version": 4}, tmp_path / "last.pt")
+    loaded = load_checkpoint(tmp_path / "last.pt")
+    assert loaded.average == {}
+    assert torch.equal(loaded.shipped["weight"], _checkpoint().network["weight"])
+
+
 def test_run__refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("do not lose me")
     with pytest.raises(RunError, match="not empty") as caught:

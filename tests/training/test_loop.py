@@ -75,10 +75,10 @@ def _target(batch: Batch) -> Tensor:
     return batch.images.float().mean((1, 2, 3, 4)) / 100
 
 
-def _job(data: Numbers | None = None, **engine: object) -> Job[Tensor]:
+def _job(data: Numbers | None = None, *, ema: float = 0, **engine: object) -> Job[Tensor]:
     torch.manual_seed(5)
     settings = {"seed": 1, "workers": 0, "log_every": 3, "checkpoint_minutes": 1000} | engine
-    optim = OptimConfig(epochs=4, batch_size=4, micro_batch_size=2, learning_rate=0.01)
+    optim = OptimConfig(epochs=4, batch_size=4, micro_batch_size=2, learning_rate=0.01, ema=ema)
     config = EngineConfig.model_validate(settings)
     return Job(Learner(), _target, data or Numbers(), Mix((np.arange(7),)), optim, config)
 
@@ -106,14 +106,16 @@ def _learned_rows(path: Path) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
-def test_stop_and_resume__ends_bit_for_bit_like_an_uninterrupted_run(tmp_path: Path, stop_after: int) -> None:
-    whole = _job()
+@pytest.mark.parametrize(("stop_after", "ema"), [(1, 0), (3, 0), (4, 0), (6, 0), (1, 0.5), (4, 0.5)])
+def test_stop_and_resume__ends_bit_for_bit_like_an_uninterrupted_run(
+    tmp_path: Path, stop_after: int, ema: float
+) -> None:
+    whole = _job(ema=ema)
     _train(tmp_path / "whole", whole)
-    stopped = _job()
+    stopped = _job(ema=ema)
     with pytest.raises(Interrupted, match=f"saved after step {stop_after} of 7.*--resume"):
         _train(tmp_path / "parts", stopped, stop_after=stop_after)
-    resumed = _job()
+    resumed = _job(ema=ema)
     torch.manual_seed(999)  # a new process starts with other random numbers
     _train(tmp_path / "parts", resumed, resume=True)
     for name, tensor in whole.network.state_dict().items():

@@ -37,6 +37,7 @@ from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 from occfeat.settings.commands import FinetuneConfig
 from occfeat.settings.several import name_of_splits
 from occfeat.training.loop import Job
+from occfeat.training.optim import require_layers
 from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
@@ -78,6 +79,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
     key_frames = _key_frames(config, sets, learn=True)
     network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
+    require_layers(network.student, config.optim)
     with training.open_run() as run:
         if run.writes:
             write_text_atomic(run.folder.label_tokens, lines_of(sets.token(row) for row in rows))

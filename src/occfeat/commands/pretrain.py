@@ -38,6 +38,7 @@ from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import autocast
 from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
 from occfeat.training.loop import Job
+from occfeat.training.optim import require_layers
 from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 
@@ -87,6 +88,7 @@ def _pretrain(
     caches = open_caches(config, sets, rows, needs)
     learned_from = _key_frames(config, sets, caches, needs, learn=True)
     network, teacher = build_network(config, objectives, caches[0], own)
+    require_layers(network.student, config.optim)
     with training.open_run() as run:
         device = training.fabric.device
         maker = TargetMaker(objectives, build_grid(config.grid), teacher.to(device) if teacher else None)

@@ -38,7 +38,7 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
     Raises:
         OccFeatError: The run has no checkpoint, or it does not fit the settings.
     """
-    saved = load_checkpoint(RunFolder(run).checkpoint)
+    saved = load_checkpoint(RunFolder(run).checkpoint).shipped
     grid = build_grid(settings.grid)
     student = build_student(settings.student, grid, load_backbone=False)
     objectives = build_objectives(
@@ -49,10 +49,10 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
         objectives,
         heights=grid.shape[2],
         head=settings.head,
-        teacher_channels=_teacher_channels(saved.network),
+        teacher_channels=_teacher_channels(saved),
         ratio_every=settings.loss.ratio_every,
     )
-    tensors = _without_own(saved.network, network, settings.loss.own) if settings.loss.own else saved.network
+    tensors = _without_own(saved, network, settings.loss.own) if settings.loss.own else saved
     load_checked(network, tensors, f"network of {run}")
     return network.eval()
 

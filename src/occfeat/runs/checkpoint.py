@@ -5,7 +5,7 @@ a GPU is not included, because no student of this package draws random numbers t
 """
 
 import pickle
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,8 +17,10 @@ from occfeat.errors import RunError
 from occfeat.models.weights.loading import read_torch_file
 
 Count = Annotated[int, Field(ge=0)]
-CHECKPOINT_VERSION = 4
+CHECKPOINT_VERSION = 5
 """Raised whenever the content of a checkpoint changes."""
+READABLE_VERSIONS = (4, CHECKPOINT_VERSION)
+"""Versions that can be read. Version 4 has no averages."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."
 """Hint about a checkpoint that cannot be used."""
@@ -44,7 +46,14 @@ class Checkpoint:
     """Size of the file of metrics; what was written later is cut off on resuming."""
     broken: list[list[str]]
     """Tokens of the broken key frames that each process has skipped."""
+    average: dict[str, Any] = field(default_factory=dict)
+    """Averages of what changes in the network, by its names; empty if the run takes none."""
     version: int = CHECKPOINT_VERSION
+
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """State of the network that a run ships once it is finished."""
+        return {**self.network, **self.average}
 
 
 _FORMAT = TypeAdapter(Checkpoint)
@@ -56,7 +65,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: The file cannot be written.
     """
-    state = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    state = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
     write_atomic(path, lambda temporary: _save(state, temporary))
 
 
@@ -83,7 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path} cannot be read as a checkpoint: {what}.", hint=DAMAGED) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as a checkpoint: {error}", hint=DAMAGED) from error
-    if isinstance(state, dict) and state.get("version") != CHECKPOINT_VERSION:
+    if isinstance(state, dict) and state.get("version") not in READABLE_VERSIONS:
         raise RunError(
             f"{path} is a checkpoint of version {state.get('version')}, not {CHECKPOINT_VERSION}.",
             hint="Use the version of occfeat that wrote it, or start a new run.",

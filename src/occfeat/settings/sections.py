@@ -214,12 +214,18 @@ class OptimConfig(Strict):
     student_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of the student, relative to that of the head. Below 1, fine-tuning changes a pretrained
     student less than its new head."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each layer of the student's backbone, relative to the next one. Below 1, layers near
+    the image change least. Layers are those of timm; the neck and all behind it learn at `student_rate`."""
     weight_decay: NotNegative = 1e-7
     """Decoupled weight decay."""
     warmup: Expert[Annotated[float, Field(gt=0, lt=1)]] = 0.05
     """Fraction of the steps in which the learning rate rises."""
     clip_norm: Expert[NotNegative] = 5.0
     """Largest gradient norm. 0: do not clip."""
+    ema: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Evaluate and ship an exponential moving average of the weights over this fraction of the steps. Of
+    10 000 steps, 0.1 is a decay of 0.999. 0: the weights after the last step."""
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":

@@ -25,6 +25,7 @@ from occfeat.runs.metrics_log import MetricsLog
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
+from occfeat.training.average import WeightAverage
 from occfeat.training.device import autocast
 from occfeat.training.gathering import gather_texts
 from occfeat.training.interrupt import StopNow, StopRequest
@@ -95,6 +96,8 @@ class Trainer(Generic[Target]):
             recompute_activations(job.network)
         self._adam = build_optimizer(job.network, job.optim)
         self.network, self.optimizer = fabric.setup(job.network, self._adam)
+        horizon = max(1, round(job.optim.ema * self.steps))
+        self.average = WeightAverage(job.network, horizon) if job.optim.ema else None
         saved = load_checkpoint(run.folder.checkpoint) if resume and run.folder.checkpoint.exists() else None
         self.step = saved.step if saved else 0
         mine = slice(fabric.global_rank, fabric.global_rank + 1)  # empty if this process was not there before
@@ -108,13 +111,15 @@ class Trainer(Generic[Target]):
         self.metrics = MetricsLog(file, keep_bytes=keep_bytes, step=self.step, loggers=job.engine.loggers)
 
     def train(self) -> None:
-        """Take all steps that are left, then save."""
+        """Take all steps that are left, then save; the network ends with its averaged weights, if any."""
         progress = TrainingProgress(self.steps, self.step, self.run.command)
         with closing(self.metrics), closing(progress), StopRequest() as stop:
             self.network.train()
             self._take_steps(self._batches(), progress, stop)
             self._share_buffers()
             self._save()
+            if self.average:
+                self.average.write()
 
     def _take_steps(self, batches: Iterator[Loaded], progress: TrainingProgress, stop: StopRequest) -> None:
         """Take the steps; save a checkpoint from time to time, and when a signal asks to stop."""
@@ -180,11 +185,13 @@ class Trainer(Generic[Target]):
             raise TrainingError(f"Out of memory with {len(batch)} key frames at once.", hint=hint) from error
 
     def _update(self, attempt: Attempt, norm: Tensor) -> None:
-        """Update the weights by the gradients, with their norm clipped."""
+        """Update the weights by the gradients, with their norm clipped, and then their average."""
         if self.job.optim.clip_norm:
             parameters = self.job.network.parameters()
             nn.utils.clip_grads_with_norm_(parameters, self.job.optim.clip_norm, norm)
         self.optimizer.step()
+        if self.average:
+            self.average.update(self.step + 1)
         for metrics in attempt.metrics:
             self.window.add(metrics)
 
@@ -245,6 +252,7 @@ class Trainer(Generic[Target]):
             checkpoint = Checkpoint(
                 step=self.step,
                 network=self.job.network.state_dict(),
+                average=self.average.tensors if self.average else {},
                 optimizer=self.optimizer.state_dict(),
                 random_state=torch.get_rng_state(),
                 pending=pending,
@@ -255,9 +263,11 @@ class Trainer(Generic[Target]):
         self.fabric.barrier()
 
     def _restore(self, saved: Checkpoint) -> None:
-        """Load network, optimiser and random state of a checkpoint."""
+        """Load network, average, optimiser and random state of a checkpoint."""
         try:
             self.job.network.load_state_dict(saved.network)
+            if self.average:
+                self.average.restore(saved.average)
             restore_optimizer(self._adam, saved.optimizer)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -266,10 +276,11 @@ class Trainer(Generic[Target]):
         logger.info("resuming after step %d of %d", self.step, self.steps)
 
     def _share_buffers(self) -> None:
-        """Copy the running statistics of the first process to all others."""
+        """Copy the running statistics of the first process to all others, also averaged ones."""
         if self.fabric.world_size > 1:
-            for buffer in self.job.network.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            averages = self.average.tensors.values() if self.average else ()
+            for tensor in (*self.job.network.buffers(), *averages):
+                torch.distributed.broadcast(tensor, src=0)
 
     def _any_process(self, wish: bool) -> bool:
         """Return whether any process wants something: all must save and stop after the same step."""

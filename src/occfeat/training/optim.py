@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from occfeat.errors import SettingsError
+from occfeat.models.encoders.encoder import ImageEncoder
 from occfeat.settings.sections import OptimConfig
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -12,24 +14,59 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Return AdamW over all parameters that learn, with a learning rate for the student and one for the rest.
+    """Return AdamW over all parameters that learn, each with its share of the learning rate.
 
     Args:
         network: A network that learns. The parameters of its attribute `student`, a module, are those of the
             student; a network without it has none.
         config: Learning rates and weight decay.
+
+    Raises:
+        SettingsError: The rates of layers are to differ, and the student has no known layers.
     """
     student = getattr(network, "student", None)
-    of_student = {id(one) for one in student.parameters()} if isinstance(student, nn.Module) else set()
-    parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    shares = _shares_of(student, config) if isinstance(student, nn.Module) else {}
+    parts: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            parts[id(parameter) in of_student].append(parameter)
-    shares = {True: config.student_rate, False: 1.0}
-    groups = [{"params": part, "share": shares[whose]} for whose, part in parts.items() if part]
+            of_student = id(parameter) in shares
+            parts.setdefault((not of_student, shares.get(id(parameter), 1.0)), []).append(parameter)
+    student_first = sorted(parts, key=lambda part: part[0])
+    groups = [{"params": parts[part], "share": part[1]} for part in student_first]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     set_learning_rate(optimizer, config.learning_rate)
     return optimizer
+
+
+def require_layers(student: nn.Module, config: OptimConfig) -> None:
+    """Refuse rates that differ by layer for a student whose layers are not known.
+
+    Raises:
+        SettingsError: They are not.
+    """
+    _shares_of(student, config)
+
+
+def _shares_of(student: nn.Module, config: OptimConfig) -> dict[int, float]:
+    """Return the share of the learning rate of each parameter of a student, by its identity.
+
+    As in timm, the last layer of the backbone learns at `layer_decay` times the rate of what is behind it.
+    """
+    shares = {id(parameter): config.student_rate for parameter in student.parameters()}
+    if config.layer_decay == 1:
+        return shares
+    encoders = [one for one in student.modules() if isinstance(one, ImageEncoder)]
+    if not encoders:
+        raise SettingsError(
+            f"Expected a student with an image encoder for layer_decay {config.layer_decay}, "
+            f"got {type(student).__name__} without one.",
+            hint="Set optim.layer_decay to 1, or use a student whose encoder is an `ImageEncoder`.",
+        )
+    for encoder in encoders:
+        for depth, layer in enumerate(reversed(encoder.layers()), start=1):
+            share = config.student_rate * config.layer_decay**depth
+            shares.update({id(parameter): share for parameter in layer})
+    return shares
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

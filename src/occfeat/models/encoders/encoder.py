@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
+from timm.models import group_parameters
 from torch import Tensor, nn
 
+from occfeat.errors import SettingsError
 from occfeat.models.weights.hub import color_statistics
 
 STRIDE_PX = 8
@@ -91,9 +93,37 @@ class ImageEncoder(nn.Module):
         normal = (colors - self.mean[:, None, None]) / self.std[:, None, None]
         return self.neck(self.read(normal))[..., :height, :width]
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of the backbone by layer, from the image to the neck.
+
+        Raises:
+            SettingsError: timm does not know the layers of this network.
+        """
+        layers: dict[int, list[nn.Parameter]] = {}
+        numbers = self.layer_numbers()
+        for name, parameter in self.backbone.named_parameters():
+            if name not in numbers:
+                raise SettingsError(
+                    f"timm does not know which layer of {type(self.backbone).__name__} {name} belongs to.",
+                    hint="Set optim.layer_decay to 1.",
+                )
+            layers.setdefault(numbers[name], []).append(parameter)
+        return [layers[number] for number in sorted(layers)]
+
+    def layer_numbers(self) -> dict[str, int]:
+        """Return the number of the layer of each parameter of the backbone, as timm groups them."""
+        return group_layers(self.backbone)
+
     def read(self, normal: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M D h2 w2"]:
         """Return features at stride 8, with at least as many cells as `feature_size`."""
         raise NotImplementedError
+
+
+def group_layers(network: Any) -> dict[str, int]:
+    """Return the layer of each parameter of a network of timm, counted from the image; empty for others."""
+    if not hasattr(network, "group_matcher"):
+        return {}
+    return dict(group_parameters(network, network.group_matcher(coarse=False), reverse=True))
 
 
 def feature_size(image_size: tuple[int, int]) -> tuple[int, int]:

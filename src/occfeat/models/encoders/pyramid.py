@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
-from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck
+from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck, group_layers
 from occfeat.models.weights.hub import refuse_unknown
 
 DEEP_STRIDE_PX = 16
@@ -52,6 +52,7 @@ class PyramidEncoder(ImageEncoder):
     ) -> None:
         network = _create_backbone(backbone)
         super().__init__(backbone, network, sum(network.feature_info.channels()), channels, make_neck)
+        self._name = backbone
         if freeze_backbone:
             self.freeze((network,))
         elif freeze_stem:
@@ -62,6 +63,19 @@ class PyramidEncoder(ImageEncoder):
         fine, deep = self.backbone(_pad(normal))
         doubled = F.interpolate(deep, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat((fine, doubled), dim=1)
+
+    def layer_numbers(self) -> dict[str, int]:
+        """Return the number of the layer of each parameter of the backbone in the whole network."""
+        with torch.device("meta"):
+            numbers = group_layers(timm.create_model(self._name))
+        kept = {shared_name(name): name for name, _ in self.backbone.named_parameters()}
+        flat = {shared_name(name): number for name, number in numbers.items()}
+        return {name: flat[shared] for shared, name in kept.items() if shared in flat}
+
+
+def shared_name(name: str) -> str:
+    """Return a name that a whole network and its `features_only` form share (stages.0 and stages_0)."""
+    return name.replace(".", "_")
 
 
 def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:

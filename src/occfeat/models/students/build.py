@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import ImageEncoder, default_neck
-from occfeat.models.encoders.pyramid import PyramidEncoder
+from occfeat.models.encoders.pyramid import PyramidEncoder, shared_name
 from occfeat.models.encoders.vit import VitEncoder, is_transformer
 from occfeat.models.students.bevformer import BevFormer
 from occfeat.models.students.lss import Lss
@@ -145,15 +145,11 @@ def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tens
     """Load what the backbone kept of its network; only parts of the network it dropped may be left over."""
     with torch.device("meta"):
         whole = timm.create_model(backbone).state_dict()
-    kept = {_flat(name): name for name in encoder.backbone.state_dict()}
-    dropped = {_flat(name) for name in whole} - kept.keys()
-    loaded = {kept.get(_flat(name), name): t for name, t in tensors.items() if _flat(name) not in dropped}
+    kept = {shared_name(name): name for name in encoder.backbone.state_dict()}
+    dropped = {shared_name(name) for name in whole} - kept.keys()
+    shared = {name: shared_name(name) for name in tensors}
+    loaded = {kept.get(shared[name], name): t for name, t in tensors.items() if shared[name] not in dropped}
     load_checked(encoder.backbone, loaded, f"backbone {backbone}")
     left_out = len(tensors) - len(loaded)
     if left_out:
         logger.info("backbone %s: left out %d tensors of layers that are not used", backbone, left_out)
-
-
-def _flat(name: str) -> str:
-    """Return a name that a whole network and its `features_only` form share (stages.0 and stages_0)."""
-    return name.replace(".", "_")
