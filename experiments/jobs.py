@@ -37,12 +37,13 @@ def pretrain(out: Path, **settings: Any) -> bool:
         return mine
 
 
-def finetune(out: Path, split: str, **settings: Any) -> bool:
-    """Fine-tune and evaluate on a split, or go on with it; whether it is done. Checkpoints are not kept."""
+def finetune(out: Path, split: str, *, keep_checkpoint: bool = False, **settings: Any) -> bool:
+    """Fine-tune and evaluate on a split, or go on with it; whether it is done."""
     with claim(out) as mine:
         if mine and not results_file(out, split).is_file():
             _run(occfeat.finetune, out, {**settings, "val_split": split})
-            shutil.rmtree(RunFolder(out).checkpoint.parent)
+            if not keep_checkpoint:
+                shutil.rmtree(RunFolder(out).checkpoint.parent)
         return mine
 
 

@@ -1,0 +1,269 @@
+"""What makes fine-tunings vary less with the seed and with the draw of the labels, at equal cost.
+
+    python experiments/noise.py RUNS [--ways plain layers ...] [--starts none occupancy ...] [--report]
+
+Builds a world below RUNS, pretrains once by each objective, and fine-tunes each start in each way with
+several seeds and draws of the labels; evaluates in the validation town. Every run keeps averaged weights
+beside its last ones, so each fine-tuning adds two rows to `noise.jsonl`: of its last weights and of their
+average. What has rows is not run again. Several processes can share the work. `--report` prints the tables.
+"""
+
+import argparse
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jobs
+import numpy as np
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from scipy.stats import chi2
+from spread import with_interval
+
+import occfeat
+from occfeat.atomic import write_text_atomic
+from occfeat.runs.checkpoint import load_checkpoint
+from occfeat.runs.folder import RunFolder
+
+LEDGER = Path(__file__).with_name("noise.jsonl")
+SPLIT = "val"
+METRIC = "vehicle_iou/visible"
+SEEDS, DRAWS = 3, 3
+WORLD = {"scenes": 46, "val_scenes": 6, "test_scenes": 0, "key_frames": 4, "image_size": (96, 168)}
+TEACHER = {"image_size": (98, 168)}
+TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
+COMMON: dict[str, Any] = {"view": {"image_size": (96, 168)}, "augment": TURNED}
+EMA = 0.2
+"""Share of a run over which weights are averaged."""
+BOTH = {"loss": {"features": 0.3, "center_features": True}, "head": {"feature_channels": 64}}
+LOSSES: dict[str, dict[str, Any]] = {"occupancy": {"loss": {"features": 0}}, "both": BOTH}
+STARTS = ("none", "occupancy", "occupancy-averaged", "both", "both-averaged")
+"""What fine-tuning starts from; averaged: from the averaged weights of the same pretraining."""
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "layers": {"optim": {"layer_decay": 0.7}},
+    "frozen": {"student": {"freeze_backbone": True}},
+    "half": {"optim": {"epochs": 30}},
+    "double": {"optim": {"epochs": 120}},
+}
+"""What is changed: rates by layer; the backbone, with its batch statistics, is kept; shorter; longer."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One fine-tuning."""
+
+    start: str
+    way: str
+    seed: int
+    draw: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return f"{self.start}-{self.way}-{self.seed}-{self.draw}"
+
+
+Rows = dict[tuple[Tuning, bool], dict[str, float]]
+"""Metrics of fine-tunings, with their last weights and with averaged ones."""
+
+
+def read_ledger(file: Path) -> Rows:
+    """Rows of a ledger; none if there is no such file."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    names = Tuning.__dataclass_fields__
+    return {(Tuning(**{name: row.pop(name) for name in names}), row.pop("averaged")): row for row in rows}
+
+
+def add_rows(file: Path, rows: Rows, locks: Path) -> None:
+    """Add rows to a ledger that several processes write."""
+    with FileLock(locks / "ledger"):
+        all_rows = {**read_ledger(file), **rows}
+        lines = [json.dumps({**asdict(t), "averaged": a, **metrics}) for (t, a), metrics in all_rows.items()]
+        write_text_atomic(file, "".join(f"{line}\n" for line in lines))
+
+
+def planned(starts: list[str], ways: list[str]) -> list[Tuning]:
+    """All fine-tunings: way after way, each with all starts of a seed and a draw before the next."""
+    pairs = sorted(product(range(SEEDS), range(DRAWS)), key=lambda pair: (max(pair), pair))
+    return [Tuning(start, way, *pair) for way in ways for pair in pairs for start in starts]
+
+
+def prepare(runs: Path) -> bool:
+    """Build the world and the cache of the teacher's features; whether both are there."""
+    with jobs.claim(runs / "street") as mine:
+        if mine and not (runs / "teacher" / "cache.json").is_file():
+            occfeat.build_world(runs / "street", lights=("noon", "overcast"), workers=1, **WORLD)
+            occfeat.cache(runs / "street", runs / "teacher", recipe="cpu-small", teacher=TEACHER)
+        return mine
+
+
+def pretrain(runs: Path, start: str) -> bool:
+    """Pretrain what a fine-tuning starts from; whether it is there."""
+    objective = start.removesuffix("-averaged")
+    averaged, last = (runs / f"pretrained-{objective}{which}" for which in ("-averaged", ""))
+    done = jobs.pretrain(
+        averaged,
+        recipe="cpu-small",
+        data=runs / "street",
+        teacher=TEACHER,
+        teacher_cache=runs / "teacher",
+        optim={"epochs": 4, "ema": EMA},
+        engine={"workers": 0},
+        **COMMON,
+        **LOSSES[objective],
+    )
+    if not done:
+        return False
+    with jobs.claim(last) as mine:
+        if mine and not last.is_dir():
+            write_last_weights(averaged, last, "")
+    return last.is_dir()
+
+
+def write_last_weights(run: Path, out: Path, prefix: str) -> None:
+    """Write a folder like that of a run with averaged weights, with the weights after the last step."""
+    network = load_checkpoint(RunFolder(run).checkpoint).network
+    shipped = load_file(RunFolder(run).weights)
+    unfinished = out.with_name(f"{out.name}-unfinished")
+    unfinished.mkdir(exist_ok=True)
+    tensors = {name: network[f"{prefix}{name}"].contiguous() for name in shipped}
+    save_file(tensors, RunFolder(unfinished).weights)
+    shutil.copy(RunFolder(run).card, RunFolder(unfinished).card)
+    unfinished.rename(out)
+
+
+def tune(runs: Path, tuning: Tuning) -> Rows:
+    """Fine-tune, and evaluate the average and the last weights; nothing if another process is at it."""
+    start, way, out = tuning.start, WAYS[tuning.way], runs / tuning.name
+    begin = {"recipe": "cpu-small"} if start == "none" else {"start": runs / f"pretrained-{start}"}
+    optim = {"epochs": 60, "batch_size": 2, "ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
+    done = jobs.finetune(
+        out,
+        SPLIT,
+        keep_checkpoint=True,
+        data=runs / "street",
+        label_fraction=0.0125,
+        label_draw="key-frame",
+        label_seed=tuning.draw,
+        pictures=0,
+        engine={"seed": tuning.seed, "workers": 0},
+        **begin,
+        **COMMON,
+        **{**way, "optim": {**optim, **way.get("optim", {})}},
+    )
+    if not done:
+        return {}
+    with jobs.claim(out) as mine:
+        if not mine:
+            return {}
+        last = runs / f"{tuning.name}-last"
+        shutil.rmtree(last, ignore_errors=True)
+        write_last_weights(out, last, "segmenter.")
+        settings = {"split": SPLIT, "pictures": 0, "engine": {"workers": 0}}
+        found = occfeat.evaluate(last, data=runs / "street", out=last / "evaluation", **settings)
+        averaged = json.loads(jobs.results_file(out, SPLIT).read_text())["metrics"]
+        rows = {(tuning, True): averaged, (tuning, False): found.metrics}
+        add_rows(LEDGER, {key: _rounded(metrics) for key, metrics in rows.items()}, runs / "locks")
+        shutil.rmtree(out)
+        shutil.rmtree(last)
+    return rows
+
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in metrics.items()}
+
+
+def one_round(runs: Path, tunings: list[Tuning]) -> bool:
+    """Look at every fine-tuning once; whether all of them are done."""
+    if not prepare(runs):
+        return False
+    done = True
+    for tuning in tunings:
+        if (tuning, True) in read_ledger(LEDGER):
+            continue
+        ready = tuning.start == "none" or pretrain(runs, tuning.start)
+        rows = tune(runs, tuning) if ready else {}
+        for (_, averaged), metrics in rows.items():
+            said = "average" if averaged else "last weights"
+            print(f"{tuning.name} {said}: {METRIC} {metrics[METRIC]:.3f}", flush=True)
+        done &= bool(rows)
+    return done
+
+
+Cell = dict[tuple[int, int], float]
+"""Values of equal start, way and weights, by seed and draw."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A standard deviation and its 95 % interval by chi squared."""
+
+    value: float
+    degrees: int
+
+    def __str__(self) -> str:
+        if self.degrees < 1:
+            return "-"
+        low, high = (self.value * (self.degrees / chi2.ppf(q, self.degrees)) ** 0.5 for q in (0.975, 0.025))
+        return f"{self.value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def over_seeds(values: Cell) -> Deviation:
+    """Deviation between the seeds of a draw, pooled over draws."""
+    of_draw = defaultdict(list)
+    for (_, draw), value in values.items():
+        of_draw[draw].append(value)
+    degrees = sum(len(found) - 1 for found in of_draw.values())
+    squares = sum(float(np.var(found)) * len(found) for found in of_draw.values())
+    return Deviation((squares / degrees) ** 0.5 if degrees else 0.0, degrees)
+
+
+def over_all(values: Cell) -> Deviation:
+    """Deviation of all values, whatever their seed and draw."""
+    found = list(values.values())
+    return Deviation(float(np.std(found, ddof=1)) if len(found) > 1 else 0.0, len(found) - 1)
+
+
+def table(rows: Rows) -> str:
+    """Vehicle IoU in per cent by start, way and weights, and how far it varies, with 95 % intervals."""
+    cells: dict[tuple[str, str, bool], Cell] = defaultdict(dict)
+    for (tuning, averaged), metrics in rows.items():
+        cells[tuning.start, tuning.way, averaged][tuning.seed, tuning.draw] = 100 * metrics[METRIC]
+    titles = ("start", "way", "weights", "runs", "mean", "sd over seeds", "sd over all")
+    titles += ("over plain, last weights", "over none", "sd of that")
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for (start, way, averaged), values in cells.items():
+        plain = paired(values, cells.get((start.removesuffix("-averaged"), "plain", False), {}))
+        gain = paired(values, cells.get(("none", way, averaged), {}))
+        row = (start, way, "average" if averaged else "last", len(values), with_interval([*values.values()]))
+        row += (over_seeds(values), over_all(values), with_interval([*plain.values()], sign=True))
+        row += (with_interval([*gain.values()], sign=True), over_all(gain))
+        lines.append(f"| {' | '.join(map(str, row))} |")
+    return "\n".join(lines)
+
+
+def paired(values: Cell, others: Cell) -> Cell:
+    """Differences of equal seed and draw."""
+    return {pair: value - others[pair] for pair, value in values.items() if pair in others}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    if not given.report:
+        jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
+    print(table(read_ledger(LEDGER)))
+
+
+if __name__ == "__main__":
+    main()
