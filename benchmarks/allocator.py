@@ -24,7 +24,7 @@ from occfeat.release.shipped import build_grid
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig
 from occfeat.training.allocator import keep_freed_memory
-from occfeat.training.optim import build_optimizer
+from occfeat.training.optim.adamw import build_optimizer
 
 NAMES, KEY_FRAMES = ("cpu-small", "paper-simplebev-b0"), (4, 1)
 WAYS = ("kept", "given-back")

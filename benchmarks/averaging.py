@@ -16,8 +16,8 @@ from torch import Tensor
 
 from occfeat.pretraining.network import TargetMaker
 from occfeat.settings.sections import OptimConfig
-from occfeat.training.average import WeightAverage
-from occfeat.training.optim import build_optimizer
+from occfeat.training.optim.adamw import build_optimizer
+from occfeat.training.optim.average import WeightAverage
 
 
 def megabytes(tensors: Iterable[Tensor]) -> float:

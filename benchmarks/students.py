@@ -21,7 +21,7 @@ from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import TargetMaker
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig
-from occfeat.training.optim import build_optimizer
+from occfeat.training.optim.adamw import build_optimizer
 
 NAMES = tuple(name for name in RECIPES if name != "cpu-small")
 LARGEST_MB = 24_000

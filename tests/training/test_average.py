@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from occfeat.training.average import WeightAverage
+from occfeat.training.optim.average import WeightAverage
 
 
 def _network() -> nn.Module:

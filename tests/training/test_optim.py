@@ -13,7 +13,7 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from occfeat.settings.sections import OptimConfig
 from occfeat.settings.students import BevFormerConfig, LssConfig, PublishedSimpleBevConfig, SimpleBevConfig
-from occfeat.training.optim import (
+from occfeat.training.optim.adamw import (
     build_optimizer,
     learning_rate_at,
     require_layers,

@@ -37,7 +37,7 @@ from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 from occfeat.settings.commands import FinetuneConfig
 from occfeat.settings.several import name_of_splits
 from occfeat.training.loop import Job
-from occfeat.training.optim import require_layers
+from occfeat.training.optim.adamw import require_layers
 from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")

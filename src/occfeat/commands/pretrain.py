@@ -38,7 +38,7 @@ from occfeat.teacher.network import Teacher, build_teacher
 from occfeat.training.device import autocast
 from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
 from occfeat.training.loop import Job
-from occfeat.training.optim import require_layers
+from occfeat.training.optim.adamw import require_layers
 from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 

@@ -25,7 +25,6 @@ from occfeat.runs.metrics_log import MetricsLog
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
-from occfeat.training.average import WeightAverage
 from occfeat.training.device import autocast
 from occfeat.training.gathering import gather_texts
 from occfeat.training.interrupt import StopNow, StopRequest
@@ -37,7 +36,13 @@ from occfeat.training.loading import (
     require_few_broken,
     slow_loading,
 )
-from occfeat.training.optim import build_optimizer, learning_rate_at, restore_optimizer, set_learning_rate
+from occfeat.training.optim.adamw import (
+    build_optimizer,
+    learning_rate_at,
+    restore_optimizer,
+    set_learning_rate,
+)
+from occfeat.training.optim.average import WeightAverage
 from occfeat.training.order import Mix, TrainingOrder, steps_for
 from occfeat.training.progress import TrainingProgress
 from occfeat.training.step import CountsSteps, Step

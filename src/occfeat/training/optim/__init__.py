@@ -1,0 +1,1 @@
+"""What changes the weights: optimiser, learning rates and the average."""
