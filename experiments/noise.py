@@ -39,7 +39,7 @@ TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 COMMON: dict[str, Any] = {"view": {"image_size": (96, 168)}, "augment": TURNED}
 EMA = 0.2
 """Share of a run over which weights are averaged."""
-BOTH = {"loss": {"features": 0.3, "center_features": True}, "head": {"feature_channels": 64}}
+BOTH = {"loss": {"features": 0.3, "center": "mean"}, "head": {"feature_channels": 64}}
 LOSSES: dict[str, dict[str, Any]] = {"occupancy": {"loss": {"features": 0}}, "both": BOTH}
 STARTS = ("none", "occupancy", "occupancy-averaged", "both", "both-averaged")
 """What fine-tuning starts from; averaged: from the averaged weights of the same pretraining."""
