@@ -93,11 +93,18 @@ def planned(starts: list[str], ways: list[str]) -> list[Tuning]:
     return [Tuning(start, way, *pair) for way in ways for pair in pairs for start in starts]
 
 
-def prepare(runs: Path) -> bool:
-    """Build the world and the cache of the teacher's features; whether both are there."""
+def build_world(runs: Path) -> bool:
+    """Build the world, or what is left of it; whether it is there."""
     with jobs.claim(runs / "street") as mine:
-        if mine and not (runs / "teacher" / "cache.json").is_file():
+        if mine:
             occfeat.build_world(runs / "street", lights=("noon", "overcast"), workers=1, **WORLD)
+        return mine
+
+
+def fill_cache(runs: Path) -> bool:
+    """Compute the teacher's features, or what is left of them; whether they are there."""
+    with jobs.claim(runs / "teacher") as mine:
+        if mine:
             occfeat.cache(runs / "street", runs / "teacher", recipe="cpu-small", teacher=TEACHER)
         return mine
 
@@ -106,18 +113,13 @@ def pretrain(runs: Path, start: str) -> bool:
     """Pretrain what a fine-tuning starts from; whether it is there."""
     objective = start.removesuffix("-averaged")
     averaged, last = (runs / f"pretrained-{objective}{which}" for which in ("-averaged", ""))
-    done = jobs.pretrain(
-        averaged,
-        recipe="cpu-small",
-        data=runs / "street",
-        teacher=TEACHER,
-        teacher_cache=runs / "teacher",
-        optim={"epochs": 4, "ema": EMA},
-        engine={"workers": 0},
-        **COMMON,
-        **LOSSES[objective],
-    )
-    if not done:
+    settings: dict[str, Any] = {"data": runs / "street", **COMMON, **LOSSES[objective]}
+    if objective == "both" and not jobs.is_pretrained(averaged):
+        if not fill_cache(runs):
+            return False
+        settings |= {"teacher": TEACHER, "teacher_cache": runs / "teacher"}
+    optim, engine = {"epochs": 4, "ema": EMA}, {"workers": 0}
+    if not jobs.pretrain(averaged, recipe="cpu-small", optim=optim, engine=engine, **settings):
         return False
     with jobs.claim(last) as mine:
         if mine and not last.is_dir():
@@ -180,8 +182,6 @@ def _rounded(metrics: dict[str, float]) -> dict[str, float]:
 
 def one_round(runs: Path, tunings: list[Tuning]) -> bool:
     """Look at every fine-tuning once; whether all of them are done."""
-    if not prepare(runs):
-        return False
     done = True
     for tuning in tunings:
         if (tuning, True) in read_ledger(LEDGER):
@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()
     if not given.report:
+        jobs.work(lambda: build_world(given.runs))
         jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
     print(table(read_ledger(LEDGER)))
 

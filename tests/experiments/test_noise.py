@@ -99,7 +99,7 @@ def test_main__runs_what_has_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(noise, "LEDGER", tmp_path / "rows.jsonl")
     noise.add_rows(noise.LEDGER, {(tuning, True): {noise.METRIC: 0.1} for tuning in plan[3:]}, tmp_path)
     ran: list[str] = []
-    monkeypatch.setattr(noise, "prepare", lambda runs: True)
+    monkeypatch.setattr(noise, "build_world", lambda runs: True)
     monkeypatch.setattr(noise, "pretrain", lambda runs, start: ran.append(start) is None)
 
     def tune(runs: Path, tuning: Any) -> Any:
