@@ -5,7 +5,8 @@
 Builds a world below RUNS, pretrains once by each objective, and fine-tunes each start in each way with
 several seeds and draws of the labels; evaluates in the validation town. Every run keeps averaged weights
 beside its last ones, so each fine-tuning adds two rows to `noise.jsonl`: of its last weights and of their
-average. What has rows is not run again. Several processes can share the work. `--report` prints the tables.
+average. What has rows is not run again. Several processes can share the work. `--report` prints the tables
+alone, also one of the rates and seeds of `first_three.jsonl`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import first_three_plan
 import jobs
 import numpy as np
 from filelock import FileLock
@@ -32,6 +34,7 @@ from occfeat.runs.folder import RunFolder
 LEDGER = Path(__file__).with_name("noise.jsonl")
 SPLIT = "val"
 METRIC = "vehicle_iou/visible"
+MAPS = "mean_iou/map"
 SEEDS, DRAWS = 3, 3
 WORLD = {"scenes": 46, "val_scenes": 6, "test_scenes": 0, "key_frames": 4, "image_size": (96, 168)}
 TEACHER = {"image_size": (98, 168)}
@@ -223,6 +226,13 @@ def over_seeds(values: Cell) -> Deviation:
     return Deviation((squares / degrees) ** 0.5 if degrees else 0.0, degrees)
 
 
+def over_draws(values: Cell) -> Deviation:
+    """Deviation between draws of the mean over their seeds."""
+    draws = sorted({draw for _, draw in values})
+    means = [float(np.mean([value for (_, of), value in values.items() if of == draw])) for draw in draws]
+    return Deviation(float(np.std(means, ddof=1)) if len(means) > 1 else 0.0, len(means) - 1)
+
+
 def over_all(values: Cell) -> Deviation:
     """Deviation of all values, whatever their seed and draw."""
     found = list(values.values())
@@ -247,6 +257,31 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def table_of_modes(rows: first_three_plan.Rows) -> str:
+    """Deviations of the first three experiments with 1 % of the labels: root mean squares over pretrained arms.
+
+    The gain is that over occupancy only, of equal seeds and draws.
+    """
+    cells: dict[tuple[str, str, str], Cell] = defaultdict(dict)
+    for tuning, metrics in rows.items():
+        if tuning.share == "1%":
+            for metric in (METRIC, MAPS):
+                cells[metric, tuning.mode, tuning.arm][tuning.seed, tuning.draw] = 100 * metrics[metric]
+    lines = ["| metric | way | sd over seeds | sd over draws | sd of the gain |", "|" + "---|" * 5]
+    for metric, mode in product((METRIC, MAPS), first_three_plan.MODES):
+        arms = {arm: cell for (of, how, arm), cell in cells.items() if (of, how) == (metric, mode)}
+        arms.pop("none", None)
+        gains = [paired(cell, arms["occupancy"]) for arm, cell in arms.items() if arm != "occupancy"]
+        found = [
+            [over_seeds(cell).value for cell in arms.values()],
+            [over_draws(cell).value for cell in arms.values()],
+        ]
+        found.append([over_all(gain).value for gain in gains])
+        numbers = " | ".join(f"{float(np.sqrt(np.mean(np.square(each)))):.1f}" for each in found)
+        lines.append(f"| {metric} | {mode} | {numbers} |")
+    return "\n".join(lines)
+
+
 def paired(values: Cell, others: Cell) -> Cell:
     """Differences of equal seed and draw."""
     return {pair: value - others[pair] for pair, value in values.items() if pair in others}
@@ -264,6 +299,7 @@ def main() -> None:
         jobs.work(lambda: build_world(given.runs))
         jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
     print(table(read_ledger(LEDGER)))
+    print(table_of_modes(first_three_plan.read_ledger(first_three_plan.LEDGER)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The experiment on noise: what is run, what a ledger keeps, and how far values vary."""
 
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from tests.experiments.scripts import load
 
 jobs = load("jobs")
 load("spread")
+load("first_three_plan")
 noise = load("noise")
 PLAIN = noise.planned(list(noise.STARTS), ["plain"])
 
@@ -132,3 +134,16 @@ def test_table__compares_equal_seeds_and_draws() -> None:
     lines = {tuple(line.split(" | ")[:3]): line for line in noise.table(rows).splitlines()[2:]}
     assert "| +2.0 ± 0.0 | +5.0 ± 0.0 | 0.0 (0.0 to 0.0) |" in lines["| occupancy", "plain", "average"]
     assert "26.0 ± 0.7 | 0.0 (0.0 to 0.0) | 0.9 (" in lines["| occupancy", "plain", "last"]
+
+
+def test_table_of_modes__is_of_what_varies_and_not_of_what_arms_share() -> None:
+    rows = {}
+    for arm, mode, seed, draw in product(
+        ("none", "occupancy", "both"), noise.first_three_plan.MODES, (0, 1), (0, 1)
+    ):
+        value = 0.2 + 0.03 * draw + 0.02 * seed + 0.1 * (arm == "both")
+        tuning = noise.first_three_plan.Tuning(arm, seed, mode, "1%", draw)
+        rows[tuning] = {noise.METRIC: value if arm != "none" else 0.9 * seed, noise.MAPS: 0.5}
+    lines = noise.table_of_modes(rows).splitlines()
+    assert lines[2] == f"| {noise.METRIC} | full | 1.4 | 2.1 | 0.0 |"
+    assert lines[-1] == f"| {noise.MAPS} | frozen | 0.0 | 0.0 | 0.0 |"
