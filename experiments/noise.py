@@ -258,7 +258,7 @@ def table(rows: Rows) -> str:
 
 
 def table_of_modes(rows: first_three_plan.Rows) -> str:
-    """Deviations of the first three experiments with 1 % of the labels: root mean squares over pretrained arms.
+    """Deviations of the first three experiments, 1 % of the labels: root mean squares over pretrained arms.
 
     The gain is that over occupancy only, of equal seeds and draws.
     """
