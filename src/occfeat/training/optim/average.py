@@ -1,7 +1,7 @@
 """Averaged weights: an exponential moving average over the last part of a run, which is what ships.
 
-Running statistics of batch norm are averaged like the weights, as in timm: they belong to the weights that
-they are averaged with, so no pass over the data is needed to measure them again.
+Running statistics of batch norm are averaged like the weights, as in timm. To measure them with the averaged
+weights, as torch's `update_bn` does, would take another pass over the data.
 """
 
 import torch
