@@ -18,8 +18,9 @@ from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets
-from occfeat.data.sample import Contents, ImagesForTeacher, PathRequest
+from occfeat.data.sample import Contents, ImagesForTeacher, PathRequest, WindowRequest
 from occfeat.data.subsets import spread
+from occfeat.data.sweeps.window import warn_of_lonely
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -85,6 +86,9 @@ def _pretrain(
     rows = sets.rows(config.each(config.split))
     training = begin_training(config, sets, resume=resume)
     training.require_files(rows, needs_lidar="points" in needs)
+    if "window" in needs:
+        for one, of_set in sets.parts(rows):
+            warn_of_lonely(one.index, of_set, config.loss.window_s)
     caches = open_caches(config, sets, rows, needs)
     learned_from = _key_frames(config, sets, caches, needs, learn=True)
     network, teacher = build_network(config, objectives, caches[0], own)
@@ -212,6 +216,7 @@ def _contents(config: PretrainConfig, cache: TeacherCache | None, needs: frozens
         points="points" in needs,
         teacher=teacher if "teacher" in needs else None,
         path=PathRequest(loss.path_window_s, loss.car_lower_m, loss.car_upper_m) if "path" in needs else None,
+        window=WindowRequest(loss.window_s, loss.conflicts) if "window" in needs else None,
     )
 
 

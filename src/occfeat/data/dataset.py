@@ -38,9 +38,11 @@ from occfeat.data.sample import (
     Sample,
     TeacherImages,
     TeacherMaps,
+    Window,
 )
 from occfeat.data.sweeps.path import driven_cells
 from occfeat.data.sweeps.points import read_points
+from occfeat.data.sweeps.window import WindowReader
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.grid import VoxelGrid
@@ -104,7 +106,7 @@ class KeyFrames(Dataset[Sample]):
             index: The index of the data folder.
             view: Cameras, image size and LiDAR sweeps.
             contents: Contents of a sample.
-            grid: Cells of the labels.
+            grid: Cells of the labels and of windows of sweeps.
             rows: Name of a split, or rows of the index in order.
             augment: Random changes. None: no augmentation, as for evaluation.
             seed: Seed of the random changes.
@@ -128,6 +130,9 @@ class KeyFrames(Dataset[Sample]):
                 index.require_poses(self.rows, setting=f"view.sweeps={view.sweeps}")
         if contents.path is not None:
             index.require_poses(self.rows, setting="loss.path")
+        if contents.window is not None:
+            index.require_lidars(view.lidars)
+            index.require_poses(self.rows, setting=f"loss.window_s={contents.window.window_s:g}")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -187,6 +192,7 @@ class KeyFrames(Dataset[Sample]):
             points=self._points(key_frame, change) if self.contents.points else None,
             labels=self._labels(key_frame, change) if self.contents.classes else None,
             path=self._path(draw.row, change),
+            window=self._window(draw.row, change),
         )
 
     def _teacher(
@@ -267,6 +273,12 @@ class KeyFrames(Dataset[Sample]):
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
         points = read_points(self.index.source, key_frame.sweeps, self.view.ego_radius_m, change.beams)
         return points.transform(change.new_ego_from_ego.float())
+
+    def _window(self, row: int, change: Change) -> Window | None:
+        """Read the sweeps around a key frame, in the augmented ego frame."""
+        if self.contents.window is None:
+            return None
+        return WindowReader(self.index, self.view, self.grid, change).read(row, self.contents.window)
 
 
 def _lenses(rig: list[CameraRecord | None]) -> Float[Tensor, "N L"] | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from occfeat.geometry.frames import transform_points
 from occfeat.geometry.lens import PINHOLE
+from occfeat.settings.sections import Conflicts
 
 # Not typing.Self, which the run-time shape checks of the tests do not support.
 T = TypeVar("T", bound="_Tensors")
@@ -166,6 +167,51 @@ class FeatureMaps(_Tensors):
         return (self.values.float() * self.scales[..., None]).movedim(-1, -3)
 
 
+EMPTY, OCCUPIED, IN_CONFLICT = 1, 2, 4
+"""Bits of the state of a voxel; without the first two, it is unknown."""
+
+
+@dataclass(frozen=True)
+class WindowRequest:
+    """Requests what the sweeps around a key frame say together of its voxels."""
+
+    window_s: float
+    """Seconds before and after the key frame."""
+    conflicts: Conflicts = "key-sweep"
+    """Who decides where rays conflict."""
+
+
+@dataclass(frozen=True)
+class Window(_Tensors):
+    """What the sweeps around a key frame say together of its voxels, in the (augmented) ego frame."""
+
+    states: UInt8[Tensor, "*B X Y Z"]
+    """`EMPTY`, `OCCUPIED` or neither, plus `IN_CONFLICT`."""
+    sweeps: Int64[Tensor, "*B"]
+    """Number of LiDAR files that were joined, the key frame's own among them."""
+    lost: Int64[Tensor, "*B"]
+    """Number of other LiDAR files that could not be read, and were left out."""
+
+    @property
+    def occupied(self) -> Bool[Tensor, "*B X Y Z"]:
+        """Whether each voxel is occupied."""
+        return self.states & OCCUPIED != 0
+
+    @property
+    def known(self) -> Bool[Tensor, "*B X Y Z"]:
+        """Whether each voxel is occupied or empty."""
+        return self.states & (OCCUPIED | EMPTY) != 0
+
+    @property
+    def in_conflict(self) -> Bool[Tensor, "*B X Y Z"]:
+        """Whether something moved through each voxel: some rays hit it, and others crossed it."""
+        return self.states & IN_CONFLICT != 0
+
+    def of_key_frames(self, chosen: Int64[Tensor, " b"]) -> "Window":
+        """Return the windows of some key frames of a batch."""
+        return Window(self.states[chosen], self.sweeps[chosen], self.lost[chosen])
+
+
 @runtime_checkable
 class StoredFeatures(Protocol):
     """A store of teacher features, such as a teacher cache."""
@@ -210,6 +256,8 @@ class Contents:
     """Images for the teacher, or a store of its features. None: no teacher."""
     path: PathRequest | None = None
     """Cells that the car covers. None: not needed."""
+    window: WindowRequest | None = None
+    """States of the voxels from the sweeps around the key frame. None: not needed."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +314,8 @@ class Sample(_Tensors):
     """BEV labels."""
     path: PathCells | None = None
     """Cells that the car covers."""
+    window: Window | None = None
+    """States of the voxels from the sweeps around the key frame."""
     data_set: str = ""
     """Name of its data set among several; empty for a single one."""
 
@@ -288,6 +338,8 @@ class Batch(_Tensors):
     """BEV labels."""
     path: PathCells | None = None
     """Cells that the car covers."""
+    window: Window | None = None
+    """States of the voxels from the sweeps around each key frame."""
     data_sets: tuple[str, ...] = ()
     """Name of the data set of each key frame, among several; empty for a single one."""
 
@@ -321,6 +373,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     points = _all_or_none([sample.points for sample in samples], "LiDAR points")
     labels = _all_or_none([sample.labels for sample in samples], "labels")
     path = _all_or_none([sample.path for sample in samples], "the path of the car")
+    windows = _all_or_none([sample.window for sample in samples], "a window of sweeps")
     return Batch(
         tokens=tuple(sample.token for sample in samples),
         images=torch.stack([sample.images for sample in samples]),
@@ -329,6 +382,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         points=_join_points(points) if points else None,
         labels=_stack(labels) if labels else None,
         path=_stack(path) if path else None,
+        window=_stack(windows) if windows else None,
         data_sets=tuple(sample.data_set for sample in samples if sample.data_set),
     )
 

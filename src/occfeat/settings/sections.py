@@ -34,6 +34,8 @@ CorruptionName = Literal[
 ]
 """nuScenes-C's corruptions of images."""
 CorruptionChoice = Literal["all", CorruptionName]
+Conflicts = Literal["key-sweep", "ignore"]
+"""Who decides on voxels of a window of sweeps that some rays hit and others cross."""
 Severity = Literal["easy", "mid", "hard"]
 
 
@@ -156,6 +158,13 @@ class PretrainLossConfig(Strict):
     unseen: Literal["count", "ignore"] = "count"
     """Voxels outside the images of all cameras: `count` as in the paper, or `ignore` in the occupancy loss
     and its metrics (this project's option)."""
+    window_s: NotNegative = 0.0
+    """Seconds before and after the key frame whose LiDAR sweeps say, together with its own, which voxels are
+    occupied, empty or unknown. Unknown ones are left out of the occupancy loss and its metrics. Needs known
+    poses. 0: the key frame's own sweep alone, as in the paper (this project's option)."""
+    conflicts: Expert[Conflicts] = "key-sweep"
+    """What happens to voxels of the window that some rays hit and others cross, as something moved:
+    `key-sweep` believes the key frame's own sweep and later rays, `ignore` believes every hit."""
     features: NotNegative | Literal["auto"] = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher. `auto`:
     adjusted during training, so that the features pull at the BEV features as `ratio` says (this project's
@@ -196,6 +205,8 @@ class PretrainLossConfig(Strict):
         if not all(low < high for low, high in zip(self.car_lower_m, self.car_upper_m, strict=True)):
             corners = f"{self.car_lower_m} and {self.car_upper_m}"
             raise ValueError(f"expected car_lower_m below car_upper_m along both axes, got {corners}")
+        if self.window_s and self.occupancy == 0:
+            raise ValueError("window_s above 0 expects an occupancy weight above 0, got 0")
         return self
 
 

@@ -43,7 +43,10 @@ def _wanted(
         yield Depth(loss.depth, _depth_bins(student))
     if loss.occupancy:
         yield Occupancy(
-            loss.occupancy, known_only=loss.unknown == "ignore", seen_only=loss.unseen == "ignore"
+            loss.occupancy,
+            known_only=loss.unknown == "ignore" and not loss.window_s,
+            seen_only=loss.unseen == "ignore",
+            of_window=loss.window_s > 0,
         )
     if loss.queries:
         yield QueryOccupancy(loss.queries, queries)

@@ -20,13 +20,15 @@ from occfeat.errors import SettingsError
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.step import Ratio
 
-Need = Literal["points", "teacher", "path"]
+Need = Literal["points", "teacher", "path", "window"]
 """Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features; the path
-of the car."""
+of the car; what the sweeps around the key frame say together."""
 Reads = Literal["bev", "voxels", "depth"]
 """The tensor of the network that an objective reads."""
 POINTS: frozenset[Need] = frozenset({"points"})
 """The needs of most objectives."""
+WINDOW: frozenset[Need] = frozenset({"points", "window"})
+"""The needs of an objective that learns from several sweeps."""
 TEACHER: frozenset[Need] = frozenset({"points", "teacher"})
 """The needs of an objective that compares voxels with teacher features."""
 PATH: frozenset[Need] = frozenset({"points", "path"})

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps
+from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps, Window
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.projection import seen_voxels
@@ -35,6 +35,13 @@ class Evidence:
         if self.batch.points is None:
             raise ValueError("expected a batch with LiDAR points, got one without")
         return self.batch.points
+
+    @property
+    def window(self) -> Window:
+        """What the sweeps around each key frame say together of its voxels."""
+        if self.batch.window is None:
+            raise ValueError("expected a batch with a window of sweeps, got one without")
+        return self.batch.window
 
     @cached_property
     def occupied(self) -> Bool[Tensor, "B X Y Z"]:

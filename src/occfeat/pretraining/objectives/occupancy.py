@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
+from occfeat.data.sample import Window
+from occfeat.pretraining.objectives.contract import POINTS, WINDOW, HeadShape, Need, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.visibility import known_voxels
 from occfeat.training.overlap import is_positive, overlap
@@ -24,6 +25,8 @@ class OccupancyTarget:
     occupied: Bool[Tensor, "B X Y Z"]
     counted: Bool[Tensor, "B X Y Z"] | None = None
     """Voxels that count in the loss and in the metrics. None: all."""
+    window: Window | None = None
+    """The window of sweeps from which both are taken. None: the key frame's own sweep."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,14 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
     """Whether to ignore voxels that the LiDAR did not observe (this project's option)."""
     seen_only: bool = False
     """Whether to ignore voxels outside the image of every camera (this project's option)."""
+    of_window: bool = False
+    """Whether to learn what the sweeps around the key frame say together (this project's option)."""
     name = "occupancy"
+
+    @property
+    def needs(self) -> frozenset[Need]:  # type: ignore[override] # depends on the settings of the objective
+        """Points, and the window if the target is made of it."""
+        return WINDOW if self.of_window else POINTS
 
     def build_output(self, shape: HeadShape) -> nn.Conv3d:
         """Build a linear layer from the channels of a voxel to one logit."""
@@ -43,12 +53,15 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
 
     def target(self, evidence: Evidence) -> OccupancyTarget:
         """Return the occupied voxels, and those that count unless all do."""
-        occupied, counted = evidence.occupied, None
-        if self.known_only:
+        occupied, counted, window = evidence.occupied, None, None
+        if self.of_window:
+            window = evidence.window
+            occupied, counted = window.occupied, window.known
+        elif self.known_only:
             counted = known_voxels(occupied, evidence.points, evidence.grid)
         if self.seen_only:
             counted = evidence.seen if counted is None else counted & evidence.seen
-        return OccupancyTarget(occupied, counted)
+        return OccupancyTarget(occupied, counted, window)
 
     def loss(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> Term:
         """Return the binary cross-entropy as loss, IoU and recall as metrics."""
@@ -58,7 +71,8 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
     def of_key_frames(self, target: OccupancyTarget, chosen: Int64[Tensor, " b"]) -> OccupancyTarget:
         """Return the voxels of some key frames of a batch."""
         counted = None if target.counted is None else target.counted[chosen]
-        return OccupancyTarget(target.occupied[chosen], counted)
+        window = None if target.window is None else target.window.of_key_frames(chosen)
+        return OccupancyTarget(target.occupied[chosen], counted, window)
 
     def _metrics(self, logits: Float[Tensor, "B X Y Z"], target: OccupancyTarget) -> dict[str, Ratio]:
         """Return IoU and recall; their names tell which voxels are ignored."""
@@ -67,17 +81,28 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
             found = overlap(is_positive(logits), occupied)
             return {"occupancy_iou": found.iou, "occupancy_recall": found.recall}
         found = overlap(is_positive(logits.masked_fill(~counted, -1.0)), occupied & counted)
-        which = "known_" * self.known_only + "seen_" * self.seen_only
+        which = "window_" * self.of_window or "known_" * self.known_only
+        which += "seen_" * self.seen_only
         share = ratio_of(counted.sum(), counted.new_tensor(counted.numel(), dtype=torch.int64))
         return {
             f"{which}occupancy_iou": found.iou,
             "occupancy_recall": found.recall,
             f"{which}share": share,
+            **({} if target.window is None else _counts(target.window)),
         }
 
     def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"]:
         """Return the occupancy probability of each voxel."""
         return occupancy_logits(output, read).sigmoid()
+
+
+def _counts(window: Window) -> dict[str, Ratio]:
+    """Return the mean number of LiDAR files in a window, and of those that could not be read."""
+    key_frames = window.sweeps.new_tensor(len(window.sweeps))
+    return {
+        "window_sweeps": ratio_of(window.sweeps.sum(), key_frames),
+        "window_lost": ratio_of(window.lost.sum(), key_frames),
+    }
 
 
 def occupancy_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:

@@ -1,0 +1,76 @@
+"""The voxels that rays hit and cross, beside plain Python."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from occfeat.data.sample import Points
+from occfeat.data.sweeps.rays import trace
+from occfeat.geometry.grid import VoxelGrid
+from tests.data.sweeps.plain_window import Point, segments
+
+GRID = VoxelGrid((-2.0, -1.5, -2.5), (2.0, 1.5, 2.5), (0.5, 0.5, 1.25))
+TOLERANCE = 1e-4
+coordinates = st.one_of(st.integers(-12, 12).map(lambda half: half / 4), st.floats(-6, 6, width=32))
+positions = st.tuples(coordinates, coordinates, coordinates)
+
+
+def points_of(returns: list[Point], origins: list[Point]) -> Points:
+    return Points.of_one_key_frame(torch.tensor(returns).float(), torch.tensor(origins).float())
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(positions, positions), min_size=1, max_size=6))
+def test_trace__finds_the_voxels_that_plain_python_finds(rays: list[tuple[Point, Point]]) -> None:
+    points = points_of([point for _, point in rays], [origin for origin, _ in rays])
+    found = trace(points, GRID, all_rays=True)
+    cell, inside = GRID.cell_index(points.points_ego)
+    hit = {tuple(one) for one in cell[inside].tolist()}
+    assert {tuple(one) for one in np.argwhere(found.hit).tolist()} == hit
+    crossed = {tuple(one) for one in np.argwhere(found.crossed).tolist()}
+    must = {cell for ray in rays for cell, length in segments(*ray, GRID) if length > TOLERANCE}
+    assert must - hit <= crossed
+    grown = [cell for ray in rays for cell in near(*ray)]
+    assert crossed <= set(grown) - hit
+
+
+def near(origin: Point, point: Point) -> set[tuple[int, ...]]:
+    """Voxels that a ray passes within the tolerance."""
+    begin = (np.array(origin) - GRID.lower_m) / GRID.cell_m
+    ray = (np.array(point) - GRID.lower_m) / GRID.cell_m - begin
+    cells = np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    safe = np.where(np.abs(ray) < 1e-12, 1e-12, ray)
+    one = (cells - TOLERANCE - begin) / safe
+    other = (cells + 1 + TOLERANCE - begin) / safe
+    enter = np.minimum(one, other).max(axis=1).clip(min=0)
+    leave = np.maximum(one, other).min(axis=1).clip(max=1)
+    return {tuple(cell) for cell in cells[leave >= enter].tolist()}
+
+
+def test_trace__follows_one_ray_of_each_voxel() -> None:
+    random = torch.Generator().manual_seed(0)
+    returns = (torch.rand(3000, 3, generator=random) - 0.5) * torch.tensor((5.0, 4.0, 4.0))
+    points = Points.of_one_key_frame(returns, torch.tensor([[0.1, 0.2, 0.3]]).expand(3000, 3))
+    chosen, everything = trace(points, GRID), trace(points, GRID, all_rays=True)
+    assert (chosen.hit == everything.hit).all()
+    assert (chosen.crossed <= everything.crossed).all()
+    few = points_of(returns[:40].tolist(), [[0.1, 0.2, 0.3]] * 40)
+    assert trace(few, GRID).crossed.sum() >= 0.9 * trace(few, GRID, all_rays=True).crossed.sum()
+
+
+def test_trace__leaves_out_what_is_not_finite() -> None:
+    nan, far = float("nan"), float("inf")
+    origin = [0.1, 0.2, 0.3]
+    bad = points_of(
+        [[nan, 0, 0], [far, 0, 0], [1, 1, 1], [3e38, 1, 1]], [origin, origin, [nan, 0, 0], origin]
+    )
+    found = trace(bad, GRID)
+    assert found.hit.sum() == 1  # the return counts, although its ray does not
+    assert 0 < found.crossed.sum() <= 5  # the ray to the far one
+
+
+def test_trace__of_no_returns() -> None:
+    found = trace(Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3)), GRID)
+    assert not found.hit.any()
+    assert not found.crossed.any()
