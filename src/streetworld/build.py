@@ -113,6 +113,7 @@ def plan_scenes(config: WorldConfig) -> tuple[list[SceneRequest], dict[str, list
                     name=name, town=towns[number % len(towns)], number=number,
                     key_frames=config.key_frames, rig=config.rig, image_size=config.image_size,
                     lights=config.lights, sweeps=config.sweeps, truth=config.truth,
+                    sweep_hz=config.sweep_hz,
                 )
             )  # fmt: skip
     return requests, splits
@@ -173,6 +174,8 @@ def _description(config: WorldConfig) -> bytes:
     rig = load_rig(config.rig)
     settings = config.model_dump(mode="json", exclude={"out", "workers"})
     settings["rig"] = Path(config.rig).name  # of a file, wherever it lies
+    if config.sweep_hz == WorldConfig.model_fields["sweep_hz"].default:
+        del settings["sweep_hz"]  # worlds of earlier versions have none
     content = {"format": FORMAT, **settings, "rig_cameras": [str(camera) for camera in rig.cameras]}
     lenses = [str(camera.lens) for camera in rig.cameras]
     if set(lenses) != {str(PINHOLE)}:

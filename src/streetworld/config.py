@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from occfeat.settings.strict import ImageSize, Positive, Strict
 
@@ -34,8 +34,19 @@ class WorldConfig(Strict):
     lights: tuple[Literal["noon", "low_sun", "overcast", "dusk", "night", "wet", "fog"], ...] = ()
     """Kinds of light and weather to choose from. Empty: all of them."""
     sweeps: Annotated[int, Field(ge=0, le=9)] = 0
-    """LiDAR sweeps between key frames that are kept as well, 50 ms apart, the last ones first."""
+    """LiDAR sweeps before each key frame but the first that are kept as well; all moves on between them. 9 at
+    20 Hz and 4 at 10 Hz fill the time between two key frames."""
+    sweep_hz: Literal[10, 20] = 20
+    """Revolutions of the LiDAR per second: sweeps are 50 or 100 ms apart."""
     truth: bool = False
     """Write depth, class and object of every pixel too, into `truth`."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes; 0 starts one per core. The world does not depend on it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "WorldConfig":
+        """Refuse more sweeps than there is time for between two key frames."""
+        most = self.sweep_hz // 2 - 1
+        if self.sweeps > most:
+            raise ValueError(f"expected at most {most} sweeps at sweep_hz {self.sweep_hz}, got {self.sweeps}")
+        return self

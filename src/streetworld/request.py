@@ -23,6 +23,8 @@ class SceneRequest:
     lights: tuple[str, ...]
     sweeps: int
     truth: bool
+    sweep_hz: int = 20
+    """Sweeps per second between key frames."""
 
     def mounted_rig(self) -> Rig:
         """Return the rig as it sits on the vehicle of the town."""

@@ -24,7 +24,7 @@ from streetworld.rendering.lidar import Sweep
 from streetworld.rendering.sensors import Shot
 from streetworld.request import SceneRequest
 from streetworld.rigs import LIDAR
-from streetworld.scene import KEY_FRAME_S, REVOLUTION_S, Scene, build_scene
+from streetworld.scene import KEY_FRAME_S, Scene, build_scene
 from streetworld.things.materials import CLASSES
 from streetworld.town.lots import TownRequest
 from streetworld.town.towns import TOWNS
@@ -94,7 +94,7 @@ class SceneFiles:
         """Write the sweeps before a key frame, and the key frame."""
         scene, time_s = self.scene, frame * KEY_FRAME_S
         for back in range(-self.request.sweeps if frame else 0, 0):
-            swept_s = time_s + back * REVOLUTION_S
+            swept_s = time_s + back * (1 / self.request.sweep_hz)
             sweep = scene.scan(swept_s)
             self._writer.add_sweep(LIDAR, self._pose(swept_s), sweep.points)
             self._write_sweep_truth(sweep, swept_s)
