@@ -1,1 +1,1 @@
-"""LiDAR sweeps and the way of the car around a key frame: returns, voxels that rays hit and cross, windows."""
+"""LiDAR sweeps and the way of the car around a key frame: returns, windows, voxels that rays cross."""

@@ -1,0 +1,161 @@
+"""Windows of 21 sweeps: time and memory beside a single sweep and beside plainer ways; sweeps of the world.
+
+    python benchmarks/windows.py
+
+A street world of three key frames with sweeps at 20 Hz: 21 files within half a second of the second key
+frame are read, turned into its ego frame and traced in the default grid of 200 x 200 x 8 voxels. Times are
+processor time of one thread. Memory: growth of a fresh process. Beside them, what one sweep of the world
+costs, and a whole key frame.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
+
+from occfeat.data.augment import draw_change
+from occfeat.data.index.index import Index
+from occfeat.data.sample import WindowRequest
+from occfeat.data.sweeps import window
+from occfeat.data.sweeps.accumulate import accumulate
+from occfeat.data.sweeps.points import read_points
+from occfeat.data.sweeps.rays import RayVoxels, trace
+from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.objectives.evidence import occupancy_target
+from occfeat.pretraining.objectives.visibility import known_voxels
+from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
+from streetworld.build import build_world
+from streetworld.config import WorldConfig
+from streetworld.request import SceneRequest
+from streetworld.scene import build_scene
+from streetworld.town.lots import TownRequest
+
+GRID = build_grid(GridConfig())
+SAME = draw_change(None, 6, seed=0, epoch=0, row=0)
+SINGLE, WINDOW, EVERY_RAY, SAMPLED = (
+    "single sweep",
+    "21 sweeps",
+    "21 sweeps, every ray",
+    "21 sweeps, rays sampled",
+)
+WAYS = (SINGLE, WINDOW, EVERY_RAY, SAMPLED)
+
+
+def drive(folder: Path) -> Index:
+    """Build a world of one short scene with all sweeps."""
+    out = folder / "world"
+    world = WorldConfig(
+        out=out, scenes=1, key_frames=3, sweeps=9, town_size=3, image_size=(32, 48), workers=1
+    )
+    return Index.open(DataConfig(root=build_world(world)))
+
+
+def read(index: Index, window_s: float) -> torch.Tensor:
+    """Return the states of the middle key frame."""
+    reader = window.WindowReader(index, ViewConfig(), GRID, SAME)
+    states: torch.Tensor = reader.read(1, WindowRequest(window_s)).states
+    return states
+
+
+def read_every_ray(index: Index) -> torch.Tensor:
+    """Return the states with every ray followed."""
+    window.trace = partial(trace, all_rays=True)
+    try:
+        return read(index, 0.5)
+    finally:
+        window.trace = trace
+
+
+def read_sampled(index: Index) -> torch.Tensor:
+    """Return the states from rays that are sampled at half cells, as known voxels of a single sweep are."""
+
+    def voxels(sweep: window.SweepRecord) -> RayVoxels:
+        """Return what one sweep hits and crosses."""
+        points = read_points(index.source, [sweep], ViewConfig().ego_radius_m)
+        occupied = occupancy_target(points, 1, GRID)
+        known = known_voxels(occupied, points, GRID)
+        return RayVoxels(occupied[0].numpy(), (known & ~occupied)[0].numpy())
+
+    key_frame = index.key_frame(1)
+    rounds = window.choose_rounds(index.sweeps_within(1, 1.0), key_frame, 0.5)
+    states = accumulate(voxels(key_frame.sweeps[0]), (voxels(sweeps[0]) for sweeps in rounds), "key-sweep")
+    return torch.from_numpy(states)
+
+
+def way_of(name: str, index: Index) -> Callable[[], torch.Tensor]:
+    """Return what makes states in one of the ways."""
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        SINGLE: partial(read, index, 0.0),
+        WINDOW: partial(read, index, 0.5),
+        EVERY_RAY: partial(read_every_ray, index),
+        SAMPLED: partial(read_sampled, index),
+    }
+    return ways[name]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the processor time of some work."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def world_seconds(repeats: int) -> tuple[float, float]:
+    """Return the processor time of one sweep of the street world, and of one key frame of six cameras."""
+    scene = build_scene(
+        SceneRequest("cost", TownRequest(2, 0, 3), 1, 3, "nuscenes", (224, 400), ("noon",), 0, False)
+    )
+
+    def key_frame() -> None:
+        """Make a key frame as it is written."""
+        views = [scene.look(camera, 1) for camera in scene.rig.cameras]
+        scene.labels(1, views, scene.scan(0.5))
+
+    key_frame()
+    times = in_turn(
+        {"sweep": partial(seconds, partial(scene.scan, 0.45)), "key frame": partial(seconds, key_frame)},
+        repeats,
+    )
+    return statistics.median(times["sweep"]), statistics.median(times["key frame"])
+
+
+def main(repeats: int) -> None:
+    """Print both tables."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        index = drive(Path(folder))
+        memory = {way: in_fresh_process(__file__, "--memory", way, "--world", index.root)[0] for way in WAYS}
+        states = {way: way_of(way, index)() for way in WAYS}
+        times = in_turn({way: partial(seconds, way_of(way, index)) for way in WAYS}, repeats)
+    print("| states of a key frame | s on one core | extra memory MB | voxels as with every ray |")
+    print("|---|---|---|---|")
+    for way in WAYS:
+        equal = "" if way == SINGLE else f"{float((states[way] == states[EVERY_RAY]).float().mean()):.2%}"
+        print(f"| {way} | {statistics.median(times[way]):.3f} | {memory[way]:.0f} | {equal} |")
+    spread = min(times[WINDOW]), max(times[WINDOW])
+    print(f"\n21 sweeps: {spread[0]:.3f} to {spread[1]:.3f} s")
+    print(f"rays sampled: {ratio(times[SAMPLED], times[WINDOW])} the time of 21 sweeps")
+    print(f"every ray: {ratio(times[EVERY_RAY], times[WINDOW])} the time of 21 sweeps")
+    print(f"21 sweeps: {ratio(times[WINDOW], times[SINGLE])} the time of a single sweep")
+    sweep, key_frame = world_seconds(repeats)
+    print(f"\nstreet world: a sweep {sweep:.2f} s, a key frame {key_frame:.2f} s: {sweep / key_frame:.0%}")
+    record("window of 21 sweeps: s on one core", statistics.median(times[WINDOW]), at_most=0.5, spread=spread)
+
+
+if __name__ == "__main__":
+    if "--memory" in sys.argv:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--memory")
+        parser.add_argument("--world", type=Path)
+        given = parser.parse_args()
+        torch.set_num_threads(1)
+        print(growth_mb(way_of(given.memory, Index.open(DataConfig(root=given.world)))))
+    else:
+        main(arguments(__doc__, 7).repeats)
