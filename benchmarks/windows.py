@@ -4,8 +4,8 @@
 
 A street world of three key frames with sweeps at 20 Hz: 21 files within half a second of the second key
 frame are read, turned into its ego frame and traced in the default grid of 200 x 200 x 8 voxels. Times are
-processor time of one thread. Memory: growth of a fresh process. Beside them, what one sweep of the world
-costs, and a whole key frame.
+processor time of one thread. Memory: peak of a process above its size before. Beside them, what one sweep of
+the world costs, and a whole key frame.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
+from measuring import arguments, in_fresh_process, in_turn, ratio, record
 
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Index
@@ -107,6 +107,21 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def extra_mb(work: Callable[[], object]) -> float:
+    """Return by how much some work raises the resident size of this process at its peak (Linux)."""
+    work()  # what is loaded on first use does not count
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before_mb = _status_mb("VmRSS")
+    work()
+    return _status_mb("VmHWM") - before_mb
+
+
+def _status_mb(name: str) -> float:
+    """Return a size of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
 def world_seconds(repeats: int) -> tuple[float, float]:
     """Return the processor time of one sweep of the street world, and of one key frame of six cameras."""
     scene = build_scene(
@@ -156,6 +171,6 @@ if __name__ == "__main__":
         parser.add_argument("--world", type=Path)
         given = parser.parse_args()
         torch.set_num_threads(1)
-        print(growth_mb(way_of(given.memory, Index.open(DataConfig(root=given.world)))))
+        print(extra_mb(way_of(given.memory, Index.open(DataConfig(root=given.world)))))
     else:
         main(arguments(__doc__, 7).repeats)
