@@ -88,6 +88,32 @@ def test_read_image__other_modes(tmp_path: Path, mode: str, suffix: str) -> None
     np.testing.assert_array_equal(as_array(read_image(path)), expected)
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_read_image__grey_levels_of_16_bits_are_scaled(tmp_path: Path, ending: str) -> None:
+    """A ramp from black to white stays one: each level is the nearest of 8 bits."""
+    levels = np.linspace(0, 65_535, 256).round().astype(np.uint16)[None].repeat(8, 0)
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(levels).save(path)
+    read = as_array(read_image(path, (8, 256)))
+    np.testing.assert_array_equal(
+        read, np.arange(256, dtype=np.uint8)[None, :, None].repeat(8, 0).repeat(3, 2)
+    )
+
+
+def test_read_image__levels_that_are_not_whole_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(tmp_path / "a.tif")
+    with pytest.raises(KeyFrameError, match="at most 16 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("ending", ["bmp", "tif", "webp"])
+def test_read_image__further_formats(tmp_path: Path, ending: str) -> None:
+    path, image = tmp_path / f"a.{ending}", picture(40, 64)
+    image.save(path, lossless=True)
+    assert read_size(path) == (40, 64)
+    np.testing.assert_array_equal(as_array(read_image(path)), np.asarray(image))
+
+
 def test_read_image__bytes_after_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture(20, 30).save(path)

@@ -128,8 +128,8 @@ def test_round_trip__what_was_written_is_read(tmp_path: Path) -> None:
         -500_000,
     ]
     np.testing.assert_allclose(key_frame.sweeps[0].ego_from_lidar, RIG.lidars[LIDAR], atol=1e-9)
-    np.testing.assert_array_equal(read_floats(tmp_path / key_frame.sweeps[0].path), POINTS)
-    np.testing.assert_array_equal(read_floats(tmp_path / key_frame.sweeps[1].path), POINTS + 1)
+    np.testing.assert_array_equal(read_floats(tmp_path / key_frame.sweeps[0].path).points, POINTS)
+    np.testing.assert_array_equal(read_floats(tmp_path / key_frame.sweeps[1].path).points, POINTS + 1)
 
 
 def test_round_trip__boxes(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_points__without_intensity_and_ring(tmp_path: Path) -> None:
     with begun(tmp_path) as writer:
         add_key_frame(writer, 0, sweeps={LIDAR: LidarSweep(POINTS[:, :3].astype(np.float64))})
     (path,) = tmp_path.glob("samples/LIDAR_TOP/*")
-    np.testing.assert_array_equal(read_floats(path), np.hstack((POINTS[:, :3], np.zeros((3, 2)))))
+    np.testing.assert_array_equal(read_floats(path).points, np.hstack((POINTS[:, :3], np.zeros((3, 2)))))
 
 
 def test_check__finds_nothing_wrong(tmp_path: Path) -> None:

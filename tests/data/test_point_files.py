@@ -48,22 +48,22 @@ def cloud(dtype: np.dtype, count: int = 60) -> np.ndarray:
 def test_floats__of_either_width(path: Path, width: int) -> None:
     """The file of 80 returns fits both widths."""
     POINTS[:, :width].tofile(path)
-    np.testing.assert_array_equal(read_floats(path), POINTS[:, :width])
-    np.testing.assert_array_equal(read_floats(path, (width,)), POINTS[:, :width])
+    np.testing.assert_array_equal(read_floats(path).points, POINTS[:, :width])
+    np.testing.assert_array_equal(read_floats(path, (width,)).points, POINTS[:, :width])
 
 
 def test_floats__whole_rings_allow_any_intensity(path: Path) -> None:
     returns = POINTS.copy()
     returns[:, 3] -= 300
     returns.tofile(path)
-    np.testing.assert_array_equal(read_floats(path), returns)
+    np.testing.assert_array_equal(read_floats(path).points, returns)
 
 
 def test_floats__times_in_place_of_rings(path: Path) -> None:
     returns = POINTS[:79].copy()
     returns[:, 4] = np.linspace(0, 0.1, 79)
     returns.tofile(path)
-    np.testing.assert_array_equal(read_floats(path), returns)
+    np.testing.assert_array_equal(read_floats(path).points, returns)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,54 @@ def test_floats__wrong_size(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("column", [0, 4])
+@pytest.mark.parametrize("column", [0, 3, 4])
 def test_floats__not_finite(path: Path, value: float, column: int) -> None:
-    values = np.zeros((100, 5), dtype="<f4")
+    """A return without a position is left out and counted; an intensity or ring may be unknown."""
+    values = POINTS.copy()
     values[50, column] = value
     values.tofile(path)
-    with pytest.raises(KeyFrameError, match=r"non-finite values \(0\.2% of all\)"):
+    sweep = read_floats(path)
+    assert sweep.left_out == (column == 0)
+    assert sweep.ring_column == 4
+    np.testing.assert_array_equal(sweep.points, np.delete(values, [50], axis=0) if column == 0 else values)
+
+
+def test_floats__most_not_finite_is_refused(path: Path) -> None:
+    values = POINTS.copy()
+    values[:40, 1] = np.nan
+    values.tofile(path)
+    assert len(read_floats(path).points) == 40
+    values[:41, 1] = np.nan
+    values.tofile(path)
+    with pytest.raises(KeyFrameError, match=r"not finite \(51\.2% of all\)"):
         read_floats(path)
+    np.full((20, 5), np.nan, "<f4").tofile(path)
+    with pytest.raises(KeyFrameError, match=r"not finite \(100\.0% of all\)"):
+        read_floats(path)
+
+
+@pytest.mark.parametrize("width", [3, 4, 5])
+@pytest.mark.parametrize("count", [79, 80])
+def test_floats__of_eight_bytes_are_called_that(path: Path, width: int, count: int) -> None:
+    POINTS[:count, :width].astype("<f8").tofile(path)
+    if count * width * 8 % 20 and count * width * 8 % 16:
+        pytest.skip("the size tells already that it is no such file")
+    with pytest.raises(KeyFrameError, match="eight bytes; expected float32"):
+        read_floats(path)
+
+
+def test_floats__rings_are_whole_numbers(path: Path) -> None:
+    """A time in the fifth column numbers no beams."""
+    assert read_points_file(saved(path, POINTS)).ring_column == 4
+    assert read_points_file(saved(path, POINTS[:, :4])).ring_column is None
+    timed = POINTS[:79].copy()
+    timed[:, 4] = np.linspace(0, 0.1, 79)
+    assert read_points_file(saved(path, timed)).ring_column is None
+
+
+def saved(path: Path, returns: np.ndarray) -> Path:
+    returns.tofile(path)
+    return path
 
 
 @pytest.mark.parametrize("name", ["a.pcd.bin", "a.bin", "a.pcd", "a.npy"])
@@ -134,7 +175,7 @@ def test_check__absurd_sizes() -> None:
 def test_floats__any_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     try:
-        returns = read_floats(path)
+        returns = read_floats(path).points
     except KeyFrameError:
         return
     assert returns.nbytes == len(content)
@@ -147,7 +188,7 @@ def test_pcd__equals_a_plain_reader(tmp_path: Path, encoding: str, dtype: np.dty
     points = cloud(dtype)
     content = write_pcd(points, encoding)
     (tmp_path / "a.pcd").write_bytes(content)
-    read = read_points_file(tmp_path / "a.pcd")
+    read = read_points_file(tmp_path / "a.pcd").points
     assert read.dtype == (np.float64 if dtype is WIDE else np.float32)
     np.testing.assert_array_equal(read, np.array(read_pcd_plainly(content), dtype=read.dtype))
     np.testing.assert_array_equal(read[:, 0], points["x"].astype(read.dtype))
@@ -242,7 +283,7 @@ def test_lzf__any_bytes(data: bytes, size: int) -> None:
 def test_npy__structured(tmp_path: Path, dtype: np.dtype) -> None:
     points = cloud(dtype)
     np.save(tmp_path / "a.npy", points)
-    read = read_points_file(tmp_path / "a.npy")
+    read = read_points_file(tmp_path / "a.npy").points
     assert read.dtype == (np.float64 if dtype is WIDE else np.float32)
     for column, name in enumerate("xyz"):
         np.testing.assert_array_equal(read[:, column], points[name].astype(read.dtype))

@@ -43,7 +43,7 @@ def write_kitti(source: Path, out: Path, scene: str) -> Path:
         poses[sweep.timestamp_us] = key_frame.global_from_ego.numpy()
         moved = camera.lidar_ego_from_camera @ camera.camera_ego_from_camera.inverse()
         poses[time_us[camera.path]] = (key_frame.global_from_ego @ moved).numpy()
-        points = read_floats(index.root / sweep.path)[:, :4] / np.array([1, 1, 1, 255], dtype=np.float32)
+        points = read_floats(index.root / sweep.path).points[:, :4] / np.float32((1, 1, 1, 255))
         _write(drive / f"velodyne_points/data/{number:010}.bin", points.astype("<f4").tobytes())
         for name in ("image_02", "image_03"):
             path = drive / name / "data" / f"{number:010}.png"

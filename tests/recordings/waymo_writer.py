@@ -150,7 +150,7 @@ class _SceneWriter:
 
     def _points(self, sweep: SweepRecord) -> np.ndarray:
         """Return the points of a sweep."""
-        return read_floats(self.facts.root / sweep.path)
+        return read_floats(self.facts.root / sweep.path).points
 
     def _write_sweep(self, sweep: SweepRecord, pose: np.ndarray, mounted: np.ndarray) -> None:
         """Write a sweep and the pose of its frame."""

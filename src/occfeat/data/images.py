@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy import ndarray
 from PIL import Image, JpegImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +24,12 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 100_000_000
 """Largest size of an image file in bytes."""
 
+LARGEST_LEVEL = 65_535
+"""Largest level of an image of 16 bits, which becomes 255."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+"""Formats of image files, by Pillow's names."""
+
 _JPEG_END = b"\xff\xd9"
 _ALIGNED_AT_HALF = (0, 2)
 """Chroma subsamplings, 4:4:4 and 4:2:0, that decoders halve without shifting chroma against luma."""
@@ -34,7 +41,7 @@ def read_image(
     expected_size: tuple[int, int] | None = None,
     needed_size: tuple[int, int] | None = None,
 ) -> UInt8[Tensor, "3 H W"]:
-    """Decode a JPEG or PNG file to RGB.
+    """Decode a JPEG, PNG, BMP, TIFF or WebP file to RGB. Grey levels of 16 bits are scaled to 8.
 
     A JPEG that is needed at half its size or less is decoded at half scale, in half the time. At nuScenes'
     usual sizes, pixels then differ from those of the full image by a third of a grey level on average; fewer
@@ -52,7 +59,7 @@ def read_image(
     with _opened(path, BytesIO(data)) as image:
         check_size(path, (image.height, image.width), expected_size)
         if not (image.format == "JPEG" and image.mode == "RGB" and data.endswith(_JPEG_END)):
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            return torch.from_numpy(_rgb(path, image)).permute(2, 0, 1)
     # the common case, a complete colour JPEG: cv2 returns Pillow's bytes in a third of the time
     halved = needed_size is not None and _suffices_at_half(image, needed_size)
     flags, divisor = (_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2, 2) if halved else (_RGB, 1)  # RGB all the same
@@ -60,6 +67,17 @@ def read_image(
     if pixels is None or pixels.shape != (image.height // divisor, image.width // divisor, 3):
         raise KeyFrameError(f"Image {path} cannot be decoded.")
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _rgb(path: Path, image: Image.Image) -> UInt8[ndarray, "H W 3"]:
+    """Return an image of any mode as RGB; Pillow itself would clip grey levels of 16 bits to 255."""
+    if not image.mode.startswith(("I", "F")):
+        return np.array(image.convert("RGB"))
+    levels = np.array(image)
+    if image.mode == "F" or levels.min() < 0 or levels.max() > LARGEST_LEVEL:
+        raise KeyFrameError(f"Image {path} has levels that are not whole numbers of at most 16 bits.")
+    grey = ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _suffices_at_half(image: Image.Image, needed_size: tuple[int, int]) -> bool:
@@ -119,7 +137,7 @@ def _opened(path: Path, source: Path | BytesIO) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, and sizes that `check_size` checks
-            with Image.open(source, formats=("JPEG", "PNG")) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 yield image
     except FileNotFoundError as error:
         raise KeyFrameError(f"Image {path} is missing.") from error

@@ -111,7 +111,7 @@ def lidar(folder: Path) -> Reader:
 
 
 def images(folder: Path) -> Reader:
-    """JPEG and PNG files of several kinds."""
+    """Files of several formats and kinds."""
     noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((64, 40))
     kinds = {"RGB": "jpg", "L": "jpg", "CMYK": "jpg", "P": "png", "RGBA": "png", "1": "png", "I;16": "png"}
@@ -124,7 +124,10 @@ def images(folder: Path) -> Reader:
             picture.convert(mode).save(path)
         targets.append(Target(path, (spoil_bytes,)))
     picture.save(folder / "progressive.jpg", progressive=True)
-    targets += [targets[0], Target(folder / "progressive.jpg", (spoil_bytes,))]
+    for ending in ("bmp", "tif", "webp"):
+        picture.save(folder / f"picture.{ending}")
+    others = [folder / name for name in ("progressive.jpg", "picture.bmp", "picture.tif", "picture.webp")]
+    targets += [targets[0], *(Target(path, (spoil_bytes,)) for path in others)]
 
     def read(path: Path) -> None:
         read_size(path)

@@ -36,7 +36,7 @@ def point_files(folder: Path) -> Reader:
 
     def read(path: Path) -> None:
         check_points_file(path, path.stat().st_size)
-        assert np.isfinite(read_points_file(path)[:, :3]).all()
+        assert np.isfinite(read_points_file(path).points[:, :3]).all()
 
     return Reader(targets, read)
 

@@ -113,7 +113,7 @@ def check(
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(source, present, decoded, findings)
     complete = len(rows) - len(findings.broken_rows)
-    notes = (*_notes(index, rows), *check_categories(index, rows, findings))
+    notes = (*_notes(index, rows), *findings.notes, *check_categories(index, rows, findings))
     problems = findings.problems(source)
     return Report(source.root, source.title, split, len(rows), complete, len(decoded), problems, notes)
 

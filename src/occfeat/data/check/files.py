@@ -142,10 +142,11 @@ def check_content(
     from rich.progress import track
 
     real_root, console = source.root.resolve(), Console(file=sys.stderr)
+    left_out: list[int] = []
 
     def look(file: KeyFrameFile) -> tuple[str, str] | None:
         """Return a file and the problem of its content."""
-        return _content_fault(source, real_root / file.path, file, decode=file.row in decoded_rows)
+        return _content_fault(source, real_root / file.path, file, left_out, decode=file.row in decoded_rows)
 
     with ThreadPoolExecutor(2 * usable_cores()) as pool:
         blocks = (files[start : start + BLOCK] for start in range(0, len(files), BLOCK))
@@ -159,6 +160,9 @@ def check_content(
             if fault is not None:
                 example = file.describe(source.record, fault[1])
                 findings.add(fault[0], example, row=file.row, lidar=file.lidar)
+    if sum(left_out):
+        what = "returns of {} of the {} LiDAR files that were decoded are not finite and left out"
+        findings.notes.append(f"{sum(left_out)} {what.format(sum(map(bool, left_out)), len(left_out))}.")
 
 
 def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
@@ -173,14 +177,14 @@ def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
 
 
 def _content_fault(
-    source: DataSource, path: Path, file: KeyFrameFile, *, decode: bool
+    source: DataSource, path: Path, file: KeyFrameFile, left_out: list[int], *, decode: bool
 ) -> tuple[str, str] | None:
-    """Return kind and description of the problem of a file's content."""
+    """Return kind and description of the problem of a file's content; append the returns it leaves out."""
     kind = f"damaged {file.kind}"
     try:
         if file.size is None:
             if decode:
-                source.read_sweep(path)
+                left_out.append(source.read_sweep(path).left_out)
             return None
         size = read_size(path)
         kind = "image of another size"

@@ -57,6 +57,8 @@ class Findings:
     """Number of problems by kind and LiDAR."""
     examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     broken_rows: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    """Facts worth knowing that are not problems."""
 
     def add(self, kind: str, example: str, *, row: int | None = None, lidar: str = "") -> None:
         """Add a problem, and the key frame and the LiDAR it belongs to, if any."""

@@ -19,3 +19,5 @@ class Sweep:
     """Origin of each return's ray in metres, in the frame of the points. None: the origin of that frame."""
     ring_column: int | None = None
     """Column of `points` that numbers the beam of each return. None: the file does not tell."""
+    left_out: int = 0
+    """Number of returns of the file that are left out, because their position is not finite."""

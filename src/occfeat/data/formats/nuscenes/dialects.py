@@ -166,7 +166,7 @@ class T4(_Dialect):
 
     def read_sweep(self, path: Path) -> Sweep:
         """Return the content of a LiDAR file."""
-        return Sweep(read_points_file(path, (_width(path),)))
+        return read_points_file(path, (_width(path),))
 
     def check_bytes(self, path: Path, size: int) -> None:
         """Refuse a LiDAR file of an impossible size."""

@@ -45,10 +45,6 @@ _HINTS = {
 """Hints for problems of an official version."""
 
 
-RING_COLUMN = 4
-"""Column of the ring number in files of five floats."""
-
-
 class NuScenes(DataSource):
     """A folder in nuScenes format: `VERSION/*.json` and the files that these tables name."""
 
@@ -108,10 +104,8 @@ class NuScenes(DataSource):
         return join(self.folder, on_bytes, self.dialect)
 
     def read_sweep(self, path: Path) -> Sweep:
-        """Return the content of a LiDAR file, by its ending; a fifth float is the ring."""
-        points = read_points_file(path, self.widths)
-        has_rings = path.suffix == ".bin" and points.shape[1] > RING_COLUMN
-        return Sweep(points, ring_column=RING_COLUMN if has_rings else None)
+        """Return the content of a LiDAR file, by its ending."""
+        return read_points_file(path, self.widths)
 
     def check_bytes(self, path: Path, size: int) -> None:
         """Refuse a LiDAR file of an impossible size."""

@@ -14,6 +14,7 @@ from numpy import ndarray
 from occfeat.data.formats.points.floats import MAX_BYTES, WIDTHS, check_floats, read_floats
 from occfeat.data.formats.points.opening import opening
 from occfeat.data.formats.points.pcd import read_pcd
+from occfeat.data.source.sweep import Sweep
 from occfeat.errors import KeyFrameError
 
 _UNREADABLE = (
@@ -23,7 +24,7 @@ _UNREADABLE = (
 """What a damaged header of a `.npy` file makes NumPy raise."""
 
 
-def read_points_file(path: Path, widths: Sequence[int] = WIDTHS) -> Float[ndarray, "P C"]:
+def read_points_file(path: Path, widths: Sequence[int] = WIDTHS) -> Sweep:
     """Read a LiDAR file.
 
     Args:
@@ -37,9 +38,9 @@ def read_points_file(path: Path, widths: Sequence[int] = WIDTHS) -> Float[ndarra
         KeyFrameError: The file is missing or damaged, or has another ending.
     """
     if path.suffix == ".npy":
-        return read_npy(path)
+        return Sweep(read_npy(path))
     if path.suffix == ".pcd":
-        return read_pcd(path)
+        return Sweep(read_pcd(path))
     _require_known(path)
     return read_floats(path, widths)
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from occfeat.data.formats.points.opening import opening
+from occfeat.data.source.sweep import Sweep
 from occfeat.errors import KeyFrameError
 
 WIDTHS = (5, 4)
@@ -26,11 +27,17 @@ MAX_BYTES = 100_000_000
 FARTHEST_M = 10_000.0
 """Largest plausible coordinate of a return."""
 
+RING_COLUMN = 4
+"""Column of the ring number in files of five floats."""
+
+MIN_FINITE = 0.5
+"""Smallest share of returns with a finite position; fewer are a damaged file (this project's choice)."""
+
 RINGS = (-1, 4096)
 """Plausible ring numbers; -1 is unknown."""
 
 
-def read_floats(path: Path, widths: Sequence[int] = WIDTHS) -> Float32[ndarray, "P C"]:
+def read_floats(path: Path, widths: Sequence[int] = WIDTHS) -> Sweep:
     """Read a file of little-endian float32.
 
     Args:
@@ -38,21 +45,25 @@ def read_floats(path: Path, widths: Sequence[int] = WIDTHS) -> Float32[ndarray, 
         widths: Possible numbers of values per return.
 
     Returns:
-        x, y, z in metres in the LiDAR's frame, then any others.
+        x, y, z in metres in the LiDAR's frame, then any others, of the returns whose position is finite.
 
     Raises:
-        KeyFrameError: The file is missing, empty, of a wrong size, has non-finite or implausible values, or
-        leaves open how many values a return has.
+        KeyFrameError: The file is missing, empty, of a wrong size, has implausible values or positions of
+        which more than half are not finite, or leaves open how many values a return has.
     """
     with opening(path):
         check_floats(path, path.stat().st_size, widths)
         values = np.fromfile(path, dtype="<f4")
     check_floats(path, values.nbytes, widths)
-    if not np.isfinite(values).all():
-        share = 1 - np.isfinite(values).mean()
-        raise KeyFrameError(f"LiDAR file {path} contains non-finite values ({share:.1%} of all).")
-    returns: ndarray = _split(path, values.astype(np.float32, copy=False), widths)
-    return returns
+    returns, has_rings = _split(path, values.astype(np.float32, copy=False), widths)
+    finite = _are_finite(returns)
+    if finite.all():
+        return Sweep(returns, ring_column=RING_COLUMN if has_rings else None)
+    if finite.mean() < MIN_FINITE:
+        share = 1 - finite.mean()
+        raise KeyFrameError(f"LiDAR file {path} has returns that are not finite ({share:.1%} of all).")
+    left_out = int((~finite).sum())
+    return Sweep(returns[finite], ring_column=RING_COLUMN if has_rings else None, left_out=left_out)
 
 
 def check_floats(path: Path, size: int, widths: Sequence[int] = WIDTHS) -> None:
@@ -71,33 +82,61 @@ def check_floats(path: Path, size: int, widths: Sequence[int] = WIDTHS) -> None:
         )
 
 
-def _split(path: Path, values: Float32[ndarray, " n"], widths: Sequence[int]) -> Float32[ndarray, "P C"]:
-    """Return values as returns of the width that fits them."""
+def _split(
+    path: Path, values: Float32[ndarray, " n"], widths: Sequence[int]
+) -> tuple[Float32[ndarray, "P C"], bool]:
+    """Return values as returns of the width that fits them, and whether these have rings."""
     split = [values.reshape(-1, width) for width in widths if len(values) % width == 0]
     if certain := [returns for returns in split if _has_rings(returns)]:
-        return certain[0]
+        return certain[0], True
     plausible = [returns for returns in split if _is_plausible(returns)]
     if len(plausible) == 1:
-        return plausible[0]
+        return plausible[0], False
+    if not any(_are_finite(returns).any() for returns in split):
+        raise KeyFrameError(f"LiDAR file {path} has returns that are not finite (100.0% of all).")
+    if not plausible and _is_double(values, widths):
+        hint = "Store float32, such as by `array.astype('<f4').tofile(path)`, or write .npy files."
+        raise KeyFrameError(f"LiDAR file {path} holds numbers of eight bytes; expected float32.", hint=hint)
     names = " or ".join(map(str, widths))
     what = "values that are implausible" if not plausible else "values that are plausible"
     hint = "Store x, y, z in metres, intensity and ring; or write .pcd files, which name their fields."
     raise KeyFrameError(f"LiDAR file {path} has {what} with {names} numbers per return.", hint=hint)
 
 
-def _has_rings(returns: Float32[ndarray, "P C"]) -> bool:
-    """Return whether returns have plausible coordinates, and ring numbers after the intensity."""
-    if returns.shape[1] < 5 or not _is_near(returns):
+def _is_double(values: Float32[ndarray, " n"], widths: Sequence[int]) -> bool:
+    """Return whether values that make no sense are plausible as float64 of some width."""
+    if len(values) % 2:
         return False
-    rings = returns[:, 4]
+    with np.errstate(over="ignore", invalid="ignore"):
+        doubles = values.view("<f8").astype(np.float32)
+    split = [doubles.reshape(-1, width) for width in {*widths, 3} if len(doubles) % width == 0]
+    return any(_are_finite(returns).all() and _is_near(returns) for returns in split)
+
+
+def _are_finite(returns: Float32[ndarray, "P C"]) -> Bool[ndarray, " P"]:
+    """Return a mask of the returns whose position is finite."""
+    finite: ndarray = np.isfinite(returns[:, :3]).all(axis=1)
+    return finite
+
+
+def _has_rings(returns: Float32[ndarray, "P C"]) -> bool:
+    """Return whether returns have plausible coordinates, and rings after the intensity, or some unknown."""
+    returns = returns[_are_finite(returns)]
+    if returns.shape[1] <= RING_COLUMN or not _is_near(returns):
+        return False
+    known = np.isfinite(returns[:, RING_COLUMN])
+    rings = returns[known, RING_COLUMN]
+    if known.mean() < MIN_FINITE:
+        return False
     return bool((rings == np.rint(rings)).all() and rings.min() >= RINGS[0] and rings.max() <= RINGS[1])
 
 
 def _is_plausible(returns: Float32[ndarray, "P C"]) -> bool:
-    """Return whether returns have plausible coordinates and intensities."""
-    return _is_near(returns) and bool((returns[:, 3] >= 0).all())
+    """Return whether returns have plausible coordinates and intensities, which may be unknown."""
+    returns = returns[_are_finite(returns)]
+    return _is_near(returns) and not (returns[:, 3] < 0).any()
 
 
 def _is_near(returns: Float32[ndarray, "P C"]) -> bool:
-    """Return whether all coordinates are plausible."""
-    return bool(np.abs(returns[:, :3]).max() <= FARTHEST_M)
+    """Return whether there are returns, and the coordinates of all are plausible."""
+    return bool(len(returns) and np.abs(returns[:, :3]).max() <= FARTHEST_M)
