@@ -82,15 +82,18 @@ def pretrain(
             `occfeat.pretraining.objectives.contract.Objective`. `resume` needs the same ones.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
-        resume: Run to resume, instead of settings.
+        resume: Run to resume, instead of settings; `data` says where they are now, if they have moved.
         **settings: Fields of `PretrainConfig`.
 
     Returns:
         `path`, `weights`, and the last `metrics`.
     """
     if resume is not None:
+        data = _moved_data(settings)
         _require_no_settings(recipe, config, settings, student)
-        return load(settings_of.PretrainConfig.command).resume(Path(resume), _own(student), objectives)
+        return load(settings_of.PretrainConfig.command).resume(
+            Path(resume), _own(student), objectives, data=data
+        )
     settings |= _student_setting(student)
     configured = _configured(settings_of.PretrainConfig, settings, recipe, config)
     return _run(configured, _own(student), objectives)
@@ -110,15 +113,16 @@ def finetune(
         student: Settings of a student, or a module as for `pretrain`, which gets the weights of `start`.
         recipe: Named settings, such as `paper-simplebev-b0`.
         config: YAML file of settings, above the recipe.
-        resume: Run to resume, instead of settings.
+        resume: Run to resume, instead of settings; `data` says where they are now, if they have moved.
         **settings: Fields of `FinetuneConfig`.
 
     Returns:
         `path`, `weights`, and `metrics` such as `vehicle_iou/visible` (0 to 1, pooled).
     """
     if resume is not None:
+        data = _moved_data(settings)
         _require_no_settings(recipe, config, settings, student)
-        return load(settings_of.FinetuneConfig.command).resume(Path(resume), _own(student))
+        return load(settings_of.FinetuneConfig.command).resume(Path(resume), _own(student), data=data)
     settings |= _student_setting(student)
     return _run(_configured(settings_of.FinetuneConfig, settings, recipe, config), _own(student))
 
@@ -281,6 +285,12 @@ def _student_setting(student: StudentLike | None) -> dict[str, Any]:
     if (own := _own(student)) is not None:
         student = OwnStudentConfig(name=type(own).__qualname__)
     return {} if student is None else {"student": student}
+
+
+def _moved_data(settings: dict[str, Any]) -> list[Path]:
+    """Take `data` out of settings beside `resume`: where the data sets are now."""
+    data = settings.pop("data", ())
+    return [Path(data)] if isinstance(data, PathLike) else [Path(one) for one in data]
 
 
 def _require_no_settings(

@@ -120,8 +120,9 @@ def _run(name: str, words: list[str]) -> int:
         words = [f"--{command.positional}", *words]
     layers, flags = _layer_flags(command).parse_known_args(words)
     if layers.resume is not None and not _asks_help(flags):
+        moved, flags = _moved_data(flags)
         _refuse_settings_beside_resume(layers, flags)
-        outcome = load(name).resume(layers.resume)
+        outcome = load(name).resume(layers.resume, data=moved)
     else:
         settings = _parse(name, command, layers, flags)
         outcome = getattr(load(name), command.function or name)(settings)
@@ -135,6 +136,14 @@ def _asks_help(flags: list[str]) -> bool:
     return not {"-h", "--help", HELP_ALL}.isdisjoint(flags)
 
 
+def _moved_data(flags: list[str]) -> tuple[list[Path], list[str]]:
+    """Return where the data of a run are now, if `--data` says it, and the other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data", nargs="+", type=Path, default=[])
+    known, others = parser.parse_known_args(flags)
+    return known.data, others
+
+
 def _refuse_settings_beside_resume(layers: argparse.Namespace, flags: list[str]) -> None:
     """Refuse `--resume` together with settings."""
     named = {"--recipe": layers.recipe, "--config": layers.config}
@@ -142,7 +151,7 @@ def _refuse_settings_beside_resume(layers: argparse.Namespace, flags: list[str])
     if given:
         raise SettingsError(
             f"--resume uses the settings of the run; it cannot take {' '.join(given)}.",
-            hint="Start a new run in another folder to change settings.",
+            hint="Start a new run in another folder to change settings. Only --data may be given with it.",
         )
 
 
@@ -333,7 +342,7 @@ def _description(command: Command) -> str:
     if "student" in command.settings.model_fields:
         lines.append(f"--student.kind KIND: {', '.join(KINDS)}; each has its own flags, shown below.")
     if command.resumes:
-        lines.append("--resume RUN: resume an interrupted run with its settings.")
+        lines.append("--resume RUN: resume an interrupted run with its settings; --data if the data moved.")
     if _has_experts(command.settings):
         lines.append("--help-all: also show expert settings.")
     return "\n\n".join(lines)

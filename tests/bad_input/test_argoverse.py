@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Damage, dict[str, int], str]] = {
     ),
     "NaN in a box": (
         lambda log: put(log / "annotations.feather", "tx_m", 0, np.nan),
-        {"impossible box": 1},
+        {"box left out": 1},
         "is not a box",
     ),
     "NaN in intrinsics": (

@@ -16,6 +16,7 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.bad_input.damage import (
     BREAKING,
+    COSTING_A_BOX,
     Damage,
     absent_lidar,
     alter,
@@ -60,18 +61,37 @@ def test_one_damage(folder: Path, damage: Damage) -> None:
     assert all(one.token in one.message for one in broken)
 
 
+@pytest.mark.parametrize("damage", COSTING_A_BOX)
+def test_a_damaged_box(folder: Path, damage: Damage) -> None:
+    """It is named and left out, and its key frame is read without it."""
+    boxes = [len(Index.open(DataConfig(root=folder)).key_frame(row).boxes) for row in range(6)]
+    kind, token = damage(folder)
+    report = check(DataConfig(root=folder))
+    assert set(found(report)) == {kind}
+    assert token in report.problems[0].first[0]
+    assert report.complete == report.key_frames
+    index = Index.open(DataConfig(root=folder))
+    left = [len(index.key_frame(row).boxes) for row in range(6)]
+    assert sum(boxes) - sum(left) == report.problems[0].count
+    assert not any(isinstance(read(folder, row), BrokenKeyFrame) for row in range(6))
+
+
 @pytest.mark.parametrize(
     ("table", "fields"),
     [
         ("sample_data", {"sample_token": "nobody"}),
         ("sample_annotation", {"sample_token": "nobody"}),
+        ("sample_annotation", {"visibility_token": "9"}),
     ],
 )
 def test_records_of_no_key_frame(folder: Path, table: str, fields: dict[str, str]) -> None:
+    """Nothing is lost but the record, or what it says of visibility."""
     token = first_record(folder, table, **fields)
     (problem,) = check(DataConfig(root=folder)).problems
-    assert (problem.kind, problem.count) == ("dangling token", 1)
+    kind = "box left out" if table == "sample_annotation" and "sample_token" in fields else "dangling token"
+    assert (problem.kind, problem.count) == (kind, 1)
     assert token in problem.first[0]
+    assert check(DataConfig(root=folder)).complete == 6
     assert f"{table}.json" in problem.first[0]
 
 

@@ -78,7 +78,7 @@ def test_read_table__batches_cover_the_file_once(path: Path) -> None:
         ('[{"token": "a"},]', "not valid JSON"),
         ('[{"token": "a"}', "not valid JSON"),
         ('[{"token": "a"}]]', "not valid JSON"),
-        ('[{"token": NaN}]', "not valid JSON"),
+        ('[{"token": NAN}]', "not valid JSON"),
         ("<html>404</html>", "not a JSON list"),
         ('[{"token": "' + "x" * 3000, "no end of a record"),
     ],
@@ -99,6 +99,15 @@ def test_read_table__missing(tmp_path: Path) -> None:
 def test_read_table__byte_order_mark(path: Path) -> None:
     path.write_bytes(b'\xef\xbb\xbf[{"token": "a"}]')
     assert read(path) == [{"token": "a"}]
+
+
+@pytest.mark.parametrize("chunk_bytes", [16, 1 << 20])
+def test_read_table__numbers_that_json_does_not_have_are_null(path: Path, chunk_bytes: int) -> None:
+    path.write_text('[{"a": NaN, "b": [-Infinity, 1]},\n {"c": "NaN, not a number"}]')
+    assert read(path, 64 if chunk_bytes < 64 else chunk_bytes) == [
+        {"a": None, "b": [None, 1]},
+        {"c": "NaN, not a number"},
+    ]
 
 
 def test_columns() -> None:

@@ -1,5 +1,6 @@
 """`occfeat finetune`: learn to segment classes in BEV from few labels, then evaluate."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,15 @@ def finetune(config: FinetuneConfig, student: nn.Module | None = None) -> RunOut
     return _finetune(config, student, resume=False)
 
 
-def resume(path: Path, student: nn.Module | None = None) -> RunOutcome:
-    """Resume an interrupted fine-tuning run; results are those of an uninterrupted run."""
-    return _finetune(settings_of_run(path, FinetuneConfig), student, resume=True)
+def resume(path: Path, student: nn.Module | None = None, data: Sequence[Path] = ()) -> RunOutcome:
+    """Resume an interrupted fine-tuning run; results are those of an uninterrupted run.
+
+    Args:
+        path: The folder of the run.
+        student: The user's module, if the run trains one.
+        data: Where the data sets are now. Empty: where they were.
+    """
+    return _finetune(settings_of_run(path, FinetuneConfig, data), student, resume=True)
 
 
 def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) -> RunOutcome:

@@ -64,7 +64,10 @@ def pretrain(
 
 
 def resume(
-    path: Path, student: nn.Module | None = None, objectives: Sequence[AnyObjective] = ()
+    path: Path,
+    student: nn.Module | None = None,
+    objectives: Sequence[AnyObjective] = (),
+    data: Sequence[Path] = (),
 ) -> RunOutcome:
     """Resume an interrupted pretraining run; results are those of an uninterrupted run.
 
@@ -72,8 +75,9 @@ def resume(
         path: The folder of the run.
         student: The user's module, if the run trains one.
         objectives: The user's objectives, if the run learns any.
+        data: Where the data sets are now. Empty: where they were.
     """
-    return _pretrain(settings_of_run(path, PretrainConfig), student, objectives, resume=True)
+    return _pretrain(settings_of_run(path, PretrainConfig, data), student, objectives, resume=True)
 
 
 def _pretrain(

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from occfeat.data.check.categories import listed, unknown_categories
-from occfeat.data.check.check import quick_check, warn_of_set
+from occfeat.data.check.check import quick_check, require_plausible, warn_of_set
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSets
 from occfeat.data.labels import require_classes
 from occfeat.data.maps.masks import LAYERS
+from occfeat.data.source.faults import LEFT_OUT
 from occfeat.data.source.splits import ALL
 from occfeat.errors import DatasetError, SettingsError, did_you_mean
 from occfeat.report.pictures.predictions import draw_predictions
@@ -23,6 +24,9 @@ from occfeat.training.order import Mix
 from occfeat.training.several import SeveralKeyFrames
 
 logger = logging.getLogger(__name__)
+
+MAX_LEFT_OUT = 0.05
+"""Largest share of boxes that may be unusable (this project's choice)."""
 
 
 def require_files(
@@ -36,6 +40,24 @@ def require_files(
     for one, of_set in sets.parts(rows):
         with one.named_in_errors():
             quick_check(one.index, of_set, view=view, needs_lidar=needs_lidar, allowed=allowed)
+
+
+def require_plausible_sets(
+    sets: DataSets, rows: NDArray[np.int64], *, view: ViewConfig, needs_lidar: bool, only_warn: bool
+) -> None:
+    """Refuse, or only name, calibration, poses and boxes that cannot be.
+
+    Raises:
+        DatasetError: A data set has some.
+    """
+    for one, of_set in sets.parts(rows):
+        try:
+            with one.named_in_errors():
+                require_plausible(one.index, of_set, view=view, needs_lidar=needs_lidar)
+        except DatasetError as error:
+            if not only_warn:
+                raise
+            logger.warning("%s", "\n  ".join((error.message, *error.first)))
 
 
 def warn_of_sets(sets: DataSets) -> None:
@@ -108,6 +130,7 @@ def require_boxes(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, .
     """
     objects, found = objects_of(classes), set()
     for one, of_set in sets.parts(rows):
+        _require_few_left_out(one.index, objects)
         counts = one.index.count_categories(of_set)
         found |= {one.index.taxonomy.class_of(name) for name in counts}
         if objects and not counts:
@@ -119,6 +142,19 @@ def require_boxes(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, .
     if missing := [name for name in objects if name not in found]:
         hint = "Leave the class out of `classes`, or give another split."
         raise DatasetError(f"The {len(rows)} labelled key frames have no box of {missing[0]}.", hint=hint)
+
+
+def _require_few_left_out(index: Index, objects: list[str]) -> None:
+    """Refuse a data set of which too many boxes are left out: their objects would be learned to be absent."""
+    faults = [fault for fault in index.metadata.loose_faults if fault[0] == LEFT_OUT]
+    lost = sum(count for _, count, _ in faults)
+    total = lost + sum(index.count_categories(index.rows(ALL)).values())
+    if objects and lost > MAX_LEFT_OUT * total:
+        raise DatasetError(
+            f"{lost} of the {total} boxes of {index.root} cannot be used, more than {MAX_LEFT_OUT:.0%}.",
+            first=[example for _, _, examples in faults for example in examples[:3]],
+            hint="Correct their records; `occfeat check` lists them.",
+        )
 
 
 def objects_of(classes: tuple[str, ...]) -> list[str]:

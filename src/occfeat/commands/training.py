@@ -3,7 +3,7 @@
 Invalid inputs are refused before anything slow, and before the run folder is created.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.commands.sets import require_files, warn_of_sets
+from occfeat.commands.sets import require_files, require_plausible_sets, warn_of_sets
 from occfeat.data.index.sets import DataSets
+from occfeat.errors import SettingsError
 from occfeat.report.pictures.plots import draw_curves
 from occfeat.runs.folder import CURVES
 from occfeat.runs.metrics_log import read_rows, require_loggers
@@ -23,6 +24,7 @@ from occfeat.runs.output import require_free
 from occfeat.runs.run import Run
 from occfeat.runs.saved_settings import read_settings
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
+from occfeat.settings.strict import absolute
 from occfeat.training.device import all_alive, build_fabric
 from occfeat.training.loop import Job, fit, micro_batch_size
 
@@ -52,13 +54,15 @@ class Training(Generic[Config]):
         return micro_batch_size(self.config.optim, self.fabric.world_size)
 
     def require_files(self, rows: NDArray[np.int64], *, needs_lidar: bool) -> None:
-        """Refuse key frames of which more files are missing than the settings allow.
+        """Refuse key frames of which more files are missing than allowed, or whose calibration cannot be.
 
         Raises:
-            DatasetError: More are.
+            DatasetError: More are, or some cannot be.
         """
         view, allowed = self.config.view, self.config.engine.max_broken
         require_files(self.sets, rows, view=view, needs_lidar=needs_lidar, allowed=allowed)
+        only_warn = self.config.engine.implausible == "warn"
+        require_plausible_sets(self.sets, rows, view=view, needs_lidar=needs_lidar, only_warn=only_warn)
 
     @contextmanager
     def open_run(self) -> Iterator[Run]:
@@ -106,13 +110,24 @@ def begin_training(config: Config, sets: DataSets, *, resume: bool) -> Training[
     return Training(config, sets, fabric, resume)
 
 
-def settings_of_run(path: Path, kind: type[Config]) -> Config:
+def settings_of_run(path: Path, kind: type[Config], data: Sequence[Path] = ()) -> Config:
     """Read the settings of a run to go on with; the folder may have moved.
 
+    Args:
+        path: The folder of the run.
+        kind: What its settings should be.
+        data: Where its data sets are now; whether they are the same is checked later. Empty: where they were.
+
     Raises:
-        OccFeatError: It is not the folder of such a run.
+        OccFeatError: It is not the folder of such a run, or has another number of data sets.
     """
-    return read_settings(path, kind).model_copy(update={"out": path})
+    config = read_settings(path, kind).model_copy(update={"out": path})
+    if not data:
+        return config
+    if len(data) != len(config.data):
+        what = f"Expected {len(config.data)} data folders, as the run has, got {len(data)}."
+        raise SettingsError(what, hint="Give them in the order of its settings.")
+    return config.model_copy(update={"data": tuple(map(absolute, data))})
 
 
 def outcome_of(run: Run, metrics: dict[str, float]) -> RunOutcome:

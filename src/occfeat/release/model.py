@@ -11,8 +11,9 @@ from occfeat.data.sample import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry import camera
 from occfeat.geometry.distortion import stack_lenses
-from occfeat.geometry.frames import invert, is_isometry, transform_points
+from occfeat.geometry.frames import is_isometry
 from occfeat.geometry.grid import BevGrid
+from occfeat.geometry.ground import describe_stand, sees_ground
 from occfeat.geometry.lens import Lens
 from occfeat.geometry.pinhole import is_pinhole
 from occfeat.segmentation.task import Segmenter
@@ -161,31 +162,18 @@ def _require_lenses(count: int, lenses: object) -> None:
 def _require_ground(cameras: Cameras, grid: BevGrid) -> None:
     """Refuse a camera that sees no ground within reach of the grid.
 
-    Transforms in millimetres, with swapped axes or inverted are rigid, too, but rarely give such a view.
     Cameras that look back are accepted even if the grid is only ahead of the car.
     """
     reach_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
-    line = torch.linspace(-reach_m, reach_m, GROUND_POINTS)
     poses = cameras.ego_from_camera
-    ground_ego = torch.cartesian_prod(line, line, torch.zeros(1)).expand(len(poses), -1, -1)
-    ground_camera = transform_points(invert(poses), ground_ego)
-    pixels, depth_m = camera.project(cameras.intrinsics, ground_camera, cameras.lenses)
-    above = poses[:, 2, 3] > 0
-    sees = above & camera.visible_in(cameras.image_size, pixels, depth_m).any(-1)
+    sees = sees_ground(
+        cameras.intrinsics, poses, cameras.lenses, cameras.image_size, reach_m=reach_m, points=GROUND_POINTS
+    )
     blind = (~sees).nonzero().flatten().tolist()
     if blind:
         raise SettingsError(
             f"Camera(s) {blind} see no ground within {reach_m:g} m of the ego origin:",
-            first=[f"camera {number} {_stands(poses[number])}" for number in blind],
+            first=[f"camera {number} {describe_stand(poses[number])}" for number in blind],
             hint="Give metres, and ego_from_camera, not its inverse. Ego: x forward, y left, z up from "
             "the ground; camera: x right, y down, z forward.",
         )
-
-
-def _stands(ego_from_camera: Float[Tensor, "4 4"]) -> str:
-    """Describe the position and viewing direction of a camera."""
-    position, along = (
-        ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in ego_from_camera[:3, axis].tolist())
-        for axis in (3, 2)
-    )
-    return f"is at ({position}) m and looks along ({along}) in the ego frame"

@@ -283,6 +283,8 @@ class EngineConfig(Strict):
     """Minutes between checkpoints. 0: save after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
     """Number of broken key frames that each process skips before the run stops."""
+    implausible: Expert[Literal["refuse", "warn"]] = "refuse"
+    """What to do if calibration, poses or boxes of the data seem to be impossible."""
 
 
 class LabelsConfig(Strict):

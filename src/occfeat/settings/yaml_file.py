@@ -35,14 +35,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Return an integer; refuse one that does not fit 64 bits."""
+        """Return an integer; refuse one that does not fit 64 bits, and YAML's octal and sexagesimal ones."""
+        digits = node.value.lstrip("+-")
+        if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1:].isdigit()):
+            what = f"{node.value} is not a decimal number; leave out zeros in front, and put texts in quotes"
+            raise ConstructorError(None, None, what, node.start_mark)
         number = int(super().construct_yaml_int(node))
         if abs(number) >= LARGEST_NUMBER:
             raise ConstructorError(None, None, "the number is too large", node.start_mark)
         return number
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """Return a number; refuse YAML's sexagesimal ones, such as 1:30.5."""
+        if ":" in node.value:
+            what = f"{node.value} is not a decimal number; put texts in quotes"
+            raise ConstructorError(None, None, what, node.start_mark)
+        return float(super().construct_yaml_float(node))
+
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def read_yaml(path: Path, what: str = "settings file") -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from occfeat.data.check.calibration.look import look_at_calibration
 from occfeat.data.check.categories import check_categories
 from occfeat.data.check.files import (
     KeyFrameFile,
@@ -112,6 +113,10 @@ def check(
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(source, present, decoded, findings)
+    for kind, example in look_at_calibration(
+        index, rows, index.default_channels, lidars=() if "lidar" in needs else None
+    ):
+        findings.add(kind, example)
     complete = len(rows) - len(findings.broken_rows)
     notes = (*_notes(index, rows), *findings.notes, *check_categories(index, rows, findings))
     problems = findings.problems(source)
@@ -147,6 +152,30 @@ def quick_check(
         hint = f"{problems[0].hint} Run `occfeat check` for the full list{skip}."
         raise DatasetError(message, first=first, hint=hint)
     _log.warning("%s", "\n  ".join((message, *first)))
+
+
+def require_plausible(
+    index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool
+) -> None:
+    """Look within seconds for calibration, poses and boxes that cannot be.
+
+    Args:
+        index: The index of the data set.
+        rows: Key frames of the run.
+        view: The cameras and LiDARs it uses.
+        needs_lidar: Whether it reads the LiDAR.
+
+    Raises:
+        DatasetError: There are some.
+    """
+    findings = Findings()
+    channels, lidars = view.cameras or index.default_channels, view.lidars if needs_lidar else None
+    for kind, example in look_at_calibration(index, rows, channels, lidars=lidars):
+        findings.add(kind, example)
+    if problems := findings.problems(index.source):
+        first = [example for one in problems for example in one.first]
+        hint = f"{problems[0].hint} If all is right, set `--engine.implausible warn`."
+        raise DatasetError(f"{index.root} cannot be what it says:", first=first, hint=hint)
 
 
 def warn_of_set(index: Index) -> None:
@@ -207,6 +236,8 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     if len(index.lidars) > 1:
         notes += _notes_on_lidars(index, rows)
     notes += lens_notes(index, rows)
+    if index.taxonomy.has_visibility and (unknown := index.count_unknown_visibility(rows)):
+        notes.append(f"{unknown} boxes have no known visibility: `/visible` counts them.")
     if lost := int((~index.has_poses(rows)).sum()):
         what = "sweeps cannot be joined, and ego motion between LiDAR and cameras is not counted"
         notes.append(f"The ego poses of {lost} key frames are not known: {what}.")

@@ -15,9 +15,14 @@ _HINTS = {
     "dangling token": "Correct the record, or remove the records that refer to it.",
     "impossible token": "Correct the record.",
     "impossible pose": "Correct the record.",
-    "impossible box": "Correct the record.",
+    "box left out": "Correct the record. The other boxes of its key frame are used.",
     "box of an unknown category": "No box is a label. Map categories to classes, such as "
     "`--labels.categories car vehicle person pedestrian`, in fine-tuning and evaluation, too.",
+    "implausible calibration": "Transforms take the frame of the sensor to that of the car, in metres: x "
+    "forward, y left, z up from the ground below the rear axle. Cameras have x right, y down, z forward. "
+    "Quaternions are w, x, y, z. See `occfeat view --calibration`.",
+    "implausible poses": "Poses take the frame of the car to that of the map, in metres, by w, x, y, z.",
+    "implausible boxes": "Boxes are in the frame of the map, in metres, not in that of the car.",
     "singular intrinsics": "Correct the record.",
     "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",

@@ -19,7 +19,7 @@ from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
 
 

@@ -171,7 +171,8 @@ class Index:
         if split not in known:
             raise SettingsError(
                 f"Split {split!r} has no key frames in {self.source.folder}.",
-                hint=f"Splits with key frames: {', '.join((*known, ALL))}.",
+                hint=f"Splits with key frames: {', '.join((*known, ALL))}."
+                + ("" if known else " Name the scenes of each split in a splits.json beside the tables."),
             )
         numbers, total = self._present_scenes(), len(self._splits[split])
         present = [numbers[name] for name in self._splits[split] if name in numbers]
@@ -229,13 +230,22 @@ class Index:
 
     def count_categories(self, rows: Int64[ndarray, " n"]) -> dict[str, int]:
         """Return the number of annotated boxes of each category in some key frames, without those of none."""
+        numbers = self._of_boxes("category", rows)
+        counts = np.bincount(numbers, minlength=len(self.metadata.categories)).tolist()
+        return {name: n for name, n in zip(self.metadata.categories, counts, strict=True) if n}
+
+    def count_unknown_visibility(self, rows: Int64[ndarray, " n"]) -> int:
+        """Return the number of annotated boxes in some key frames whose visibility is not known."""
+        return int((self._of_boxes("visibility", rows) == 0).sum())
+
+    def _of_boxes(self, name: str, rows: Int64[ndarray, " n"]) -> ndarray:
+        """Return a number of each annotated box in some key frames, in the order of the index."""
         lists = self.column("boxes")
         count = np.diff(lists.offsets.to_numpy())
         chosen = np.zeros(len(count), dtype=bool)
         chosen[rows] = True
-        numbers = lists.values.field("category").to_numpy()[np.repeat(chosen, count)]
-        counts = np.bincount(numbers, minlength=len(self.metadata.categories)).tolist()
-        return {name: n for name, n in zip(self.metadata.categories, counts, strict=True) if n}
+        numbers: ndarray = lists.values.field(name).to_numpy()[np.repeat(chosen, count)]
+        return numbers
 
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
         """Return (kind, message) of every fault of a key frame in the tables."""

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from occfeat.data.paths import is_plain_name
-from occfeat.data.source.faults import Fault
+from occfeat.data.source.faults import LEFT_OUT, Fault
 from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, is_pose
 from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.pinhole import is_pinhole
@@ -188,16 +188,16 @@ def _note_sweeps(joined: Joined, sweeps: pa.Table, record: str, known: frozenset
 
 
 def _note_boxes(joined: Joined, boxes: pa.Table, known: frozenset[int]) -> Bool[ndarray, " n"]:
-    """Note boxes without a usable pose or size, and return which have them."""
+    """Note boxes without a usable pose or size, and return which have them; the others are left out."""
     size_m = matrix(boxes["size_m"])
     good = is_pose(matrix(boxes["pose"])) & (np.isfinite(size_m) & (size_m > 0)).all(axis=1)
 
     def fault(box: dict[str, object]) -> Fault:
         """Return what is wrong with a box."""
         got = f"pose {box['pose']} and size_m {box['size_m']}"
-        return Fault("impossible box", f"box {box['token']} is not a box: {got}")
+        return Fault(LEFT_OUT, f"box {box['token']} is not a box: {got}")
 
-    _note(joined, boxes, ~good, boxes["row"].to_numpy(), known, fault)
+    _note(joined, boxes, ~good, np.full(len(boxes), -1), known, fault)
     return good
 
 

@@ -17,6 +17,15 @@ class Fault:
     """Table, token and description."""
 
 
+LEFT_OUT = "box left out"
+"""Kind of a fault that costs one box alone."""
+
+
+def left_out(fault: Fault) -> Fault:
+    """Return the fault of a box that is left out, which does not make its key frame unreadable."""
+    return Fault(LEFT_OUT, fault.message)
+
+
 @dataclass
 class Faults:
     """Faults by the row of their key frame, and faults without a key frame."""

@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
 
-TOKENS: Mapping[str, int] = {"": 0, "1": 1, "2": 2, "3": 3, "4": 4}
-"""Visibility level of each token of nuScenes; 0 is unknown."""
+TOKENS: Mapping[str, int] = {"1": 1, "2": 2, "3": 3, "4": 4}
+"""Visibility level of each token of nuScenes, where the table of visibility does not say it."""
+
+LEVELS: Mapping[str, int] = {"v0-40": 1, "v40-60": 2, "v60-80": 3, "v80-100": 4}
+"""Visibility of each `level` in nuScenes' table."""
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How to read the tables of a dialect."""
 
-    levels: Mapping[str, int] | None = None
-    """Visibility of each `level` in the table `visibility`. None: the tokens are numbers, as in nuScenes."""
+    levels: Mapping[str, int] = field(default_factory=lambda: LEVELS)
+    """Visibility of each `level` in the table `visibility`."""
     has_visibility: bool = True
     """Whether visibility tokens mean anything."""
     has_distortion: bool = False

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import orjson
 
-from occfeat.data.formats.nuscenes.dialect import Dialect, lyft_prefix
+from occfeat.data.formats.nuscenes.dialect import LEVELS, Dialect, lyft_prefix
 from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.formats.nuscenes.splits import read_own_splits
-from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES
+from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, PLACE_TABLES
 from occfeat.data.formats.points.files import check_points_file, read_points_file
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
@@ -149,6 +149,7 @@ class T4(_Dialect):
         low_visibility=1,
     )
     needed_tables = (*NEEDED_TABLES, "visibility")
+    optional_files = frozenset(PLACE_TABLES)
     other_tables = ("attribute", "log", "map")
 
     @classmethod
@@ -161,8 +162,7 @@ class T4(_Dialect):
     def dialect(self) -> Dialect:
         """Visibility by level, old names too, and distortion."""
         new = {"none": 1, "partial": 2, "most": 3, "full": 4}
-        old = {"v0-40": 1, "v40-60": 2, "v60-80": 3, "v80-100": 4}
-        return Dialect(levels=new | old, has_distortion=True)
+        return Dialect(levels=new | dict(LEVELS), has_distortion=True)
 
     def read_sweep(self, path: Path) -> Sweep:
         """Return the content of a LiDAR file."""

@@ -5,6 +5,7 @@ bounded by the size of the index. A dangling token or an impossible value does n
 becomes a fault of its key frame: `occfeat check` reports it, and the key frame cannot be read.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,17 @@ from occfeat.data.formats.nuscenes.dialect import NUSCENES, TOKENS, Dialect
 from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, times, vectors
 from occfeat.data.formats.nuscenes.places import read_places
 from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
+from occfeat.data.formats.nuscenes.sizes import size_on_disk
 from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
 from occfeat.data.paths import is_plain_name
-from occfeat.data.source.faults import Fault, Faults
+from occfeat.data.source.faults import Fault, Faults, left_out
 from occfeat.data.source.place import Place
+from occfeat.data.source.source import hash_file
 from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_pose
 from occfeat.data.source.tables import LIDAR as LIDAR_COLUMN
+from occfeat.errors import DatasetError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def join(folder: Path, on_bytes: Callable[[int], object], dialect: Dialect = NUS
         places=places,
         channels=rig.channels,
         lidars=rig.lidars,
-        cameras=_cameras_of(shots, rig),
+        cameras=_with_sizes(_cameras_of(shots, rig), folder.parent),
         sweeps=_sweeps_of(shots, rig),
         boxes=boxes,
         categories=categories,
@@ -173,13 +179,18 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "height": _pixels(records, "height"),
             "width": _pixels(records, "width"),
             "token": pa.array(tokens, pa.string()),
-            "path": pa.array(texts(records, "filename", path), pa.string()),
+            "path": pa.array(_paths(records, path), pa.string()),
             "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
         }
     )
     # an image is kept, so that its file is also checked; its key frame is unreadable
     is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
     return table.filter(pa.array(~bad | is_image))
+
+
+def _paths(records: list[Record], path: Path) -> list[str]:
+    """Return the names of files; backslashes of Windows become slashes."""
+    return [name.replace("\\", "/") for name in texts(records, "filename", path)]
 
 
 def _with_prefix(shots: pa.Table, prefix: str) -> pa.Table:
@@ -192,8 +203,26 @@ def _with_prefix(shots: pa.Table, prefix: str) -> pa.Table:
 
 def _pixels(records: list[Record], name: str) -> Int64[ndarray, " n"]:
     """Return the height or width of images; 0 if unknown, as for a LiDAR."""
-    sizes = [record.get(name) for record in records]
-    return np.array([size if type(size) is int and 0 < size < 2**31 else 0 for size in sizes], dtype=np.int64)
+    return np.array([_whole_pixels(record.get(name)) for record in records], dtype=np.int64)
+
+
+def _whole_pixels(size: object) -> int:
+    """Return a number of pixels, which may be a float; 0 for anything else."""
+    is_whole = type(size) is int or (isinstance(size, float) and size.is_integer())
+    return int(size) if isinstance(size, int | float) and is_whole and 0 < size < 2**31 else 0
+
+
+def _with_sizes(cameras: pa.Table, root: Path) -> pa.Table:
+    """Return images whose size is that of their file where the table does not tell it."""
+    sizes = np.stack([cameras[name].to_numpy() for name in ("height", "width")], axis=1)
+    unknown = np.flatnonzero((sizes == 0).any(axis=1))
+    if not len(unknown):
+        return cameras
+    _log.info("The sizes of %d images are not in the table; reading them from the files.", len(unknown))
+    sizes[unknown] = [size_on_disk(root, cameras["path"][int(i)].as_py()) for i in unknown]
+    for column, name in enumerate(("height", "width")):
+        cameras = cameras.set_column(cameras.column_names.index(name), name, pa.array(sizes[:, column]))
+    return cameras
 
 
 def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa.Table:
@@ -245,14 +274,24 @@ def _read_poses(
 
 
 def _read_visibility(tables: Tables, dialect: Dialect) -> Mapping[str, int] | None:
-    """Return the visibility level of each token; None if tokens mean nothing. Unknown levels are 0."""
+    """Return the visibility level of each token, 0 if unknown; None if tokens mean nothing.
+
+    The table says it. A set without one, or with levels of other names, has nuScenes' own tokens.
+    """
     if not dialect.has_visibility:
         return None
-    if dialect.levels is None:
+    path = tables.path("visibility")
+    if not path.is_file():
         return TOKENS
-    records, path = tables.records("visibility"), tables.path("visibility")
-    columns = (texts(records, name, path) for name in ("token", "level"))
-    return {"": 0} | {token: dialect.levels.get(level, 0) for token, level in zip(*columns, strict=True)}
+    try:
+        records = tables.records("visibility")
+        columns = (texts(records, name, path) for name in ("token", "level"))
+        found = list(zip(*columns, strict=True))
+    except DatasetError as error:
+        _log.warning("%s Tokens of visibility are taken as levels.", error.message)
+        tables.hashes["visibility"] = hash_file(path)
+        return TOKENS
+    return {token: dialect.levels.get(level, TOKENS.get(token, 0)) for token, level in found}
 
 
 def _read_boxes(
@@ -293,34 +332,42 @@ def _boxes_of(
     category = np.array([category_of.get(token, -1) for token in instances], dtype=np.int64)
     pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
     size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
-    seen = ["" if visibility is None else str(record.get("visibility_token", "")) for record in records]
-    levels = TOKENS if visibility is None else visibility
     real = is_pose(pose) & np.isfinite(size_m).all(axis=1) & (size_m > 0).all(axis=1)
-    known = np.array([token in levels for token in seen], dtype=bool)
-    bad = (row < 0) | (category < 0) | ~real | ~known
+    bad = (row < 0) | (category < 0) | ~real
     for i in np.flatnonzero(bad):
         if row[i] < 0:
             fault = dangling("sample_annotation", tokens[i], "sample", sample_tokens[i])
         elif category[i] < 0:
             missing = dangling("sample_annotation", tokens[i], "instance", instances[i])
             fault = lost.get(instances[i], missing)
-        elif not real[i]:
-            fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is not a box")
         else:
-            fault = dangling("sample_annotation", tokens[i], "visibility", seen[i])
-        faults.add(int(row[i]), fault)
+            fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is not a box")
+        faults.add(-1, left_out(fault))
     table = pa.table(
         {
             "row": row,
             "token": pa.array(tokens, pa.string()),
             "category": category.astype(np.int16),
-            "visibility": np.array([levels.get(token, 0) for token in seen], dtype=np.int8),
+            "visibility": _visibility_of(records, visibility, faults),
             "lidar_points": np.array([_count(r.get("num_lidar_pts")) for r in records], dtype=np.int32),
             "size_m": fixed_lists(size_m),
             "pose": fixed_lists(pose),
         }
     )
     return table.filter(pa.array(~bad))
+
+
+def _visibility_of(
+    records: list[Record], visibility: Mapping[str, int] | None, faults: Faults
+) -> Int64[ndarray, " n"]:
+    """Return the visibility level of each box; 0 if it is unknown. Tokens without a record become faults."""
+    if visibility is None:
+        return np.zeros(len(records), dtype=np.int64)
+    tokens = [record.get("visibility_token") for record in records]
+    for record, token in zip(records, tokens, strict=True):
+        if token not in (None, "") and str(token) not in visibility:
+            faults.add(-1, dangling("sample_annotation", str(record["token"]), "visibility", str(token)))
+    return np.array([visibility.get(str(token), 0) for token in tokens], dtype=np.int64)
 
 
 def _count(value: object) -> int:

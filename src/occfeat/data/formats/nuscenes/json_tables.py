@@ -18,10 +18,14 @@ from occfeat.errors import DatasetError
 Record = dict[str, Any]
 Column = TypeVar("Column")
 
+OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-test", "v1.0-mini")
+"""Folders of tables as nuScenes' archives name them."""
+
 CHUNK_BYTES = 8 << 20
 """Size of a chunk; the largest record has twice this size."""
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
+_NOT_FINITE = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity)(?=[\s,\]}])")
 _SPACE = b" \t\r\n"
 
 
@@ -90,11 +94,21 @@ def _complete_records(pending: bytes, path: Path, consumed: int, first: bool) ->
     if end == 0:
         return [], 0
     try:
-        records: list[Any] = orjson.loads(_head(first) + pending[:end] + b"]")
+        records: list[Any] = _loads(_head(first) + pending[:end] + b"]")
     except orjson.JSONDecodeError:
         end = _scan_record_end(pending)
         return (_parse(pending[:end] + b"]", path, consumed, first) if end else []), end
     return _checked(records, path, consumed, first), end
+
+
+def _loads(text: bytes) -> Any:
+    """Return what JSON says. NaN and Infinity, which some programs write although JSON has none, are null."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if b"NaN" not in text and b"Infinity" not in text:
+            raise
+        return orjson.loads(_NOT_FINITE.sub(b"null", text))
 
 
 def _scan_record_end(pending: bytes) -> int:
@@ -114,7 +128,7 @@ def _parse(body: bytes, path: Path, consumed: int, first: bool) -> list[Record]:
     """Return the records of the last chunk of a table."""
     head = _head(first)
     try:
-        records: list[Any] = orjson.loads(head + body)
+        records: list[Any] = _loads(head + body)
     except orjson.JSONDecodeError as error:
         raise _not_json(path, error.msg, consumed + max(error.pos - len(head), 0)) from error
     return _checked(records, path, consumed, first)
@@ -143,9 +157,10 @@ def _not_json(path: Path, why: str, byte: int, kind: str = "not valid JSON") -> 
 
 def _fetch_hint(path: Path) -> str:
     """Return a hint where to get a table."""
-    return (
-        f"Extract the metadata archive of {path.parent.name} again (for nuScenes: {path.parent.name}_meta)."
-    )
+    version = path.parent.name
+    if version in OFFICIAL_VERSIONS:
+        return f"Extract the metadata archive again (for nuScenes: {version}_meta)."
+    return "Restore or correct the file."
 
 
 def texts(records: list[Record], field: str, path: Path) -> list[str]:

@@ -71,7 +71,10 @@ def read_rig(tables: Tables, dialect: Dialect = NUSCENES) -> Rig:
         elif not usable[i]:
             faults[i] = Fault("impossible pose", f"calibrated_sensor.json: record {token} has no usable pose")
         elif kind[i] == CAMERA and not pinhole[i]:
-            what = f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are singular"
+            what = (
+                f"calibrated_sensor.json: record {token} ({seen[i][0]}) has intrinsics that are not "
+                f"[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]: {records[i].get('camera_intrinsic')!s:.200}"
+            )
             faults[i] = Fault("singular intrinsics", what)
     lens, lenses = _read_lenses(records, [name for name, _ in seen], dialect, faults)
     cameras = [(name if kind == CAMERA else "") for name, kind in seen]
@@ -140,11 +143,16 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
 
 
 def _matrix(rows: Any) -> Float64[ndarray, " 9"]:
-    """Return the nine numbers of a 3 x 3 matrix; NaN for anything else, such as the empty list of a LiDAR."""
+    """Return the nine numbers of a 3 x 3 matrix; NaN for anything else, such as the empty list of a LiDAR.
+
+    A row or column more that is that of the identity, as in 3 x 4 and 4 x 4 matrices, is left out.
+    """
     try:
         matrix = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError):
         return np.full(9, np.nan)
+    if matrix.shape in ((3, 4), (4, 4)) and np.array_equal(matrix[:, 3], np.eye(4)[: len(matrix), 3]):
+        matrix = matrix[:3, :3]
     return matrix.reshape(9) if matrix.shape == (3, 3) else np.full(9, np.nan)
 
 

@@ -30,7 +30,7 @@ _HINTS = {
     "dangling token": "Tables of different versions may be mixed: extract {meta} again.",
     "impossible token": "Correct the record, or extract {meta} again.",
     "impossible pose": "Correct the record, or extract {meta} again.",
-    "impossible box": "Correct the record, or extract {meta} again.",
+    "box left out": "Correct the record, or extract {meta} again. The other boxes are used.",
     "singular intrinsics": "Correct the record, or extract {meta} again.",
     "missing LiDAR file": "Extract the LiDAR archives ({lidar}) into {root}. Fine-tuning and evaluation work "
     "without them.",
@@ -64,7 +64,7 @@ class NuScenes(DataSource):
         low_visibility=1,  # 0-40 %
     )
     record = "sample_data"
-    optional_files = frozenset(PLACE_TABLES)
+    optional_files = frozenset((*PLACE_TABLES, "visibility"))
     needed_tables: ClassVar[tuple[str, ...]] = NEEDED_TABLES
     """Tables that the index is built from."""
     other_tables: ClassVar[tuple[str, ...]] = OTHER_TABLES
@@ -93,7 +93,8 @@ class NuScenes(DataSource):
     def files(self) -> dict[str, Path]:
         """Return the tables that the index is built from; optional ones only if present."""
         needed = {name: self._table(name) for name in self.needed_tables}
-        return needed | {name: path for name in PLACE_TABLES if (path := self._table(name)).is_file()}
+        optional = (*PLACE_TABLES, *(("visibility",) if self.dialect.has_visibility else ()))
+        return needed | {name: path for name in optional if (path := self._table(name)).is_file()}
 
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Return the splits of `splits.json`, or the official ones."""
