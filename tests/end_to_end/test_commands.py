@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from occfeat.data.sample import Contents, Sample, collate
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig
+from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags
 
 
@@ -134,6 +136,25 @@ def test_resume__from_another_folder_finds_the_files_of_the_run(
     assert main(flags("pretrain", tmp_path / "run", *words)) == 0
     monkeypatch.chdir(tmp_path)
     assert main(["pretrain", "--resume", "run"]) == 0
+
+
+def test_resume__with_data_that_have_moved(
+    flags: Flags, pretrained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only `--data` may be given beside `--resume`; the tables must be the same."""
+    run, moved, other = tmp_path / "run", tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(pretrained, run)
+    shutil.copytree(folder, moved)
+    settings = (run / "settings.yaml").read_text()
+    (run / "settings.yaml").write_text(settings.replace(str(folder), str(tmp_path / "gone")))
+    assert main(["pretrain", "--resume", str(run)]) == 2
+    assert "`--data`" in capsys.readouterr().err
+    assert main(["pretrain", "--resume", str(run), "--data", str(moved), "--optim.epochs", "3"]) == 2
+    build_nuscenes_folder(other, boxes=3)
+    assert main(["pretrain", "--resume", str(run), "--data", str(other)]) == 2
+    assert "have changed" in capsys.readouterr().err
+    assert main(["pretrain", "--resume", str(run), "--data", str(moved)]) == 0
+    assert occfeat.pretrain(resume=run, data=moved).path == run
 
 
 def test_finetune__starts_from_the_pretrained_student(

@@ -35,6 +35,9 @@ def test_read__plain_values(tmp_path: Path) -> None:
         "#" * (MAX_BYTES + 1),
         "split: '",
         "view: {sweeps: 1, sweeps: 2}",
+        "epochs: 010",
+        "split: 1:30",
+        "learning_rate: 1:30.5",
     ],
     ids=[
         "aliases",
@@ -49,6 +52,9 @@ def test_read__plain_values(tmp_path: Path) -> None:
         "large",
         "cut",
         "twice",
+        "octal",
+        "sexagesimal",
+        "sexagesimal float",
     ],
 )
 def test_read__refuses_at_once(tmp_path: Path, content: str) -> None:
