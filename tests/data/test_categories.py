@@ -48,8 +48,8 @@ def sets_of(folder: Path, **categories: str) -> DataSets:
 def test_check__no_box_is_a_label(folder: Path) -> None:
     rename(folder, *NAMES)
     (problem,) = check(DataConfig(root=folder)).problems
-    assert (problem.kind, problem.count) == ("box of an unknown category", 24)
-    assert problem.first == ("car (8)", "lorry (8)", "person (8)")
+    assert (problem.kind, problem.count) == ("unknown category", 3)
+    assert problem.first == ("car: 8 boxes", "lorry: 8 boxes", "person: 8 boxes")
     assert "--labels.categories" in problem.hint
     assert check(DataConfig(root=folder, categories=MAPPED)).problems == ()  # type: ignore[arg-type]
 

@@ -24,6 +24,11 @@ def test_read_splits__own(tmp_path: Path) -> None:
     assert read_splits(tmp_path, "v1.0-mini") == {"day": ("c",)}
 
 
+def test_read_splits__with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_bytes(b'\xef\xbb\xbf{"night": ["a"]}')
+    assert read_splits(tmp_path, "v1.0-mini") == {"night": ("a",)}
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"train": "scene-1"}', '{"train": [1]}', '{"all": []}', '{"a": ["s", "t", "s"]}']
 )

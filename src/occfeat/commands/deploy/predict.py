@@ -1,5 +1,6 @@
 """`occfeat predict`: the BEV of your own images, or of key frames of a data set."""
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def read_rig_file(path: Path) -> View:
 def _parse_rig_file(path: Path) -> RigFile:
     """Read a rig file without its images."""
     try:
-        return RigFile.model_validate_json(path.read_bytes())
+        return RigFile.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except FileNotFoundError as error:
         raise SettingsError(f"The rig file {path} does not exist.", hint="Check the path.") from error
     except OSError as error:

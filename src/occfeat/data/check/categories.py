@@ -26,7 +26,7 @@ def check_categories(index: Index, rows: Int64[ndarray, " n"], findings: Finding
     if any(index.taxonomy.class_of(name) for name in counts):
         what = f"{sum(unknown.values())} boxes have categories that are not known and are labels of no class:"
         return [f"{what} {listed(unknown)}. If they should be, map them with `--labels.categories`."]
-    findings.add_many("box of an unknown category", sum(unknown.values()), listed(unknown).split(", "))
+    findings.add_many("unknown category", len(unknown), [f"{name}: {n} boxes" for name, n in unknown.items()])
     return []
 
 

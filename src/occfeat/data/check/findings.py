@@ -16,7 +16,7 @@ _HINTS = {
     "impossible token": "Correct the record.",
     "impossible pose": "Correct the record.",
     "box left out": "Correct the record. The other boxes of its key frame are used.",
-    "box of an unknown category": "No box is a label. Map categories to classes, such as "
+    "unknown category": "No box is a label. Map categories to classes, such as "
     "`--labels.categories car vehicle person pedestrian`, in fine-tuning and evaluation, too.",
     "implausible calibration": "Transforms take the frame of the sensor to that of the car, in metres: x "
     "forward, y left, z up from the ground below the rear axle. Cameras have x right, y down, z forward. "

@@ -1,5 +1,6 @@
 """Maps in JSON files: how they are read, and errors that say where to get them again."""
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class MapFormat:
         try:
             if path.stat().st_size > self.max_bytes:
                 raise DatasetError(f"{self.name} {path} has more than {self.max_bytes:,} bytes.")
-            document = orjson.loads(path.read_bytes())
+            document = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         except OSError as error:
             raise DatasetError(f"{self.name} {path} cannot be read: {error.strerror or error}.") from error
         except orjson.JSONDecodeError as error:

@@ -3,6 +3,7 @@
 The file is `{"train": ["scene name", …], "any other name": […]}`.
 """
 
+import codecs
 from pathlib import Path
 
 import orjson
@@ -21,7 +22,7 @@ def read_splits_file(path: Path) -> dict[str, tuple[str, ...]]:
     """
     hint = 'Write {"train": ["scene name", ...], "val": [...]}, with any names of splits except "all".'
     try:
-        splits = orjson.loads(path.read_bytes())
+        splits = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except (OSError, orjson.JSONDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", hint=hint) from error
     if not isinstance(splits, dict) or ALL in splits:
