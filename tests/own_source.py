@@ -102,14 +102,13 @@ def build_drives_folder(root: Path, scenes: Sequence[str] = ("north", "south"), 
                 picture.save(root / name / f"{token}.png")
             angle, far_m = random.uniform(0, 2 * math.pi, POINTS), random.uniform(2, 14, POINTS)
             ground = np.stack((far_m * np.cos(angle), far_m * np.sin(angle), np.full(POINTS, -1.8)), axis=1)
-            ground[:3] = [(8.0 + 6 * i - x, 4.0, 0.75 - 1.8) for i in range(3)]  # in the boxes
             np.save(root / "lidar" / f"{token}.npy", ground.astype(np.float32))
             boxes = [
                 {
                     "token": f"{token}-{category}",
                     "category": category,
                     "visibility": 0,
-                    "lidar_points": 1,
+                    "lidar_points": 0,  # all lie on the ground
                     "size_m": [4.0, 2.0, 1.5],
                     "pose": [8.0 + 6 * i, 4.0, 0.75, 1.0, 0.0, 0.0, 0.0],
                 }

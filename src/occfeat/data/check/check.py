@@ -113,9 +113,9 @@ def check(
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(source, present, decoded, findings)
-    for kind, example in look_at_calibration(
-        index, rows, index.default_channels, lidars=() if "lidar" in needs else None
-    ):
+    whole = rows[~np.isin(rows, list(findings.broken_rows))]
+    lidars = () if "lidar" in needs else None
+    for kind, example in look_at_calibration(index, whole, index.default_channels, lidars=lidars):
         findings.add(kind, example)
     complete = len(rows) - len(findings.broken_rows)
     notes = (*_notes(index, rows), *findings.notes, *check_categories(index, rows, findings))

@@ -71,8 +71,8 @@ def calibrations(
     names = ("channel", "lens", "height", "width")
     plain = [entries.field(name).to_numpy()[used].astype(np.float64)[:, None] for name in names]
     vectors = [
-        entries.field(name).values.to_numpy().reshape(len(entries), -1)[used]
-        for name in ("intrinsics", "calibration")
+        entries.field(name).values.to_numpy().reshape(-1, width)[used]
+        for name, width in (("intrinsics", 9), ("calibration", 7))
     ]
     table = np.ascontiguousarray(np.hstack((*plain, *vectors)))
     as_bytes = table.view(np.dtype((np.void, table.itemsize * table.shape[1])))[:, 0]
