@@ -48,8 +48,6 @@ class Calibration:
     """One calibration of a camera."""
 
     channel: str
-    images: int
-    """Number of images that have it."""
     size: tuple[int, int]
     """(height, width) in pixels; (0, 0) if unknown."""
     intrinsics: Float[Tensor, "3 3"]
@@ -76,12 +74,10 @@ def calibrations(
     ]
     table = np.ascontiguousarray(np.hstack((*plain, *vectors)))
     as_bytes = table.view(np.dtype((np.void, table.itemsize * table.shape[1])))[:, 0]
-    _, first, images = np.unique(as_bytes, return_index=True, return_counts=True)
-    for at, number in zip(first[np.argsort(first)], images[np.argsort(first)], strict=True):
+    for at in np.sort(np.unique(as_bytes, return_index=True)[1]):
         values = table[at]
         yield Calibration(
             index.channels[int(values[0])],
-            int(number),
             (int(values[2]), int(values[3])),
             torch.from_numpy(values[4:13].reshape(3, 3).copy()),
             transform_from_pose(torch.from_numpy(values[13:].copy())),
