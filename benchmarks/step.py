@@ -28,6 +28,7 @@ from occfeat.models.students.build import Student, build_student
 from occfeat.models.students.simplebev import SimpleBev
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import encode
@@ -67,9 +68,8 @@ def pretraining_network(
 ) -> PretrainingNetwork:
     """Build the head of a student that distils the packaged teacher; ready to train."""
     objectives = build_objectives(loss, head=head)
-    network = PretrainingNetwork(
-        student, objectives, heights=voxels.shape[2], head=head, teacher_channels=WIDTH
-    )
+    sees = TeacherShape(WIDTH)
+    network = PretrainingNetwork(student, objectives, heights=voxels.shape[2], head=head, teacher=sees)
     return network.train()
 
 

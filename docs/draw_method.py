@@ -93,7 +93,7 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
     large = settings.view.model_copy(update={"image_size": SHOWN_PX})
     shown = KeyFrames(index, large, Contents(), grid=grid).sample(row)
     batch = collate([key_frames.sample(row)])
-    evidence = Evidence(batch, grid, build_teacher(settings.teacher))
+    evidence = Evidence(batch, grid, build_teacher(settings.teacher), network.usual_maps())
     views = network.see(batch.images, batch.cameras)
     probability = network.occupancy_probability(views)
     compared = network.compare_features(views, evidence)

@@ -122,13 +122,15 @@ def test_own_objective__alone_trains_without_a_trunk(settings: dict[str, Any], t
     assert {"loss", "loss/mean_height"} <= rows_of(run)[-1].keys()
 
 
+@pytest.mark.parametrize("center", ["mean", "position"])
 def test_centre__is_found_once_kept_and_read_by_the_analysis(
+    center: str,
     settings: dict[str, Any],
     tmp_path: Path,
     folder: Path,
     stopped_after_two_steps: pytest.MonkeyPatch,
 ) -> None:
-    settings = {**settings, "loss": {"features": 0.3, "center": "mean", "center_key_frames": 2}}
+    settings = {**settings, "loss": {"features": 0.3, "center": center, "center_key_frames": 2}}
     with pytest.raises(Interrupted):
         occfeat.pretrain(out=tmp_path / "run", **settings)
     stopped_after_two_steps.undo()
@@ -136,6 +138,7 @@ def test_centre__is_found_once_kept_and_read_by_the_analysis(
     prepared = json.loads((tmp_path / "run" / "prepared.json").read_text())["features"]
     assert prepared["key_frames"] == 2
     assert 0 < prepared["constant_cosine"] < 1
+    assert ("position_share" in prepared) == (center == "position")
 
     def refuse(*_: object) -> None:
         raise AssertionError("looked at targets again")
@@ -148,6 +151,9 @@ def test_centre__is_found_once_kept_and_read_by_the_analysis(
     for name, tensor in saved[0]["network"].items():
         assert torch.equal(tensor, saved[1]["network"][name]), name
     assert saved[0]["network"]["outputs.features.center"].tolist() == pytest.approx(prepared["mean"])
+    if center == "position":
+        assert saved[0]["network"]["outputs.features.position"].shape == (6, 64, 4, 6)
+        assert saved[0]["network"]["outputs.features.position"].abs().sum() > 0
     pytest.importorskip("sklearn", reason="comes with the extra `analysis`")
     report = occfeat.analyse(run, data=folder, split="mini_train", clusters=3).path / "analysis.json"
     assert json.loads(report.read_text())["centered"] is True

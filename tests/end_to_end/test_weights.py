@@ -17,7 +17,10 @@ from tests.end_to_end.forks import run_ranks
 from tests.small_runs import Flags
 
 AUTO = ["--loss.features", "auto", "--loss.ratio", "0.2", "--loss.ratio-every", "2"]
-OPTIONS = {"auto": [*AUTO, "--optim.micro-batch-size", "1", "--engine.recompute"]}
+OPTIONS = {
+    "auto": [*AUTO, "--optim.micro-batch-size", "1", "--engine.recompute"],
+    "position": ["--loss.center", "position", "--loss.features", "0.3"],
+}
 """Flags of every option."""
 STEPS = ["--optim.epochs", "4", "--augment.bev-flip"]
 """Six steps of two key frames."""

@@ -6,6 +6,7 @@ from torch import nn
 from occfeat.data.sample import Cameras
 from occfeat.pretraining.network import PretrainingNetwork
 from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
 from tests.rigs import GRID
 
@@ -37,5 +38,5 @@ def build_network(
     torch.manual_seed(0)
     head = HeadConfig(channels=8, blocks=blocks, feature_channels=own)
     objectives = build_objectives(loss, head=head, queries=queries)
-    student, width = PlainStudent(key_frames), FEATURES if loss.features else 0
-    return PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head, teacher_channels=width)
+    student, sees = PlainStudent(key_frames), TeacherShape(FEATURES if loss.features else 0)
+    return PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head, teacher=sees)

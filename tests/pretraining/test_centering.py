@@ -1,16 +1,29 @@
 """What the teacher's features have in common."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from occfeat.data.sample import FeatureMaps, TeacherMaps
-from occfeat.errors import TrainingError
-from occfeat.pretraining.objectives.contract import HeadShape
+from occfeat.errors import SettingsError, TrainingError
+from occfeat.pretraining.objectives.contract import HeadShape, TeacherShape
 from occfeat.pretraining.objectives.evidence import Evidence
-from occfeat.pretraining.objectives.features import Features, FeatureTarget, common_feature, cosine
+from occfeat.pretraining.objectives.features import (
+    FeatureOutput,
+    Features,
+    FeatureTarget,
+    common_feature,
+    cosine,
+    feature_target,
+)
+from occfeat.pretraining.objectives.position import PositionSurvey
+from occfeat.settings.commands import PretrainConfig
+from occfeat.settings.sections import Center, PretrainLossConfig
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 
@@ -45,30 +58,66 @@ def test_common_feature__without_a_target_says_what_to_look_at() -> None:
         common_feature([_target(torch.zeros(0, 4))])
 
 
-def test_prepare__keeps_the_mean_of_the_targets_if_they_are_centred() -> None:
-    shape = HeadShape(bev_channels=4, voxel_channels=8, heights=GRID.shape[2], teacher_channels=6)
-    parts = [_target(torch.randn(7, 6)), _target(torch.randn(2, 6))]
-    mean = torch.cat([part.features for part in parts]).mean(dim=0)
-    for centered in (True, False):
-        objective = Features(1.0, centered=centered)
-        output = objective.build_output(shape)
-        found = objective.prepare(output, parts)
-        assert found["mean"] == pytest.approx(mean.tolist(), abs=1e-6)
-        assert 0 < found["constant_cosine"] < 1
-        kept = output.state_dict()
-        assert ("center" in kept) == centered
-        assert not centered or torch.allclose(kept["center"], mean, atol=1e-6)
+SHAPE = HeadShape(4, 8, GRID.shape[2], TeacherShape(6, cameras=4, patches=(3, 5)))
 
 
-def test_features__loss_and_comparison_take_the_centre_off_every_target() -> None:
-    scales = torch.ones(2, 4, 3, 5)
-    maps = FeatureMaps(torch.randint(-100, 100, (2, 4, 3, 5, 6)).to(torch.int8), scales)
-    batch = replace(batch_of(), teacher=TeacherMaps(maps, ring_of_cameras(4, (42, 70), 2)))
-    shape = HeadShape(bev_channels=4, voxel_channels=8, heights=GRID.shape[2], teacher_channels=6)
-    objective, evidence = Features(1.0, centered=True), Evidence(batch, GRID)
-    output, voxels = objective.build_output(shape), torch.randn(2, 8, *GRID.shape)
+def evidence_of(seed: int = 0, usual_maps: torch.Tensor | None = None) -> Evidence:
+    """Two key frames with stored features; the feature of a patch leans to that of its position."""
+    random = torch.Generator().manual_seed(seed)
+    values = torch.randint(-20, 20, (2, 4, 3, 5, 6), generator=random)
+    usual = 80 * torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(99)).clamp(-1, 1)
+    maps = FeatureMaps((values + usual).to(torch.int8), torch.ones(2, 4, 3, 5))
+    batch = replace(batch_of(seed=seed), teacher=TeacherMaps(maps, ring_of_cameras(4, (42, 70), 2)))
+    return Evidence(batch, GRID, None, usual_maps)
+
+
+class Survey:
+    """Evidence of some batches, made again for each iteration as a run does."""
+
+    def __init__(self, objective: Features, output: FeatureOutput, seeds: range) -> None:
+        self.objective, self.output, self.seeds = objective, output, seeds
+
+    def __iter__(self) -> Iterator[Evidence]:
+        for seed in self.seeds:
+            yield evidence_of(seed, self.objective.usual_maps(self.output))
+
+    def targets(self) -> torch.Tensor:
+        return torch.cat([self.objective.target(evidence).features for evidence in self])
+
+
+@pytest.mark.parametrize("center", ["none", "mean", "position"])
+def test_prepare__keeps_the_means_that_are_subtracted(center: Center) -> None:
+    objective = Features(1.0, center=center)
+    output = objective.build_output(SHAPE)
+    survey = Survey(objective, output, range(3))
+    raw = survey.targets()
+    found = objective.prepare(output, survey)
+    assert found["constant_cosine"] == pytest.approx(common_feature([_target(raw)]).constant_cosine)
+    kept = output.state_dict()
+    assert ("center" in kept, "position" in kept) == (center != "none", center == "position")
+    assert ("position_share" in found) == (center == "position")
+    now = survey.targets()
+    assert found["mean"] == pytest.approx(now.mean(dim=0).tolist(), abs=1e-4)
+    assert torch.equal(now, raw) == (center != "position")
+    if center != "none":
+        assert output.relative(now).mean(dim=0).tolist() == pytest.approx([0] * 6, abs=1e-4)
+    if center == "position":
+        maps = torch.stack([evidence.teacher_maps for evidence in survey])
+        assert maps.unflatten(1, (2, 4)).mean(dim=(0, 1)).abs().max() < 1e-4
+        assert found["position_share"] > 0.5
+        assert output.relative(now).norm() < 0.8 * (raw - raw.mean(dim=0)).norm()
+
+
+@pytest.mark.parametrize("center", ["mean", "position"])
+def test_features__loss_and_comparison_take_the_centre_off_every_target(center: Center) -> None:
+    objective = Features(1.0, center=center)
+    output, voxels = objective.build_output(SHAPE), torch.randn(2, 8, *GRID.shape)
+    usual = torch.randn(4, 6, 3, 5)
     assert output.center is not None
     output.center.copy_(torch.arange(6.0))
+    if output.position is not None:
+        output.position.copy_(usual)
+    evidence = evidence_of(usual_maps=objective.usual_maps(output))
     target = objective.target(evidence)
     assert len(target.features) > 0
     compared = objective.compare_features(output, voxels, evidence)
@@ -77,3 +126,53 @@ def test_features__loss_and_comparison_take_the_centre_off_every_target() -> Non
     term = objective.loss(output, voxels, target)
     assert term.loss.item() == pytest.approx(-cosine(compared.predicted, compared.taught).mean().item())
     assert set(term.metrics) == {"centered_cosine"}
+    plain = objective.target(evidence_of())
+    sampled = feature_target(
+        evidence.occupied, usual.repeat(2, 1, 1, 1), evidence.teacher_cameras, GRID
+    ).features
+    wanted = plain.features - sampled if center == "position" else plain.features
+    assert torch.allclose(target.features, wanted, atol=1e-4)
+
+
+def test_usual_maps__of_another_rig_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"(?s)expects the 6 x 3 x 5 patches.*got 4 x 3 x 5.*`mean`"):
+        _ = evidence_of(usual_maps=torch.zeros(6, 6, 3, 5)).teacher_maps
+
+
+def test_position__expects_one_data_set(tmp_path: Path) -> None:
+    loss = PretrainLossConfig(center="position")
+    with pytest.raises(ValueError, match=r"`position` expects one data set.*got 2"):
+        PretrainConfig(data=(tmp_path / "a", tmp_path / "b"), out=tmp_path / "c", loss=loss)
+
+
+def _maps(key_frames: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(3)
+    return torch.randn(key_frames, 3, 4, 2, 5, generator=random) + 2
+
+
+def test_position_survey__pools_present_cameras_and_fills_those_never_met() -> None:
+    maps, present = _maps(4), torch.ones(4, 3, dtype=torch.bool)
+    present[:, 2], present[0, 0] = False, False
+    survey = PositionSurvey()
+    for number in range(0, 4, 2):
+        survey.add(maps[number : number + 2], present[number : number + 2])
+    mean = survey.mean()
+    assert torch.allclose(mean[0], maps[1:, 0].mean(dim=0), atol=1e-6)
+    assert torch.allclose(mean[1], maps[:, 1].mean(dim=0), atol=1e-6)
+    others = torch.cat((maps[1:, 0], maps[:, 1])).mean(dim=0)
+    assert torch.allclose(mean[2], others, atol=1e-6)
+
+
+def test_position_survey__share_is_none_of_noise_and_all_of_what_never_changes() -> None:
+    noise, still, both = PositionSurvey(), PositionSurvey(), PositionSurvey()
+    present = torch.ones(40, 3, dtype=torch.bool)
+    usual = _maps(1).expand(40, -1, -1, -1, -1)
+    noise.add(_maps(40), present)
+    still.add(usual, present)
+    both.add(_maps(40) + usual, present)
+    assert abs(noise.explained()) < 0.02
+    assert still.explained() == pytest.approx(1)
+    assert both.explained() == pytest.approx(0.5, abs=0.1)
+    one = PositionSurvey()
+    one.add(_maps(1), present[:1])
+    assert math.isnan(one.explained())

@@ -64,12 +64,11 @@ def _card(
     config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
 ) -> CacheCard:
     """Describe the cache that is to be made."""
-    height, width = config.teacher.image_size
     return CacheCard(
         teacher=config.teacher,
         weights_sha256=sha256_of(teacher),
         channels=teacher.channels,
-        patches=(height // teacher.patch_px, width // teacher.patch_px),
+        patches=teacher.patches(config.teacher.image_size),
         cameras=cameras,
         data_fingerprint=index.fingerprint,
         split=config.split,

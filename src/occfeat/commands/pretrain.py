@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
 from occfeat.pretraining.objectives.build import add_own, build_objectives
-from occfeat.pretraining.objectives.contract import AnyObjective, Need, needs_of
+from occfeat.pretraining.objectives.contract import AnyObjective, Need, TeacherShape, needs_of
+from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.release.shipped import write_model
 from occfeat.report.pictures.plots import draw_occupancy
 from occfeat.runs.card import ModelCard
@@ -95,11 +97,13 @@ def _pretrain(
             warn_of_lonely(one.index, of_set, config.loss.window_s)
     caches = open_caches(config, sets, rows, needs)
     learned_from = _key_frames(config, sets, caches, needs, learn=True)
-    network, teacher = build_network(config, objectives, caches[0], own)
+    cameras = len(config.view.cameras or sets.each[0].index.default_channels)
+    network, teacher = build_network(config, objectives, caches[0], cameras, own)
     require_layers(network.student, config.optim)
     with training.open_run() as run:
         device = training.fabric.device
-        maker = TargetMaker(objectives, build_grid(config.grid), teacher.to(device) if teacher else None)
+        teacher = teacher.to(device) if teacher else None
+        maker = TargetMaker(objectives, build_grid(config.grid), teacher, network.usual_maps)
         if not training.goes_on_from_checkpoint(run):
             plain = _key_frames(config, sets, caches, needs, learn=False)
             found = _prepare(network, maker, plain, rows, training)
@@ -228,21 +232,34 @@ def build_network(
     config: PretrainConfig,
     objectives: Sequence[AnyObjective],
     cache: TeacherCache | None,
+    cameras: int,
     own: nn.Module | None,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
-    """Build student, head, and the teacher unless it is cached; the same random weights for the same seed."""
+    """Build student, head, and the teacher unless it is cached; the same random weights for the same seed.
+
+    Args:
+        config: The settings.
+        objectives: What is learned.
+        cache: The teacher cache of a data set, if there is one.
+        cameras: Number of cameras of a key frame.
+        own: The user's module, for settings that name one.
+    """
     taught = "teacher" in needs_of(objectives)
     teacher = build_teacher(config.teacher) if taught and cache is None else None
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid, own)
-    width = teacher.channels if teacher else cache.card.channels if cache else 0
+    sees = TeacherShape()
+    if taught and cache is not None:
+        sees = TeacherShape(cache.card.channels, len(cache.card.cameras), cache.card.patches)
+    elif teacher is not None:
+        sees = TeacherShape(teacher.channels, cameras, teacher.patches(config.teacher.image_size))
     network = PretrainingNetwork(
         student,
         objectives,
         heights=grid.shape[2],
         head=config.head,
-        teacher_channels=width,
+        teacher=sees,
         ratio_every=config.loss.ratio_every,
     )
     return network, teacher
@@ -259,30 +276,34 @@ def _prepare(
     found = {}
     for one in network.objectives:
         if one.survey:
-            looked_at = spread(rows, one.survey)
-            targets = _targets_of(one, maker, key_frames, looked_at, training)
-            found[one.name] = {
-                "key_frames": len(looked_at),
-                **one.prepare(network.outputs[one.name], targets),
-            }
+            survey = _Survey(maker, key_frames, spread(rows, one.survey), training)
+            with torch.no_grad(), autocast(training.fabric.device, training.config.engine.precision):
+                statistics = one.prepare(network.outputs[one.name], survey)
+            found[one.name] = {"key_frames": len(survey.rows), **statistics}
     return found
 
 
-def _targets_of(
-    objective: AnyObjective,
-    maker: TargetMaker,
-    key_frames: KeyFrameReader,
-    rows: NDArray[np.int64],
-    training: Training[PretrainConfig],
-) -> Iterator[Any]:
-    """Give the targets of an objective, batch by batch; key frames that cannot be read are left out."""
-    engine, device = training.config.engine, training.fabric.device
-    batches = in_order(rows, training.micro_batch)
-    for loaded in load_batches(key_frames, batches, engine, pin=device.type == "cuda"):
-        if loaded.batch is not None:
-            with torch.no_grad(), autocast(device, engine.precision):
-                target = objective.target(maker.evidence(loaded.batch.to(device, non_blocking=True)))
-            yield target
+@dataclass(frozen=True)
+class _Survey:
+    """Evidence of some key frames, read in every iteration; those that cannot be read are left out."""
+
+    maker: TargetMaker
+    key_frames: KeyFrameReader
+    rows: NDArray[np.int64]
+    training: Training[PretrainConfig]
+
+    def __iter__(self) -> Iterator[Evidence]:
+        """Yield the evidence batch by batch."""
+        engine, device = self.training.config.engine, self.training.fabric.device
+        order = in_order(self.rows, self.training.micro_batch)
+        batches = iter(load_batches(self.key_frames, order, engine, pin=device.type == "cuda"))
+        while True:
+            with torch.autocast(device.type, enabled=False):  # calibration needs full precision
+                loaded = next(batches, None)
+            if loaded is None:
+                return
+            if loaded.batch is not None:
+                yield self.maker.evidence(loaded.batch.to(device, non_blocking=True))
 
 
 @torch.inference_mode()

@@ -13,7 +13,13 @@ from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.lss import Lss
 from occfeat.pretraining.balance import Balance, measured_at, pull
-from occfeat.pretraining.objectives.contract import AnyObjective, ComparedFeatures, HeadShape, Term
+from occfeat.pretraining.objectives.contract import (
+    AnyObjective,
+    ComparedFeatures,
+    HeadShape,
+    TeacherShape,
+    Term,
+)
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.occupancy import Occupancy
 from occfeat.pretraining.trunk import Trunk
@@ -38,6 +44,8 @@ class TargetMaker:
     grid: VoxelGrid
     teacher: Teacher | None = None
     """None if no objective needs a teacher, or if batches carry its features."""
+    usual_maps: Callable[[], Tensor | None] = lambda: None
+    """Returns what is subtracted from the teacher's feature maps (N, F, h, w)."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Targets:
@@ -47,7 +55,7 @@ class TargetMaker:
 
     def evidence(self, batch: Batch) -> Evidence:
         """Return the evidence from which targets of a batch are made."""
-        return Evidence(batch, self.grid, self.teacher)
+        return Evidence(batch, self.grid, self.teacher, self.usual_maps())
 
 
 class PretrainingNetwork(nn.Module):
@@ -61,7 +69,7 @@ class PretrainingNetwork(nn.Module):
         objectives: Losses are summed, and outputs are initialised, in this order.
         heights: Number of voxels along z.
         head: Sizes of the trunk.
-        teacher_channels: Width of the teacher; 0 if no objective needs one.
+        teacher: Sizes of what the teacher sees.
         ratio_every: Steps between two measurements of the ratio of gradients.
 
     Raises:
@@ -75,7 +83,7 @@ class PretrainingNetwork(nn.Module):
         *,
         heights: int,
         head: HeadConfig,
-        teacher_channels: int = 0,
+        teacher: TeacherShape = TeacherShape(),  # noqa: B008 - it cannot be changed
         ratio_every: int = 50,
     ) -> None:
         super().__init__()
@@ -87,7 +95,7 @@ class PretrainingNetwork(nn.Module):
             hint = "Use the student lss, or leave out objectives that read depth."
             raise SettingsError(f"The student {type(student).__name__} predicts no depth.", hint=hint)
         self.trunk = Trunk(bev_channels, heights, head) if "voxels" in reads else None
-        shape = HeadShape(bev_channels, head.channels, heights, teacher_channels)
+        shape = HeadShape(bev_channels, head.channels, heights, teacher)
         self.outputs = nn.ModuleDict({one.name: one.build_output(shape) for one in objectives})
         self.ratio_every, self.measures = ratio_every, False
         self.balances = nn.ModuleDict(
@@ -176,6 +184,11 @@ class PretrainingNetwork(nn.Module):
         if self.trunk is not None:
             views["voxels"] = self.trunk(views["bev"])
         return views
+
+    def usual_maps(self) -> Float[Tensor, "N F h w"] | None:
+        """Return what is subtracted from the teacher's feature maps in all evidence; None for nothing."""
+        maps = (one.usual_maps(self.outputs[one.name]) for one in self.objectives)
+        return next((found for found in maps if found is not None), None)
 
     def occupancy_probability(self, views: Views) -> Float[Tensor, "B X Y Z"] | None:
         """Return the occupancy probability of each voxel; None if no objective predicts it."""

@@ -11,6 +11,7 @@ from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import load_checked
 from occfeat.pretraining.network import PretrainingNetwork
 from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.runs.card import read_card
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.folder import RunFolder
@@ -49,7 +50,7 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
         objectives,
         heights=grid.shape[2],
         head=settings.head,
-        teacher_channels=_teacher_channels(saved),
+        teacher=_teacher_shape(saved),
         ratio_every=settings.loss.ratio_every,
     )
     tensors = _without_own(saved, network, settings.loss.own) if settings.loss.own else saved
@@ -57,9 +58,13 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
     return network.eval()
 
 
-def _teacher_channels(tensors: dict[str, Tensor]) -> int:
-    """Return the width of the teacher of a run; 0 without distillation."""
-    return len(tensors.get("outputs.features.linear.weight", ()))
+def _teacher_shape(tensors: dict[str, Tensor]) -> TeacherShape:
+    """Return the sizes of what the teacher of a run sees, as far as its network depends on them."""
+    channels = len(tensors.get("outputs.features.linear.weight", ()))
+    position = tensors.get("outputs.features.position")
+    if position is None or position.dim() != 4:
+        return TeacherShape(channels)
+    return TeacherShape(channels, len(position), (position.shape[2], position.shape[3]))
 
 
 def _without_own(

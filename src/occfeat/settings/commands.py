@@ -231,6 +231,16 @@ class PretrainConfig(TrainsOnSets):
             raise ValueError(f"expected {len(self.data)} teacher_cache, one per data set, got {len(caches)}")
         return self
 
+    @model_validator(mode="after")
+    def _check_center(self) -> "PretrainConfig":
+        """Refuse means of the patches of cameras that differ between data sets."""
+        if self.loss.center == "position" and len(self.data) > 1:
+            raise ValueError(
+                f"loss.center `position` expects one data set, whose cameras stay in place, got "
+                f"{len(self.data)}; use `mean`"
+            )
+        return self
+
 
 class FinetuneConfig(TrainsOnSets):
     """Fine-tune a BEV network, pretrained or not, for BEV segmentation, and evaluate it."""

@@ -28,6 +28,8 @@ LabelDraw = Literal["scene", "key-frame"]
 """Unit in which a fraction of the labels is drawn: whole scenes or single key frames."""
 ObjectClass = Literal["vehicle", "pedestrian"]
 """Classes of objects, which boxes are labels of."""
+Center = Literal["none", "mean", "position"]
+"""What is subtracted from feature targets."""
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 CorruptionName = Literal[
     "CameraCrash", "FrameLost", "MotionBlur", "ColorQuant", "Brightness", "LowLight", "Fog", "Snow"
@@ -174,11 +176,11 @@ class PretrainLossConfig(Strict):
     relative to that of the occupancy loss."""
     ratio_every: Expert[Positive] = 50
     """Optimiser steps between two measurements of that ratio, which is logged in any case."""
-    center: Literal["none", "mean"] = "none"
+    center: Center = "none"
     """What is subtracted from the feature targets (this project's option). `mean`: their mean over the
-    training set."""
+    training set. `position`: also the mean of each patch of each camera's feature map."""
     center_key_frames: Expert[Positive] = 32
-    """Number of key frames, spread over the training set, from which that mean is computed once per run."""
+    """Number of key frames, spread over the training set, from which means are computed once per run."""
     queries: NotNegative = 0.0
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0

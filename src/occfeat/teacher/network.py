@@ -71,6 +71,10 @@ class Teacher(nn.Module):
         super().train(False)
         return self
 
+    def patches(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns of patches of an image of (height, width) pixels."""
+        return image_size[0] // self.patch_px, image_size[1] // self.patch_px
+
     @torch.no_grad()  # not inference_mode, whose tensors cannot be used in a loss
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Float32[Tensor, "M D h w"]:
         """Return features of RGB images, without class and register tokens.

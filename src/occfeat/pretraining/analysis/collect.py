@@ -79,7 +79,8 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
     batch = collate([sample]).to(device)
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)
     taxonomy = key_frames.index.taxonomy
-    evidence, views = Evidence(batch, grid, teacher), network.see(batch.images, batch.cameras)
+    evidence = Evidence(batch, grid, teacher, network.usual_maps())
+    views = network.see(batch.images, batch.cameras)
     features = {}
     if (compared := network.compare_features(views, evidence)) is None:
         batch_cells = seen_cells(evidence.occupied, batch.cameras, grid)

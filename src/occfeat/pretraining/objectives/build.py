@@ -56,7 +56,7 @@ def _wanted(
         yield Features(
             1.0 if loss.features == "auto" else loss.features,
             head.feature_channels,
-            centered=loss.center == "mean",
+            center=loss.center,
             survey=loss.center_key_frames,
             ratio=loss.ratio if loss.features == "auto" else None,
         )

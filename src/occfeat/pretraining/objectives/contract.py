@@ -1,7 +1,7 @@
 """The interface of an objective of pretraining.
 
-Axes: `B` key frames, `C` BEV channels, `X Y Z` voxels, `K` chosen voxels, `F` teacher channels. Objectives
-read one of three tensors of the network:
+Axes: `B` key frames, `N` cameras, `C` BEV channels, `X Y Z` voxels, `K` chosen voxels, `F` teacher channels,
+`h w` teacher feature map. Objectives read one of three tensors of the network:
 
 - `bev`: the student's BEV features (B, C, X, Y), x forward and y left;
 - `voxels`: features (B, D, X, Y, Z) of the trunk;
@@ -39,6 +39,18 @@ Target = TypeVar("Target")
 
 
 @dataclass(frozen=True)
+class TeacherShape:
+    """Sizes of the feature maps of one key frame."""
+
+    channels: int = 0
+    """Width of the teacher; 0 if no objective needs one."""
+    cameras: int = 0
+    """Cameras of the rig."""
+    patches: tuple[int, int] = (0, 0)
+    """Rows and columns of patches of an image."""
+
+
+@dataclass(frozen=True)
 class HeadShape:
     """Sizes for which an output is built."""
 
@@ -48,8 +60,8 @@ class HeadShape:
     """Channels per voxel of the trunk."""
     heights: int
     """Number of voxels along z."""
-    teacher_channels: int
-    """Width of the teacher; 0 if no objective needs one."""
+    teacher: TeacherShape = TeacherShape()
+    """Sizes of what the teacher sees."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ class Objective(ABC, Generic[Output, Target]):
     reads: Reads = "voxels"
     """Tensor of the network that it reads."""
     survey: int = 0
-    """Number of key frames, spread over the training set, whose targets `prepare` gets. 0: do not call it."""
+    """Number of key frames, spread over the training set, that `prepare` gets. 0: do not call it."""
 
     @abstractmethod
     def build_output(self, shape: HeadShape) -> Output:
@@ -119,16 +131,24 @@ class Objective(ABC, Generic[Output, Target]):
         """
         return None
 
-    def prepare(self, output: Output, targets: Iterable[Target]) -> dict[str, Any]:
-        """Compute statistics of some targets, without augmentation, before the first step of a run.
+    def prepare(self, output: Output, survey: Iterable[Evidence]) -> dict[str, Any]:
+        """Compute statistics of some key frames, without augmentation, before the first step of a run.
 
         Store what training needs in buffers of the output, which checkpoints contain: a resumed run does not
-        call this again. The output is still on the CPU, targets are on the device.
+        call this again. The output is still on the CPU, evidence is on the device.
+
+        Args:
+            output: The module that `build_output` returned.
+            survey: Evidence of the key frames, batch by batch. It is read again for each iteration.
 
         Returns:
             Numbers and lists of numbers, which the run writes to `prepared.json`.
         """
         return {}
+
+    def usual_maps(self, output: Output) -> Float[Tensor, "N F h w"] | None:
+        """Return what is subtracted from the teacher's feature maps in all evidence; None for nothing."""
+        return None
 
     def occupancy_probability(self, output: Output, read: Tensor) -> Float[Tensor, "B X Y Z"] | None:
         """Return the occupancy probability of each voxel; None if it is not predicted."""

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps, Window
+from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.projection import seen_voxels
@@ -28,6 +29,8 @@ class Evidence:
     grid: VoxelGrid
     teacher: Teacher | None = None
     """The teacher; None if the batch carries its features, or if no objective needs it."""
+    usual_maps: Float[Tensor, "N F h w"] | None = None
+    """What is subtracted from the teacher's feature maps; None for nothing."""
 
     @property
     def points(self) -> Points:
@@ -69,13 +72,30 @@ class Evidence:
 
     @cached_property
     def teacher_maps(self) -> Float[Tensor, "BN F h w"]:
-        """Teacher features of all images, ordered by key frame and camera."""
+        """Teacher features of all images, ordered by key frame and camera, without what is usual."""
         given = self.batch.teacher
         if isinstance(given, TeacherMaps):
-            return given.maps.decode().flatten(0, 1)
+            return self.without_usual(given.maps.decode()).flatten(0, 1)
         if self.teacher is None or given is None:
             raise ValueError("expected a teacher and a batch with images, or a batch with features")
-        return encode_present(self.teacher, given.images, given.cameras.present).flatten(0, 1)
+        maps = encode_present(self.teacher, given.images, given.cameras.present)
+        return self.without_usual(maps).flatten(0, 1)
+
+    def without_usual(self, maps: Float[Tensor, "B N F h w"]) -> Float[Tensor, "B N F h w"]:
+        """Subtract what is usual from feature maps of the rig.
+
+        Raises:
+            SettingsError: It was found for another rig or image size.
+        """
+        if self.usual_maps is None:
+            return maps
+        if maps.shape[1:] != self.usual_maps.shape:
+            wanted, found = (f"{n} x {h} x {w}" for n, _, h, w in (self.usual_maps.shape, maps.shape[1:]))
+            raise SettingsError(
+                f"loss.center `position` expects the {wanted} patches of pretraining, got {found}.",
+                hint="Use the data set of the pretraining run, or a run with loss.center `mean`.",
+            )
+        return maps - self.usual_maps.to(maps.device)
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:

@@ -1,14 +1,15 @@
 """Distillation: predict the teacher's feature of each occupied voxel (paper section 3).
 
 Features of an image model are similar to each other, so a constant prediction already has a high cosine.
-Centred targets contain only the differences between voxels (this project's option).
+Centred targets contain only the differences between voxels, and maybe only those between key frames (this
+project's options).
 
 Axes: `B` key frames, `N` cameras, `D` channels per voxel, `X Y Z` voxels, `K` chosen voxels, `F` teacher
 channels, `h w` teacher feature map.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,9 @@ from occfeat.pretraining.objectives.contract import (
     Term,
 )
 from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.position import PositionSurvey
 from occfeat.pretraining.trunk import unsplat
+from occfeat.settings.sections import Center
 from occfeat.training.step import ratio_of
 
 logger = logging.getLogger(__name__)
@@ -55,13 +58,15 @@ class FeatureOutput(nn.Module):
         shape: Sizes of the network.
         own_channels: Channels per voxel of a separate branch on the BEV features (this project's option).
             None: read the voxels of the trunk, as in the paper.
-        centered: Whether predictions and targets are relative to a centre.
+        center: What predictions and targets are relative to.
     """
 
     center: Tensor | None
-    """Mean teacher feature of the training set; None if features are not centred."""
+    """Mean target of the training set; None if features are not centred."""
+    position: Tensor | None
+    """Mean feature (N, F, h, w) of each patch of each camera; None if it is not subtracted."""
 
-    def __init__(self, shape: HeadShape, own_channels: int | None, *, centered: bool) -> None:
+    def __init__(self, shape: HeadShape, own_channels: int | None, *, center: Center) -> None:
         super().__init__()
         self.heights = shape.heights
         self.branch = (
@@ -70,8 +75,11 @@ class FeatureOutput(nn.Module):
             else nn.Conv2d(shape.bev_channels, own_channels * shape.heights, kernel_size=1)
         )
         self.activation = nn.Identity() if own_channels is None else nn.GELU()
-        self.linear = nn.Linear(own_channels or shape.voxel_channels, shape.teacher_channels)
-        self.register_buffer("center", torch.zeros(shape.teacher_channels) if centered else None)
+        teacher = shape.teacher
+        self.linear = nn.Linear(own_channels or shape.voxel_channels, teacher.channels)
+        self.register_buffer("center", None if center == "none" else torch.zeros(teacher.channels))
+        maps = (teacher.cameras, teacher.channels, *teacher.patches)
+        self.register_buffer("position", torch.zeros(maps) if center == "position" else None)
 
     def forward(self, read: Float[Tensor, "B C X Y *Z"], cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
         """Predict the features of voxels (key frame, x, y, z) from the tensor that the objective reads.
@@ -100,13 +108,18 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
     weight: float
     own_channels: int | None = None
     """Channels per voxel of a separate branch. None: read the voxels of the trunk."""
-    centered: bool = False
-    """Whether to subtract the mean over the training set from every target."""
+    center: Center = "none"
+    """What to subtract from every target: the mean over the training set, and that of its patch."""
     survey: int = 32
-    """Number of key frames for that mean; 32 of nuScenes give about 100 000 targets."""
+    """Number of key frames for these means; 32 of nuScenes give about 100 000 targets."""
     ratio: float | None = None
     name = "features"
     needs = TEACHER
+
+    @property
+    def centered(self) -> bool:
+        """Whether a mean is subtracted from targets."""
+        return self.center != "none"
 
     @property
     def reads(self) -> Reads:  # type: ignore[override] # depends on the settings of the objective
@@ -115,7 +128,7 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
 
     def build_output(self, shape: HeadShape) -> FeatureOutput:
         """Build the separate branch, if any, and a linear layer to the teacher's width."""
-        return FeatureOutput(shape, self.own_channels, centered=self.centered)
+        return FeatureOutput(shape, self.own_channels, center=self.center)
 
     def target(self, evidence: Evidence) -> FeatureTarget:
         """Return the teacher features of the occupied voxels."""
@@ -136,14 +149,35 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         cells[:, 0] = torch.searchsorted(chosen, cells[:, 0].contiguous())
         return FeatureTarget(cells, target.features[mine])
 
-    def prepare(self, output: FeatureOutput, targets: Iterable[FeatureTarget]) -> dict[str, Any]:
-        """Set the centre of the output, if any, and log the cosine of the constant-prediction baseline."""
-        common = common_feature(targets)
+    def prepare(self, output: FeatureOutput, survey: Iterable[Evidence]) -> dict[str, Any]:
+        """Set the means of the output, if any, and log the cosine of the constant-prediction baseline."""
+        positions = None if output.position is None else PositionSurvey()
+        common = common_feature(self._surveyed(survey, positions))
         text = "teacher: the constant-prediction baseline has a mean cosine of %.3f"
         logger.info(text, common.constant_cosine)
+        found: dict[str, Any] = {"constant_cosine": common.constant_cosine}
+        if output.position is not None and positions is not None:
+            output.position.copy_(positions.mean())
+            found["position_share"] = positions.explained()
+            logger.info("teacher: camera and patch explain %.0f %%", 100 * found["position_share"])
+            common = common_feature(self._surveyed(survey))  # without the position's mean from now on
         if output.center is not None:
             output.center.copy_(common.mean)
-        return {"constant_cosine": common.constant_cosine, "mean": common.mean.tolist()}
+        return {**found, "mean": common.mean.tolist()}
+
+    def _surveyed(
+        self, survey: Iterable[Evidence], positions: PositionSurvey | None = None
+    ) -> Iterator[FeatureTarget]:
+        """Yield the targets of a survey; add its feature maps to those by position."""
+        for evidence in survey:
+            if positions is not None:
+                present, maps = evidence.teacher_cameras.present, evidence.teacher_maps
+                positions.add(maps.view(*present.shape, *maps.shape[1:]), present)
+            yield self.target(evidence)
+
+    def usual_maps(self, output: FeatureOutput) -> Float[Tensor, "N F h w"] | None:
+        """Return the mean feature of each patch of each camera, if it is subtracted."""
+        return output.position
 
     def features_at(
         self, output: FeatureOutput, read: Tensor, cells: Int64[Tensor, "K 4"]
