@@ -31,8 +31,9 @@ from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, TeacherConfig
 from occfeat.settings.students import SimpleBevConfig
+from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import encode
-from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.teacher.network import Teacher
 
 WAYS = ("package", "plain")
 TEACHER_SIZE, POINTS, WEIGHT, WIDTH = (224, 392), 34_688, 0.01, 384
@@ -68,7 +69,7 @@ def pretraining_network(
 ) -> PretrainingNetwork:
     """Build the head of a student that distils the packaged teacher; ready to train."""
     objectives = build_objectives(loss, head=head)
-    sees = TeacherShape(WIDTH)
+    sees = TeacherShape((WIDTH,))
     network = PretrainingNetwork(student, objectives, heights=voxels.shape[2], head=head, teacher=sees)
     return network.train()
 

@@ -38,7 +38,7 @@ from occfeat.report.pictures.palette import EGO_COLOR, HEIGHT_COLORS
 from occfeat.report.pictures.rig import draw_points, natural_rows
 from occfeat.report.pictures.topdown import common_colors
 from occfeat.settings.sections import DataConfig
-from occfeat.teacher.network import build_teacher
+from occfeat.teacher.build import build_teacher
 
 SPLIT = "test"
 SHOWN_PX = (160, 280)
@@ -93,7 +93,9 @@ def read_scene(run: Path, data: Path, position: int) -> Scene:
     large = settings.view.model_copy(update={"image_size": SHOWN_PX})
     shown = KeyFrames(index, large, Contents(), grid=grid).sample(row)
     batch = collate([key_frames.sample(row)])
-    evidence = Evidence(batch, grid, build_teacher(settings.teacher), network.usual_maps())
+    evidence = Evidence(
+        batch, grid, build_teacher(settings.teacher, settings.second_teacher), network.usual_maps()
+    )
     views = network.see(batch.images, batch.cameras)
     probability = network.occupancy_probability(views)
     compared = network.compare_features(views, evidence)

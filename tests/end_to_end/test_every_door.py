@@ -23,7 +23,8 @@ from occfeat.data.index.index import Index, KeyFrame
 from occfeat.data.recordings.waymo.recording import find_recordings
 from occfeat.data.recordings.write import write_recordings
 from occfeat.settings.sections import DataConfig, TeacherConfig
-from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.teacher.build import build_teacher
+from occfeat.teacher.network import Teacher
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
 from tests.data.argoverse_folder import build_argoverse_folder

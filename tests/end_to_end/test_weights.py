@@ -3,12 +3,14 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from occfeat.cli import main
 from occfeat.runs.checkpoint import load_checkpoint
@@ -19,6 +21,13 @@ from tests.small_runs import Flags
 AUTO = ["--loss.features", "auto", "--loss.ratio", "0.2", "--loss.ratio-every", "2"]
 OPTIONS = {
     "auto": [*AUTO, "--optim.micro-batch-size", "1", "--engine.recompute"],
+    "blocks": ["--teacher.block", "0", "1", "--teacher-cache", "cache"],
+    "convolutional": ["--teacher.name", "test_resnet", "--teacher.weights", "resnet", "--teacher.block", "2"],
+    "two teachers": [
+        *("--second-teacher.name", "test_resnet", "--second-teacher.weights", "resnet"),
+        *("--second-teacher.image-size", "64", "128", "--loss.center", "position"),
+        *("--head.feature-channels", "4", "--loss.features", "0.3"),
+    ],
     "position": ["--loss.center", "position", "--loss.features", "0.3"],
 }
 """Flags of every option."""
@@ -41,6 +50,33 @@ def stopped_after_three_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytes
         yield patched
 
 
+@pytest.fixture
+def resnet(tmp_path: Path) -> Path:
+    """Random weights of a small convolutional network."""
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
+    return tmp_path / "resnet.safetensors"
+
+
+@pytest.fixture
+def words_of(flags: Flags, resnet: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Flags of an option; the teacher cache that it names is made."""
+
+    def of(option: str) -> list[str]:
+        words = [str(resnet) if word == "resnet" else word for word in OPTIONS[option]]
+        if "--teacher-cache" in words:
+            made = tmp_path / "cache"
+            shared = flags("pretrain", made)
+            of_teacher = shared[shared.index("--teacher.name") : shared.index("--head.channels")]
+            data = shared[1 : shared.index("--view.image-size")]
+            blocks = words[: words.index("--teacher-cache")]
+            assert main(["cache", *data, *of_teacher, *blocks, "--engine.workers", "0"]) == 0
+            words = [str(made) if word == "cache" else word for word in words]
+        return [*STEPS, *words]
+
+    return of
+
+
 def rows_of(run: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: row[name] for name in row if not name.startswith("time/")} for row in rows]
@@ -48,9 +84,13 @@ def rows_of(run: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_resumed_run__ends_bit_for_bit_the_same(
-    option: str, flags: Flags, tmp_path: Path, stopped_after_three_steps: pytest.MonkeyPatch
+    option: str,
+    words_of: Callable[[str], list[str]],
+    flags: Flags,
+    tmp_path: Path,
+    stopped_after_three_steps: pytest.MonkeyPatch,
 ) -> None:
-    words = [*STEPS, *OPTIONS[option]]
+    words = words_of(option)
     assert main(flags("pretrain", tmp_path / "run", *words)) == 130
     stopped_after_three_steps.undo()
     assert main(["pretrain", "--resume", str(tmp_path / "run")]) == 0
@@ -78,8 +118,10 @@ def test_auto__logs_the_ratio_and_the_weight_in_use(flags: Flags, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
-def test_two_processes__train_like_one(option: str, flags: Flags, tmp_path: Path) -> None:
-    words = [*STEPS, *OPTIONS[option], "--student.backbone", "test_convnext"]  # without batch statistics
+def test_two_processes__train_like_one(
+    option: str, words_of: Callable[[str], list[str]], flags: Flags, tmp_path: Path
+) -> None:
+    words = [*words_of(option), "--student.backbone", "test_convnext"]  # without batch statistics
     assert main(flags("pretrain", tmp_path / "one", *words)) == 0
     run_ranks(flags("pretrain", tmp_path / "two", *words, "--engine.devices", "2"), tmp_path)
     for alone, shared in zip(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"), strict=True):

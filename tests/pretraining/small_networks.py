@@ -38,5 +38,5 @@ def build_network(
     torch.manual_seed(0)
     head = HeadConfig(channels=8, blocks=blocks, feature_channels=own)
     objectives = build_objectives(loss, head=head, queries=queries)
-    student, sees = PlainStudent(key_frames), TeacherShape(FEATURES if loss.features else 0)
+    student, sees = PlainStudent(key_frames), TeacherShape((FEATURES,) if loss.features else ())
     return PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head, teacher=sees)

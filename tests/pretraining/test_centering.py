@@ -58,7 +58,7 @@ def test_common_feature__without_a_target_says_what_to_look_at() -> None:
         common_feature([_target(torch.zeros(0, 4))])
 
 
-SHAPE = HeadShape(4, 8, GRID.shape[2], TeacherShape(6, cameras=4, patches=(3, 5)))
+SHAPE = HeadShape(4, 8, GRID.shape[2], TeacherShape((6,), cameras=4, patches=(3, 5)))
 
 
 def evidence_of(seed: int = 0, usual_maps: torch.Tensor | None = None) -> Evidence:

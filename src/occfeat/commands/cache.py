@@ -17,9 +17,10 @@ from occfeat.geometry.grid import build_grid
 from occfeat.runs.output import make_folder, require_empty, require_writable
 from occfeat.settings.commands import CacheConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import CARD, CacheCard, read_cache_card, shard_file
 from occfeat.teacher.fill import CacheJob, fill_cache, sha256_of
-from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.teacher.network import Teacher
 from occfeat.training.device import all_alive, build_fabric
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def cache(config: CacheConfig) -> Outcome:
     if fabric.is_global_zero:
         require_writable(config.out)
     quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
-    teacher = build_teacher(config.teacher)
+    teacher = build_teacher(config.teacher, config.second_teacher)
     key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
     card = _card(config, index, teacher, key_frames.channels, len(rows))
     job = CacheJob(card, teacher, key_frames, config.batch_size, config.engine)
@@ -66,8 +67,10 @@ def _card(
     """Describe the cache that is to be made."""
     return CacheCard(
         teacher=config.teacher,
+        second_teacher=config.second_teacher,
         weights_sha256=sha256_of(teacher),
         channels=teacher.channels,
+        parts=teacher.parts if len(teacher.parts) > 1 else (),
         patches=teacher.patches(config.teacher.image_size),
         cameras=cameras,
         data_fingerprint=index.fingerprint,

@@ -36,8 +36,9 @@ from occfeat.runs.folder import OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
+from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import TeacherCache, read_cache_card
-from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.teacher.network import Teacher
 from occfeat.training.device import autocast
 from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
 from occfeat.training.loop import Job
@@ -174,7 +175,7 @@ def open_cache(path: Path, config: PretrainConfig, index: Index, rows: NDArray[n
     cache = TeacherCache(path)
     cache.require(
         rows,
-        teacher=config.teacher,
+        teachers=(config.teacher, config.second_teacher),
         cameras=config.view.cameras or index.default_channels,
         fingerprint=index.fingerprint,
         allowed=config.engine.max_broken,
@@ -245,15 +246,15 @@ def build_network(
         own: The user's module, for settings that name one.
     """
     taught = "teacher" in needs_of(objectives)
-    teacher = build_teacher(config.teacher) if taught and cache is None else None
+    teacher = build_teacher(config.teacher, config.second_teacher) if taught and cache is None else None
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     student = build_student(config.student, grid, own)
     sees = TeacherShape()
     if taught and cache is not None:
-        sees = TeacherShape(cache.card.channels, len(cache.card.cameras), cache.card.patches)
+        sees = TeacherShape(cache.card.parts_of_features, len(cache.card.cameras), cache.card.patches)
     elif teacher is not None:
-        sees = TeacherShape(teacher.channels, cameras, teacher.patches(config.teacher.image_size))
+        sees = TeacherShape(teacher.parts, cameras, teacher.patches(config.teacher.image_size))
     network = PretrainingNetwork(
         student,
         objectives,

@@ -61,10 +61,13 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
 def _teacher_shape(tensors: dict[str, Tensor]) -> TeacherShape:
     """Return the sizes of what the teacher of a run sees, as far as its network depends on them."""
     channels = len(tensors.get("outputs.features.linear.weight", ()))
+    parts = (channels,) if channels else ()
+    if (widths := tensors.get("outputs.features.widths")) is not None:
+        parts = tuple(widths.tolist())
     position = tensors.get("outputs.features.position")
     if position is None or position.dim() != 4:
-        return TeacherShape(channels)
-    return TeacherShape(channels, len(position), (position.shape[2], position.shape[3]))
+        return TeacherShape(parts)
+    return TeacherShape(parts, len(position), (position.shape[2], position.shape[3]))
 
 
 def _without_own(

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from occfeat.settings.sections import (
+    NO_TEACHER,
     AugmentConfig,
     CorruptionChoice,
     DataConfig,
@@ -192,6 +193,8 @@ class CacheConfig(UsesData):
     cameras: tuple[str, ...] = ()
     """Camera channels, in order. Empty: all cameras of the data set, clockwise from the front."""
     teacher: TeacherConfig = TeacherConfig()
+    second_teacher: TeacherConfig = NO_TEACHER
+    """Another teacher, whose features are learned beside those of the first. Name `none`: there is none."""
     dtype: FeatureType = "int8"
     """Storage type of the features: int8 with a scale per patch, or float16."""
     batch_size: Positive = 4
@@ -214,6 +217,8 @@ class PretrainConfig(TrainsOnSets):
     student: StudentConfig = SimpleBevConfig()
     """The BEV network. Each `kind` has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
+    second_teacher: TeacherConfig = NO_TEACHER
+    """Another teacher, whose features are learned beside those of the first. Name `none`: there is none."""
     teacher_cache: PerSet[InputPath | None] = (None,)
     """Folder written by `occfeat cache` with the same teacher, one per data set. None: run the teacher on
     every image."""

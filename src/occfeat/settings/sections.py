@@ -117,15 +117,24 @@ class TeacherConfig(Strict):
     """The frozen image foundation model whose features the student learns to predict."""
 
     name: str = "vit_small_patch14_dinov2.lvd142m"
-    """timm name of a vision transformer, or `packaged` for the DINOv2-derived ViT-S/14 of `make demo`."""
+    """timm name of a vision transformer or of a network with stages, such as resnet50, or `packaged` for the
+    DINOv2-derived ViT-S/14 of `make demo`."""
     weights: WeightsSource = "hub"
-    """`hub`, or the path of a local file in timm's or Meta's format."""
+    """`hub`, or the path of a local file in timm's or Meta's format. `packaged`: those of
+    tf_efficientnet_lite0."""
     image_size: ImageSize = (224, 392)
     """Height and width of the teacher's images, multiples of its patch size."""
-    block: Expert[int | None] = None
-    """Index of the block whose tokens are used, from 0. None: the last one (packaged teacher: 10)."""
+    block: Expert[int | tuple[int, ...] | None] = None
+    """Index of the block whose tokens are used, from 0, or of several, which are concatenated. Of a network
+    with stages: of the stage. None: the last block (packaged teacher: 10), or the last stage with a stride of
+    16 pixels or less."""
     normalize: Expert[bool] = True
-    """Apply the network's final LayerNorm to the tokens."""
+    """Apply the network's final LayerNorm to the tokens of each block; without one, normalise each stage over
+    its channels."""
+
+
+NO_TEACHER = TeacherConfig(name="none")
+"""Settings of a second teacher that there is not."""
 
 
 class HeadConfig(Strict):

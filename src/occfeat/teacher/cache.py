@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from occfeat.data.sample import FeatureMaps
 from occfeat.errors import CacheError, KeyFrameError
-from occfeat.settings.sections import TeacherConfig
+from occfeat.settings.sections import NO_TEACHER, TeacherConfig
 from occfeat.settings.strict import Positive, Strict
 
 CARD = "cache.json"
@@ -39,10 +39,14 @@ class CacheCard(Strict):
     """Version of the layout."""
     teacher: TeacherConfig
     """Settings of the teacher."""
+    second_teacher: TeacherConfig = NO_TEACHER
+    """Settings of the second teacher, if there is one."""
     weights_sha256: str
-    """Hash of the teacher's tensors."""
+    """Hash of the tensors of the teacher, or of both."""
     channels: Positive
-    """Channels of the teacher."""
+    """Channels of the teacher, or of both."""
+    parts: tuple[Positive, ...] = ()
+    """Channels of each of two teachers; empty for one."""
     patches: tuple[Positive, Positive]
     """Rows and columns of patches of an image."""
     cameras: tuple[str, ...]
@@ -57,6 +61,18 @@ class CacheCard(Strict):
     """Storage type of values."""
     shard_size: Positive = 64
     """Key frames per file."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "CacheCard":
+        """Refuse parts that are not those of the channels."""
+        if self.parts and sum(self.parts) != self.channels:
+            raise ValueError(f"expected parts of {self.channels} channels, got {self.parts}")
+        return self
+
+    @property
+    def parts_of_features(self) -> tuple[int, ...]:
+        """Channels of each teacher."""
+        return self.parts or (self.channels,)
 
     @property
     def shards(self) -> int:
@@ -111,7 +127,7 @@ class TeacherCache:
         self,
         rows: Int64[ndarray, " n"],
         *,
-        teacher: TeacherConfig,
+        teachers: tuple[TeacherConfig, TeacherConfig],
         cameras: tuple[str, ...],
         fingerprint: str,
         allowed: int,
@@ -120,7 +136,7 @@ class TeacherCache:
 
         Args:
             rows: Key frames of the run.
-            teacher: Settings of its teacher.
+            teachers: Settings of its teacher and of the second one.
             cameras: Its cameras, in order.
             fingerprint: Fingerprint of its data set.
             allowed: Number of broken key frames that can be missing.
@@ -128,7 +144,12 @@ class TeacherCache:
         Raises:
             CacheError: Lists all differences.
         """
-        wanted = {"teacher": teacher, "cameras": cameras, "data_fingerprint": fingerprint}
+        wanted = {
+            "teacher": teachers[0],
+            "second_teacher": teachers[1],
+            "cameras": cameras,
+            "data_fingerprint": fingerprint,
+        }
         hint = "Make another cache with `occfeat cache`, or use the settings of this one."
         if differences := self.card.differences(self.card.model_copy(update=wanted)):
             raise CacheError(

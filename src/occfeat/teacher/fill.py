@@ -1,4 +1,7 @@
-"""Fills a teacher cache shard by shard, in atomic writes; it can be interrupted."""
+"""Fills a teacher cache shard by shard, in atomic writes; it can be interrupted.
+
+Axes: `B` key frames, `N` cameras, `F` teacher channels, `h w` patches.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from occfeat.atomic import write_atomic
 from occfeat.data.dataset import KeyFrames
@@ -150,10 +154,18 @@ class _ShardWriter:
             with autocast(device, job.engine.precision):
                 exact = job.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
             stored = encode(exact, job.card.dtype)
-            cosine = F.cosine_similarity(stored.decode(), exact, dim=-3).mean()
-            self.similarity += float(cosine) * len(images)
+            self.similarity += _likeness(stored.decode(), exact, job.teacher.parts) * len(images)
             self.seen += len(images)
             yield [row_of[token] for token in loaded.batch.tokens], stored.to("cpu")
+
+
+def _likeness(
+    stored: Float[Tensor, "B N F h w"], exact: Float[Tensor, "B N F h w"], parts: tuple[int, ...]
+) -> float:
+    """Return the mean cosine similarity of two maps, averaged over the parts of a feature."""
+    split = [torch.split(maps, list(parts), dim=-3) for maps in (stored, exact)]
+    pairs = zip(*split, strict=True)
+    return sum(float(F.cosine_similarity(one, other, dim=-3).mean()) for one, other in pairs) / len(parts)
 
 
 def sha256_of(network: nn.Module) -> str:

@@ -46,7 +46,8 @@ from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_simi
 from occfeat.runs.folder import ANALYSIS, RunFolder
 from occfeat.runs.output import require_empty
 from occfeat.settings.commands import AnalyseConfig
-from occfeat.teacher.network import Teacher, build_teacher
+from occfeat.teacher.build import build_teacher
+from occfeat.teacher.network import Teacher
 from occfeat.training.device import choose_device
 
 OF_WHOM = {TEACHER: "the teacher", STUDENT: "the student's prediction", BEV: "the student's BEV features"}
@@ -116,7 +117,9 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     cache = None
     if path is not None and "teacher" in needs:
         cache = open_cache(path, settings, index, rows)
-    teacher = build_teacher(settings.teacher).to(device) if "teacher" in needs and cache is None else None
+    teacher = None
+    if "teacher" in needs and cache is None:
+        teacher = build_teacher(settings.teacher, settings.second_teacher).to(device)
     key_frames = key_frames_of(settings, index, cache, needs, learn=False)
     chosen = spread(rows, config.key_frames).tolist()
     return _Subject(network.to(device), teacher, key_frames, chosen)

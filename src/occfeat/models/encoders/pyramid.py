@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from occfeat.errors import SettingsError
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck, group_layers
 from occfeat.models.weights.hub import refuse_unknown
+from occfeat.models.weights.parts import shared_name
 
 DEEP_STRIDE_PX = 16
 """Pixels along each side of a cell of the deepest stage that is used (Simple-BEV's choice)."""
@@ -71,11 +72,6 @@ class PyramidEncoder(ImageEncoder):
         kept = {shared_name(name): name for name, _ in self.backbone.named_parameters()}
         flat = {shared_name(name): number for name, number in numbers.items()}
         return {name: flat[shared] for shared, name in kept.items() if shared in flat}
-
-
-def shared_name(name: str) -> str:
-    """Return a name that a whole network and its `features_only` form share (stages.0 and stages_0)."""
-    return name.replace(".", "_")
 
 
 def _pad(images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H2 W2"]:

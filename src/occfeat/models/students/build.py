@@ -1,16 +1,13 @@
 """Build students from their settings, with the weights of their backbones."""
 
-import logging
 from pathlib import Path
 
-import timm
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import ImageEncoder, default_neck
-from occfeat.models.encoders.pyramid import PyramidEncoder, shared_name
+from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.encoders.vit import VitEncoder, is_transformer
 from occfeat.models.students.bevformer import BevFormer
 from occfeat.models.students.lss import Lss
@@ -20,8 +17,9 @@ from occfeat.models.students.simplebev import SimpleBev
 from occfeat.models.students.student import Student
 from occfeat.models.weights import packaged
 from occfeat.models.weights.hub import create_pretrained
-from occfeat.models.weights.loading import load_checked, read_weights_file
+from occfeat.models.weights.loading import read_weights_file
 from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
+from occfeat.models.weights.parts import load_part
 from occfeat.settings.students import (
     BevFormerConfig,
     ImageStudentConfig,
@@ -31,8 +29,6 @@ from occfeat.settings.students import (
     SimpleBevConfig,
     StudentConfig,
 )
-
-logger = logging.getLogger(__name__)
 
 WITHOUT_NETWORK = (
     "Without network, set backbone_weights to the path of a file of timm weights, or to none to start from "
@@ -118,18 +114,18 @@ def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) ->
         _load_packaged(encoder, config.backbone)
     elif weights == "hub":
         whole = create_pretrained(config.backbone, WITHOUT_NETWORK)
-        _load_backbone(encoder, config.backbone, whole.state_dict())
+        load_part(encoder.backbone, config.backbone, whole.state_dict(), f"backbone {config.backbone}")
     elif weights != "none":
         tensors = read_weights_file(Path(weights))
         if is_meta_format(tensors):
             tensors = timm_from_meta(tensors, encoder.backbone.state_dict())
-        _load_backbone(encoder, config.backbone, tensors)
+        load_part(encoder.backbone, config.backbone, tensors, f"backbone {config.backbone}")
 
 
 def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
     """Load the weights of the installed package, if they are of this backbone."""
     if backbone == packaged.TEACHER_NAME:
-        _load_backbone(encoder, backbone, packaged.packaged_teacher_weights())
+        load_part(encoder.backbone, backbone, packaged.packaged_teacher_weights(), f"backbone {backbone}")
         return
     if backbone != packaged.STUDENT_BACKBONE:
         known = f"{packaged.STUDENT_BACKBONE} and {packaged.TEACHER_NAME}"
@@ -137,19 +133,5 @@ def _load_packaged(encoder: ImageEncoder, backbone: str) -> None:
             f"The packaged weights are for {known}, not for {backbone}.",
             hint="Set backbone to one of them, or backbone_weights to hub, none or a path.",
         )
-    _load_backbone(encoder, backbone, packaged.packaged_student_weights())
+    load_part(encoder.backbone, backbone, packaged.packaged_student_weights(), f"backbone {backbone}")
     encoder.set_normalization((packaged.STUDENT_MEAN,) * 3, (packaged.STUDENT_STD,) * 3)
-
-
-def _load_backbone(encoder: ImageEncoder, backbone: str, tensors: dict[str, Tensor]) -> None:
-    """Load what the backbone kept of its network; only parts of the network it dropped may be left over."""
-    with torch.device("meta"):
-        whole = timm.create_model(backbone).state_dict()
-    kept = {shared_name(name): name for name in encoder.backbone.state_dict()}
-    dropped = {shared_name(name) for name in whole} - kept.keys()
-    shared = {name: shared_name(name) for name in tensors}
-    loaded = {kept.get(shared[name], name): t for name, t in tensors.items() if shared[name] not in dropped}
-    load_checked(encoder.backbone, loaded, f"backbone {backbone}")
-    left_out = len(tensors) - len(loaded)
-    if left_out:
-        logger.info("backbone %s: left out %d tensors of layers that are not used", backbone, left_out)

@@ -42,12 +42,17 @@ Target = TypeVar("Target")
 class TeacherShape:
     """Sizes of the feature maps of one key frame."""
 
-    channels: int = 0
-    """Width of the teacher; 0 if no objective needs one."""
+    parts: tuple[int, ...] = ()
+    """Width of each teacher; empty if no objective needs one."""
     cameras: int = 0
     """Cameras of the rig."""
     patches: tuple[int, int] = (0, 0)
     """Rows and columns of patches of an image."""
+
+    @property
+    def channels(self) -> int:
+        """Width of all teachers; 0 if no objective needs one."""
+        return sum(self.parts)
 
 
 @dataclass(frozen=True)

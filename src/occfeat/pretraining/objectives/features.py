@@ -36,9 +36,11 @@ from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.position import PositionSurvey
 from occfeat.pretraining.trunk import unsplat
 from occfeat.settings.sections import Center
-from occfeat.training.step import ratio_of
+from occfeat.training.step import Ratio, ratio_of
 
 logger = logging.getLogger(__name__)
+OF_TEACHERS = ("first", "second")
+"""Names of two teachers in metrics."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class FeatureOutput(nn.Module):
         )
         self.activation = nn.Identity() if own_channels is None else nn.GELU()
         teacher = shape.teacher
+        self.parts = teacher.parts
+        widths = torch.tensor(teacher.parts) if len(teacher.parts) > 1 else None
+        self.register_buffer("widths", widths)  # by which a checkpoint is read
         self.linear = nn.Linear(own_channels or shape.voxel_channels, teacher.channels)
         self.register_buffer("center", None if center == "none" else torch.zeros(teacher.channels))
         maps = (teacher.cameras, teacher.channels, *teacher.patches)
@@ -137,10 +142,16 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         )
 
     def loss(self, output: FeatureOutput, read: Tensor, target: FeatureTarget) -> Term:
-        """Return the negative mean cosine as loss, and the cosine as metric."""
-        similarity = cosine(output(read, target.cells), output.relative(target.features))
-        mean = ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
-        return Term(feature_loss(similarity), {"centered_cosine" if self.centered else "cosine": mean})
+        """Return the negative mean cosine as loss, and the cosine as metric, also of each of two teachers."""
+        predicted, taught = output(read, target.cells), output.relative(target.features)
+        each = cosines(predicted, taught, output.parts)
+        similarity = torch.stack(each).mean(dim=0)
+        name = "centered_cosine" if self.centered else "cosine"
+        metrics = {name: _mean_of_voxels(similarity)}
+        if len(each) > 1:
+            named = zip(OF_TEACHERS, each, strict=True)
+            metrics |= {f"{name}/{which}": _mean_of_voxels(one) for which, one in named}
+        return Term(feature_loss(similarity), metrics)
 
     def of_key_frames(self, target: FeatureTarget, chosen: Int64[Tensor, " b"]) -> FeatureTarget:
         """Return the features of some key frames of a batch."""
@@ -152,7 +163,7 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
     def prepare(self, output: FeatureOutput, survey: Iterable[Evidence]) -> dict[str, Any]:
         """Set the means of the output, if any, and log the cosine of the constant-prediction baseline."""
         positions = None if output.position is None else PositionSurvey()
-        common = common_feature(self._surveyed(survey, positions))
+        common = common_feature(self._surveyed(survey, positions), output.parts)
         text = "teacher: the constant-prediction baseline has a mean cosine of %.3f"
         logger.info(text, common.constant_cosine)
         found: dict[str, Any] = {"constant_cosine": common.constant_cosine}
@@ -204,11 +215,16 @@ class CommonFeature:
     """Constant-prediction baseline: the highest mean cosine of one vector with all targets."""
 
 
-def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
+def common_feature(targets: Iterable[FeatureTarget], parts: tuple[int, ...] = ()) -> CommonFeature:
     """Pool the targets of several batches.
 
     The mean over targets f of cos(u, f) is the product of u / |u| and the mean of f / |f|, so its largest
-    value is the length of that mean.
+    value is the length of that mean. Several parts of features have a mean each, and their lengths are
+    averaged.
+
+    Args:
+        targets: The targets of each batch.
+        parts: Channels of each part; empty for a single one.
 
     Raises:
         TrainingError: There is no target.
@@ -219,12 +235,15 @@ def common_feature(targets: Iterable[FeatureTarget]) -> CommonFeature:
         device = target.features.device
         features = target.features.cpu().double()  # not every device supports float64
         total = total + features.sum(dim=0)
-        direction = direction + F.normalize(features, dim=1).sum(dim=0)
+        split = torch.split(features, list(parts or features.shape[1:]), dim=1)
+        directions = [F.normalize(part, dim=1) for part in split]
+        direction = direction + torch.cat(directions, dim=1).sum(dim=0)
         count += len(features)
     if count == 0:
         hint = "Check the calibration with `occfeat view --calibration`, and the bounds of the grid."
         raise TrainingError("No occupied voxel is visible in a camera: nothing to distil.", hint=hint)
-    return CommonFeature((total / count).float().to(device), float((direction / count).norm()))
+    lengths = [float(part.norm()) for part in torch.split(direction / count, list(parts or direction.shape))]
+    return CommonFeature((total / count).float().to(device), sum(lengths) / len(lengths))
 
 
 def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Float[Tensor, " K"]:
@@ -237,6 +256,19 @@ def cosine(predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"]) -> Flo
         product = torch.linalg.vecdot(predicted, target)
         lengths = torch.linalg.vector_norm(predicted, dim=-1) * torch.linalg.vector_norm(target, dim=-1)
         return product / lengths.clamp_min(1e-8)
+
+
+def cosines(
+    predicted: Float[Tensor, "K F"], target: Float[Tensor, "K F"], parts: tuple[int, ...]
+) -> list[Float[Tensor, " K"]]:
+    """Return the cosine of each part of the features, such as those of two teachers."""
+    split = [torch.split(features, list(parts), dim=1) for features in (predicted, target)]
+    return [cosine(*pair) for pair in zip(*split, strict=True)]
+
+
+def _mean_of_voxels(similarity: Float[Tensor, " K"]) -> Ratio:
+    """Return a metric that is averaged over voxels."""
+    return ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
 
 
 def feature_loss(similarity: Float[Tensor, " K"]) -> Float[Tensor, ""]:
