@@ -169,8 +169,8 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         found: dict[str, Any] = {"constant_cosine": common.constant_cosine}
         if output.position is not None and positions is not None:
             output.position.copy_(positions.mean())
-            found["position_share"] = positions.explained()
-            logger.info("teacher: camera and patch explain %.0f %%", 100 * found["position_share"])
+            found["position_share"] = share = positions.explained()
+            logger.info("teacher: share of the variance that camera and patch explain: %s", share)
             common = common_feature(self._surveyed(survey))  # without the position's mean from now on
         if output.center is not None:
             output.center.copy_(common.mean)

@@ -35,8 +35,8 @@ class PositionSurvey:
         met = (self.count > 0)[:, None, None, None]
         return torch.where(met, self.total / counted, others).float()
 
-    def explained(self) -> float:
-        """Return the share of the variance that camera and patch explain; NaN if it cannot be estimated.
+    def explained(self) -> float | None:
+        """Return the share of the variance that camera and patch explain; None if it cannot be estimated.
 
         Means over few key frames explain something by chance. The share is adjusted for it, as an adjusted
         coefficient of determination.
@@ -45,10 +45,10 @@ class PositionSurvey:
         met = self.count > 0
         patches, positions = int(self.count.sum()) * height * width, int(met.sum()) * height * width
         if patches <= positions:
-            return float("nan")
+            return None
         counts = self.count[met][:, None, None, None]
         within = self.squares - float((self.total[met].square() / counts).sum())
         around_mean = self.squares - float(self.total.sum(dim=(0, 2, 3)).square().sum()) / patches
         if around_mean <= 0:
-            return float("nan")
+            return None
         return 1 - within / (patches - positions) / (around_mean / (patches - 1))
