@@ -17,7 +17,8 @@ import torch
 from measuring import in_fresh_process, peak_mb, ratio, record
 from step import cached_batch, pretraining_network
 
-from occfeat.data.sample import Batch, FeatureMaps, Sample, TeacherMaps, collate
+from occfeat.data.sample.sample import Batch, Sample, collate
+from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import TargetMaker
 from occfeat.release.shipped import build_grid

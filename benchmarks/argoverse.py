@@ -3,9 +3,9 @@
     python benchmarks/argoverse.py [--logs 100] [--repeats 7]
 
 Loading is all of `KeyFrames.read`: seven JPEGs of the real sizes, resized, and one LiDAR file, in the ego
-frame. Decoding alone is what no reader can leave out: cv2 at the same scale, and pyarrow. Both alternate on
-one thread, and processor time counts. The logs to index have as many files and rows as real ones, but the
-images are empty.
+frame. Decoding alone is what no reader can leave out: cv2 at the same scale, and pyarrow. Decoding and
+resizing is what no loader can leave out. They alternate on one thread, and processor time counts. The logs to
+index have as many files and rows as real ones, but the images are empty.
 """
 
 import argparse
@@ -25,8 +25,10 @@ from pyarrow import feather
 
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.formats.argoverse2.rig import POSE, RING
+from occfeat.data.images import resize
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import build_grid
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 
@@ -50,30 +52,34 @@ def compare_loading(root: Path, repeats: int) -> None:
     write_log(root / "train" / str(uuid.uuid4()), np.random.default_rng(0), key_frames=4)
     index = Index.open(DataConfig(root=root))
     key_frames = KeyFrames(index, ViewConfig(), Contents(points=True), grid=build_grid(GridConfig()))
-    ratios = []
+    ratios: dict[str, list[float]] = {"decode": [], "decode and resize": []}
     for repeat in range(repeats + 1):
-        seconds = {"load": 0.0, "decode": 0.0}
+        seconds = {"load": 0.0, "decode": 0.0, "decode and resize": 0.0}
         for row in range(len(index)):
             begin = time.process_time()
             loaded = isinstance(key_frames.read(Draw(row, 0)), Sample)
             seconds["load"] += time.process_time() - begin
             if not loaded:
                 raise RuntimeError("a key frame is broken")
-            begin = time.process_time()
-            decode(index, row)
-            seconds["decode"] += time.process_time() - begin
-        if repeat:  # the first fills the caches
-            ratios.append(seconds["decode"] / seconds["load"])
-    load, alone = (seconds[name] / len(index) for name in ("load", "decode"))
-    say(f"load {load:.3f} s, decode {alone:.3f} s a key frame, of processor time")
-    say(f"rate beside decoding: {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+            for way, size in (("decode", None), ("decode and resize", ViewConfig().image_size)):
+                begin = time.process_time()
+                decode(index, row, size)
+                seconds[way] += time.process_time() - begin
+        for way in ratios if repeat else ():  # the first fills the caches
+            ratios[way].append(seconds[way] / seconds["load"])
+    each = ", ".join(f"{way} {spent / len(index):.3f} s" for way, spent in seconds.items())
+    say(f"{each} a key frame, of processor time")
+    for way, shares in ratios.items():
+        say(f"rate beside {way}: {np.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})")
 
 
-def decode(index: Index, row: int) -> None:
+def decode(index: Index, row: int, size: tuple[int, int] | None) -> None:
     key_frame = index.key_frame(row)
     for camera in key_frame.cameras:
         data = np.frombuffer((index.root / camera.path).read_bytes(), np.uint8)
-        cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_2)
+        pixels = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_2)
+        if size is not None:
+            resize(torch.from_numpy(pixels).permute(2, 0, 1), size)
     feather.read_table(str(index.root / key_frame.sweeps[0].path))
 
 

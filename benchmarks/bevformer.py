@@ -13,22 +13,30 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lifting import surround_rig
 from measuring import growth_mb, in_fresh_process, ratio, record
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.models.lifting.hits import build_hits, project_queries
-from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries
+from occfeat.models.lifting.plans import Building, PlanCache
 from occfeat.models.students.bevformer import BevFormer
 from occfeat.models.students.build import build_student
 from occfeat.settings.recipes import RECIPES
 
-WAYS = {"seen": build_hits, "all": project_queries}
+
+def list_all(*rig: Any) -> Building[QueryHits]:
+    """List every query for every camera."""
+    yield torch.empty(0, dtype=torch.int64)
+    return project_queries(*rig)
+
+
+WAYS = {"seen": build_hits, "all": list_all}
 
 
 @dataclass(frozen=True)

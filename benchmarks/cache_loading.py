@@ -17,7 +17,7 @@ from measuring import in_turn, ratio, record
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, ImagesForTeacher
+from occfeat.data.sample.contents import Contents, ImagesForTeacher
 from occfeat.geometry.grid import build_grid
 from occfeat.settings.recipes import find_recipe
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig

@@ -26,7 +26,10 @@ from matplotlib.figure import Figure
 from measuring import in_fresh_process, peak_mb, record
 from step import pretraining_network
 
-from occfeat.data.sample import Batch, Cameras, FeatureMaps, Points, TeacherMaps
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import build_student

@@ -18,12 +18,12 @@ import torch
 from measuring import Ratio, arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.geometry.lens import Lens
-from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.plans import PlanCache, finish
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.lifting.sparse import LiftingPlan, build_plan, lift
 from occfeat.settings.sections import GridConfig
@@ -91,7 +91,7 @@ def plan_ms() -> tuple[float, float]:
     rig = Cameras(cameras.intrinsics[0], cameras.ego_from_camera[0], cameras.present[0], IMAGE_SIZE)
     for _ in range(9):
         start = time.perf_counter()
-        plan = build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels)
+        plan = finish(build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels))
         middle = time.perf_counter()
         _ = plan.transposed_slabs
         times.append((1e3 * (middle - start), 1e3 * (time.perf_counter() - middle)))
@@ -107,7 +107,7 @@ def lens_cost(repeats: int) -> Ratio:
     def planning(rig: Cameras) -> float:
         """Seconds of one plan."""
         start = time.perf_counter()
-        build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels)
+        finish(build_plan(rig, FEATURE_SIZE, STRIDE_PX, voxels))
         return time.perf_counter() - start
 
     times = in_turn({name: partial(planning, rig) for name, rig in rigs.items()}, repeats + 1)

@@ -29,7 +29,8 @@ from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from occfeat.teacher.cache import TeacherCache

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from occfeat.data.sample import Batch, Cameras, TeacherImages
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import TeacherImages
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX
 from occfeat.models.lifting.projection import project_voxels

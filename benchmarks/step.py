@@ -22,7 +22,10 @@ from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from occfeat.data.sample import Batch, Cameras, Points, TeacherImages, TeacherMaps
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import TeacherImages, TeacherMaps
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.build import Student, build_student
 from occfeat.models.students.simplebev import SimpleBev

@@ -13,7 +13,8 @@ import time
 import torch
 from measuring import arguments, record
 
-from occfeat.data.sample import Cameras, Points
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.lifting.projection import seen_voxels

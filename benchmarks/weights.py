@@ -19,7 +19,7 @@ from lifting import grid
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from step import Step, sample_batch
 
-from occfeat.data.sample import FeatureMaps, TeacherImages, TeacherMaps
+from occfeat.data.sample.teacher import FeatureMaps, TeacherImages, TeacherMaps
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives

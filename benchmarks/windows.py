@@ -22,7 +22,7 @@ from measuring import arguments, in_fresh_process, in_turn, ratio, record
 
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Index
-from occfeat.data.sample import WindowRequest
+from occfeat.data.sample.contents import WindowRequest
 from occfeat.data.sweeps import window
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points

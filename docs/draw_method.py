@@ -27,7 +27,9 @@ from torch import Tensor
 from occfeat.commands.pretrain import key_frames_of
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Cameras, Contents, collate
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import collate
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.objectives.contract import needs_of
 from occfeat.pretraining.objectives.evidence import Evidence
@@ -35,7 +37,7 @@ from occfeat.pretraining.objectives.features import FeatureOutput
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.bev import for_display
 from occfeat.report.pictures.palette import EGO_COLOR, HEIGHT_COLORS
-from occfeat.report.pictures.rig import draw_points, natural_rows
+from occfeat.report.pictures.rig import by_distance, draw_points, natural_rows
 from occfeat.report.pictures.topdown import common_colors
 from occfeat.settings.sections import DataConfig
 from occfeat.teacher.build import build_teacher
@@ -249,7 +251,7 @@ def draw(scene: Scene) -> Figure:
     target, predicted, patches = scene.feature_colors()
     show_rig(figure, 0.025, 0.60, 0.26, pixels, scene)
     for camera, axes in enumerate(show_rig(figure, 0.025, 0.08, 0.26, pixels, scene)):
-        draw_points(axes, scene.points_ego, scene.cameras, camera, 30.0)
+        draw_points(axes, scene.points_ego, scene.cameras, camera, by_distance(scene.points_ego, 30.0))
         axes.collections[0].set_sizes([0.35])
     show_rig(figure, 0.345, 0.14, 0.14, list(patches), scene)
     axes = figure.add_axes((0.345, 0.575, 0.14, 0.14 * WIDE_IN / HIGH_IN))

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Boxes, Index
-from occfeat.data.sample import Window, WindowRequest
+from occfeat.data.sample.contents import WindowRequest
+from occfeat.data.sample.lidar import Window
 from occfeat.data.sweeps.window import WindowReader
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.settings.sections import Conflicts, DataConfig, GridConfig, ViewConfig

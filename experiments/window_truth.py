@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from spread import with_interval
 
-from occfeat.data.sample import EMPTY, OCCUPIED, Points
+from occfeat.data.sample.lidar import EMPTY, OCCUPIED, Points
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.rays import RayVoxels, trace
 from occfeat.geometry.grid import VoxelGrid, build_grid

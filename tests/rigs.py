@@ -2,7 +2,10 @@
 
 import torch
 
-from occfeat.data.sample import Batch, Cameras, Labels, Points, TeacherImages
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import Batch, Labels
+from occfeat.data.sample.teacher import TeacherImages
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 

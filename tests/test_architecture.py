@@ -101,6 +101,7 @@ STREETWORLD_MAY_IMPORT = (
     "occfeat.geometry.lens",
     "occfeat.settings.extras",
     "occfeat.settings.processor",
+    "occfeat.settings.signals",
     "occfeat.settings.strict",
 )
 

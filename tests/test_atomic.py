@@ -11,7 +11,7 @@ from occfeat.atomic import (
     LOCK,
     lock_folder,
     put_in_place,
-    sync_files,
+    sync_file,
     write_atomic,
     write_bytes_atomic,
     write_text_atomic,
@@ -90,8 +90,8 @@ def test_put_in_place__others_can_read_what_only_its_owner_could(tmp_path: Path)
 def test_unsynced_file__is_complete_and_is_synced_later(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     write_bytes_atomic(path, b"content", synced=False)
-    sync_files([path])
+    sync_file(path)
     assert path.read_bytes() == b"content"
     assert [one.name for one in path.parent.iterdir()] == ["file"]
     with pytest.raises(RunError, match="could not be written"):
-        sync_files([tmp_path / "none"])
+        sync_file(tmp_path / "none")

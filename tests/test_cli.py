@@ -81,6 +81,20 @@ def test_image_size__may_be_one_word(
     assert "would be 8 x 12 px" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["check", "view --out a.rrd", "cache --out a", "analyse --run r", "predict --run r --out a", "report r"],
+)
+def test_second_data_set__is_refused_where_one_is_taken(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "--data", "one", "two"]) == 2
+    said = capsys.readouterr().err
+    assert f"`occfeat {words.split()[0]}` takes one data set, got 2." in said
+    assert "  one\n  two\n" in said
+    assert "Choose one with --data." in said
+
+
 def test_debug__shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "/nowhere", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
@@ -96,7 +110,7 @@ def test_bug__is_exit_code_1_with_a_traceback(
     def broken(_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr("occfeat.commands.doctor.doctor", broken)
+    monkeypatch.setattr("occfeat.commands.doctor.doctor.doctor", broken)
     assert main(["doctor"]) == 1
     assert "please report it" in capsys.readouterr().err
 
@@ -111,10 +125,10 @@ def test_broken_pipe__is_a_matter_of_what_is_printed_alone(
     def broken(_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("occfeat.commands.doctor.doctor", broken)
+    monkeypatch.setattr("occfeat.commands.doctor.doctor.doctor", broken)
     assert main(["doctor"]) == 1
     assert "please report it" in capsys.readouterr().err
-    monkeypatch.setattr("occfeat.commands.doctor.doctor", lambda _: Outcome("text", exit_code=2))
+    monkeypatch.setattr("occfeat.commands.doctor.doctor.doctor", lambda _: Outcome("text", exit_code=2))
     monkeypatch.setattr(sys, "stdout", Ended())
     assert main(["doctor"]) == 2
     assert main(["--help"]) == 0

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from occfeat.data.dataset import KeyFrames
     from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
-    from occfeat.data.sample import Contents, ImagesForTeacher, collate
+    from occfeat.data.sample.contents import Contents, ImagesForTeacher
+    from occfeat.data.sample.sample import collate
     from occfeat.geometry.grid import build_grid
     from occfeat.models.students.build import build_student
     from occfeat.pretraining.objectives.contract import Objective, Term
@@ -70,8 +71,8 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "Contents": "occfeat.data.sample",
-    "ImagesForTeacher": "occfeat.data.sample",
+    "Contents": "occfeat.data.sample.contents",
+    "ImagesForTeacher": "occfeat.data.sample.contents",
     "KeyFrames": "occfeat.data.dataset",
     "NuScenesWriter": "occfeat.data.formats.nuscenes.writer.folder",
     "Objective": "occfeat.pretraining.objectives.contract",
@@ -79,7 +80,7 @@ _ELSEWHERE = {
     "Term": "occfeat.pretraining.objectives.contract",
     "build_grid": "occfeat.geometry.grid",
     "build_student": "occfeat.models.students.build",
-    "collate": "occfeat.data.sample",
+    "collate": "occfeat.data.sample.sample",
     "find_recipe": "occfeat.settings.recipes",
     "load_model": "occfeat.release.shipped",
     "occupancy_target": "occfeat.pretraining.objectives.evidence",

@@ -236,9 +236,9 @@ def demo(**settings: Any) -> Outcome:
     return _run(build(settings_of.DemoConfig, settings))
 
 
-def doctor() -> Outcome:
-    """Report the installation: versions, devices, memory, extras."""
-    return _run(settings_of.DoctorConfig())
+def doctor(**settings: Any) -> Outcome:
+    """Report the installation, or test a device against the CPU; see `DoctorConfig`."""
+    return _run(build(settings_of.DoctorConfig, settings))
 
 
 def build_world(out: PathLike, **settings: Any) -> Outcome:

@@ -1,7 +1,7 @@
 """Atomic writes: a file is complete or absent, even after a crash."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def write_atomic(path: Path, write: Callable[[Path], object], *, synced: bool = 
     Args:
         path: The file.
         write: Writes the content to the temporary path it is given.
-        synced: Whether to force it to disk. `sync_files` does that later, for many files at once.
+        synced: Whether to force it and its name to disk. `sync_file` and `sync_folder` do that later.
 
     Raises:
         RunError: The file cannot be written, for lack of space or permission. An existing file is kept.
@@ -51,28 +51,23 @@ def write_text_atomic(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
-def write_bytes_atomic(path: Path, content: bytes, *, synced: bool = True) -> None:
+def write_bytes_atomic(path: Path, content: bytes | memoryview, *, synced: bool = True) -> None:
     """Write a binary file as `write_atomic` does."""
     write_atomic(path, lambda temporary: temporary.write_bytes(content), synced=synced)
 
 
-def sync_files(paths: Iterable[Path]) -> None:
-    """Force files and their names to disk, which takes much less time at once than after each file.
+def sync_file(path: Path) -> None:
+    """Force a file, but not its name, to disk.
 
     Raises:
-        RunError: They cannot be written, for lack of space.
+        RunError: It cannot be written, for lack of space.
     """
-    folders: dict[Path, None] = {}
-    for path in paths:
-        folders[path.parent] = None
-        try:
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        except OSError as error:
-            hint = "Free disk space, then try again."
-            raise RunError(f"{path} could not be written: {error}", hint=hint) from error
-    for folder in folders:
-        sync_folder(folder)
+    try:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        hint = "Free disk space, then try again."
+        raise RunError(f"{path} could not be written: {error}", hint=hint) from error
 
 
 LOCK = ".lock"

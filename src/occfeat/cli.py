@@ -9,15 +9,15 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, get_origin, get_type_hints
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from occfeat.commands.layers import base_layer
 from occfeat.commands.table import COMMANDS, Command, load
-from occfeat.data.formats.nuscenes.writer.processes import sigterm_like_ctrl_c
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
@@ -26,6 +26,7 @@ from occfeat.settings.layers import Layer, build_partial, merge
 from occfeat.settings.processor import share_processor
 from occfeat.settings.recipes import names_of_recipes
 from occfeat.settings.removed import why_removed
+from occfeat.settings.signals import sigterm_like_ctrl_c
 from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
 from occfeat.training.launcher import find_launched
@@ -164,6 +165,7 @@ def _show(text: str) -> None:
 def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[str]) -> Strict:
     """Build the settings of a command from all layers."""
     flags = _spread_sizes(flags)
+    _refuse_second_set(name, command, flags)
     above = {name: value for name, value in _peek(flags).items() if name in command.settings.model_fields}
     layer = base_layer(command.settings, recipe=layers.recipe, config=layers.config, above=above)
     import tyro
@@ -172,6 +174,17 @@ def _parse(name: str, command: Command, layers: argparse.Namespace, flags: list[
     if isinstance(below, PretrainConfig | FinetuneConfig):
         _refuse_flags_of_others(flags, below.student.kind)
     return _read_flags(name, command, below, flags)
+
+
+def _refuse_second_set(name: str, command: Command, flags: list[str]) -> None:
+    """Refuse several data sets for a command that takes one."""
+    field = command.settings.model_fields.get("data")
+    if field is None or get_origin(field.annotation) is tuple or "--data" not in flags:
+        return
+    given = list(takewhile(lambda word: not word.startswith("-"), flags[flags.index("--data") + 1 :]))
+    if len(given) > 1:
+        hint = "Choose one with --data. Give the command again for another one."
+        raise SettingsError(f"`occfeat {name}` takes one data set, got {len(given)}.", first=given, hint=hint)
 
 
 def _read_flags(name: str, command: Command, below: Strict, flags: list[str]) -> Strict:

@@ -11,13 +11,14 @@ import orjson
 from rich.progress import Progress
 
 from occfeat.atomic import lock_folder, write_bytes_atomic
-from occfeat.data.formats.nuscenes.writer.processes import require_helpers, sigterm_like_ctrl_c, start_helpers
+from occfeat.data.formats.nuscenes.writer.processes import require_helpers, start_helpers
 from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.lens import PINHOLE
 from occfeat.settings.extras import require_extra
 from occfeat.settings.processor import usable_cores
+from occfeat.settings.signals import sigterm_like_ctrl_c
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
@@ -180,8 +181,10 @@ def _description(config: WorldConfig) -> bytes:
     lenses = [str(camera.lens) for camera in rig.cameras]
     if set(lenses) != {str(PINHOLE)}:
         content["rig_lenses"] = lenses
-    if config.rig not in RIGS:  # a file may change, a name stands for one LiDAR
+    if config.rig not in RIGS:  # a file may change, a name stands for its LiDARs
         content["rig_lidar_m"] = rig.lidar_m
+        if rig.more_lidars:
+            content["rig_more_lidars"] = [str(lidar) for lidar in rig.more_lidars]
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
 

@@ -28,7 +28,7 @@ class WorldConfig(Strict):
     draw the map of one of 20 takes 2.5 GB of memory."""
     rig: str = "nuscenes"
     """Cameras and LiDAR: `nuscenes` (6 cameras), `wide5`, `truck8`, `fisheye4` (190 degrees each), `pinhole8`
-    (the same view), `raw6` (distorted), or the path of a .json file."""
+    (the same view), `raw6` (distorted), `lidars3` (3 LiDARs), or the path of a .json file."""
     image_size: ImageSize = (224, 400)
     """Height and width of the images, `224 400` or `224x400`; some rigs have cameras with a share of it."""
     lights: tuple[Literal["noon", "low_sun", "overcast", "dusk", "night", "wet", "fog"], ...] = ()

@@ -18,7 +18,7 @@ from pydantic import (
 from occfeat.errors import LensError, SettingsError
 from occfeat.geometry.lens import PINHOLE, Lens, parse_lens
 from streetworld.optics import limit_rad
-from streetworld.rigs import LIDAR, RIGS, Camera, Rig
+from streetworld.rigs import LIDAR, RIGS, Camera, Lidar, Rig
 
 WIDEST_DEG = 150.0
 """Largest angle of view of a pinhole or Brown-Conrady camera."""
@@ -29,10 +29,10 @@ _Scale = Annotated[float, Field(gt=0, le=10)]
 _Share = Annotated[float, Field(ge=-1, le=2)]
 
 
-def _is_of_a_camera(channel: str) -> str:
-    """Refuse a channel that is not the name of a camera."""
+def _is_not_on_the_roof(channel: str) -> str:
+    """Refuse the channel of the LiDAR on the roof."""
     if channel.upper() == LIDAR:
-        raise ValueError("this is the channel of the LiDAR")
+        raise ValueError("this is the channel of the LiDAR on the roof")
     return channel
 
 
@@ -49,7 +49,7 @@ class _CameraFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_of_a_camera)]
+    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_not_on_the_roof)]
     position_m: tuple[_PositionM, _PositionM, _PositionM]
     yaw_deg: _AngleDeg
     view_deg: Annotated[float, Field(ge=5, le=190)]
@@ -73,6 +73,16 @@ class _CameraFile(BaseModel):
         return self
 
 
+class _LidarFile(BaseModel):
+    """A LiDAR as a rig file describes it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    channel: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$"), AfterValidator(_is_not_on_the_roof)]
+    position_m: tuple[_PositionM, _PositionM, _PositionM]
+    yaw_deg: _AngleDeg = 0.0
+
+
 class _RigFile(BaseModel):
     """A rig file."""
 
@@ -80,12 +90,13 @@ class _RigFile(BaseModel):
 
     cameras: tuple[_CameraFile, ...]
     lidar_m: tuple[_PositionM, _PositionM, _PositionM] = (0.94, 0.0, 1.84)
+    more_lidars: tuple[_LidarFile, ...] = ()
 
 
 def load_rig(name: str) -> Rig:
     """Load a rig by its name in `RIGS`, or from a JSON file.
 
-    The file holds `cameras` (fields of `Camera`) and `lidar_m`.
+    The file holds `cameras` (fields of `Camera`), `lidar_m` and `more_lidars` (fields of `Lidar`).
 
     Raises:
         SettingsError: There is no such rig, or the file does not describe one.
@@ -113,11 +124,13 @@ def load_rig(name: str) -> Rig:
             hint="Give it at least one, with `channel`, `position_m`, `yaw_deg` and `view_deg`.",
         )
     channels = [camera.channel for camera in described.cameras]
+    channels += [lidar.channel for lidar in described.more_lidars]
     if len(set(channels)) < len(channels):
         raise SettingsError(
-            f"The rig file {path} has two cameras of the same channel.",
+            f"The rig file {path} has two sensors of the same channel.",
             first=sorted(channels),
-            hint="Give each camera a channel of its own.",
+            hint="Give each camera and LiDAR a channel of its own.",
         )
     cameras = tuple(Camera(**dict(camera)) for camera in described.cameras)
-    return Rig(path.stem, cameras, described.lidar_m)
+    more_lidars = tuple(Lidar(**dict(lidar)) for lidar in described.more_lidars)
+    return Rig(path.stem, cameras, described.lidar_m, more_lidars)

@@ -15,7 +15,7 @@ from occfeat.geometry.lens import PINHOLE, Lens
 from streetworld.optics import Optics, radius
 
 LIDAR = "LIDAR_TOP"
-"""Channel of the LiDAR, which no camera can have."""
+"""Channel of the LiDAR on the roof, which no camera can have."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +74,37 @@ def _optics(camera: Camera, image_size: tuple[int, int]) -> Optics:
 
 
 @dataclass(frozen=True)
+class Lidar:
+    """A LiDAR as it is mounted. Its frame has x to the right and y forward, as on nuScenes."""
+
+    channel: str
+    position_m: tuple[float, float, float]
+    yaw_deg: float = 0.0
+    """Where it is turned to, counter-clockwise from forward."""
+
+    @property
+    def ego_from_lidar(self) -> Float[np.ndarray, "4 4"]:
+        """LiDAR frame to ego frame."""
+        pose = np.eye(4)
+        pose[:3, :3] = _about_z(math.radians(self.yaw_deg) - math.pi / 2)
+        pose[:3, 3] = self.position_m
+        return pose
+
+
+@dataclass(frozen=True)
 class Rig:
     """All sensors of a vehicle."""
 
     name: str
     cameras: tuple[Camera, ...]
     lidar_m: tuple[float, float, float]
-    """Where the LiDAR sits. Its frame has x to the right and y forward, as on nuScenes."""
+    """Where the LiDAR on the roof sits."""
+    more_lidars: tuple[Lidar, ...] = ()
 
     @property
-    def ego_from_lidar(self) -> Float[np.ndarray, "4 4"]:
-        """LiDAR frame to ego frame."""
-        pose = np.eye(4)
-        pose[:3, :3] = _about_z(-math.pi / 2)
-        pose[:3, 3] = self.lidar_m
-        return pose
+    def lidars(self) -> tuple[Lidar, ...]:
+        """All LiDARs, that on the roof first."""
+        return (Lidar(LIDAR, self.lidar_m), *self.more_lidars)
 
     def calibrated(self, rng: np.random.Generator) -> "Rig":
         """Return the rig as it was mounted on one vehicle: a little off everywhere."""
@@ -185,13 +201,24 @@ RIGS: dict[str, Rig] = {
         ),
         (0.94, 0.0, 1.84),
     ),
+    "lidars3": replace(
+        NUSCENES,
+        name="lidars3",
+        more_lidars=(
+            Lidar("LIDAR_LEFT", (3.5, 0.85, 0.75), 60.0),
+            Lidar("LIDAR_RIGHT", (3.5, -0.85, 0.75), -60.0),
+        ),
+    ),
     "raw6": replace(
         NUSCENES, name="raw6", cameras=tuple(replace(camera, lens=BARREL) for camera in NUSCENES.cameras)
     ),
 }
-"""Rigs by name: one like nuScenes', and the same with lenses that distort, as images in recordings are before
-they are rectified; five wide cameras on a car; eight cameras high on a truck; four fisheye cameras low on a
-car, and two pinhole cameras in place of each."""
+"""Rigs by name.
+
+One is like nuScenes', one is the same with lenses that distort, as images are in recordings before they are
+rectified, and one the same with two more LiDARs at the corners of the bumper. Others have five wide cameras
+on a car, eight cameras high on a truck, four fisheye cameras low on a car, and two pinholes in place of each.
+"""
 
 
 def _about_x(angle: float) -> Float[np.ndarray, "3 3"]:

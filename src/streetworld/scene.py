@@ -4,6 +4,7 @@ The scene's frame is the town's, moved by a whole number of metres so that singl
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 
@@ -82,9 +83,9 @@ class Scene:
         """Return the pose of the ego vehicle in the town's frame."""
         return ego_pose(self.ego, time_s)
 
-    def scene_from_lidar(self, time_s: float) -> Float[np.ndarray, "4 4"]:
-        """Return the pose of the LiDAR in the scene's frame."""
-        return self._scene_from_sensor(time_s, self.rig.ego_from_lidar)
+    def scene_from_lidar(self, time_s: float, number: int = 0) -> Float[np.ndarray, "4 4"]:
+        """Return the pose of a LiDAR of the rig in the scene's frame."""
+        return self._scene_from_sensor(time_s, self.rig.lidars[number].ego_from_lidar)
 
     def _scene_from_sensor(
         self, time_s: float, ego_from_sensor: Float[np.ndarray, "4 4"]
@@ -114,19 +115,28 @@ class Scene:
         shot = take_shot(stage, lighting, appearance, scene_from_camera, optics, rng)
         return View(shot, scene_from_camera, optics)
 
-    def scan(self, time_s: float) -> Sweep:
-        """Turn the LiDAR once."""
-        scene_from_lidar = self.scene_from_lidar(time_s)
+    def scan(self, time_s: float, number: int = 0) -> Sweep:
+        """Turn a LiDAR of the rig once."""
+        scene_from_lidar = self.scene_from_lidar(time_s, number)
         stage = self._stage(time_s, scene_from_lidar[:3, 3], None, math.pi)
-        rng = self.request.rng(4, round((time_s + 10) * 1000))
-        return take_sweep(stage, self.appearance, self.light, scene_from_lidar, rng)
+        rng = self.request.rng(4, round((time_s + 10) * 1000), *([number] if number else []))
+        on_roof = number == 0
+        return take_sweep(stage, self.appearance, self.light, scene_from_lidar, rng, on_roof=on_roof)
 
-    def labels(self, frame: int, views: list[View], sweep: Sweep) -> list[Label]:
-        """Return all labels of a key frame, in the scene's frame."""
+    def labels(self, frame: int, views: list[View], sweeps: Sequence[Sweep]) -> list[Label]:
+        """Return all labels of a key frame, in the scene's frame.
+
+        Args:
+            frame: The key frame.
+            views: What each camera sees.
+            sweeps: What each LiDAR sees, in the order of the rig.
+        """
         time_s = frame * KEY_FRAME_S
-        scene_from_lidar = self.scene_from_lidar(time_s)
-        points = sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3]
-        ego = scene_from_lidar[:2, 3]
+        seen = []
+        for number, sweep in enumerate(sweeps):
+            scene_from_lidar = self.scene_from_lidar(time_s, number)
+            seen.append(sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3])
+        points, ego = np.concatenate(seen), self.scene_from_lidar(time_s)[:2, 3]
         times = [time_s + self.camera_delay_s(camera) for camera in self.rig.cameras]
         found = []
         for number, pose in self.poses.items():

@@ -2,7 +2,8 @@
 
 import torch
 
-from occfeat.data.sample import Cameras, Sample
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Sample
 from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen, collect
 from occfeat.training.overlap import Overlap
 from tests.rigs import ring_of_cameras

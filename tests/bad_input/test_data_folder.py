@@ -10,7 +10,7 @@ from occfeat.data.check.check import Report, check
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig

@@ -12,7 +12,8 @@ from occfeat.cli import main
 from occfeat.commands.dataset.recording import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Points
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import build_grid
 from occfeat.report.recording import layout
 from occfeat.runs.card import read_card

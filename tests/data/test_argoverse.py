@@ -22,7 +22,7 @@ from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import transform_from_pose
 from occfeat.data.labels import require_classes
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, ImagesForTeacher, Sample, TeacherImages, collate
+from occfeat.data.sample.contents import Contents, ImagesForTeacher
+from occfeat.data.sample.sample import Sample, collate
+from occfeat.data.sample.teacher import TeacherImages
 from occfeat.data.sweeps.points import read_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker

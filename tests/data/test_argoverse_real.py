@@ -16,7 +16,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.argoverse2.lidar import read_sweep
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import transform_from_pose
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError
 from occfeat.geometry.frames import from_rotation, invert, transform_points
 from occfeat.geometry.grid import build_grid

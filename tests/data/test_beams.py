@@ -10,7 +10,7 @@ import torch
 from occfeat.data.augment import BeamChange, draw_change
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.data.source.sweep import Sweep
 from occfeat.data.sweeps.points import ELEVATION_BINS, without_beams
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig

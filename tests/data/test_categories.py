@@ -15,7 +15,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSets
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig

@@ -11,15 +11,9 @@ from torch.utils.data import DataLoader
 from occfeat.data import dataset
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import (
-    Contents,
-    FeatureMaps,
-    ImagesForTeacher,
-    Sample,
-    TeacherImages,
-    TeacherMaps,
-    collate,
-)
+from occfeat.data.sample.contents import Contents, ImagesForTeacher
+from occfeat.data.sample.sample import Sample, collate
+from occfeat.data.sample.teacher import FeatureMaps, TeacherImages, TeacherMaps
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points

@@ -13,7 +13,8 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.nuscenes.dialects import T4
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker

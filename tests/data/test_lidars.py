@@ -16,7 +16,7 @@ from occfeat.data.formats.nuscenes.writer.values import CalibratedRig, CameraIma
 from occfeat.data.index.index import Index
 from occfeat.data.index.validate import validate
 from occfeat.data.keyframe import KeyFrame, SweepRecord
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.data.source.sweep import Sweep
 from occfeat.data.sweeps.points import read_points
 from occfeat.errors import DatasetError, SettingsError

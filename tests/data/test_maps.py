@@ -17,7 +17,8 @@ from occfeat.data.index.index import Index
 from occfeat.data.labels import CLASSES, draw_labels
 from occfeat.data.maps.maps import cells_from_global, find_ground, require_maps
 from occfeat.data.maps.masks import LAYERS, ShapeMap
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.geometry.frames import (
     from_rotation,

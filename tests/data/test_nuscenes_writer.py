@@ -30,7 +30,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
 )
 from occfeat.data.formats.points.floats import read_floats
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError
 from occfeat.geometry.grid import build_grid
 from occfeat.geometry.lens import PINHOLE, Lens
@@ -271,13 +271,13 @@ def test_build__killed_anywhere_continues_to_the_same_bytes(tmp_path: Path) -> N
         "import os, sys\n"
         "from pathlib import Path\n"
         "from tests.data import test_nuscenes_writer as t\n"
-        "from occfeat.data.formats.nuscenes.writer import scene\n"
+        "from occfeat.data.formats.nuscenes.writer import files, scene\n"
         "left, write = int(sys.argv[2]), scene.write_bytes_atomic\n"
         "def write_some(path, content, **how):\n"
         "    global left\n"
         "    left -= 1\n"
         "    os.kill(os.getpid(), 9) if left < 0 else write(path, content, **how)\n"
-        "scene.write_bytes_atomic = write_some\n"
+        "scene.write_bytes_atomic = files.write_bytes_atomic = write_some\n"
         "t.build(Path(sys.argv[1]))\n"
     )
     root = tmp_path / "killed"

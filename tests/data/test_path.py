@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import EgoPath
-from occfeat.data.sample import Contents, PathRequest, collate
+from occfeat.data.sample.contents import Contents, PathRequest
+from occfeat.data.sample.sample import collate
 from occfeat.data.sweeps.path import driven_cells
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid

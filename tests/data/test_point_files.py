@@ -190,8 +190,23 @@ def test_pcd__equals_a_plain_reader(tmp_path: Path, encoding: str, dtype: np.dty
     (tmp_path / "a.pcd").write_bytes(content)
     read = read_points_file(tmp_path / "a.pcd").points
     assert read.dtype == (np.float64 if dtype is WIDE else np.float32)
-    np.testing.assert_array_equal(read, np.array(read_pcd_plainly(content), dtype=read.dtype))
+    np.testing.assert_array_equal(read[:, :3], np.array(read_pcd_plainly(content), dtype=read.dtype))
     np.testing.assert_array_equal(read[:, 0], points["x"].astype(read.dtype))
+    column = read_points_file(tmp_path / "a.pcd").ring_column
+    assert column == (3 if dtype is MIXED else None)
+    if column is not None:
+        np.testing.assert_array_equal(read[:, column], points["ring"])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_pcd__rings_that_are_not_one_number_are_unknown(tmp_path: Path, encoding: str) -> None:
+    several = np.dtype([*PLAIN.descr, ("ring", "<u2", (2,))])
+    twice = np.dtype([*PLAIN.descr, ("ring", "<u2"), ("RING", "<u2")])
+    for dtype in (several, twice):
+        (tmp_path / "a.pcd").write_bytes(write_pcd(cloud(dtype), encoding))
+        read = read_points_file(tmp_path / "a.pcd")
+        assert read.points.shape == (60, 3)
+        assert read.ring_column is None
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

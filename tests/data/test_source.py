@@ -22,7 +22,7 @@ from occfeat.data.formats.sources import find_source, known_sources, register_so
 from occfeat.data.index.index import Index
 from occfeat.data.index.index_file import map_index
 from occfeat.data.labels import require_classes
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.data.source.source import Taxonomy
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid

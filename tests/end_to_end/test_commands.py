@@ -16,7 +16,8 @@ from occfeat.cli import main
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample, collate
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample, collate
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig

@@ -28,10 +28,10 @@ from occfeat.teacher.network import Teacher
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
 from tests.data.argoverse_folder import build_argoverse_folder
-from tests.end_to_end.same_street import Differences, Door, compare
 from tests.nuscenes_folder import read_records
 from tests.recordings.bag_writer import FORMS, Form, write_scene_as_bag
 from tests.recordings.waymo_writer import write_waymo
+from tests.same_street import Differences, Door, compare
 
 CLASSES = ("vehicle", "pedestrian")
 WORLD = {"scenes": 2, "val_scenes": 1, "test_scenes": 0, "key_frames": 2, "town_size": 3, "workers": 1}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import occfeat
 from occfeat.cli import main
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.runs.card import read_card
 

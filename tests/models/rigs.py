@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import rotate
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import from_rotation, rotation_about_z, rotation_from_quaternion

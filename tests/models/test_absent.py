@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.models.encoders.present import encode_present
 from tests.models.rigs import SQUARE_GRID, random_cameras, rig_of, surround
 from tests.models.test_simplebev import images_for

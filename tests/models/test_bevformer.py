@@ -3,9 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries, stack_hits
+from occfeat.models.lifting.plans import finish
 from occfeat.models.students.bevformer import (
     BevFormer,
     BevSelfAttention,
@@ -37,7 +38,7 @@ def cross_attention() -> SpatialCrossAttention:
 
 def hits_of(cameras: Cameras, size: tuple[int, int] = SIZE) -> QueryHits:
     rigs = range(len(cameras.present))
-    return stack_hits([build_hits(rig_of(cameras, rig), size, 8, SQUARE_GRID, 4) for rig in rigs])
+    return stack_hits([finish(build_hits(rig_of(cameras, rig), size, 8, SQUARE_GRID, 4)) for rig in rigs])
 
 
 def test_bevformer__shape_gradients_and_attributes() -> None:

@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.hits import build_hits, project_queries, stack_hits
+from occfeat.models.lifting.plans import finish
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, blind, random_cameras, rig_of, surround
 
 
 @given(st.integers(0, 2**20), st.integers(1, 4))
 def test_hits__are_the_queries_with_a_reference_point_in_the_image(seed: int, heights: int) -> None:
     rig = rig_of(random_cameras(seed, batch=1, cameras=3, image_size=(48, 64)))
-    hits = build_hits(rig, (6, 8), 8, SMALL_GRID, heights)
+    hits = finish(build_hits(rig, (6, 8), 8, SMALL_GRID, heights))
     lower, upper = SMALL_GRID.lower_m[2], SMALL_GRID.upper_m[2]
     z = lower + (torch.arange(heights) + 0.5) * (upper - lower) / heights
     plane = SMALL_GRID.bev.centers().flatten(0, 1)
@@ -30,7 +31,8 @@ def test_hits__are_the_queries_with_a_reference_point_in_the_image(seed: int, he
 
 def test_hits__are_a_part_of_all_queries() -> None:
     rig = rig_of(surround())
-    hits, every = (make(rig, (4, 7), 8, SQUARE_GRID, 4) for make in (build_hits, project_queries))
+    hits = finish(build_hits(rig, (4, 7), 8, SQUARE_GRID, 4))
+    every = project_queries(rig, (4, 7), 8, SQUARE_GRID, 4)
     assert hits.queries.shape[1] < 0.5 * every.queries.shape[1]
     for camera in range(6):
         rows = hits.queries[camera]
@@ -45,7 +47,7 @@ def test_hits__are_a_part_of_all_queries() -> None:
 
 def test_hits__no_camera_sees_anything() -> None:
     rig = rig_of(blind(random_cameras(1, 1, 2, (32, 32))))
-    hits = build_hits(rig, (4, 4), 8, SMALL_GRID, 4)
+    hits = finish(build_hits(rig, (4, 4), 8, SMALL_GRID, 4))
     assert hits.queries.shape == (2, 1)
     assert not hits.seen.any()
     assert not hits.shares.any()
@@ -54,7 +56,7 @@ def test_hits__no_camera_sees_anything() -> None:
 
 def test_stack_hits__fills_up_the_shorter_list() -> None:
     cameras = random_cameras(3, 2, 3, (48, 64))
-    rigs = [build_hits(rig_of(cameras, index), (6, 8), 8, SMALL_GRID, 4) for index in range(2)]
+    rigs = [finish(build_hits(rig_of(cameras, index), (6, 8), 8, SMALL_GRID, 4)) for index in range(2)]
     both = stack_hits(rigs)
     for index, rig in enumerate(rigs):
         length = rig.queries.shape[1]

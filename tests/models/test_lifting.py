@@ -3,10 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.lifting import sparse as lifting
-from occfeat.models.lifting.plans import PlanCache
+from occfeat.models.lifting.plans import PlanCache, finish
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.lifting.sparse import build_plan, lift
@@ -122,7 +122,7 @@ def test_lift__float32_under_autocast() -> None:
 
 
 def test_build_plan__weights_of_a_voxel_add_up_to_one() -> None:
-    plan = build_plan(rig_of(random_cameras(5, 1, 4, (48, 64))), (6, 8), 8, SMALL_GRID)
+    plan = finish(build_plan(rig_of(random_cameras(5, 1, 4, (48, 64))), (6, 8), 8, SMALL_GRID))
     ones = torch.ones(4 * 6 * 8, 1)
     sums = torch.cat([slab.product(ones) for slab in plan.slabs])
     assert ((sums - 1).abs().lt(1e-5) | sums.eq(0)).all()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import SettingsError
 from occfeat.models.students.build import build_student
 from occfeat.settings.students import OwnStudentConfig, SimpleBevConfig

@@ -1,6 +1,7 @@
 import torch
 
-from occfeat.data.sample import Cameras, Sample, collate
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Sample, collate
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan
 from tests.models.rigs import SMALL_GRID, SQUARE_GRID, random_cameras, surround, with_lenses

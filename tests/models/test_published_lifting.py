@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.plans import PlanCache

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import build_grid
 from occfeat.models.encoders.encoder import STRIDE_PX
 from occfeat.models.lifting.published import lift_published

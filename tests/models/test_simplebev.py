@@ -1,6 +1,6 @@
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.pyramid import PyramidEncoder
 from occfeat.models.lifting.projection import project_voxels

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import project, unproject
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid

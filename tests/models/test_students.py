@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.models.students.build import build_student
 from occfeat.models.students.student import Student
 from occfeat.settings.students import STUDENTS, ImageStudentConfig

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 import occfeat
 from occfeat.cli import main
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.release.model import BevModel
 from tests.models.rigs import FORWARD
 

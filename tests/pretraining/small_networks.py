@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.pretraining.network import PretrainingNetwork
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import TeacherShape

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Batch, FeatureMaps, Points, TeacherMaps
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import PretrainLossConfig, QueryConfig
 from tests import rigs

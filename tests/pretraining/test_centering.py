@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from occfeat.data.sample import FeatureMaps, TeacherMaps
+from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.errors import SettingsError, TrainingError
 from occfeat.pretraining.objectives.contract import HeadShape, TeacherShape
 from occfeat.pretraining.objectives.evidence import Evidence

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Cameras, Points
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.lens import Lens

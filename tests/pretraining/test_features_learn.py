@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Batch, FeatureMaps, TeacherMaps
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import TeacherShape

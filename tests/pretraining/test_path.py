@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import Batch, PathCells, Points
+from occfeat.data.sample.lidar import PathCells, Points
+from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.path import PathTarget, blocked_cells, path_loss
 from occfeat.settings.sections import PretrainLossConfig

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occfeat.data.sample import Batch, Points
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.queries import (

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.evidence import occupancy_target

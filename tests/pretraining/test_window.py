@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from occfeat.data.sample import EMPTY, IN_CONFLICT, OCCUPIED, Batch, Window
+from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED, Window
+from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import needs_of

@@ -2,16 +2,20 @@
 
 import re
 import shutil
+import sqlite3
 import struct
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from rosbags.typesys import Stores, get_typestore
 
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.images import read_image
 from occfeat.data.recordings.bags.inspect import inspect_bag
-from occfeat.errors import DatasetError
+from occfeat.data.recordings.bags.messages import Decoder, Definition
+from occfeat.errors import DatasetError, MessageError
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.recordings.bag_writer import BagFile, Form, image_topic, write_scene_as_bag
 
@@ -148,3 +152,27 @@ def test_types_that_are_not_defined__come_from_the_distribution(tmp_path: Path, 
         message.decoder._definitions = {}
         message.decoder._stores = {}
         assert message.decode().data.tobytes() == b"abc"
+
+
+def test_message_whose_bytes_are_a_number__is_left_out(folder: Path, tmp_path: Path) -> None:
+    bag = write_scene_as_bag(folder, tmp_path / "bag", "sqlite3")
+    with closing(sqlite3.connect(the_file(bag))) as database, database:
+        (number,) = database.execute(
+            "SELECT messages.id FROM messages JOIN topics ON topic_id = topics.id WHERE name = ? LIMIT 1",
+            (TOPIC,),
+        ).fetchone()
+        database.execute("UPDATE messages SET data = 7 WHERE id = ?", (number,))
+    times_us, damage = read([bag])
+    assert len(times_us) == 39
+    assert any("a message has no time or no bytes" in one for one in damage)
+
+
+def test_field_with_another_name__is_refused_whatever_its_letters() -> None:
+    text = get_typestore(Stores.ROS2_JAZZY).generate_msgdef("geometry_msgs/msg/TransformStamped")[0]
+    spoiled = text.replace("child_frame_id", "child_framE_id")
+    for definition in (text, spoiled):
+        kind = "geometry_msgs/msg/TransformStamped"
+        decoder = Decoder({kind: Definition(definition)}, is_ros1=False, distribution="ros2_jazzy")
+        with pytest.raises(MessageError) as error:
+            decoder.decode(kind, b"")
+        assert ("other fields than ROS" in str(error.value)) == (definition is spoiled)

@@ -1,6 +1,7 @@
 """`occfeat import`: what is in a bag is in the data set, and what is wrong with it is said."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.recordings.from_bags.plan import plan_recordings, unique_names
 from occfeat.data.recordings.rig_file import RigFile, build_rig_file
 from occfeat.data.recordings.write import write_recordings
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target
@@ -113,6 +114,44 @@ def test_inspection__drafts_a_rig_file_that_works(tmp_path: Path, capsys: pytest
     assert names == {"CAM_FRONT.png", "CAM_BACK.png", "summary.txt", "rig.yaml", "made_from.json"}
     used = yaml.safe_load((tmp_path / "drive" / "import" / "rig.yaml").read_text())
     assert RigFile.model_validate(used).cameras["CAM_FRONT"].topic == "/front/image_raw/compressed"
+
+
+def cut_off(bag: Path) -> None:
+    """Take the last part of a bag away."""
+    file = bag if bag.is_file() else max(bag.iterdir(), key=lambda one: one.stat().st_size)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 6 // 10])
+
+
+@pytest.mark.parametrize(("form", "seconds"), [("mcap", 24.0), ("ros1", 24.0), ("sqlite3", 3.0)])
+def test_bag_that_is_cut_off__is_imported_up_to_there(
+    form: Form, seconds: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_drive(tmp_path / "bag", form, seconds=seconds)  # long enough for several chunks
+    assert import_bag(tmp_path / "whole", bag) == 0
+    assert "not complete" not in capsys.readouterr().out
+    cut_off(bag)
+    assert import_bag(tmp_path / "drive", bag) == 0
+    said = capsys.readouterr().out
+    assert re.search(f"Warning: {re.escape(str(bag))}.* is not complete", said)
+    assert "messages are there" in said
+    whole, index = open_index(tmp_path / "whole"), open_index(tmp_path / "drive")
+    assert len(whole) == 2 * seconds
+    assert 0.5 * len(whole) <= len(index) <= 0.7 * len(whole)
+    require_same(whole, index, {index.token(row): "" for row in range(len(index))})
+
+
+@pytest.mark.parametrize(
+    ("form", "seconds", "message"),
+    [("mcap", 3.0, "cannot be read: File end magic is invalid"), ("sqlite3", 24.0, "is not complete")],
+)
+def test_bag_of_which_too_little_is_left__is_refused_with_its_damage(
+    form: Form, seconds: float, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_drive(tmp_path / "bag", form, seconds=seconds)
+    cut_off(bag)
+    assert import_bag(tmp_path / "drive", bag) == 2
+    assert f"{bag} {message}" in capsys.readouterr().err
+    assert not (tmp_path / "drive").exists()
 
 
 def rig_of(**changes: Any) -> RigFile:

@@ -2,17 +2,23 @@
 
 import importlib.machinery
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy.spatial.transform import Rotation
 
+from occfeat.cli import main
+from occfeat.data.index.index import Index
 from occfeat.data.recordings.bags.clouds import Cloud
 from occfeat.data.recordings.bags.messages import Header
 from occfeat.data.recordings.bags.odometry import poses_by_kiss_icp
 from occfeat.errors import MissingExtraError
+from occfeat.settings.sections import DataConfig
+from tests.recordings.drives import MOUNTINGS, write_drive
 
 START_US = 1_700_000_000_000_000
 MOUNT = np.eye(4)
@@ -82,6 +88,26 @@ def test_poses_of_the_lidar__become_those_of_the_car(timed: bool) -> None:
         2.5,
         1,
     )
+
+
+@pytest.mark.usefixtures("kiss_icp")
+def test_rig_file__asks_for_poses_of_a_drive_without_any(tmp_path: Path) -> None:
+    x, y, z, w = Rotation.from_matrix(MOUNT[:3, :3]).as_quat()
+    mountings = {**MOUNTINGS, "lidar": (*MOUNT[:3, 3], w, x, y, z)}
+    bag, rig = write_drive(tmp_path / "bag", poses="none", mountings=mountings), tmp_path / "rig.yaml"
+    assert main(["import", str(bag), "--inspect", "--rig", str(rig)]) == 0
+    draft = yaml.safe_load(rig.read_text())
+    assert draft["poses"]["source"] == "none"
+    rig.write_text(yaml.safe_dump({**draft, "poses": {"source": "kiss-icp", "lidar": "LIDAR_TOP"}}))
+    out = tmp_path / "drive"
+    assert main(["import", str(bag), "--rig", str(rig), "--out", str(out), "--workers", "1"]) == 0
+    index = Index.open(DataConfig(root=out))
+    assert len(index) == 6
+    for row in range(6):
+        key_frame = index.key_frame(row)
+        sweep = round((key_frame.timestamp_us - START_US) / 100_000)
+        np.testing.assert_allclose(key_frame.global_from_ego, true_pose(sweep), atol=1e-6)
+    assert round((index.key_frame(5).timestamp_us - START_US) / 100_000) == 25
 
 
 @pytest.mark.usefixtures("kiss_icp")

@@ -1,6 +1,7 @@
 """Components of Waymo: columns, frames in order of time, and what is wrong with a file."""
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from occfeat.cli import main
 from occfeat.data.recordings.waymo.component import TIME, Component
 from occfeat.data.recordings.waymo.sensors import CAMERAS, channel
 from occfeat.errors import DatasetError
+from tests.recordings import waymo_segment
 from tests.recordings.waymo_tables import CAMERA, ComponentWriter
 
 NAMES = (CAMERA, "image", "pose_timestamp")
@@ -98,6 +101,45 @@ def test_files_that_are_not_parquet__are_named(content: bytes, tmp_path: Path) -
         Component(path, "stats")
     with pytest.raises(DatasetError, match=r"absent\.parquet cannot be read"):
         Component(tmp_path / "absent.parquet", "stats")
+
+
+def test_footer_that_claims_too_many_rows__is_refused_without_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = waymo_segment.build_segment(tmp_path / "training")
+    path = root / "vehicle_pose" / f"{waymo_segment.SEGMENT}.parquet"
+    claim_rows(path, len(waymo_segment.POSES), 2**40)
+    assert pq.ParquetFile(path).metadata.num_rows == 2**40
+    before_mb = peak_mb()
+    assert main(["import", str(root), "--out", str(tmp_path / "drive"), "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: expected up to 1,000,000 rows, got 1,099,511,627,776." in said
+    assert "Download the file again." in said
+    assert peak_mb() - before_mb < 100
+    assert not (tmp_path / "drive").exists()
+
+
+def claim_rows(path: Path, count: int, claimed: int) -> None:
+    """Change the number of rows, in the whole and in its only row group, that the footer of a file states.
+
+    The footer is a Thrift structure: 0x16 begins the next field but one of 64 bits, a zigzag varint follows.
+    """
+    content = path.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little")
+    body, footer = content[: -8 - length], content[-8 - length : -8]
+    field = b"\x16" + varint(2 * count)
+    assert footer.count(field) >= 2
+    footer = footer.replace(field, b"\x16" + varint(2 * claimed))
+    path.write_bytes(body + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+def varint(number: int) -> bytes:
+    groups = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def test_types__are_checked(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from occfeat.data.index.index import Index
 from occfeat.data.recordings.waymo.recording import find_recordings
 from occfeat.data.recordings.write import write_recordings
 from occfeat.settings.sections import DataConfig
-from tests.recordings.same_drive import compare
 from tests.recordings.waymo_writer import Written, write_waymo
+from tests.same_street import Door, compare
+
+CLASSES = ("vehicle", "pedestrian")
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +41,13 @@ def test_writer__loses_next_to_nothing(waymo: tuple[Path, Written]) -> None:
 def test_targets_and_labels__are_those_of_the_street_world(
     sweeps: int, street_world: Path, imported: Path
 ) -> None:
-    found = compare(street_world, imported, sweeps=sweeps)
+    found = compare(Door(street_world), Door(imported), None, CLASSES, sweeps)
     assert found.key_frames == 4
-    assert found.occupied > 10_000
-    assert found.labelled > 1000
-    assert found.labelled_differ == 0
+    assert found.occupied.cells > 10_000
+    assert sum(count.cells for count in found.labels.values()) > 1000
+    assert all(count.differ == 0 for count in found.labels.values())
     # Here 10 of 16 001 voxels: rays straight ahead run along a border of cells, and the format rounds angles.
-    assert found.occupied_differ < 0.001 * found.occupied
+    assert found.occupied.share < 0.001
 
 
 def test_targets_far_from_the_origin__differ_by_rounding_alone(street_world: Path, tmp_path: Path) -> None:
@@ -53,10 +55,10 @@ def test_targets_far_from_the_origin__differ_by_rounding_alone(street_world: Pat
     write_recordings(
         tmp_path / "imported", find_recordings(tmp_path / "waymo"), made_from=b"waymo", workers=1
     )
-    found = compare(street_world, tmp_path / "imported")
-    assert found.labelled_differ == 0
+    found = compare(Door(street_world), Door(tmp_path / "imported"), None, CLASSES)
+    assert all(count.differ == 0 for count in found.labels.values())
     # The format rounds poses of pixels to float32: here 16 of 16 002 occupied voxels.
-    assert 0 < found.occupied_differ < 0.002 * found.occupied
+    assert 0 < found.occupied.share < 0.002
 
 
 def test_key_frames__are_those_of_the_street_world(street_world: Path, imported: Path, waymo) -> None:

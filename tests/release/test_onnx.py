@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError
 from occfeat.release.onnx import OPSET, largest_difference, signature, to_onnx
 from tests.models.rigs import surround

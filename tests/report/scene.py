@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import VoxelGrid
 

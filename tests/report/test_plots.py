@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from occfeat.data.sample import Labels
+from occfeat.data.sample.sample import Labels
 from occfeat.errors import RunError
 from occfeat.report.pictures import plots
 from occfeat.report.pictures.palette import (

@@ -8,12 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import NEAREST_DEPTH_M, flip_left_right, project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.lens import Lens
 from occfeat.report.pictures.palette import CLASS_COLORS
-from occfeat.report.pictures.rig import clip_to_front, draw_boxes, draw_points, lines_of, natural_rows
+from occfeat.report.pictures.rig import (
+    by_distance,
+    clip_to_front,
+    draw_boxes,
+    draw_points,
+    lines_of,
+    natural_rows,
+)
 from tests.geometry.strategies import vectors
 from tests.report.scene import box_corners, find, rig_looking_at
 
@@ -114,7 +121,7 @@ def test_draw_points__through_a_fisheye_beside_the_car(tmp_path: Path) -> None:
     cameras.intrinsics[0, :2, 2] = 50.0
     beside = torch.tensor([[-0.5, 10.0, 1.5], [-10.0, 0.0, 1.5]])  # the second one is right behind
     figure = Figure()
-    draw_points(bare_axes(cameras, figure), beside, cameras, 0, farthest_m=10.0)
+    draw_points(bare_axes(cameras, figure), beside, cameras, 0, by_distance(beside, 10.0))
     figure.savefig(tmp_path / "points.png", dpi=200)
     drawn = find(tmp_path / "points.png", "#440154")
     expected_u = 50 - 30 * math.atan2(10, -0.5)
@@ -133,7 +140,7 @@ def test_draw_points__follow_flipped_images(tmp_path: Path) -> None:
     left_ahead = torch.tensor([[10.0, 5.0, 1.0], [-10.0, 5.0, 1.0]])  # the second one is behind
     for rig, expected_u in ((cameras, 15.0), (flipped, 45.0)):
         figure = Figure()
-        draw_points(bare_axes(rig, figure), left_ahead, rig, 0, farthest_m=torch.tensor(125.0).sqrt().item())
+        draw_points(bare_axes(rig, figure), left_ahead, rig, 0, by_distance(left_ahead, 125.0**0.5))
         figure.savefig(tmp_path / "points.png", dpi=200)
         drawn = find(tmp_path / "points.png", "#440154")  # the far end of the colour map
         assert abs(drawn[:, 1].mean() / 20 - expected_u) < 0.3

@@ -8,7 +8,8 @@ from occfeat.data.corruptions.augment import OccasionalCorruption, training_effe
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from tests.nuscenes_folder import CHANNELS
 from tests.robustness.test_corruptions import GRID

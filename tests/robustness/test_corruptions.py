@@ -12,7 +12,9 @@ from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord
-from occfeat.data.sample import Contents, ImagesForTeacher, Sample, TeacherImages
+from occfeat.data.sample.contents import Contents, ImagesForTeacher
+from occfeat.data.sample.sample import Sample
+from occfeat.data.sample.teacher import TeacherImages
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import CorruptionName, DataConfig, Severity, ViewConfig

@@ -8,7 +8,8 @@ from occfeat.data.check.files import image_files
 from occfeat.data.corruptions.released import open_released, released_name
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.robustness.released_folder import write_released

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from occfeat.data.sample import Cameras, Labels
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Labels
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
 from occfeat.segmentation.metrics import BevIou, metric_names

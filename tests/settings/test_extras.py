@@ -41,7 +41,7 @@ def test_base__imports_every_command_without_an_extra() -> None:
         f"import sys; sys.modules |= dict.fromkeys({hidden})\n"
         "from occfeat.commands.table import load\n"
         f"for name in {ALONE}: load(name)\n"
-        "from occfeat.commands.doctor import doctor\n"
+        "from occfeat.commands.doctor.doctor import doctor\n"
         "from occfeat.settings.commands import DoctorConfig\n"
         "print(doctor(DoctorConfig()).text)"
     )

@@ -12,7 +12,7 @@ import torch
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.lens import PINHOLE

@@ -103,7 +103,7 @@ def test_a_sweep__has_as_many_and_as_bright_points_as_before(sweep: Sweep) -> No
 
 
 def test_boxes__are_where_they_were(scene: Scene, views: dict[str, View], sweep: Sweep) -> None:
-    labels = scene.labels(FRAME, list(views.values()), sweep)
+    labels = scene.labels(FRAME, list(views.values()), [sweep])
     assert len(labels) == pytest.approx(LABELS, abs=1), CHANGED
     lidar_m = scene.scene_from_lidar(FRAME * KEY_FRAME_S)[:3, 3]
     labels.sort(key=lambda one: float(np.hypot(*(one.center - lidar_m)[:2])))

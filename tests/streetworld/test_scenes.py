@@ -76,7 +76,7 @@ def test_a_person_whom_nothing_hides__is_wholly_visible_at_all_times(street: Sce
     shares, templates = [], set()
     for frame in range(5):
         view = scene.look(scene.rig.cameras[0], frame)
-        (found,) = scene.labels(frame, [view], NO_SWEEP)
+        (found,) = scene.labels(frame, [view], [NO_SWEEP])
         shares.append(found.visible)
         templates.add(id(scene.movers[0].mesh(frame * 0.5)))
     assert (len(templates) > 3) == (speed_mps > 0)

@@ -101,7 +101,7 @@ def test_vehicle_boxes_hold_the_lidar_points_they_say(street_world: Path, key_fr
 def test_points_on_clutter_are_in_no_vehicle_box(scene: Scene) -> None:
     views = [scene.look(camera, 0) for camera in scene.rig.cameras]
     sweep = scene.scan(0.0)
-    found = scene.labels(0, views, sweep)
+    found = scene.labels(0, views, [sweep])
     vehicles = [one for one in found if scene.annotations[one.object_id].category.startswith("vehicle.")]
     lidar = scene.scene_from_lidar(0.0)
     points = sweep.points[:, :3] @ lidar[:3, :3].T + lidar[:3, 3]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from occfeat.data.dataset import Draw
-from occfeat.data.sample import Sample
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import TrainingError
 from occfeat.settings.sections import EngineConfig
 from occfeat.training import loading

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw
-from occfeat.data.sample import Batch, Sample
+from occfeat.data.sample.sample import Batch, Sample
 from occfeat.errors import Interrupted, SettingsError, TrainingError
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.run import Run

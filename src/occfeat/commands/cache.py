@@ -11,7 +11,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import CacheError
 from occfeat.geometry.grid import build_grid
 from occfeat.runs.output import make_folder, require_empty, require_writable

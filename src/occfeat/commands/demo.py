@@ -26,9 +26,9 @@ from occfeat.commands.outcome import Outcome
 from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.formats.nuscenes.writer.processes import sigterm_like_ctrl_c
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, collate
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import collate
 from occfeat.data.subsets import spread
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.geometry.grid import build_grid
@@ -52,6 +52,7 @@ from occfeat.settings.commands import (
 )
 from occfeat.settings.layers import build, merge
 from occfeat.settings.sections import DataConfig
+from occfeat.settings.signals import sigterm_like_ctrl_c
 from occfeat.settings.strict import Strict
 from streetworld.build import build_world
 from streetworld.config import WorldConfig

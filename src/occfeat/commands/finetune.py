@@ -22,7 +22,7 @@ from occfeat.commands.training import Training, begin_training, outcome_of, sett
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of, spread
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid

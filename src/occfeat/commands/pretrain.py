@@ -19,10 +19,17 @@ from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets
-from occfeat.data.sample import Contents, ImagesForTeacher, PathRequest, WindowRequest
+from occfeat.data.sample.contents import (
+    Contents,
+    ImagesForTeacher,
+    PathRequest,
+    TimesRequest,
+    ViewsRequest,
+    WindowRequest,
+)
 from occfeat.data.subsets import spread
 from occfeat.data.sweeps.window import warn_of_lonely
-from occfeat.errors import CacheError
+from occfeat.errors import CacheError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
@@ -218,15 +225,33 @@ def key_frames_of(
 
 
 def _contents(config: PretrainConfig, cache: TeacherCache | None, needs: frozenset[Need]) -> Contents:
-    """Return what a sample has to hold for the needs of objectives."""
-    teacher = cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
-    loss = config.loss
+    """Return what a sample has to hold for the needs of objectives.
+
+    Raises:
+        SettingsError: Features of other key frames are needed, and there is no teacher cache.
+    """
+    loss, teacher = config.loss, _teacher_part(config, cache, needs)
     return Contents(
         points="points" in needs,
-        teacher=teacher if "teacher" in needs else None,
-        path=PathRequest(loss.path_window_s, loss.car_lower_m, loss.car_upper_m) if "path" in needs else None,
+        teacher=teacher,
         window=WindowRequest(loss.window_s, loss.conflicts) if "window" in needs else None,
+        times=TimesRequest(loss.times_s, loss.times_tolerance_s) if "times" in needs else None,
+        path=PathRequest(loss.path_window_s, loss.car_lower_m, loss.car_upper_m) if "path" in needs else None,
     )
+
+
+def _teacher_part(
+    config: PretrainConfig, cache: TeacherCache | None, needs: frozenset[Need]
+) -> ImagesForTeacher | TeacherCache | ViewsRequest | None:
+    """Return what a sample has to hold of the teacher."""
+    if "teacher" not in needs:
+        return None
+    if "views" in needs:
+        if cache is None:
+            hint = "Make one with `occfeat cache`, and give it as `--teacher-cache`."
+            raise SettingsError("loss.features_window_s expects a teacher cache, got none.", hint=hint)
+        return ViewsRequest(cache, config.loss.features_window_s)
+    return cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
 
 
 def build_network(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -71,6 +72,11 @@ def _key_frames(config: ReportConfig, runs: Sequence[RunFiles]) -> list[Section]
     index = _open_index(config, runs)
     if index is None:
         words.append("No key frames are shown: the data set was not found. Name its folder with --data.")
+    elif len(roots := _roots_of(runs)) > 1:
+        others = ", ".join(str(root) for root in roots if root != index.root)
+        words.append(
+            f"Key frames are of {index.root}. Choose another data set of the runs with --data: {others}."
+        )
     if not able or index is None:
         return [Section(title, words, [])]
     split = config.split or _split_of(able)
@@ -133,6 +139,12 @@ def _open_index(config: ReportConfig, runs: Sequence[RunFiles]) -> Index | None:
             hint="Name the right one with --data, or show none with --key-frames 0.",
         )
     return index
+
+
+def _roots_of(runs: Sequence[RunFiles]) -> list[Path]:
+    """Return the folders of all data sets of the first run with settings."""
+    settings = next((run.settings for run in runs if run.settings is not None), None)
+    return [] if settings is None else [source.root for source in settings.sources]
 
 
 def _split_of(runs: Sequence[RunFiles]) -> str:

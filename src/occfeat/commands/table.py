@@ -74,7 +74,7 @@ COMMANDS = {
     ),
     "world": Command(WorldConfig, "world"),
     settings_of.DemoConfig.command: Command(settings_of.DemoConfig, "demo", extra="demo"),
-    settings_of.DoctorConfig.command: Command(settings_of.DoctorConfig, "doctor"),
+    settings_of.DoctorConfig.command: Command(settings_of.DoctorConfig, "doctor.doctor"),
 }
 """All commands by name, in the order in which a user meets them."""
 

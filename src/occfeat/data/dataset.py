@@ -3,9 +3,10 @@
 Axes: `N` cameras, `H W` student image, `h w` teacher image.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -28,26 +29,24 @@ from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
-from occfeat.data.sample import (
-    Cameras,
-    Contents,
-    ImagesForTeacher,
-    Labels,
-    PathCells,
-    Points,
-    Sample,
-    TeacherImages,
-    TeacherMaps,
-    Window,
-)
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.contents import Contents, ImagesForTeacher, ViewsRequest
+from occfeat.data.sample.lidar import PathCells, Points, TimedStates, Window
+from occfeat.data.sample.sample import Labels, Sample
+from occfeat.data.sample.teacher import TeacherImages, TeacherMaps, TeacherViews
 from occfeat.data.sweeps.path import driven_cells
 from occfeat.data.sweeps.points import read_points
+from occfeat.data.sweeps.times import TimesReader
+from occfeat.data.sweeps.views import farthest_depth, join_views
 from occfeat.data.sweeps.window import WindowReader
 from occfeat.errors import KeyFrameError, SettingsError
 from occfeat.geometry.distortion import stack_lenses
+from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.geometry.lens import PINHOLE
 from occfeat.settings.sections import AugmentConfig, ViewConfig
+
+_log = logging.getLogger(__name__)
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
 """Returns the image on disk, decoded on first use. Can raise a `KeyFrameError`."""
@@ -128,8 +127,14 @@ class KeyFrames(Dataset[Sample]):
             index.require_lidars(view.lidars)
             if view.sweeps > 1:
                 index.require_poses(self.rows, setting=f"view.sweeps={view.sweeps}")
-        if contents.path is not None:
-            index.require_poses(self.rows, setting="loss.path")
+        for part, setting in (
+            (contents.times, "loss.times"),
+            (contents.path, "loss.path"),
+            (isinstance(contents.teacher, ViewsRequest) or None, "loss.features_window_s"),
+        ):
+            if part is not None:
+                index.require_lidars(view.lidars)
+                index.require_poses(self.rows, setting=setting)
         if contents.window is not None:
             index.require_lidars(view.lidars)
             index.require_poses(self.rows, setting=f"loss.window_s={contents.window.window_s:g}")
@@ -191,8 +196,9 @@ class KeyFrames(Dataset[Sample]):
             teacher=self._teacher(draw.row, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,
             labels=self._labels(key_frame, change) if self.contents.classes else None,
-            path=self._path(draw.row, change),
             window=self._window(draw.row, change),
+            times=self._times(draw.row, change),
+            path=self._path(draw.row, change),
         )
 
     def _teacher(
@@ -202,10 +208,41 @@ class KeyFrames(Dataset[Sample]):
         wanted, plain = self.contents.teacher, (ImageChange(),) * len(rig)
         if wanted is None:
             return None
-        cameras = self._cameras(rig, plain, wanted.image_size, change)
+        size = (wanted.store if isinstance(wanted, ViewsRequest) else wanted).image_size
+        cameras = self._cameras(rig, plain, size, change)
         if isinstance(wanted, ImagesForTeacher):
             return TeacherImages(_images(files, plain, wanted.image_size), cameras)
+        if isinstance(wanted, ViewsRequest):
+            return self._views(row, wanted, change)
         return TeacherMaps(wanted.read(row), cameras)
+
+    def _views(self, row: int, wanted: ViewsRequest, change: Change) -> TeacherViews:
+        """Read the teacher's stored features of a key frame and of those around it that can be read."""
+        views = [self._view(row, row, wanted, change)]
+        for other in self.index.rows_within(row, wanted.window_s)[1:]:
+            try:
+                views.append(self._view(row, other, wanted, change))
+            except KeyFrameError as error:
+                _log.debug("Left out of the teacher's views of a key frame: %s", error)
+        return join_views(views)
+
+    def _view(self, row: int, other: int, wanted: ViewsRequest, change: Change) -> TeacherViews:
+        """Read what the teacher sees of a key frame from another one of its scene, or from itself."""
+        key_frame = self.index.key_frame(other, lidars=self.view.lidars)
+        ego_from_other = invert(self.index.key_frame(row).global_from_ego) @ key_frame.global_from_ego
+        moved = replace(change, new_ego_from_ego=change.new_ego_from_ego @ ego_from_other)
+        records = {record.channel: record for record in key_frame.cameras}
+        rig = [records.get(channel) for channel in self.channels]
+        cameras = self._cameras(rig, (ImageChange(),) * len(rig), wanted.store.image_size, moved)
+        points_ego = self._points(key_frame, moved).points_ego
+        own = torch.full((len(rig),), other == row)
+        return TeacherViews(wanted.store.read(other), cameras, own, farthest_depth(points_ego, cameras))
+
+    def _times(self, row: int, change: Change) -> TimedStates | None:
+        """Read the sweeps at several times, in the augmented ego frame."""
+        if self.contents.times is None:
+            return None
+        return TimesReader(self.index, self.view, self.grid, change).read(row, self.contents.times)
 
     def _path(self, row: int, change: Change) -> PathCells | None:
         """Find the cells that the car covers, in the augmented ego frame."""

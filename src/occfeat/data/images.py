@@ -1,6 +1,7 @@
 """Decoding and resizing of images: Pillow's results in a fraction of its time."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,31 +120,34 @@ def ends_properly(path: Path) -> bool:
 
 def _read_bytes(path: Path) -> bytes:
     """Read an image file; raise a `KeyFrameError` on any failure."""
-    try:
+    with _naming_errors(path):
         if path.stat().st_size > MAX_BYTES:
             raise KeyFrameError(f"Image {path} has more than {MAX_BYTES:,} bytes.")
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise KeyFrameError(f"Image {path} is missing.") from error
-    except OSError as error:
-        raise KeyFrameError(f"Image {path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:  # a name with a null byte
-        raise KeyFrameError(f"Image {str(path)!r} cannot be read: {error}.") from error
 
 
 @contextmanager
 def _opened(path: Path, source: Path | BytesIO) -> Iterator[Image.Image]:
     """Open an image; raise a `KeyFrameError` on any failure."""
+    with _naming_errors(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata, and sizes that `check_size` checks
+        with Image.open(source, formats=FORMATS) as image:
+            yield image
+
+
+@contextmanager
+def _naming_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the system and of Pillow into a `KeyFrameError` that names the image."""
+    name = str(path).replace("\0", "\\0")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata, and sizes that `check_size` checks
-            with Image.open(source, formats=FORMATS) as image:
-                yield image
+        yield
     except FileNotFoundError as error:
-        raise KeyFrameError(f"Image {path} is missing.") from error
+        raise KeyFrameError(f"Image {name} is missing.") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(repr(source), "the file")
-        raise KeyFrameError(f"Image {path} cannot be decoded: {reason}.") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise KeyFrameError(f"Image {name} cannot be read: {error.strerror}.") from error
+        reason = re.sub(r"<_io\.BytesIO[^>]*>", "the file", str(error))
+        raise KeyFrameError(f"Image {name} cannot be decoded: {reason}.") from error
 
 
 def resize(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:

@@ -19,7 +19,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.keyframe import Boxes
 from occfeat.data.maps.maps import Ground, require_maps
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.sample import Labels
+from occfeat.data.sample.sample import Labels
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import OBJECT_CLASSES, Taxonomy
 from occfeat.errors import SettingsError

@@ -5,6 +5,7 @@ folder. The data folder itself can be a link to the folder of the real files.
 """
 
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from occfeat.errors import KeyFrameError
@@ -29,13 +30,19 @@ def resolve(root: Path, relative: str) -> Path:
     if leaves(relative):
         raise KeyFrameError(f"File name {relative!r} leaves the data folder {root}.", hint=_HINT)
     try:
-        real_root = root.resolve()
+        real_root = _real(root)
         path = (real_root / relative).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a long name, a null byte
         raise KeyFrameError(f"File name {relative!r} in {root} cannot be used: {error}.") from error
     if not path.is_relative_to(real_root):
         raise KeyFrameError(f"File {relative!r} leaves the data folder {root} by a link.", hint=_HINT)
     return path
+
+
+@lru_cache(maxsize=64)
+def _real(root: Path) -> Path:
+    """Return the folder that a data folder is, or that it links to."""
+    return root.resolve()
 
 
 def is_plain_name(name: str) -> bool:

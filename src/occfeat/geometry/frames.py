@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from occfeat.geometry.waiting import numbers_like
+
 
 def transform_points(
     a_from_b: Float[Tensor, "*B 4 4"], points_b: Float[Tensor, "*B P 3"]
@@ -60,7 +62,7 @@ def is_isometry(a_from_b: Float[Tensor, "*B 4 4"], tolerance: float = 1e-4) -> B
     """Return whether each matrix keeps all distances: orthogonal, finite, last row (0, 0, 0, 1)."""
     rotation = a_from_b[..., :3, :3]
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-    last_row = a_from_b.new_tensor((0, 0, 0, 1))
+    last_row = numbers_like((0, 0, 0, 1), a_from_b)
     orthogonal = ((rotation @ rotation.mT - identity).abs() < tolerance).all(-1).all(-1)
     affine = ((a_from_b[..., 3, :] - last_row).abs() < tolerance).all(-1)
     return orthogonal & affine & a_from_b.isfinite().all(-1).all(-1)

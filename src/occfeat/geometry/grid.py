@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.errors import SettingsError
+from occfeat.geometry.waiting import numbers_like
 from occfeat.settings.cells import count_cells
 from occfeat.settings.sections import GridConfig
 
@@ -78,9 +79,9 @@ class VoxelGrid:
 
         The index of a point outside, or of one that is not finite, is (0, 0, 0).
         """
-        scaled = (points_ego - points_ego.new_tensor(self.lower_m)) / points_ego.new_tensor(self.cell_m)
+        scaled = (points_ego - numbers_like(self.lower_m, points_ego)) / numbers_like(self.cell_m, points_ego)
         cell = scaled.floor()
-        inside = ((cell >= 0) & (cell < cell.new_tensor(self.shape))).all(-1)
+        inside = ((cell >= 0) & (cell < numbers_like(self.shape, cell))).all(-1)
         return torch.where(inside[:, None], cell, torch.zeros_like(cell)).long(), inside
 
 

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Batch, Cameras
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Batch
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.students.lss import Lss

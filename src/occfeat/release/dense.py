@@ -9,16 +9,18 @@ Axes: `N` cameras, `H W` image in pixels, `C` channels, `X Y Z` voxels (x forwar
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError
 from occfeat.models.encoders.encoder import STRIDE_PX, feature_size
 from occfeat.models.lifting.hits import QueryHits, build_hits, project_queries
+from occfeat.models.lifting.plans import finish
 from occfeat.models.lifting.published import published_positions
 from occfeat.models.lifting.splatting import frustum
 from occfeat.models.students.bevformer import BevFormer
@@ -108,23 +110,27 @@ class DenseBevFormer(DenseStudent):
 
     def project(self, cameras: Cameras) -> Projection:
         """Return every query in every camera."""
-        return self._find(project_queries, cameras)
+        return _projection(project_queries(*self._layout(cameras)))
 
     def project_fixed(self, cameras: Cameras) -> Projection:
         """Return only visible queries."""
-        return self._find(build_hits, cameras)
+        return _projection(finish(build_hits(*self._layout(cameras))))
 
-    def _find(self, find: Callable[..., QueryHits], cameras: Cameras) -> Projection:
-        """Return the hits of a rig, found in one of two ways."""
-        student, size = self.student, feature_size(cameras.image_size)
-        hits = find(cameras, size, STRIDE_PX, student.grid, student.heights)
-        return hits.queries, hits.positions, hits.seen, hits.shares
+    def _layout(self, cameras: Cameras) -> tuple[Any, ...]:
+        """Return what the queries that a rig sees depend on."""
+        student = self.student
+        return cameras, feature_size(cameras.image_size), STRIDE_PX, student.grid, student.heights
 
     def forward(self, images: UInt8[Tensor, "N 3 H W"], *projection: Tensor) -> Float[Tensor, "1 C X Y"]:
         """Return BEV features."""
         return self.student.attend(
             self.student.encoder(images), QueryHits(*(one[None] for one in projection))
         )
+
+
+def _projection(hits: QueryHits) -> Projection:
+    """Return hits as tensors, which an export can take as inputs."""
+    return hits.queries, hits.positions, hits.seen, hits.shares
 
 
 class DenseLss(DenseStudent):

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from occfeat.data.images import resize
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry import camera
 from occfeat.geometry.distortion import stack_lenses

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError
 from occfeat.release.dense import densify
 from occfeat.release.model import BevModel

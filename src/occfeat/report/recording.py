@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from torch import Tensor
 
 from occfeat.data.keyframe import Boxes, KeyFrame
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid

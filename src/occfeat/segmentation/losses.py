@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from occfeat.geometry.waiting import numbers_like
+
 
 def segmentation_loss(
     logits: Float[Tensor, "B K X Y"],
@@ -16,7 +18,8 @@ def segmentation_loss(
     0 if no cell counts. Source: Simple-BEV's loss, weight 2.13.
     """
     logits = logits.float()
+    (weight,) = numbers_like((positive_weight,), logits)
     loss = F.binary_cross_entropy_with_logits(
-        logits, target.to(logits.dtype), pos_weight=logits.new_tensor(positive_weight), reduction="none"
+        logits, target.to(logits.dtype), pos_weight=weight, reduction="none"
     )
     return (loss * counted).sum() / counted.sum().clamp(min=1)

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from occfeat.data.maps.maps import layers_of
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.sample import Labels
+from occfeat.data.sample.sample import Labels
 from occfeat.training.overlap import Overlap, overlap
 
 PROTOCOLS = ("all", "visible", "map")

@@ -1,11 +1,12 @@
 """Fine-tuning of the student and a segmentation head."""
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.sample import Batch, Cameras, Labels, Sample
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Batch, Labels, Sample
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
 from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, overlap_by_class, protocols_of
@@ -28,6 +29,11 @@ def tasks_of(classes: tuple[str, ...]) -> dict[str, list[int]]:
         for task, wanted in of_map.items()
     }
     return {task: found for task, found in columns.items() if found}
+
+
+def _columns(planes: Shaped[Tensor, "B K X Y"], columns: list[int]) -> Shaped[Tensor, "B k X Y"]:
+    """Return some classes, without an index that the device would have to get first."""
+    return torch.stack([planes[:, column] for column in columns], dim=1)
 
 
 class Segmenter(nn.Module):
@@ -115,7 +121,10 @@ class FinetuningNetwork(nn.Module):
         counted = counted_cells(target, self.protocol)
         losses = {
             task: segmentation_loss(
-                logits[:, columns], target.target[:, columns], counted[:, columns], self.positive_weight
+                _columns(logits, columns),
+                _columns(target.target, columns),
+                _columns(counted, columns),
+                self.positive_weight,
             )
             for task, columns in tasks_of(target.classes).items()
         }

@@ -29,7 +29,7 @@ from occfeat.settings.sections import (
     ViewConfig,
 )
 from occfeat.settings.several import PerSet, Value, for_each
-from occfeat.settings.strict import Expert, InputPath, Positive, Strict
+from occfeat.settings.strict import Expert, InputPath, NotNegative, Positive, Strict
 from occfeat.settings.students import Sampling, SimpleBevConfig, StudentConfig
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -323,7 +323,9 @@ class EvaluateConfig(UsesSets):
     def _check(self) -> "EvaluateConfig":
         """Refuse settings that need corruptions if none are given, and corruptions of several data sets."""
         if self.corruptions and len(self.data) > 1:
-            raise ValueError(f"expected one data set with corruptions, got {len(self.data)}")
+            raise ValueError(
+                f"expected one data set with corruptions, got {len(self.data)}: choose one with --data"
+            )
         given = {"corrupted_data": self.corrupted_data, "baseline": self.baseline}
         if not self.corruptions and any(value is not None for value in given.values()):
             name = next(name for name, value in given.items() if value is not None)
@@ -448,6 +450,9 @@ class ViewerConfig(UsesData):
     labels: LabelsConfig = LabelsConfig()
     calibration: bool = False
     """Draw LiDAR points and boxes on the images, which shows errors of calibration."""
+    window_s: NotNegative = 0.0
+    """With `calibration`: draw the sweeps within so many seconds of the key frame too, coloured by their
+    time. What stands still lies on itself if the poses are right. 0: the sweeps of `view.sweeps`."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))
     grid: GridConfig = GridConfig()
 
@@ -470,9 +475,14 @@ class DemoConfig(Strict):
 
 
 class DoctorConfig(Strict):
-    """Report the installation: versions, devices, memory, extras."""
+    """Report the installation: versions, devices, memory, extras. Or test a device against the CPU."""
 
     command: ClassVar[str] = "doctor"
+    device: DeviceName | None = None
+    """Device to test in some two minutes: targets, losses, gradients, training steps, resuming, speed and
+    memory. None: report the installation."""
+    out: Path | None = None
+    """JSON file for the results of the test, to attach to an issue."""
 
 
 TRAINING: dict[str, type[PretrainConfig] | type[FinetuneConfig]] = {

@@ -129,8 +129,14 @@ OBJECTIVES = {
     "occupancy": PretrainLossConfig(features=0),
     "distillation": PretrainLossConfig(occupancy=0, features=1),
     "img-also": PretrainLossConfig(occupancy=0, features=0, queries=1),
+    "time": PretrainLossConfig(window_s=0.5, features_window_s=0.6, path=0.1),
 }
-"""Losses that the paper compares OccFeat with. RECIPE+NAME is a recipe, too."""
+"""Losses that the paper compares OccFeat with, and `time`. RECIPE+NAME is a recipe, too.
+
+`time` learns from the time around a key frame: occupancy from all sweeps within half a second, features from
+the key frames next to it, and the path of the car. It needs poses and a teacher cache. It is thought to be
+the best choice, which is not measured yet.
+"""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -194,6 +194,19 @@ class PretrainLossConfig(Strict):
     """Weight of the binary cross-entropy at query points. 1, and occupancy and features 0: Img-ALSO."""
     depth: NotNegative = 0.0
     """Weight of the cross-entropy between the student's depth and the LiDAR's. LSS only."""
+    features_window_s: NotNegative = 0.0
+    """Key frames so many seconds before and after teach features too: the target of a voxel is the mean over
+    all cameras that see it, by a depth test with the LiDAR. Needs `window_s` and a teacher cache. 0: the key
+    frame's own cameras alone, as in the paper (this project's option)."""
+    times: NotNegative = 0.0
+    """Weight of the binary cross-entropy of occupancy at several times, where the LiDAR observed it then
+    (this project's option)."""
+    times_s: Expert[tuple[float, ...]] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    """These times, in seconds after the key frame."""
+    times_weights: Expert[tuple[NotNegative, ...]] = (0.25, 0.5, 1.0, 0.5, 0.25)
+    """Weight of each time in the loss."""
+    times_tolerance_s: Expert[NotNegative] = 0.1
+    """Largest distance in time of a sweep from each time. A time without a sweep does not count."""
     path: NotNegative = 0.0
     """Weight of the binary cross-entropy of the car's path: cells that it covers are drivable, cells with
     returns above the ground are not, the others do not count (this project's option). 0.1 is a good start."""
@@ -213,6 +226,13 @@ class PretrainLossConfig(Strict):
         for name, value in (("unknown", "ignore"), ("unseen", "ignore"), ("features", "auto")):
             if getattr(self, name) == value and self.occupancy == 0:
                 raise ValueError(f"{name} `{value}` expects an occupancy weight above 0, got 0")
+        if self.features_window_s and not (self.window_s and self.features):
+            raise ValueError("features_window_s above 0 expects window_s and features above 0, got 0")
+        if not self.times_s or len(set(self.times_s)) != len(self.times_s):
+            raise ValueError(f"expected different times, and at least one, as times_s, got {self.times_s}")
+        if len(self.times_weights) != len(self.times_s):
+            weights, times = len(self.times_weights), len(self.times_s)
+            raise ValueError(f"expected as many times_weights as times_s, got {weights} and {times}")
         if not all(low < high for low, high in zip(self.car_lower_m, self.car_upper_m, strict=True)):
             corners = f"{self.car_lower_m} and {self.car_upper_m}"
             raise ValueError(f"expected car_lower_m below car_upper_m along both axes, got {corners}")

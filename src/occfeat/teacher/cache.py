@@ -21,7 +21,7 @@ from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from occfeat.data.sample import FeatureMaps
+from occfeat.data.sample.teacher import FeatureMaps
 from occfeat.errors import CacheError, KeyFrameError
 from occfeat.settings.sections import NO_TEACHER, TeacherConfig
 from occfeat.settings.strict import Positive, Strict

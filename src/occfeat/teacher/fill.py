@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from occfeat.atomic import write_atomic
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.sample import FeatureMaps
+from occfeat.data.sample.teacher import FeatureMaps
 from occfeat.errors import CacheError, Interrupted
 from occfeat.settings.sections import EngineConfig
 from occfeat.teacher.cache import CacheCard, encode, read_shard_rows, shard_file

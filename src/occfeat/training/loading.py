@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw
-from occfeat.data.sample import Batch, Sample, collate
+from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
 from occfeat.settings.processor import usable_cores
 from occfeat.settings.sections import EngineConfig

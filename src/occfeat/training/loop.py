@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from occfeat.data.sample import Batch
+from occfeat.data.sample.sample import Batch
 from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
 from occfeat.models.recompute import recompute_activations
 from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
@@ -163,7 +163,7 @@ class Trainer(Generic[Target]):
             if batch is not None:
                 self._forward_backward(batch, attempt, 1 / micro_batches, last=number == micro_batches)
         with self.window.spent_on("learning"):
-            norm = attempt.gradient_norm(self.job.network)
+            norm = attempt.finish(self.job.network)
             if self._any_process(bool(attempt.trouble)):
                 raise attempt.error(self.step)
             self._update(attempt, norm)

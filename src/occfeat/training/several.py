@@ -7,7 +7,7 @@ import numpy as np
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
-from occfeat.data.sample import Sample
+from occfeat.data.sample.sample import Sample
 
 
 class SeveralKeyFrames:

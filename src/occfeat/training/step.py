@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -46,6 +46,9 @@ def mean_of(value: Float[Tensor, ""]) -> Ratio:
     return Ratio(value, torch.ones_like(value))
 
 
-def ratio_of(numerator: Tensor, denominator: Tensor) -> Ratio:
-    """Return a metric from two counts or sums."""
-    return Ratio(numerator.detach().float(), denominator.detach().float())
+def ratio_of(numerator: Float[Tensor, ""] | Int[Tensor, ""], denominator: Tensor | int) -> Ratio:
+    """Return a metric from two counts or sums; the second may be known without the device."""
+    over = numerator.detach().float()
+    if isinstance(denominator, int):
+        return Ratio(over, torch.full_like(over, denominator))
+    return Ratio(over, denominator.detach().float())

@@ -8,7 +8,6 @@ import torch
 from lightning_fabric import Fabric
 
 from occfeat.training.gathering import gather_texts
-from occfeat.training.step import Ratio
 
 STAGES = ("loading", "teaching", "learning")
 """Waiting for data; computing targets; forward, backward and the optimiser's step."""
@@ -28,14 +27,11 @@ class Window:
         yield
         self._seconds[stage] += time.perf_counter() - started
 
-    def add(self, metrics: dict[str, Ratio]) -> None:
-        """Pool the metrics of one forward pass."""
-        for name, ratio in metrics.items():
+    def add(self, metrics: dict[str, tuple[float, float]]) -> None:
+        """Pool the metrics of one forward pass, each as (numerator, denominator)."""
+        for name, (more, counted) in metrics.items():
             numerator, denominator = self._sums.get(name, (0.0, 0.0))
-            self._sums[name] = (
-                numerator + float(ratio.numerator),
-                denominator + float(ratio.denominator),
-            )
+            self._sums[name] = (numerator + more, denominator + counted)
 
     def pending(self, fabric: Fabric) -> dict[str, tuple[float, float]]:
         """Return the sums so far over all processes, as plain numbers for a checkpoint.

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from streetworld.rendering.labels import Label
 from streetworld.rendering.lidar import Sweep
 from streetworld.rendering.sensors import Shot
 from streetworld.request import SceneRequest
-from streetworld.rigs import LIDAR
 from streetworld.scene import KEY_FRAME_S, Scene, build_scene
 from streetworld.things.materials import CLASSES
 from streetworld.town.lots import TownRequest
@@ -55,7 +55,7 @@ def calibrated_rig(request: SceneRequest) -> CalibratedRig:
         )
         for camera in rig.cameras
     ]
-    return CalibratedRig(name, cameras, {LIDAR: rig.ego_from_lidar})
+    return CalibratedRig(name, cameras, {one.channel: one.ego_from_lidar for one in rig.lidars})
 
 
 class SceneFiles:
@@ -84,30 +84,38 @@ class SceneFiles:
 
     def write(self) -> None:
         """Render everything and write it, the rows of the tables last."""
-        for frame in range(self.request.key_frames):
-            self._write_key_frame(frame)
-        if self.request.truth:
-            self._write_legend()
-        self._writer.finish()
+        with closing(self._writer):
+            for frame in range(self.request.key_frames):
+                self._write_key_frame(frame)
+            if self.request.truth:
+                self._write_legend()
+            self._writer.finish()
 
     def _write_key_frame(self, frame: int) -> None:
         """Write the sweeps before a key frame, and the key frame."""
         scene, time_s = self.scene, frame * KEY_FRAME_S
         for back in range(-self.request.sweeps if frame else 0, 0):
             swept_s = time_s + back * (1 / self.request.sweep_hz)
-            sweep = scene.scan(swept_s)
-            self._writer.add_sweep(LIDAR, self._pose(swept_s), sweep.points)
-            self._write_sweep_truth(sweep, swept_s)
+            for channel, sweep in self._scan(swept_s).items():
+                self._writer.add_sweep(channel, self._pose(swept_s), sweep.points)
         views = [scene.look(camera, frame) for camera in scene.rig.cameras]
         images = {}
         for camera, view in zip(scene.rig.cameras, views, strict=True):
             pose = self._pose(time_s + scene.camera_delay_s(camera))
             images[camera.channel] = CameraImage(view.shot.pixels, pose)
             self._write_image_truth(camera.channel, view.shot, pose.time_us)
-        sweep = scene.scan(time_s)
-        boxes = [self._box(found, time_s) for found in scene.labels(frame, views, sweep)]
-        self._writer.add_key_frame(self._pose(time_s), images, {LIDAR: LidarSweep(sweep.points)}, boxes)
-        self._write_sweep_truth(sweep, time_s)
+        sweeps = self._scan(time_s)
+        boxes = [self._box(found, time_s) for found in scene.labels(frame, views, [*sweeps.values()])]
+        stored = {channel: LidarSweep(sweep.points) for channel, sweep in sweeps.items()}
+        self._writer.add_key_frame(self._pose(time_s), images, stored, boxes)
+
+    def _scan(self, time_s: float) -> dict[str, Sweep]:
+        """Turn each LiDAR once, and write the truth about what they see."""
+        sweeps = {}
+        for number, lidar in enumerate(self.scene.rig.lidars):
+            sweeps[lidar.channel] = self.scene.scan(time_s, number)
+            self._write_sweep_truth(lidar.channel, sweeps[lidar.channel], time_s)
+        return sweeps
 
     def _time_us(self, time_s: float) -> int:
         """Return the time stamp of a moment of the scene."""
@@ -148,12 +156,12 @@ class SceneFiles:
             name = file_stem(self.request.name, channel, time_us)
             write_bytes_atomic(self.out / "truth" / channel / f"{name}.npz", buffer.getvalue())
 
-    def _write_sweep_truth(self, sweep: Sweep, time_s: float) -> None:
+    def _write_sweep_truth(self, channel: str, sweep: Sweep, time_s: float) -> None:
         """Write the object of every return, if asked for."""
         if self.request.truth:
-            name = file_stem(self.request.name, LIDAR, self._time_us(time_s))
+            name = file_stem(self.request.name, channel, self._time_us(time_s))
             content = sweep.object_id.astype("<i2").tobytes()
-            write_bytes_atomic(self.out / "truth" / LIDAR / f"{name}.bin", content)
+            write_bytes_atomic(self.out / "truth" / channel / f"{name}.bin", content)
 
     def _write_legend(self) -> None:
         """Write what the numbers in the scene's truth files mean."""

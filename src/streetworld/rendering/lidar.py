@@ -40,8 +40,10 @@ def take_sweep(
     light: Light,
     scene_from_lidar: Float[np.ndarray, "4 4"],
     rng: np.random.Generator,
+    *,
+    on_roof: bool = True,
 ) -> Sweep:
-    """Scan a scene once."""
+    """Scan a scene once. A LiDAR on the roof sees that, too."""
     directions, ring = beam_directions()
     origin = scene_from_lidar[:3, 3].astype(np.float32)
     turned = turn(directions, scene_from_lidar)
@@ -66,6 +68,8 @@ def take_sweep(
     local = directions[rows] * measured[:, None]
     points = np.column_stack((local, np.clip(np.rint(strength), 0, 255), ring[rows]))
     own, own_rows = _own_roof(directions, ring, rng)
+    if not on_roof:
+        own, own_rows = own[:0], own_rows[:0]
     firing = np.concatenate((rows[kept], own_rows))
     order = np.argsort(firing, kind="stable")
     objects = np.concatenate((surface.object_id[kept], np.full(len(own), -1, dtype=np.int32)))

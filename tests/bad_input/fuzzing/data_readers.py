@@ -15,7 +15,7 @@ from occfeat.data.formats.points.floats import read_floats
 from occfeat.data.images import read_image, read_size, resize
 from occfeat.data.index.index import Index
 from occfeat.data.maps.masks import LAYERS
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives

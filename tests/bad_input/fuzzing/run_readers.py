@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.layers import base_layer
 from occfeat.data.dataset import Draw
-from occfeat.data.sample import Batch, Sample
+from occfeat.data.sample.sample import Batch, Sample
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student

@@ -28,7 +28,7 @@ KEY = b"{}"
 
 def test_recordings__are_read_as_they_were_written(tmp_path: Path) -> None:
     results = write_recordings(tmp_path, made_recordings(), made_from=KEY, workers=1)
-    assert results[0] == SceneResult("drive-0", 3, {"made-up reason": 2})
+    assert results[0] == SceneResult("drive-0", 3, {"made-up reason": 2}, ())
     index = Index.open(DataConfig(root=tmp_path))
     assert (len(index), len(index.rows("train")), len(index.rows("val"))) == (9, 6, 3)
     key_frame = index.key_frame(1, sweeps=3)

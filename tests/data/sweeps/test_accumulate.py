@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from occfeat.data.sample import EMPTY, IN_CONFLICT, OCCUPIED, Points
+from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED, Points
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.rays import RayVoxels, trace
 from occfeat.geometry.grid import VoxelGrid

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.data.sweeps.rays import trace
 from occfeat.geometry.grid import VoxelGrid
 from tests.data.sweeps.plain_window import Point, segments

@@ -10,7 +10,9 @@ import torch
 from occfeat.data.augment import Change, draw_change
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Sample, Window, WindowRequest, collate
+from occfeat.data.sample.contents import Contents, WindowRequest
+from occfeat.data.sample.lidar import Window
+from occfeat.data.sample.sample import Sample, collate
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.rays import trace

@@ -13,7 +13,8 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord
 from occfeat.data.recordings.write import FOLDER, SceneResult
-from occfeat.data.sample import Contents, Sample
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.camera import visible_in
@@ -48,6 +49,7 @@ def report_import(root: Path, results: Sequence[SceneResult], *, has_poses: bool
     warnings, pictures = _draw(Index.open(data), root / FOLDER)
     if not has_poses:
         warnings.append("Poses are not known: `view.sweeps` above 1 is refused, ego motion is not counted.")
+    warnings += dict.fromkeys(sentence for result in results for sentence in result.damage)
     left_out = sum((Counter(result.left_out) for result in results), Counter[str]())
     empty = [result.name for result in results if not result.key_frames]
     lines = [

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, Points, collate
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.lidar import Points
+from occfeat.data.sample.sample import collate
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target

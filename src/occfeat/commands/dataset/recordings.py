@@ -65,10 +65,10 @@ def _draft(paths: Sequence[Path]) -> RigFile:
         DatasetError: It does not suffice.
     """
     with open_bag(paths) as bag:
-        draft = draft_rig(inspect_bag(bag))
+        draft, damage = draft_rig(inspect_bag(bag)), bag.damage
     if draft.obstacles:
         hint = "Write a draft by `occfeat import BAG --inspect`, complete it, and give it by `--rig`."
-        raise DatasetError("The bag does not say all of its rig.", first=draft.obstacles, hint=hint)
+        raise DatasetError("The bag does not say all of its rig.", first=draft.obstacles + damage, hint=hint)
     return build_rig_file(yaml.safe_load(draft.text), Path("draft"))
 
 

@@ -14,7 +14,8 @@ from occfeat.data.dataset import ImageReader, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.report.pictures.plots import draw_calibration
@@ -53,17 +54,21 @@ def view(config: ViewerConfig) -> Outcome:
     if missing := _missing_images(index, key_frame, key_frames.channels):
         key_frames = KeyFrames(index, config.view, contents, grid=grid, effect=_black_without_file)
     sample = key_frames.sample(row)
+    points_ego, after_s = None if sample.points is None else sample.points.points_ego, None
+    if has_lidar and config.window_s:
+        points_ego, after_s = read_by_time(index, config.view, row, config.window_s)
     corners_ego = key_frame.boxes.corners_ego().float()
     draw_calibration(
         config.out,
         sample.images,
         sample.cameras,
         key_frames.channels,
-        None if sample.points is None else sample.points.points_ego,
+        points_ego,
         corners_ego if config.calibration else corners_ego[:0],
         key_frame.boxes.category if config.calibration else (),
         labels_of(sample),
         grid.bev,
+        after_s=after_s,
         title=f"{key_frame.scene}  {key_frame.token}",
     )
     what = f"{key_frame.token} of {key_frame.scene}, {len(key_frame.boxes)} boxes"

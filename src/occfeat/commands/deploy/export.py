@@ -7,7 +7,7 @@ from torch import Tensor
 from occfeat.atomic import write_bytes_atomic
 from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.outcome import Outcome
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError, SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.release.model import BevModel

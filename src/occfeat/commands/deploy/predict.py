@@ -16,7 +16,7 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents
+from occfeat.data.sample.contents import Contents
 from occfeat.errors import KeyFrameError, LensError, SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.geometry.lens import PINHOLE, Lens, parse_lens

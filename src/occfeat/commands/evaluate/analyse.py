@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from occfeat.commands.pretrain import key_frames_of, open_cache
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.sample.contents import TimesRequest
 from occfeat.data.subsets import spread
+from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import SettingsError
 from occfeat.pretraining.analysis.collect import (
     BEV,
@@ -43,6 +45,7 @@ from occfeat.pretraining.objectives.contract import POINTS, needs_of
 from occfeat.pretraining.objectives.features import cosine
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_similarity
+from occfeat.report.pictures.window import draw_window
 from occfeat.runs.folder import ANALYSIS, RunFolder
 from occfeat.runs.output import require_empty
 from occfeat.settings.commands import AnalyseConfig
@@ -50,6 +53,8 @@ from occfeat.teacher.build import build_teacher
 from occfeat.teacher.network import Teacher
 from occfeat.training.device import choose_device
 
+OWN_SWEEP_S = 0.05
+"""Largest distance in time of a key frame's own sweep."""
 OF_WHOM = {TEACHER: "the teacher", STUDENT: "the student's prediction", BEV: "the student's BEV features"}
 """What a picture calls them."""
 FEWEST_KEY_FRAMES = 2
@@ -81,6 +86,8 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
     results = _results(voxels, config, example.centered)
     write_text_atomic(out / ANALYSIS, json.dumps(results, indent=2) + "\n")
     _draw(out, results, example, subject.key_frames, config)
+    if example.sample.window is not None:
+        _draw_window(out, example, subject.key_frames)
     metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
     return RunOutcome(f"{counted}\n{table(metrics)}\n{out / ANALYSIS}", path=out, metrics=metrics)
@@ -117,6 +124,8 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     cache = None
     if path is not None and "teacher" in needs:
         cache = open_cache(path, settings, index, rows)
+    if cache is None:
+        needs -= {"views"}
     teacher = None
     if "teacher" in needs and cache is None:
         teacher = build_teacher(settings.teacher, settings.second_teacher).to(device)
@@ -184,6 +193,20 @@ def _draw(
     title = f"{config.clusters} clusters of k-means against the classes"
     draw_bars(out / "clusters.png", results["clusters"], title=title, label="1 is a perfect fit")
     _draw_learned(out, results)
+
+
+def _draw_window(out: Path, seen: Seen, key_frames: KeyFrames) -> None:
+    """Draw the sweeps around the same key frame, from which its occupancy was learned."""
+    index, window, wanted = key_frames.index, seen.sample.window, key_frames.contents.window
+    if window is None or wanted is None:
+        return
+    row = index.row_of(seen.sample.token)
+    points_ego, after_s = read_by_time(index, key_frames.view, row, wanted.window_s)
+    own = replace(key_frames.contents, teacher=None, window=None, times=TimesRequest((0.0,), OWN_SWEEP_S))
+    alone = KeyFrames(index, key_frames.view, own, grid=key_frames.grid).sample(row).times
+    if alone is not None:
+        path = out / "window.png"
+        draw_window(path, points_ego, after_s, alone.states[0], window.states, key_frames.grid)
 
 
 def _draw_learned(out: Path, results: dict[str, Any]) -> None:

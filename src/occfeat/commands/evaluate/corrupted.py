@@ -13,7 +13,7 @@ from occfeat.data.corruptions.corruptions import SEVERITIES, Corruption, chosen
 from occfeat.data.corruptions.released import open_released
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Sample
+from occfeat.data.sample.sample import Sample
 from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, draw_radar
 from occfeat.runs.card import ModelCard
 from occfeat.runs.folder import ROBUSTNESS, ROBUSTNESS_TABLES

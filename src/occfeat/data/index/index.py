@@ -335,6 +335,19 @@ class Index:
             self._table, row, scene_rows=self._rows_of_scene(row), window_us=round(window_s * 1e6)
         )
 
+    def rows_within(self, row: SupportsIndex, window_s: float) -> tuple[int, ...]:
+        """Return the key frames of a key frame's scene near it in time: itself, then the others by time.
+
+        Args:
+            row: Its row.
+            window_s: Largest distance in time from the key frame, in seconds.
+        """
+        row = index(row)
+        begin, end = self._rows_of_scene(row)
+        time_us = self.column("timestamp_us").slice(begin, end - begin).to_numpy()
+        near = begin + np.flatnonzero(np.abs(time_us - time_us[row - begin]) <= round(window_s * 1e6))
+        return (row, *(int(other) for other in near if other != row))
+
     def _rows_of_scene(self, row: int) -> tuple[int, int]:
         """Return the first row of a key frame's scene, and the one after its last."""
         scene = self._scene_numbers()

@@ -72,6 +72,8 @@ class Recording(ABC):
         self.split, self.log, self.description, self.has_poses = split, log, description, has_poses
         self.left_out: Counter[str] = Counter()
         """How often something was left out by `moments`, by reason. Reasons are shown to the user."""
+        self.damage: tuple[str, ...] = ()
+        """What is damaged as far as `moments` has read it, one sentence each. They are shown to the user."""
 
     @abstractmethod
     def moments(self) -> Iterator[Moment]:

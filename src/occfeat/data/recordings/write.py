@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -22,7 +22,6 @@ from occfeat.atomic import lock_folder, write_bytes_atomic
 from occfeat.data.formats.nuscenes.writer.processes import (
     SPAWN,
     require_helpers,
-    sigterm_like_ctrl_c,
     start_helpers,
 )
 from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
@@ -31,6 +30,7 @@ from occfeat.data.formats.nuscenes.writer.values import require_plain_name
 from occfeat.data.recordings.recording import Recording
 from occfeat.errors import DatasetError, RunError
 from occfeat.settings.processor import usable_cores
+from occfeat.settings.signals import sigterm_like_ctrl_c
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class SceneResult:
     key_frames: int
     left_out: dict[str, int]
     """How often something was left out, by reason."""
+    damage: tuple[str, ...]
+    """What is damaged, one sentence each; what is there was read."""
 
 
 def write_recordings(
@@ -127,19 +129,21 @@ def write_scene(recording: Recording, root: Path, tell: Callable[[int], object])
         description=recording.description,
         has_poses=recording.has_poses,
     )
-    key_frames = 0
-    for moment in recording.moments():
-        if moment.is_key:
-            writer.add_key_frame(moment.pose, moment.images, moment.sweeps, moment.boxes)
-            key_frames += 1
-            tell(1)
-            continue
-        for channel, sweep in moment.sweeps.items():
-            writer.add_sweep(channel, sweep.pose or moment.pose, sweep.points)
-    result = {"key_frames": key_frames, "left_out": dict(sorted(recording.left_out.items()))}
-    write_bytes_atomic(_result_file(root, recording.name), orjson.dumps(result))
-    if key_frames:
-        writer.finish()
+    with closing(writer):
+        key_frames = 0
+        for moment in recording.moments():
+            if moment.is_key:
+                writer.add_key_frame(moment.pose, moment.images, moment.sweeps, moment.boxes)
+                key_frames += 1
+                tell(1)
+                continue
+            for channel, sweep in moment.sweeps.items():
+                writer.add_sweep(channel, sweep.pose or moment.pose, sweep.points)
+        left_out = dict(sorted(recording.left_out.items()))
+        result = {"key_frames": key_frames, "left_out": left_out, "damage": recording.damage}
+        write_bytes_atomic(_result_file(root, recording.name), orjson.dumps(result))
+        if key_frames:
+            writer.finish()
 
 
 def _check_names(recordings: Sequence[Recording]) -> None:
@@ -173,7 +177,8 @@ def _read_result(root: Path, name: str) -> SceneResult:
     """Return what became of a recording."""
     try:
         content = orjson.loads(_result_file(root, name).read_bytes())
-        return SceneResult(name, int(content["key_frames"]), dict(content["left_out"]))
+        left_out, damage = dict(content["left_out"]), tuple(content["damage"])
+        return SceneResult(name, int(content["key_frames"]), left_out, damage)
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "Remove the folder and import again."
         raise RunError(f"{_result_file(root, name)} cannot be read: {error}.", hint=hint) from error

@@ -1,1 +1,1 @@
-"""LiDAR sweeps and the way of the car around a key frame: returns, windows, voxels that rays cross."""
+"""LiDAR sweeps: returns, what their rays hit and cross, windows of several, and the way of the car."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
-from occfeat.data.sample import EMPTY, IN_CONFLICT, OCCUPIED
+from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED
 from occfeat.data.sweeps.rays import RayVoxels
 from occfeat.settings.sections import Conflicts
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from occfeat.data.keyframe import EgoPath
-from occfeat.data.sample import PathRequest
+from occfeat.data.sample.contents import PathRequest
 from occfeat.geometry.grid import BevGrid
 
 STEP_CELLS = 0.5

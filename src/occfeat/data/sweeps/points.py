@@ -15,7 +15,7 @@ from torch import Tensor
 from occfeat.data.augment import BeamChange
 from occfeat.data.keyframe import SweepRecord
 from occfeat.data.paths import resolve
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.sweep import Sweep
 from occfeat.geometry.frames import transform_points
@@ -90,8 +90,8 @@ def _in_ego_frame(
     """Return the returns of a sweep and the origins of their rays, without those of the car itself."""
     if sweep.origins is not None and _is_identity(ego_from_lidar):
         points, origins = torch.from_numpy(sweep.points[:, :3]).contiguous(), torch.from_numpy(sweep.origins)
-        others = (points - origins)[:, :2].norm(dim=1) >= ego_radius_m
-        return points[others].float(), origins[others].float()
+        others = ((points - origins)[:, :2].norm(dim=1) >= ego_radius_m).nonzero()[:, 0]
+        return points.index_select(0, others).float(), origins.index_select(0, others).float()
     points = torch.from_numpy(sweep.points[:, :3]).double()
     if sweep.origins is None:
         points = points[points[:, :2].norm(dim=1) >= ego_radius_m]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 
 _PAD = 1

@@ -12,7 +12,8 @@ from numpy import ndarray
 from occfeat.data.augment import Change
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame, SweepRecord
-from occfeat.data.sample import Window, WindowRequest
+from occfeat.data.sample.contents import WindowRequest
+from occfeat.data.sample.lidar import Window
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.rays import RayVoxels, join, trace

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from occfeat.geometry.waiting import upload
+
 
 def encode_present(
     encode: Callable[[UInt8[Tensor, "M 3 H W"]], Float[Tensor, "M C h w"]],
@@ -23,15 +25,15 @@ def encode_present(
     Args:
         encode: Computes the features of images.
         images: Images of the rigs.
-        present: Cameras that are not absent.
+        present: Cameras that are not absent, on the CPU, so that nobody waits for the device.
     """
-    seen = present.to(images.device)
-    if seen.all() or not seen.any():
+    if present.all() or not present.any():
         features = encode(images.flatten(0, 1))
-        return features.view(*seen.shape, *features.shape[1:])
-    features = encode(images[seen])
-    every = features.new_zeros(seen.numel(), *features.shape[1:])
+        return features.view(*present.shape, *features.shape[1:])
+    rows = upload(present.flatten().nonzero()[:, 0], images.device)
+    features = encode(images.flatten(0, 1)[rows])
+    every = features.new_zeros(present.numel(), *features.shape[1:])
     if features.is_contiguous(memory_format=torch.channels_last):  # the layout of encoders
         every = every.to(memory_format=torch.channels_last)
-    every = every.index_put((seen.flatten().nonzero()[:, 0],), features)
-    return every.view(*seen.shape, *features.shape[1:])
+    every = every.index_put((rows,), features)
+    return every.view(*present.shape, *features.shape[1:])

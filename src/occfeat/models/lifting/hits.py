@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import numbers_like
+from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import project_voxels
 
 
@@ -42,8 +44,8 @@ def build_hits(
     grid: VoxelGrid,
     heights: int,
     device: torch.device | None = None,
-) -> QueryHits:
-    """Return the queries that each camera of one rig sees; they depend on the calibration only.
+) -> Building[QueryHits]:
+    """List the queries that each camera of one rig sees; they depend on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -55,7 +57,7 @@ def build_hits(
     """
     every = project_queries(cameras, feature_size, stride_px, grid, heights, device)
     hit = every.shares > 0
-    longest = max(int(hit.sum(1).max()), 1)  # never empty, so that every shape has a size
+    longest = max(*(yield hit.sum(1)), 1)  # never empty, so that every shape has a size
     listed = hit.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
     return QueryHits(
         queries=listed,
@@ -76,7 +78,7 @@ def project_queries(
     """Return every query in every camera: the plain way to the same result; arguments as for `build_hits`."""
     u, v, visible = project_voxels(cameras, _pillars(grid, heights), device)
     seen = visible.flatten(2).mT.contiguous()  # (N, Q, K)
-    size_px = u.new_tensor((feature_size[1] * stride_px, feature_size[0] * stride_px))
+    size_px = numbers_like((feature_size[1] * stride_px, feature_size[0] * stride_px), u)
     positions = torch.stack((u, v), dim=-1).flatten(2, 3).transpose(1, 2) / size_px
     hit = seen.any(-1)
     return QueryHits(

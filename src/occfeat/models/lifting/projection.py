@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import project_through, visible_at
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import upload
 
 
 def project_voxels(
@@ -18,7 +19,7 @@ def project_voxels(
     """Return pixel positions u and v of all voxel centres in all cameras, and a mask of the visible ones."""
     u, v, depth_m = voxel_pixels(cameras, grid, device)
     visible = visible_at(cameras.image_size, u, v, depth_m)
-    return u, v, visible & cameras.present.to(u.device)[:, None, None, None]
+    return u, v, visible & upload(cameras.present, u.device)[:, None, None, None]
 
 
 def seen_voxels(cameras: Cameras, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
@@ -30,8 +31,9 @@ def seen_voxels(cameras: Cameras, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
         cameras: Calibration of a batch, for the images in question.
         grid: The voxels.
     """
-    rigs = (cameras.of_key_frame(index) for index in range(len(cameras.present)))
-    seen = torch.stack([project_voxels(rig, grid)[2].any(dim=0) for rig in rigs])
+    host, device = cameras.on_host(), cameras.intrinsics.device
+    rigs = (host.of_key_frame(index) for index in range(len(host.present)))
+    seen = torch.stack([project_voxels(rig, grid, device)[2].any(dim=0) for rig in rigs])
     return seen.permute(0, 2, 3, 1)
 
 
@@ -51,7 +53,7 @@ def voxel_pixels(
         u_depth, v_depth, depth_m = _turned(cameras.intrinsics.cpu().double() @ turn, pose, grid, device)
         return u_depth / depth_m, v_depth / depth_m, depth_m
     axes = (axis.flatten(1) for axis in _turned(turn, pose, grid, device))
-    lenses, intrinsics = cameras.lenses.to(device), cameras.intrinsics.to(device)
+    lenses, intrinsics = upload(cameras.lenses, device), upload(cameras.intrinsics, device)
     x, y, z = grid.shape
     u, v, depth_m = (one.view(-1, z, x, y) for one in project_through(lenses, intrinsics, *axes))
     return u, v, depth_m
@@ -64,9 +66,9 @@ def _turned(
 
     It is linear: what x, y and z contribute is computed once for each coordinate, and added up.
     """
-    turn = turn.float().to(device)
+    turn = upload(turn.float(), device)
     x, y, z = (
-        turn[:, :, axis, None] * (centers - pose[:, axis, 3, None]).float().to(device)[:, None]
+        turn[:, :, axis, None] * upload((centers - pose[:, axis, 3, None]).float(), device)[:, None]
         for axis, centers in enumerate(_axes(grid))
     )
     first, second, third = _outer_sum(z, x, y).unbind(1)

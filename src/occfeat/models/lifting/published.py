@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import numbers_like, true_entries, upload
+from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import voxel_pixels
 
 
@@ -48,8 +50,8 @@ def build_sampling_plan(
     grid: VoxelGrid,
     aligned: bool,
     device: torch.device | None = None,
-) -> SamplingPlan:
-    """Return the plan of one rig; it depends on the calibration only.
+) -> Building[SamplingPlan]:
+    """Build the plan of one rig; it depends on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -60,10 +62,9 @@ def build_sampling_plan(
         device: Where features will be. None: where the calibration is.
     """
     positions, seen = published_positions(cameras, feature_size, stride_px, grid, aligned, device)
-    samples = (
-        CameraSamples(one_seen.nonzero()[:, 0], one[one_seen])
-        for one_seen, one in zip(seen, positions, strict=True)
-    )
+    counts = yield seen.sum(1)
+    voxels = [true_entries(one, count)[:, 0] for one, count in zip(seen, counts, strict=True)]
+    samples = (CameraSamples(rows, one[rows]) for rows, one in zip(voxels, positions, strict=True))
     x, y, z = grid.shape
     return SamplingPlan((z, x, y), tuple(samples))
 
@@ -82,9 +83,9 @@ def published_positions(
     """
     u, v, depth_m = voxel_pixels(cameras, grid, device)
     cell = torch.stack((u.flatten(1), v.flatten(1)), dim=-1) / stride_px
-    size = cell.new_tensor((feature_size[1], feature_size[0]))
+    size = numbers_like((feature_size[1], feature_size[0]), cell)
     inside = ((cell > -0.5) & (cell < size - 0.5)).all(-1)
-    seen = inside & (depth_m.flatten(1) > 0) & cameras.present.to(cell.device)[:, None]
+    seen = inside & (depth_m.flatten(1) > 0) & upload(cameras.present, cell.device)[:, None]
     position = 2 * cell / (size if aligned else (size - 1).clamp(min=1)) - 1
     return torch.where(seen[..., None], position, torch.zeros_like(position)), seen
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.lifting.projection import project_voxels
 

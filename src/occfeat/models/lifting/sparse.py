@@ -23,8 +23,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int32
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import true_entries
+from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import bilinear_taps
 
@@ -77,8 +79,8 @@ def build_plan(
     stride_px: int,
     grid: VoxelGrid,
     device: torch.device | None = None,
-) -> LiftingPlan:
-    """Return the plan of one rig; it depends on the calibration only.
+) -> Building[LiftingPlan]:
+    """Build the plan of one rig; it depends on the calibration only.
 
     Args:
         cameras: Calibration of one key frame, without batch axis. Absent cameras see nothing.
@@ -89,14 +91,15 @@ def build_plan(
     """
     u, v, visible = project_voxels(cameras, grid, device)
     seen_by = visible.sum(0, dtype=torch.int32).flatten(1)
-    voxel, camera = visible.flatten(1).T.contiguous().nonzero().unbind(1)
+    pairs = yield seen_by.sum(1)
+    voxel, camera = true_entries(visible.flatten(1).T.contiguous(), sum(pairs)).unbind(1)
     pair = camera * seen_by.numel() + voxel
     cell = torch.stack((u.flatten()[pair], v.flatten()[pair])) / stride_px - 0.5
     columns, weights = bilinear_taps(cell, camera, feature_size)
     weights /= seen_by.flatten()[voxel][:, None]
     volume_shape = (u.shape[1], u.shape[2], u.shape[3])
     feature_shape = (u.shape[0], *feature_size)
-    return LiftingPlan(feature_shape, volume_shape, tuple(_split(seen_by, columns, weights)))
+    return LiftingPlan(feature_shape, volume_shape, tuple(_split(seen_by, columns, weights, pairs)))
 
 
 def lift(features: Float[Tensor, "B N C h w"], plans: Sequence[LiftingPlan]) -> Float32[Tensor, "B C Z X Y"]:
@@ -158,10 +161,19 @@ def _copy_transposed(source: Float[Tensor, "R K"], target: Float[Tensor, "K R"])
 
 
 def _split(
-    seen_by: Int32[Tensor, "Z XY"], columns: Int32[Tensor, "P 4"], weights: Float32[Tensor, "P 4"]
+    seen_by: Int32[Tensor, "Z XY"],
+    columns: Int32[Tensor, "P 4"],
+    weights: Float32[Tensor, "P 4"],
+    pairs: list[int],
 ) -> Iterator[SparseRows]:
-    """Return one matrix per height from the taps of all pairs, which are in the order of the voxels."""
-    pairs = seen_by.sum(1).tolist()
+    """Return one matrix per height from the taps of all pairs, which are in the order of the voxels.
+
+    Args:
+        seen_by: Number of cameras that see each voxel.
+        columns: Feature cells of each pair.
+        weights: Weights of these cells.
+        pairs: Number of pairs of each height.
+    """
     starts = F.pad(4 * seen_by.cumsum(1, dtype=torch.int32), (1, 0))
     parts = zip(starts, torch.split(columns, pairs), torch.split(weights, pairs), strict=True)
     return (SparseRows(start, column.flatten(), weight.flatten()) for start, column, weight in parts)
@@ -171,7 +183,7 @@ def _transpose(matrix: SparseRows, columns: int) -> SparseRows:
     """Return the transposed matrix: entries in the order of their columns, then of their rows."""
     ordered, order = matrix.columns.sort(stable=True)
     rows = torch.arange(len(matrix.starts) - 1, dtype=torch.int32, device=ordered.device)
-    row_of = rows.repeat_interleave(matrix.starts.diff())
+    row_of = rows.repeat_interleave(matrix.starts.diff(), output_size=len(ordered))
     edges = torch.arange(columns + 1, dtype=torch.int32, device=ordered.device)
     starts = torch.searchsorted(ordered, edges, out_int32=True)
     return SparseRows(starts, row_of[order], matrix.weights[order])

@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import invert_pinhole
 from occfeat.geometry.distortion import undistort
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import upload
+from occfeat.models.lifting.plans import Building
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def build_plan(
     grid: VoxelGrid,
     bins: DepthBins,
     device: torch.device | None = None,
-) -> SplattingPlan:
-    """Return the plan of one rig; it depends on the calibration only.
+) -> Building[SplattingPlan]:
+    """Build the plan of one rig; it depends on the calibration only.
 
     Absent cameras have no points, nor have feature cells whose centre lies outside the image, where its size
     is not a multiple of the stride, or which no ray reaches through the lens.
@@ -77,6 +79,7 @@ def build_plan(
         bins: The depths.
         device: Where features will be. None: where the calibration is.
     """
+    yield torch.empty(0, dtype=torch.int64)  # everything is known: points are sorted on the CPU
     points_ego, valid = frustum(cameras, feature_size, stride_px, bins)
     cell, inside = grid.cell_index(points_ego.flatten(0, 3))
     kept = (inside & valid[..., None].expand(points_ego.shape[:-1]).flatten()).nonzero()[:, 0]
@@ -85,9 +88,9 @@ def build_plan(
     edges = torch.arange(grid.shape[0] * grid.shape[1] + 1, device=column.device)
     device = device or cameras.intrinsics.device
     return SplattingPlan(
-        pixels=(points // bins.count).to(device),
-        bins=(points % bins.count).to(device),
-        starts=torch.searchsorted(column, edges).to(device),
+        pixels=upload(points // bins.count, device),
+        bins=upload(points % bins.count, device),
+        starts=upload(torch.searchsorted(column, edges), device),
     )
 
 

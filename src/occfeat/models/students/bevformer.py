@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import numbers_like
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.deformable import PositionChooser, deformable_attention, split_heads
@@ -59,7 +60,7 @@ class BevFormer(Student):
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
         """Return BEV features of key frames whose calibration belongs to these very images."""
-        maps = encode_present(self.encoder, images, cameras.present)
+        maps = encode_present(self.encoder, images, cameras.on_host().present)
         return self.attend(maps.flatten(0, 1), self.hits(cameras))
 
     def attend(self, maps: Float[Tensor, "BN C2 h w"], hits: QueryHits) -> Float[Tensor, "B C X Y"]:
@@ -155,7 +156,8 @@ class BevSelfAttention(nn.Module):
         """Return what is added to each query."""
         plane = self.to_values(bev).mT.unflatten(2, self.shape)  # rows are x, columns are y
         offsets, logits = self.choose(bev + positions)
-        at = (self._centers(offsets)[:, None] + offsets) / offsets.new_tensor((self.shape[1], self.shape[0]))
+        size = numbers_like((self.shape[1], self.shape[0]), offsets)
+        at = (self._centers(offsets)[:, None] + offsets) / size
         with torch.autocast(bev.device.type, enabled=False):
             read = deformable_attention(split_heads(plane, self.heads), at, logits.softmax(-1))
         return self.out(read)
@@ -219,4 +221,4 @@ class SpatialCrossAttention(nn.Module):
         height, width = feature_size
         reference = hits.positions.flatten(0, 1).repeat_interleave(self.points_per_height, dim=2)
         seen = hits.seen.flatten(0, 1).repeat_interleave(self.points_per_height, dim=2)
-        return reference[:, None] + offsets / offsets.new_tensor((width, height)), seen[:, None]
+        return reference[:, None] + offsets / numbers_like((width, height), offsets), seen[:, None]

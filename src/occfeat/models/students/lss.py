@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
@@ -66,7 +66,7 @@ class Lss(Student):
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Lifted:
         """Return image features spread in BEV; 0 in cells that no pixel's ray reaches."""
-        features = encode_present(self.encoder, images, cameras.present)
+        features = encode_present(self.encoder, images, cameras.on_host().present)
         logits = self.depth(features.flatten(0, 1)).float().unflatten(0, images.shape[:2])
         plans = self.plans.plans(cameras, feature_size(cameras.image_size), STRIDE_PX, self.grid, self.bins)
         return Lifted(splat(features, logits.softmax(2), plans, self.grid.bev.shape), logits)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
@@ -51,7 +51,7 @@ class PublishedSimpleBev(Student):
 
     def forward(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C X Y"]:
         """Return BEV features of key frames whose calibration belongs to these very images."""
-        return self.encode_bev(encode_present(self.encoder, images, cameras.present), cameras)
+        return self.encode_bev(encode_present(self.encoder, images, cameras.on_host().present), cameras)
 
     def encode_bev(self, features: Float[Tensor, "B N C h w"], cameras: Cameras) -> Float[Tensor, "B C2 X Y"]:
         """Return BEV features of image features."""

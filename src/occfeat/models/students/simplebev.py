@@ -6,7 +6,7 @@ Axes: `B` key frames, `N` cameras, `H W` image in pixels, `C` channels, `X Y` BE
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
@@ -48,6 +48,6 @@ class SimpleBev(Student):
 
     def lift_images(self, images: UInt8[Tensor, "B N 3 H W"], cameras: Cameras) -> Float[Tensor, "B C Z X Y"]:
         """Return image features at voxel centres; 0 where no camera sees the voxel."""
-        features = encode_present(self.encoder, images, cameras.present)
+        features = encode_present(self.encoder, images, cameras.on_host().present)
         size = feature_size(cameras.image_size)
         return lift(features, self.plans.plans(cameras, size, STRIDE_PX, self.grid))

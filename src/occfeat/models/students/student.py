@@ -6,7 +6,7 @@ Axes: `B` key frames, `N` cameras, `H W` image in pixels, `C` channels, `X Y` BE
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 
 

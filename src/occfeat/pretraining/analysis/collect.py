@@ -13,7 +13,7 @@ from torch import Tensor
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.keyframe import KeyFrame
 from occfeat.data.maps.maps import find_ground
-from occfeat.data.sample import Sample, collate
+from occfeat.data.sample.sample import Sample, collate
 from occfeat.errors import SettingsError
 from occfeat.pretraining.analysis.naming import LAYERS, name_voxels
 from occfeat.pretraining.analysis.scores import overlap_by_distance

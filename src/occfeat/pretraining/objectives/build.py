@@ -8,8 +8,10 @@ from occfeat.pretraining.objectives.contract import AnyObjective, require_usable
 from occfeat.pretraining.objectives.depth import Depth
 from occfeat.pretraining.objectives.features import Features
 from occfeat.pretraining.objectives.occupancy import Occupancy
+from occfeat.pretraining.objectives.over_time import FeaturesOverTime
 from occfeat.pretraining.objectives.path import DrivenPath
 from occfeat.pretraining.objectives.queries import QueryOccupancy
+from occfeat.pretraining.objectives.times import TimedOccupancy
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
 from occfeat.settings.students import LssConfig, SimpleBevConfig, StudentConfig
 
@@ -48,12 +50,15 @@ def _wanted(
             seen_only=loss.unseen == "ignore",
             of_window=loss.window_s > 0,
         )
+    if loss.times:
+        yield TimedOccupancy(loss.times, loss.times_s, loss.times_weights)
     if loss.queries:
         yield QueryOccupancy(loss.queries, queries)
     if loss.path:
         yield DrivenPath(loss.path)
     if loss.features:
-        yield Features(
+        kind = FeaturesOverTime if loss.features_window_s else Features
+        yield kind(
             1.0 if loss.features == "auto" else loss.features,
             head.feature_channels,
             center=loss.center,

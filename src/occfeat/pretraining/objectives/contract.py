@@ -20,9 +20,10 @@ from occfeat.errors import SettingsError
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.step import Ratio
 
-Need = Literal["points", "teacher", "path", "window"]
-"""Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features; the path
-of the car; what the sweeps around the key frame say together."""
+Need = Literal["points", "teacher", "views", "window", "times", "path"]
+"""Parts of a sample that targets can need: LiDAR points; teacher images or stored teacher features, also of
+the key frames around; what the sweeps around the key frame say together, or at several times; the path of
+the car."""
 Reads = Literal["bev", "voxels", "depth"]
 """The tensor of the network that an objective reads."""
 POINTS: frozenset[Need] = frozenset({"points"})
@@ -31,6 +32,10 @@ WINDOW: frozenset[Need] = frozenset({"points", "window"})
 """The needs of an objective that learns from several sweeps."""
 TEACHER: frozenset[Need] = frozenset({"points", "teacher"})
 """The needs of an objective that compares voxels with teacher features."""
+TIMES: frozenset[Need] = frozenset({"points", "times"})
+"""The needs of an objective that learns what is where at several times."""
+VIEWS: frozenset[Need] = frozenset({"points", "teacher", "views", "window"})
+"""The needs of an objective that compares voxels with teacher features of several key frames."""
 PATH: frozenset[Need] = frozenset({"points", "path"})
 """The needs of an objective that learns where the car drives."""
 

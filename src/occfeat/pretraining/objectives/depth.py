@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras, Points
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.encoders.encoder import STRIDE_PX, feature_size

@@ -10,7 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occfeat.data.sample import Batch, Cameras, Points, TeacherMaps, Window
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.lidar import Points, TimedStates, Window
+from occfeat.data.sample.sample import Batch
+from occfeat.data.sample.teacher import TeacherMaps
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.present import encode_present
@@ -57,6 +60,13 @@ class Evidence:
         return seen_voxels(self.batch.cameras, self.grid)
 
     @property
+    def timed_states(self) -> TimedStates:
+        """What the sweeps at several times say of the voxels."""
+        if self.batch.times is None:
+            raise ValueError("expected a batch with states at several times, got one without")
+        return self.batch.times
+
+    @property
     def driven(self) -> Bool[Tensor, "B X Y"]:
         """Whether the car covers each cell at some time around the key frame."""
         if self.batch.path is None:
@@ -78,7 +88,7 @@ class Evidence:
             return self.without_usual(given.maps.decode()).flatten(0, 1)
         if self.teacher is None or given is None:
             raise ValueError("expected a teacher and a batch with images, or a batch with features")
-        maps = encode_present(self.teacher, given.images, given.cameras.present)
+        maps = encode_present(self.teacher, given.images, given.cameras.on_host().present)
         return self.without_usual(maps).flatten(0, 1)
 
     def without_usual(self, maps: Float[Tensor, "B N F h w"]) -> Float[Tensor, "B N F h w"]:
@@ -101,6 +111,9 @@ class Evidence:
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:
     """Mark the voxels that contain at least one LiDAR return; all others are empty (paper section 3)."""
     cell, inside = grid.cell_index(points.points_ego)
-    occupied = torch.zeros(key_frames, *grid.shape, dtype=torch.bool, device=inside.device)
-    occupied[(points.key_frame[inside], *cell[inside].unbind(1))] = True
-    return occupied
+    x, y, z = cell.unbind(1)
+    flat = ((points.key_frame * grid.shape[0] + x) * grid.shape[1] + y) * grid.shape[2] + z
+    count = key_frames * grid.shape[0] * grid.shape[1] * grid.shape[2]
+    occupied = torch.zeros(count + 1, dtype=torch.bool, device=inside.device)
+    occupied.index_fill_(0, torch.where(inside, flat, count), True)  # the last one is outside the grid
+    return occupied[:-1].view(key_frames, *grid.shape)

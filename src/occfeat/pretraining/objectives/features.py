@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import TrainingError
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.geometry.waiting import entries_up_to, numbers_like, true_entries
 from occfeat.models.lifting.sampling import bilinear_taps
 from occfeat.pretraining.objectives.contract import (
     TEACHER,
@@ -138,7 +139,11 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
     def target(self, evidence: Evidence) -> FeatureTarget:
         """Return the teacher features of the occupied voxels."""
         return feature_target(
-            evidence.occupied, evidence.teacher_maps, evidence.teacher_cameras, evidence.grid
+            evidence.occupied,
+            evidence.teacher_maps,
+            evidence.teacher_cameras,
+            evidence.grid,
+            most=len(evidence.points),
         )
 
     def loss(self, output: FeatureOutput, read: Tensor, target: FeatureTarget) -> Term:
@@ -268,7 +273,7 @@ def cosines(
 
 def _mean_of_voxels(similarity: Float[Tensor, " K"]) -> Ratio:
     """Return a metric that is averaged over voxels."""
-    return ratio_of(similarity.detach().sum(), similarity.new_tensor(len(similarity)))
+    return ratio_of(similarity.detach().sum(), len(similarity))
 
 
 def feature_loss(similarity: Float[Tensor, " K"]) -> Float[Tensor, ""]:
@@ -281,6 +286,7 @@ def feature_target(
     maps: Float[Tensor, "BN F h w"],
     cameras: Cameras,
     grid: VoxelGrid,
+    most: int | None = None,
 ) -> FeatureTarget:
     """Compute the mean teacher feature at the projected centre of each occupied voxel.
 
@@ -292,19 +298,41 @@ def feature_target(
         maps: Teacher features of all images, ordered by key frame and camera.
         cameras: Calibration of the teacher's images, in the ego frame of the points.
         grid: The voxels.
+        most: At least the number of occupied voxels, which spares a GPU counting them. None: any number.
     """
-    cells = occupied.nonzero()
-    pixels, seen = _project_cells(cells, cameras, grid)  # (K, N, 2), (K, N)
+    cells = entries_up_to(occupied, occupied.numel() if most is None else most)
+    pixels, _, seen = project_cells(cells, cameras, grid)
+    return mean_features(cells, pixels, seen, maps, cameras.image_size)
+
+
+def mean_features(
+    cells: Int64[Tensor, "K 4"],
+    pixels: Float[Tensor, "K N 2"],
+    seen: Bool[Tensor, "K N"],
+    maps: Float[Tensor, "BN F h w"],
+    image_size: tuple[int, int],
+) -> FeatureTarget:
+    """Compute the mean teacher feature of voxels over the cameras that see them; drop voxels that none sees.
+
+    Args:
+        cells: Each voxel as (key frame, x, y, z).
+        pixels: Projection of its centre into each camera.
+        seen: Whether each camera sees it.
+        maps: Teacher features of all images, ordered by key frame and camera.
+        image_size: (height, width) in pixels of these images.
+    """
     cameras_per_voxel = seen.sum(dim=1)
-    voxel, camera = seen.nonzero(as_tuple=True)  # sorted by voxel
+    kept = cameras_per_voxel > 0
+    pairs, visible = torch.stack((cameras_per_voxel.sum(), kept.sum())).tolist()
+    voxel, camera = true_entries(seen, pairs).unbind(1)  # sorted by voxel
     image = cells[voxel, 0] * seen.shape[1] + camera
     height, width = maps.shape[2:]
-    patches_per_px = pixels.new_tensor((width / cameras.image_size[1], height / cameras.image_size[0]))
+    patches_per_px = numbers_like((width / image_size[1], height / image_size[0]), pixels)
     patch = (pixels[voxel, camera] * patches_per_px - 0.5).T
     tap, weight = bilinear_taps(patch, image, (height, width))
     weight = weight / cameras_per_voxel[voxel, None]
-    kept = cameras_per_voxel > 0
-    taps_per_voxel = 4 * cameras_per_voxel[kept]
+    rows = true_entries(kept, visible)[:, 0]
+    taps_per_voxel = 4 * cameras_per_voxel[rows]
     features = F.embedding_bag(
         tap.flatten(),
         maps.float().permute(0, 2, 3, 1).reshape(-1, maps.shape[1]),
@@ -312,29 +340,29 @@ def feature_target(
         per_sample_weights=weight.flatten(),
         mode="sum",
     )
-    return FeatureTarget(cells[kept], features)
+    return FeatureTarget(cells[rows], features)
 
 
 def seen_cells(occupied: Bool[Tensor, "B X Y Z"], cameras: Cameras, grid: VoxelGrid) -> Int64[Tensor, "K 4"]:
     """Return the occupied voxels whose centre is visible in a camera, each as (key frame, x, y, z)."""
     cells = occupied.nonzero()
-    return cells[_project_cells(cells, cameras, grid)[1].any(dim=1)]
+    return cells[project_cells(cells, cameras, grid)[2].any(dim=1)]
 
 
-def _project_cells(
+def project_cells(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
-) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
-    """Return the pixel of each voxel's centre in each camera of its key frame, and whether it is visible."""
+) -> tuple[Float[Tensor, "K N 2"], Float[Tensor, "K N"], Bool[Tensor, "K N"]]:
+    """Return pixel and depth of each voxel's centre in each camera of its key frame, and if it is visible."""
     with torch.autocast(cells.device.type, enabled=False):  # pixels need full precision
         return _project_exactly(cells, cameras, grid)
 
 
 def _project_exactly(
     cells: Int64[Tensor, "K 4"], cameras: Cameras, grid: VoxelGrid
-) -> tuple[Float[Tensor, "K N 2"], Bool[Tensor, "K N"]]:
-    """Project voxels in full float32 precision; see `_project_cells`."""
+) -> tuple[Float[Tensor, "K N 2"], Float[Tensor, "K N"], Bool[Tensor, "K N"]]:
+    """Project voxels in full float32 precision; see `project_cells`."""
     key_frame = cells[:, 0]
-    lower_m, cell_m = (cameras.intrinsics.new_tensor(size) for size in (grid.lower_m, grid.cell_m))
+    lower_m, cell_m = (numbers_like(size, cameras.intrinsics) for size in (grid.lower_m, grid.cell_m))
     centers_ego = lower_m + (cells[:, 1:] + 0.5) * cell_m
     camera_from_ego = invert(cameras.ego_from_camera)[key_frame]  # (K, N, 4, 4)
     rotation, translation_m = camera_from_ego[..., :3, :3], camera_from_ego[..., :3, 3]
@@ -342,4 +370,4 @@ def _project_exactly(
     lenses = None if cameras.lenses is None else cameras.lenses[key_frame]
     pixels, depth_m = project(cameras.intrinsics[key_frame], centers_camera[:, :, None], lenses)
     seen = visible_in(cameras.image_size, pixels, depth_m)[..., 0]
-    return pixels[:, :, 0], seen & cameras.present[key_frame]
+    return pixels[:, :, 0], depth_m[..., 0], seen & cameras.present[key_frame] & (key_frame >= 0)[:, None]

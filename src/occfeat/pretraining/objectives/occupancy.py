@@ -5,12 +5,11 @@ Axes: `B` key frames, `D` channels per voxel, `X Y Z` voxels.
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.data.sample import Window
+from occfeat.data.sample.lidar import Window
 from occfeat.pretraining.objectives.contract import POINTS, WINDOW, HeadShape, Need, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.visibility import known_voxels
@@ -83,7 +82,7 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
         found = overlap(is_positive(logits.masked_fill(~counted, -1.0)), occupied & counted)
         which = "window_" * self.of_window or "known_" * self.known_only
         which += "seen_" * self.seen_only
-        share = ratio_of(counted.sum(), counted.new_tensor(counted.numel(), dtype=torch.int64))
+        share = ratio_of(counted.sum(), counted.numel())
         return {
             f"{which}occupancy_iou": found.iou,
             "occupancy_recall": found.recall,
@@ -98,7 +97,7 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
 
 def _counts(window: Window) -> dict[str, Ratio]:
     """Return the mean number of LiDAR files in a window, and of those that could not be read."""
-    key_frames = window.sweeps.new_tensor(len(window.sweeps))
+    key_frames = len(window.sweeps)
     return {
         "window_sweeps": ratio_of(window.sweeps.sum(), key_frames),
         "window_lost": ratio_of(window.lost.sum(), key_frames),

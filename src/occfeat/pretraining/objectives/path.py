@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.objectives.contract import PATH, HeadShape, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
@@ -57,7 +57,7 @@ class DrivenPath(Objective[nn.Conv2d, PathTarget]):
         """Return the binary cross-entropy of the known cells as loss, IoU and their share as metrics."""
         logits, known = output(read)[:, 0].float(), target.driven | target.blocked
         found = overlap(is_positive(logits) & known, target.driven)
-        share = ratio_of(known.sum(), known.new_tensor(known.numel(), dtype=torch.int64))
+        share = ratio_of(known.sum(), known.numel())
         return Term(path_loss(logits, target), {"path_iou": found.iou, "path_share": share})
 
     def of_key_frames(self, target: PathTarget, chosen: Int64[Tensor, " b"]) -> PathTarget:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from occfeat.data.sample import Points
+from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 
 STEP_CELLS = 0.5

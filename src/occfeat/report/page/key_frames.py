@@ -16,7 +16,8 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Batch, Contents, Labels, Sample, collate
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Batch, Labels, Sample, collate
 from occfeat.errors import RunError
 from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target

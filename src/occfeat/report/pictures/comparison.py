@@ -11,7 +11,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from occfeat.data.sample import Sample
+from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import BevGrid
 from occfeat.report.pictures import bev, rig
 from occfeat.report.pictures.palette import PROBABILITY_COLORS
@@ -58,7 +58,9 @@ def _show_images(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     for camera, axes in panels.items():
         if row.sample.points is not None and row.sample.cameras.present[camera]:
-            rig.draw_points(axes, row.sample.points.points_ego, row.sample.cameras, camera, farthest_m)
+            points_ego = row.sample.points.points_ego
+            colors = rig.by_distance(points_ego, farthest_m)
+            rig.draw_points(axes, points_ego, row.sample.cameras, camera, colors)
 
 
 def _show_bev(figure: SubFigure, row: Compared, grid: BevGrid) -> None:

@@ -30,6 +30,9 @@ BACKGROUND = "#F4F4F4"
 DISTANCE_COLORS = "viridis_r"
 """matplotlib colour map of distances: near is light, far is dark."""
 
+TIME_COLORS = "plasma"
+"""matplotlib colour map of times: the past is dark, the future is light."""
+
 HEIGHT_COLORS = "viridis"
 """matplotlib colour map of heights: low is dark, high is light."""
 

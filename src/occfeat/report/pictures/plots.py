@@ -12,11 +12,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from occfeat.data.sample import Cameras, Labels
+from occfeat.data.sample.cameras import Cameras
+from occfeat.data.sample.sample import Labels
 from occfeat.errors import RunError
 from occfeat.geometry.grid import BevGrid, VoxelGrid
 from occfeat.report.pictures import bev, rig
-from occfeat.report.pictures.palette import CLASS_COLORS, DISTANCE_COLORS, HEIGHT_COLORS, PROBABILITY_COLORS
+from occfeat.report.pictures.palette import CLASS_COLORS, HEIGHT_COLORS, PROBABILITY_COLORS
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
 from occfeat.runs.metrics_log import FACTORS
 from occfeat.training.overlap import THRESHOLD, is_likely
@@ -37,6 +38,7 @@ def draw_calibration(
     labels: Labels,
     grid: BevGrid,
     *,
+    after_s: Float[Tensor, " P"] | None = None,
     title: str = "",
 ) -> None:
     """Draw LiDAR points and boxes on the images, and the BEV labels beside them.
@@ -48,31 +50,35 @@ def draw_calibration(
         images: RGB images of one key frame.
         cameras: Their calibration.
         channels: Their names.
-        points_ego: LiDAR returns in metres, coloured by distance; None to draw none.
+        points_ego: LiDAR returns in metres; None to draw none.
         corners_ego: Corners of annotated boxes: four of the bottom, front ones first, then those above.
         categories: Category of each box, such as `vehicle.car`.
         labels: BEV labels of the key frame, with cells of low visibility hatched.
         grid: Extent of the labels.
+        after_s: Time of each return after the key frame, which colours it; None to colour it by distance.
         title: Written above everything.
     """
     figure, left, right = _images_and_bev(images, cameras, bev_panels=1, title=title)
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
+    colors = None
+    if points_ego is not None:
+        colors = rig.by_distance(points_ego, farthest_m) if after_s is None else rig.by_time(after_s)
     panels = rig.show_images(left, images, cameras, channels)
     for camera, axes in panels.items():
         if not cameras.present[camera]:
             continue
-        if points_ego is not None:
-            rig.draw_points(axes, points_ego, cameras, camera, farthest_m)
+        if points_ego is not None and colors is not None:
+            rig.draw_points(axes, points_ego, cameras, camera, colors)
         rig.draw_boxes(axes, corners_ego, categories, cameras, camera)
     axes = right.subplots()
     bev.bev_axes(axes, grid, "BEV labels" if points_ego is None else "BEV labels and LiDAR")
     bev.show_classes(axes, labels.target, labels.classes, grid)
     bev.hatch(axes, labels.low_visibility.any(dim=0), grid, "visibility 0-40 %")
-    if points_ego is not None:
+    if points_ego is not None and colors is not None:
         x, y, _ = points_ego.unbind(-1)
         axes.scatter(y.numpy(), x.numpy(), s=0.3, color="black", alpha=0.35, linewidths=0)
-        scale = ScalarMappable(Normalize(0, farthest_m), DISTANCE_COLORS)
-        right.colorbar(scale, ax=axes, location="bottom", shrink=0.6, label="LiDAR distance on the images, m")
+        scale = ScalarMappable(Normalize(*colors.limits), colors.colors)
+        right.colorbar(scale, ax=axes, location="bottom", shrink=0.6, label=colors.label)
     bev.legend(axes)
     save_figure(figure, path)
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from occfeat.data.dataset import Draw, KeyFrames
-from occfeat.data.sample import Sample, collate
+from occfeat.data.sample.sample import Sample, collate
 from occfeat.report.pictures.plots import draw_prediction
 from occfeat.segmentation.task import Segmenter
 

@@ -5,6 +5,7 @@ Axes: `N` cameras, `P` points, `n` boxes, `e` edges.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from matplotlib.figure import SubFigure
 from numpy import ndarray
 from torch import Tensor
 
-from occfeat.data.sample import Cameras
+from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import NEAREST_DEPTH_M, project, visible_in
 from occfeat.geometry.frames import invert, transform_points
-from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
+from occfeat.report.pictures.palette import DISTANCE_COLORS, TIME_COLORS, color_of
 
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 """Pairs of corners of a box: bottom ring, top ring, uprights. The first edge is the lower front one."""
@@ -72,14 +73,35 @@ def pixels_of(
     return project(cameras.intrinsics[camera], points_camera, lens)
 
 
+@dataclass(frozen=True)
+class PointColors:
+    """What the colours of LiDAR points mean."""
+
+    values: Float[Tensor, " P"]
+    limits: tuple[float, float]
+    """Values at the two ends of the colour map."""
+    colors: str
+    """matplotlib colour map."""
+    label: str
+    """What it shows, with its unit."""
+
+
+def by_distance(points_ego: Float[Tensor, "P 3"], farthest_m: float) -> PointColors:
+    """Return colours of the distance from the ego origin."""
+    label = "LiDAR distance on the images, m"
+    return PointColors(points_ego[:, :2].norm(dim=1), (0.0, farthest_m), DISTANCE_COLORS, label)
+
+
+def by_time(after_s: Float[Tensor, " P"]) -> PointColors:
+    """Return colours of the time after the key frame."""
+    most_s = max(float(after_s.abs().max()) if len(after_s) else 0.0, 1e-3)
+    return PointColors(after_s, (-most_s, most_s), TIME_COLORS, "LiDAR, s after the key frame")
+
+
 def draw_points(
-    axes: Axes,
-    points_ego: Float[Tensor, "P 3"],
-    cameras: Cameras,
-    camera: int,
-    farthest_m: float,
+    axes: Axes, points_ego: Float[Tensor, "P 3"], cameras: Cameras, camera: int, colors: PointColors
 ) -> None:
-    """Draw the LiDAR points a camera sees, coloured by distance from the ego origin, the nearest on top."""
+    """Draw the LiDAR points a camera sees in their colours, the nearest on top."""
     pixels, depth_m = pixels_of(points_ego, cameras, camera)
     seen = visible_in(cameras.image_size, pixels, depth_m)
     distance_m = points_ego[:, :2].norm(dim=1)
@@ -88,12 +110,12 @@ def draw_points(
     axes.scatter(
         u.numpy(),
         v.numpy(),
-        c=distance_m[seen][order].numpy(),
+        c=colors.values[seen][order].numpy(),
         s=1.5,
         linewidths=0,
-        cmap=DISTANCE_COLORS,
-        vmin=0,
-        vmax=farthest_m,
+        cmap=colors.colors,
+        vmin=colors.limits[0],
+        vmax=colors.limits[1],
     )
 
 

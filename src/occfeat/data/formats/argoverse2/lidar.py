@@ -33,8 +33,9 @@ def read_sweep(path: Path) -> Sweep:
         calibration of its log has no row of a LiDAR.
     """
     returns = _read_returns(path)
-    up, down = _lidar_positions(path.parents[2])
-    return Sweep(returns, np.where(returns[:, 4:] < FIRST_OF_DOWN, up, down), ring_column=4)
+    positions = _lidar_positions(path.parents[2])
+    origins = positions.take((returns[:, 4] >= FIRST_OF_DOWN).view(np.int8), axis=0)
+    return Sweep(returns, origins, ring_column=4)
 
 
 def _read_returns(path: Path) -> Float32[ndarray, "P 5"]:
@@ -55,8 +56,8 @@ def _read_returns(path: Path) -> Float32[ndarray, "P 5"]:
 
 
 @lru_cache(maxsize=4096)
-def _lidar_positions(folder: Path) -> tuple[Float32[ndarray, " 3"], Float32[ndarray, " 3"]]:
-    """Return the positions of the two LiDARs of a log."""
+def _lidar_positions(folder: Path) -> Float32[ndarray, "2 3"]:
+    """Return the positions of the two LiDARs of a log: `up_lidar`, then `down_lidar`."""
     try:
         poses = read_sensor_poses(folder)
     except DatasetError as error:
@@ -64,5 +65,4 @@ def _lidar_positions(folder: Path) -> tuple[Float32[ndarray, " 3"], Float32[ndar
     for name in (UP_LIDAR, DOWN_LIDAR):
         if name not in poses or not np.isfinite(poses[name]).all():
             raise KeyFrameError(f"The calibration of {folder} has no usable row of {name}.")
-    up, down = (poses[name][:3].astype(np.float32) for name in (UP_LIDAR, DOWN_LIDAR))
-    return up, down
+    return np.stack([poses[name][:3].astype(np.float32) for name in (UP_LIDAR, DOWN_LIDAR)])

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from occfeat.data.formats.points import pcd
 from occfeat.data.formats.points.floats import MAX_BYTES, WIDTHS, check_floats, read_floats
 from occfeat.data.formats.points.opening import opening
 from occfeat.data.formats.points.pcd import read_pcd
@@ -40,7 +41,8 @@ def read_points_file(path: Path, widths: Sequence[int] = WIDTHS) -> Sweep:
     if path.suffix == ".npy":
         return Sweep(read_npy(path))
     if path.suffix == ".pcd":
-        return Sweep(read_pcd(path))
+        points = read_pcd(path)
+        return Sweep(points, ring_column=pcd.RING_COLUMN if points.shape[1] > pcd.RING_COLUMN else None)
     _require_known(path)
     return read_floats(path, widths)
 

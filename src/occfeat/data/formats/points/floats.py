@@ -21,6 +21,9 @@ from occfeat.errors import KeyFrameError
 WIDTHS = (5, 4)
 """x, y, z in metres, intensity, and ring number; or without the ring."""
 
+RING_COLUMN = 4
+"""Column of the ring number, where there are five."""
+
 MAX_BYTES = 100_000_000
 """Largest size of a file in bytes; a sweep of nuScenes has about 700 000."""
 

@@ -4,7 +4,7 @@ Source: "The PCD (Point Cloud Data) file format", version 0.7
 (https://pointclouds.org/documentation/tutorials/pcd_file_format.html). Points that are not finite stand for
 no return in organised clouds, and are left out.
 
-Axes: `P` points.
+Axes: `P` points, `C` the coordinates, and the number of the beam if there is one.
 """
 
 import io
@@ -22,6 +22,10 @@ from occfeat.data.formats.points.opening import opening
 from occfeat.errors import KeyFrameError
 
 COORDINATES = ("x", "y", "z")
+RING = "ring"
+"""Name of the field with the number of the beam, as Velodyne's, Hesai's and Ouster's drivers write it."""
+RING_COLUMN = len(COORDINATES)
+"""Column of the number of the beam."""
 MAX_HEADER_BYTES = 1 << 16
 """Largest size of a header in bytes."""
 
@@ -60,8 +64,14 @@ class _Header:
         """Number of bytes of a point."""
         return sum(field.size for field in self.fields)
 
-    def coordinate(self, name: str) -> tuple[int, _Field]:
-        """Return the position of a coordinate among the fields, and its field."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the fields that are read."""
+        rings = [field.count for field in self.fields if field.name == RING]
+        return (*COORDINATES, RING) if rings == [1] else COORDINATES
+
+    def column(self, name: str) -> tuple[int, _Field]:
+        """Return the position of a column among the fields, and its field."""
         found = [(number, field) for number, field in enumerate(self.fields) if field.name == name]
         if len(found) != 1 or found[0][1].count != 1:
             names = ", ".join(field.name for field in self.fields)
@@ -69,11 +79,11 @@ class _Header:
         return found[0]
 
 
-def read_pcd(path: Path) -> Float[ndarray, "P 3"]:
-    """Read x, y and z of a `.pcd` file, in metres in the LiDAR's frame.
+def read_pcd(path: Path) -> Float[ndarray, "P C"]:
+    """Read x, y and z of a `.pcd` file, in metres in the LiDAR's frame, and the ring if the file has it.
 
     Returns:
-        float64 if one of them has eight bytes, else float32.
+        float64 if a coordinate has eight bytes, else float32.
 
     Raises:
         KeyFrameError: The file is missing or damaged, or has no coordinates.
@@ -89,7 +99,7 @@ def read_pcd(path: Path) -> Float[ndarray, "P 3"]:
         raise KeyFrameError(
             f"LiDAR file {path} is not a readable PCD file: {str(error).rstrip('.')}."
         ) from error
-    finite: ndarray = points[np.isfinite(points).all(axis=1)]
+    finite: ndarray = points[np.isfinite(points[:, :RING_COLUMN]).all(axis=1)]
     return finite
 
 
@@ -146,20 +156,20 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _read_points(body: bytes, header: _Header) -> Float[ndarray, "P 3"]:
-    """Return the coordinates of the points: float64 if one of them has eight bytes, else float32."""
-    is_wide = any(header.coordinate(name)[1].dtype.itemsize == 8 for name in COORDINATES)
+def _read_points(body: bytes, header: _Header) -> Float[ndarray, "P C"]:
+    """Return the columns of the points: float64 if a coordinate has eight bytes, else float32."""
+    is_wide = any(header.column(name)[1].dtype.itemsize == 8 for name in COORDINATES)
     dtype = np.float64 if is_wide else np.float32
     if not header.points:
-        return np.zeros((0, 3), dtype)
+        return np.zeros((0, len(header.columns)), dtype)
     with np.errstate(over="ignore"):  # what is too large becomes infinite
         return _READERS[header.encoding](body, header).astype(dtype)
 
 
-def _read_ascii(body: bytes, header: _Header) -> Float64[ndarray, "P 3"]:
-    """Return the coordinates of points that are lines of text."""
+def _read_ascii(body: bytes, header: _Header) -> Float64[ndarray, "P C"]:
+    """Return the columns of points that are lines of text."""
     before = np.cumsum([0] + [field.count for field in header.fields])
-    columns = [int(before[header.coordinate(name)[0]]) for name in COORDINATES]
+    columns = [int(before[header.column(name)[0]]) for name in header.columns]
     _require(len(body.strip()), 2 * header.points)
     text = re.sub(rb"\s*\n\s*", b"\n", body.strip())  # without empty lines
     lines = np.loadtxt(
@@ -170,13 +180,13 @@ def _read_ascii(body: bytes, header: _Header) -> Float64[ndarray, "P 3"]:
     return lines
 
 
-def _read_binary(body: bytes, header: _Header) -> Float64[ndarray, "P 3"]:
-    """Return the coordinates of points that follow each other."""
+def _read_binary(body: bytes, header: _Header) -> Float64[ndarray, "P C"]:
+    """Return the columns of points that follow each other."""
     _require(len(body), header.points * header.point_bytes)
     rows = np.frombuffer(body, np.uint8, header.points * header.point_bytes)
     rows = rows.reshape(header.points, header.point_bytes)
     offsets = np.cumsum([0] + [field.size for field in header.fields])
-    found = [header.coordinate(name) for name in COORDINATES]
+    found = [header.column(name) for name in header.columns]
     columns = [
         rows[:, offsets[number] : offsets[number + 1]].copy().view(field.dtype)[:, 0]
         for number, field in found
@@ -184,15 +194,15 @@ def _read_binary(body: bytes, header: _Header) -> Float64[ndarray, "P 3"]:
     return np.stack(columns, axis=1, dtype=np.float64)
 
 
-def _read_compressed(body: bytes, header: _Header) -> Float64[ndarray, "P 3"]:
-    """Return the coordinates of points that are compressed field by field."""
+def _read_compressed(body: bytes, header: _Header) -> Float64[ndarray, "P C"]:
+    """Return the columns of points that are compressed field by field."""
     _require(len(body), 8)
     packed, unpacked = (int(size) for size in np.frombuffer(body, "<u4", 2))
     _require(len(body) - 8, packed)
     if unpacked != header.points * header.point_bytes:
         raise ValueError(f"expected {header.points * header.point_bytes:,} bytes of points, got {unpacked:,}")
     begins = np.cumsum([0] + [field.size * header.points for field in header.fields])
-    found = [header.coordinate(name) for name in COORDINATES]
+    found = [header.column(name) for name in header.columns]
     needed = max(int(begins[number + 1]) for number, _ in found)
     content = decompress(body[8 : 8 + packed], needed)
     columns = [

@@ -46,28 +46,32 @@ def seconds_after(
     if not np.isfinite(numbers).all():
         return None, 0.0
     span = float(np.ptp(numbers))
-    per_second = _absolute_units_per_second(values.dtype, float(np.median(numbers)), span)
+    per_second = _absolute_units_per_second(numbers, span) if values.dtype.kind == "f" else 0.0
     if per_second:
         if values.dtype.itemsize < 8:  # 4 bytes count seconds since 1970 in steps of two minutes
             return None, 0.0
         after_s = (numbers - stamp_s * per_second) / per_second - stamp_ns * 1e-9
     else:
         after_s = numbers / _relative_units_per_second(values.dtype, span)
-    if np.ptp(after_s) > LONGEST_SWEEP_S:
+    first_s, last_s = float(after_s.min()), float(after_s.max())
+    if last_s - first_s > LONGEST_SWEEP_S:
         return None, 0.0
+    if max(-first_s, last_s) <= DIFFERENT_CLOCK_S:  # and so is the median
+        return after_s, 0.0
     ahead_s = float(np.median(after_s))
     if abs(ahead_s) > DIFFERENT_CLOCK_S:
-        return after_s - after_s.min(), ahead_s
+        return after_s - first_s, ahead_s
     return after_s, 0.0
 
 
-def _absolute_units_per_second(kind: np.dtype[np.generic], typical: float, span: float) -> float:
+def _absolute_units_per_second(numbers: Float64[ndarray, " P"], span: float) -> float:
     """Return the unit of times since 1970, as units per second; 0 if they are not since 1970.
 
-    Whole numbers never are: the largest that a field can hold has 32 bits.
+    Only floats can be: the largest whole number that a field can hold has 32 bits.
     """
-    if kind.kind != "f":
+    if numbers.max() <= _SMALLEST_ABSOLUTE_S:
         return 0.0
+    typical = float(np.median(numbers))
     fitting = (unit for unit in (1e9, 1e6, 1e3, 1.0) if typical > _SMALLEST_ABSOLUTE_S * unit)
     return next((unit for unit in fitting if span <= LONGEST_SWEEP_S * unit), 0.0)
 

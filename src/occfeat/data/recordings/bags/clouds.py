@@ -3,7 +3,7 @@
 Axes: `P` points.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Cloud:
 
     header: Header
     points_m: Float32[ndarray, "P 3"]
-    """x, y, z in the frame of the header."""
+    """x, y, z in the frame of the header. Those read from a message lie in memory axis by axis."""
     intensity: Float32[ndarray, " P"] | None
     """As recorded; None if there is none."""
     ring: Int32[ndarray, " P"] | None
@@ -71,16 +71,16 @@ def read_cloud(message: Message) -> Cloud:
 def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray, " P"]) -> Cloud:
     """Return the cloud of a structured array, with the stamp as seconds and nanoseconds."""
     names = table.dtype.names or ()
-    points_m = np.stack([_float32(table[axis]) for axis in ("x", "y", "z")], axis=1)
-    kept = _plausible(points_m)
+    axes_m = [_float32(table[axis]) for axis in ("x", "y", "z")]
+    kept = _plausible(axes_m)
     complete = bool(kept.all())
-    table = table if complete else table[kept]
+    table = table if complete else table.take(np.flatnonzero(kept))
     times = _first(names, TIME_FIELDS)
     after_s, ahead_s = seconds_after(table[times], stamp_s, stamp_ns) if times else (None, 0.0)
     intensity, ring = _first(names, INTENSITY_FIELDS), _first(names, RING_FIELDS)
     return Cloud(
         header,
-        points_m if complete else points_m[kept],
+        np.stack(axes_m if complete else [axis_m[kept] for axis_m in axes_m]).T,
         _float32(table[intensity]) if intensity else None,
         _whole(table[ring]) if ring else None,
         after_s,
@@ -89,10 +89,11 @@ def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray
     )
 
 
-def _plausible(points_m: Float32[ndarray, "P 3"]) -> Bool[ndarray, " P"]:
-    """Return which points are finite, not at the origin and not too far away."""
-    x_m, y_m, z_m = np.abs(points_m).T
-    size_m = np.maximum(np.maximum(x_m, y_m), z_m)  # numpy's max(axis=1) takes ten times as long
+def _plausible(axes_m: Sequence[Float32[ndarray, " P"]]) -> Bool[ndarray, " P"]:
+    """Return which points, given by axis, are finite, not at the origin and not too far away."""
+    size_m = np.abs(axes_m[0])
+    for axis_m in axes_m[1:]:
+        np.maximum(size_m, np.abs(axis_m), out=size_m)
     kept: ndarray = (size_m > 0) & (size_m < FARTHEST_M)  # false for NaN, too
     return kept
 
@@ -105,6 +106,8 @@ def _float32(values: Shaped[ndarray, " P"]) -> Float32[ndarray, " P"]:
 
 def _whole(values: Shaped[ndarray, " P"]) -> Int32[ndarray, " P"]:
     """Return numbers of any type as whole ones; what is none becomes -1."""
+    if np.can_cast(values.dtype, np.int32) and values.dtype.itemsize < 4:
+        return values.astype(np.int32)
     numbers = values.astype(np.float64)
     valid = np.abs(numbers) < 2**31
     return np.where(valid, numbers, -1).astype(np.int32)

@@ -120,10 +120,14 @@ def _refuse_other_fields(store: "Typestore", distribution: str, *, is_idl: bool)
     known = get_typestore(Stores(NEWEST_ROS2)).fielddefs | get_typestore(Stores(distribution)).fielddefs
     for name in store.fielddefs.keys() & known.keys():
         fields, usual = store.fielddefs[name][1], known[name][1]
-        names = [field.lower() for field, _ in fields]
         same = is_idl or [kind for _, kind in fields] == [kind for _, kind in usual]
-        if names != [field.lower() for field, _ in usual] or not same:
+        if list(map(_name_of, fields)) != list(map(_name_of, usual)) or not same:
             raise MessageError(f"The bag defines {name} with other fields than ROS.")
+
+
+def _name_of(field: tuple[str, object]) -> str:
+    """Return the name of a field as ROS 2 has it: ROS 1 names matrices by one capital letter."""
+    return field[0].lower() if len(field[0]) == 1 else field[0]
 
 
 def _parts_of_idl(text: str) -> list[str]:

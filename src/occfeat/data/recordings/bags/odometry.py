@@ -51,7 +51,7 @@ def poses_by_kiss_icp(clouds: Iterable[Cloud], ego_from_lidar: Float64[ndarray, 
             left_out += 1
             continue
         after_s = np.zeros(0) if cloud.after_s is None else cloud.after_s
-        odometry.register_frame(cloud.points_m.astype(np.float64), after_s)
+        odometry.register_frame(cloud.points_m.astype(np.float64, order="C"), after_s)
         last_us = round(float(after_s.max()) * 1e6) if len(after_s) else 0
         times_us.append(cloud.header.time_us + last_us)
         poses.append(np.array(odometry.last_pose, dtype=np.float64))

@@ -72,6 +72,7 @@ class BagRecording(Recording):
                 moment = self._key_frame(chosen) if chosen.is_key else self._sweep_alone(chosen)
                 if moment is not None:
                     yield moment
+            self.damage = bag.damage
 
     def _shots(self, messages: Iterator[Message]) -> Iterator[Shot]:
         """Yield messages with their channels and corrected stamps."""
@@ -131,8 +132,10 @@ class BagRecording(Recording):
         poses = self._calibration.poses
         if poses is None:
             return EgoPose(shot.time_us, np.eye(4))
-        times_us = np.array([shot.time_us])
-        return EgoPose(shot.time_us, poses.at(times_us)[0]) if poses.covers(times_us)[0] else None
+        try:
+            return EgoPose(shot.time_us, poses.at(np.array([shot.time_us]))[0])
+        except DatasetError:
+            return None
 
     def _image(self, shot: Shot) -> CameraImage | None:
         """Return an image of a key frame, or None if it is left out."""
@@ -169,10 +172,11 @@ class BagRecording(Recording):
             self.left_out[f"{channel}: points that are not finite, or at the origin"] += cloud.dropped
         ego_from_lidar = np.asarray(self.rig.lidars[channel], dtype=np.float64)
         points_m = self._deskewed(cloud, shot, self._file.lidars[channel], ego_from_lidar)
-        others = self._body.others(points_m, ego_from_lidar)
-        if dropped := len(points_m) - int(others.sum()):
+        stored, others = _columns(cloud, points_m), self._body.others(points_m, ego_from_lidar)
+        if others is not None and (dropped := len(others) - int(others.sum())):
             self.left_out[f"{channel}: points of the car itself"] += dropped
-        return LidarSweep(_columns(cloud, points_m)[others], pose)
+            stored = stored.take(np.flatnonzero(others), axis=0)  # a mask takes four times as long
+        return LidarSweep(stored, pose)
 
     def _deskewed(
         self, cloud: Cloud, shot: Shot, entry: LidarEntry, ego_from_lidar: np.ndarray
@@ -204,27 +208,35 @@ class _Body:
 
     def others(
         self, points_m: Float32[np.ndarray, "P 3"], ego_from_lidar: np.ndarray
-    ) -> Bool[np.ndarray, " P"]:
-        """Return a mask of the points, in the frame of their LiDAR, that are not of the car."""
+    ) -> Bool[np.ndarray, " P"] | None:
+        """Return a mask of the points, in the frame of their LiDAR, that are not of the car; None: all."""
+        if not self._radius_m and self._box_m is None:
+            return None
         others = np.ones(len(points_m), dtype=bool)
         if self._radius_m:
             others &= np.hypot(points_m[:, 0], points_m[:, 1]) >= self._radius_m
         if self._box_m is not None:
             lower_m, upper_m = self._box_m
             transform = ego_from_lidar.astype(np.float32)
-            points_ego = points_m @ transform[:3, :3].T + transform[:3, 3]
-            others &= ~((points_ego >= lower_m) & (points_ego <= upper_m)).all(axis=1)
+            turn, origin_m = transform[:3, :3], transform[:3, 3]
+            corner_m = np.maximum(np.abs(lower_m - origin_m), np.abs(upper_m - origin_m))
+            x_m, y_m, z_m = points_m.T
+            near = np.flatnonzero(x_m * x_m + y_m * y_m + z_m * z_m <= 1.01 * corner_m @ corner_m)
+            near_ego = points_m[near] @ turn.T + origin_m  # most points are too far away to look at
+            others[near[((near_ego >= lower_m) & (near_ego <= upper_m)).all(axis=1)]] = False
         return others
 
 
 def _columns(cloud: Cloud, points_m: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "P 5"]:
     """Return points as they are stored: x, y, z, intensity, ring; 0 where unknown."""
-    stored = np.zeros((len(points_m), 5), np.float32)
-    stored[:, :3] = points_m
-    if cloud.intensity is not None:
-        stored[:, 3] = np.nan_to_num(cloud.intensity, nan=0.0, posinf=0.0, neginf=0.0)
-    if cloud.ring is not None:
-        stored[:, 4] = np.maximum(cloud.ring, 0)
+    stored = np.empty((len(points_m), 5), np.float32)
+    for axis in range(3):  # all three at once take three times as long
+        stored[:, axis] = points_m[:, axis]
+    intensity, ring = cloud.intensity, cloud.ring
+    if intensity is not None and not np.isfinite(intensity).all():
+        intensity = np.nan_to_num(intensity, nan=0.0, posinf=0.0, neginf=0.0)
+    stored[:, 3] = 0 if intensity is None else intensity
+    stored[:, 4] = 0 if ring is None else np.maximum(ring, 0)
     return stored
 
 

@@ -28,8 +28,8 @@ from occfeat.errors import DatasetError, RunError
 class NuScenesWriter:
     """Writes a data set in nuScenes format, scene by scene.
 
-    Images and points are written immediately, the rows of a scene at its end, and the tables on `close`. The
-    folder of tables is written atomically. Only the rows of one scene are in memory.
+    Images and points are written at once, by threads. The rows of a scene are written at its end, and the
+    tables on `close`. The folder of tables is written atomically. Only the rows of one scene are in memory.
 
     To continue an interrupted build, repeat the same calls. Finished scenes are skipped, an unfinished one is
     rewritten, and the result is the same to the byte. A `with` block closes the writer unless it fails.
@@ -158,6 +158,8 @@ class NuScenesWriter:
 
     def _release(self) -> None:
         """Let other processes write to the folder."""
+        if self._scene is not None:
+            self._scene.close()
         self._is_open = False
         self._held.close()
 
@@ -173,6 +175,7 @@ class NuScenesWriter:
             raise RunError(f"The writer of {self._root / self._version} is closed.")
         if self._scene is not None:
             self._scene.finish()
+            self._scene.close()
             self._scene = None
 
     def _check_scenes(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes one scene: its files immediately, its rows of all tables at the end, to one file.
+"""Writes one scene: its files at once, its rows of all tables at the end, to one file.
 
 A scene without that file is unfinished and is rewritten. Scenes are independent, so several processes can
 write scenes of one data set in parallel; `tables.write_tables` merges the rows.
@@ -18,7 +18,8 @@ import orjson
 from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
-from occfeat.atomic import sync_files, write_bytes_atomic
+from occfeat.atomic import write_bytes_atomic
+from occfeat.data.formats.nuscenes.writer.files import FilesInBackground
 from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
@@ -82,7 +83,7 @@ class SensorFile:
     pose: EgoPose
     path: str
     """Relative to the data folder."""
-    content: bytes
+    content: bytes | memoryview
     fileformat: str
     size: tuple[int, int]
     """Height and width of an image in pixels; zeros for a LiDAR."""
@@ -110,7 +111,7 @@ def encode_image(image: np.ndarray | bytes | str | Path) -> StoredImage:
 
 
 class SceneWriter:
-    """Writes the files of one scene and keeps its rows until `finish`.
+    """Writes the files of one scene and keeps its rows until `finish`. `close` it, finished or not.
 
     Args:
         root: The data folder.
@@ -144,7 +145,7 @@ class SceneWriter:
         self._key, self._namespace = (namespace, name), namespace
         self._log, self._description, self._has_poses = log, description, has_poses
         self._last_us: dict[str, int] = {}
-        self._files: list[Path] = []
+        self._files = FilesInBackground()
         self._categories: dict[str, str] = {}
         self._attributes: dict[str, None] = {}
         self._rows: dict[str, list[Row]] = {
@@ -209,9 +210,10 @@ class SceneWriter:
                 "scene_token": token(*self._key, "scene"),
             }
         )
-        points_global = np.concatenate([np.zeros((0, 3)), *map(self._points_global, clouds)])
-        for box in boxes:
-            self._annotate(box, sample, points_global)
+        if boxes:
+            points_global = np.concatenate([np.zeros((0, 3)), *map(self._points_global, clouds)])
+            for box in boxes:
+                self._annotate(box, sample, points_global)
 
     def finish(self) -> None:
         """Write the rows of the scene, which marks it as finished.
@@ -233,8 +235,12 @@ class SceneWriter:
         self._link_data()
         self._link_annotations()
         rows = {**self._rows, **self._describe(), **self._shared_rows()}
-        sync_files(self._files)  # before the scene counts as finished
+        self._files.finish()  # before the scene counts as finished
         write_bytes_atomic(rows_file(self.root, self.version, self.name), orjson.dumps(rows))
+
+    def close(self) -> None:
+        """Stop writing, whether the scene is finished or not."""
+        self._files.close()
 
     def _sample_token(self) -> str:
         """Return the token of the next key frame."""
@@ -288,7 +294,7 @@ class SceneWriter:
             hint = "Give x, y, z in metres, then intensity and ring if known."
             raise DatasetError(f"{where}: expected 3 to {FIELDS} finite numbers per point.", hint=hint)
         self._check_time(channel, pose)
-        stored = np.zeros((len(points), FIELDS), dtype=np.float32)
+        stored = np.zeros((len(points), FIELDS), dtype=np.float32)  # a copy, as it is written later
         stored[:, : points.shape[1]] = points
         return StoredCloud(channel, pose, stored)
 
@@ -302,15 +308,13 @@ class SceneWriter:
         """Return the file of a sweep."""
         folder = "samples" if is_key else "sweeps"
         path = f"{folder}/{cloud.channel}/{file_stem(self.name, cloud.channel, cloud.pose.time_us)}.pcd.bin"
-        content = cloud.points.astype("<f4").tobytes()
+        content = cloud.points.astype("<f4", copy=False).data
         return SensorFile(cloud.channel, cloud.pose, path, content, "pcd", (0, 0), is_key)
 
     def _write(self, files: Sequence[SensorFile]) -> None:
-        """Write files, then add their rows."""
+        """Write files and add their rows."""
         for file in files:
-            write_bytes_atomic(self.root / file.path, file.content, synced=False)
-            self._files.append(self.root / file.path)
-        for file in files:
+            self._files.write(self.root / file.path, file.content)
             self._add_data(file)
 
     def _add_data(self, file: SensorFile) -> None:

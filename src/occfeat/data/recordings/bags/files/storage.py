@@ -61,6 +61,8 @@ class Storage:
             chosen = [one for one in self.reader.connections if one.topic in topics]
             try:
                 for connection, time_ns, data in self.reader.messages(chosen, start_ns, stop_ns):
+                    if not isinstance(time_ns, int) or not isinstance(data, bytes):  # SQLite stores any type
+                        raise ValueError("a message has no time or no bytes")
                     first_ns = time_ns + 1
                     yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
                 return

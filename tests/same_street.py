@@ -1,4 +1,7 @@
-"""Compares two data sets of one street, as training sees them: targets of pretraining, and labels."""
+"""Compares two data sets of one street, as training sees them: targets of pretraining, and labels.
+
+Features are compared if a teacher is given.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +13,8 @@ from torch import Tensor
 
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.sample import Contents, ImagesForTeacher, Sample
+from occfeat.data.sample.contents import Contents, ImagesForTeacher
+from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureTarget, feature_target
@@ -60,18 +64,24 @@ class Door:
     """A data set that was written in some format, with its cameras in the order of the original's."""
 
     root: Path
-    cameras: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+    """Empty: all cameras, in the order of the data set."""
+    scene: str | None = None
+    """None: all scenes."""
 
 
 class _Street:
     """Reads the key frames of a data set by their time."""
 
-    def __init__(self, door: Door, classes: Sequence[str], sweeps: int) -> None:
+    def __init__(self, door: Door, classes: Sequence[str], sweeps: int, *, for_teacher: bool) -> None:
         index = Index.open(DataConfig(root=door.root))
         view = ViewConfig(image_size=(64, 112), cameras=door.cameras, sweeps=sweeps)
-        contents = Contents(points=True, classes=tuple(classes), teacher=ImagesForTeacher(TEACHER_SIZE))
+        images = ImagesForTeacher(TEACHER_SIZE) if for_teacher else None
+        contents = Contents(points=True, classes=tuple(classes), teacher=images)
         self.key_frames = KeyFrames(index, view, contents, grid=GRID)
-        self.rows = {index.key_frame(row).timestamp_us: row for row in range(len(index))}
+        frames = [index.key_frame(row) for row in range(len(index))]
+        here = [row for row, frame in enumerate(frames) if door.scene in (None, frame.scene)]
+        self.rows = {frames[row].timestamp_us: row for row in here}
 
     def sample(self, time_us: int) -> Sample:
         """Read the key frame of a time."""
@@ -79,18 +89,19 @@ class _Street:
 
 
 def compare(
-    first: Door, other: Door, teacher: Teacher, classes: Sequence[str] = (), sweeps: int = 1
+    first: Door, other: Door, teacher: Teacher | None, classes: Sequence[str] = (), sweeps: int = 1
 ) -> Differences:
     """Compare all key frames of two data sets, which must have the same times."""
     found = Differences(labels={name: Count() for name in classes})
-    streets = [_Street(door, classes, sweeps) for door in (first, other)]
+    streets = [_Street(door, classes, sweeps, for_teacher=teacher is not None) for door in (first, other)]
     assert streets[0].rows.keys() == streets[1].rows.keys()
     for time_us in streets[0].rows:
         one, two = (street.sample(time_us) for street in streets)
         found.key_frames += 1
         evidences = [_evidence(sample, teacher) for sample in (one, two)]
         found.occupied.add(evidences[0].occupied, evidences[1].occupied)
-        _compare_features(found, *(_features(evidence) for evidence in evidences))
+        if teacher is not None:
+            _compare_features(found, *(_features(evidence) for evidence in evidences))
         for channel, name in enumerate(classes):
             assert one.labels is not None
             assert two.labels is not None
@@ -98,7 +109,7 @@ def compare(
     return found
 
 
-def _evidence(sample: Sample, teacher: Teacher) -> Evidence:
+def _evidence(sample: Sample, teacher: Teacher | None) -> Evidence:
     """What the targets of a key frame are made from."""
     batch = collate_readable([sample]).batch
     assert batch is not None

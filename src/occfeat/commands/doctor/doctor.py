@@ -1,12 +1,18 @@
-"""`occfeat doctor`: report the installation."""
+"""`occfeat doctor`: report the installation, and test a device against the CPU."""
 
+import logging
 import platform
 import shutil
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from occfeat.atomic import write_text_atomic
+from occfeat.commands.doctor.compare import STUDENTS, compare_resumed, compare_student, compare_targets
+from occfeat.commands.doctor.rates import learning_rates, loading_rate
+from occfeat.commands.doctor.rows import Row, as_json, as_table
 from occfeat.commands.outcome import Outcome
 from occfeat.errors import WeightsError
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, PackagedFile, locate
@@ -15,11 +21,15 @@ from occfeat.settings.extras import EXTRAS, Extra
 from occfeat.settings.processor import usable_cores
 from occfeat.training.device import choose_device
 
+logger = logging.getLogger(__name__)
+
 PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "pyarrow", "opencv-python-headless")
 
 
-def doctor(_: DoctorConfig) -> Outcome:
-    """Return versions, devices, memory and extras, one per line; nothing is fetched."""
+def doctor(config: DoctorConfig) -> Outcome:
+    """Return versions, devices, memory and extras, one per line, or the self-test; nothing is fetched."""
+    if config.device is not None:
+        return self_test(choose_device(config.device), config.out)
     lines = [
         f"occfeat {version('occfeat')}, Python {platform.python_version()}, {platform.platform()}",
         *(f"{name} {version(name)}" for name in PACKAGES),
@@ -32,6 +42,35 @@ def doctor(_: DoctorConfig) -> Outcome:
         _packaged("teacher", TEACHER_FILE),
     ]
     return Outcome("\n".join(lines))
+
+
+def self_test(device: torch.device, out: Path | None) -> Outcome:
+    """Compare a device with the CPU, and measure it; the exit code is 1 if anything is wrong."""
+    started = time.monotonic()
+    rows: list[Row] = []
+    for part in (
+        compare_targets(device),
+        *(compare_student(name, device) for name in STUDENTS),
+        compare_resumed(device),
+        loading_rate(),
+        learning_rates(device),
+    ):
+        for row in part:
+            logger.info("%s", row)
+            rows.append(row)
+    about = {
+        "occfeat": version("occfeat"),
+        **{name: version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "platform": platform.platform(),
+        "cores": str(usable_cores()),
+        "seconds": f"{time.monotonic() - started:.0f}",
+    }
+    text = "\n".join((*(f"{name} {value}" for name, value in about.items()), as_table(rows)))
+    if out is not None:
+        write_text_atomic(out, as_json(about, rows))
+        text += f"\n{out}"
+    return Outcome(text, exit_code=0 if all(row.is_right for row in rows) else 1)
 
 
 def _gpus() -> list[str]:

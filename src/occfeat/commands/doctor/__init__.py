@@ -1,0 +1,1 @@
+"""`occfeat doctor`: the installation, and a self-test of a device."""

@@ -1,0 +1,1 @@
+"""The values between data and models: samples, batches and their parts."""

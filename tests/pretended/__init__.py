@@ -1,0 +1,1 @@
+"""A pretended GPU, and what runs on it."""
