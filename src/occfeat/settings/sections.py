@@ -228,6 +228,8 @@ class PretrainLossConfig(Strict):
                 raise ValueError(f"{name} `{value}` expects an occupancy weight above 0, got 0")
         if self.features_window_s and not (self.window_s and self.features):
             raise ValueError("features_window_s above 0 expects window_s and features above 0, got 0")
+        if self.features_window_s and self.center == "position":
+            raise ValueError("features_window_s above 0 expects center `none` or `mean`, got `position`")
         if not self.times_s or len(set(self.times_s)) != len(self.times_s):
             raise ValueError(f"expected different times, and at least one, as times_s, got {self.times_s}")
         if len(self.times_weights) != len(self.times_s):
