@@ -72,9 +72,7 @@ def prepare(runs: Path, rig: str) -> None:
     """Build the world of a rig and the cache of its teacher's features."""
     street = runs / f"street-{rig}"
     occfeat.build_world(street, rig=rig, lights=("noon", "overcast"), workers=1, **WORLD)
-    out = runs / f"teacher-{rig}"
-    if not (out / "cache.json").is_file():
-        occfeat.cache(street, out, recipe="cpu-small", teacher={"image_size": TEACHER[rig]})
+    occfeat.cache(street, runs / f"teacher-{rig}", recipe="cpu-small", teacher={"image_size": TEACHER[rig]})
 
 
 def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
