@@ -5,7 +5,8 @@
 The step of `step.py` with cached features, here random ones: SimpleBEV with EfficientNet-B0, six images of
 224 x 400, 200 x 200 x 8 voxels, batch 1. `measured` is a step that measures the ratio of gradients, which is
 one in 50 by default. `position` subtracts means of patches. `two blocks` are 768 channels, `stages` are 112
-of EfficientNet-lite0 at stride 16, `two teachers` are 384 and 112. Time: alternating repeats. Memory: growth
+of EfficientNet-lite0 at stride 16, `two teachers` are 384 and 112. Time: processor time
+on one thread, alternating repeats. Memory: growth
 of the peak resident size of a fresh process over two steps.
 """
 
@@ -73,10 +74,10 @@ def step_of(way: Way) -> Step:
 
 
 def seconds(step: Step) -> float:
-    """Return the time of targets, forward and backward."""
-    start = time.perf_counter()
+    """Return the processor time of targets, forward and backward, which other programs change little."""
+    start = time.process_time()
     step().backward()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def memory_mb(name: str) -> float:
@@ -87,6 +88,7 @@ def memory_mb(name: str) -> float:
 
 def main(repeats: int) -> None:
     """Measure every way and print a table."""
+    torch.set_num_threads(1)
     memory = {name: in_fresh_process(__file__, "--memory", name)[0] for name in WAYS}
     steps = {name: step_of(way) for name, way in WAYS.items()}
     times = in_turn({name: partial(seconds, step) for name, step in steps.items()}, repeats)
