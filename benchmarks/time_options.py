@@ -47,7 +47,7 @@ def build(data: Path, cache: Path, option: str) -> tuple[KeyFrames, PretrainingN
     sections = find_recipe("cpu-small").sections(PretrainConfig)
     sections |= {"grid": GridConfig(), "loss": OPTIONS[option]}
     config = PretrainConfig(data=data, out=cache / "unused", **sections)
-    objectives, stored, index = objectives_of(config), TeacherCache(cache), Index.open(config.source)
+    objectives, stored, index = objectives_of(config), TeacherCache(cache), Index.open(config.sources[0])
     key_frames = key_frames_of(config, index, stored, needs_of(objectives), learn=True)
     network, _ = build_network(config, objectives, stored, len(stored.card.cameras), None)
     return key_frames, network, TargetMaker(objectives, build_grid(config.grid))
