@@ -355,7 +355,7 @@ def test_memory__does_not_grow_with_the_number_of_scenes(tmp_path: Path) -> None
     few, many = (peak_bytes(tmp_path / str(scenes), scenes) for scenes in (4, 24))
     written = sum(path.stat().st_size for path in (tmp_path / "24" / VERSION).iterdir())
     assert written > 150_000
-    assert many - few < 15_000  # names, and tokens of logs
+    assert many - few < 40_000  # names, tokens of logs, and files that threads have not written yet
 
 
 def test_scenes__that_an_earlier_build_finished_may_not_be_forgotten(tmp_path: Path) -> None:
