@@ -87,6 +87,10 @@ class PretendedTensor(Tensor):
         count_wait("tolist")
         return self.inner.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Be stored as a tensor of the CPU, which is what a checkpoint is loaded as."""
+        return self.inner.__reduce_ex__(protocol)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "PretendedTensor":
         copied = PretendedTensor(self.inner.clone()).requires_grad_(self.requires_grad)
         return torch.nn.Parameter(copied, self.requires_grad) if _is_parameter(self) else copied  # type: ignore[return-value]
