@@ -1,7 +1,7 @@
 """Fixtures: a pretended GPU on which the commands run."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor
 from torch.nn.utils import clip_grad
 
-from tests.pretended.device import GPU, PretendedGpu
+from tests.pretended.device import GPU, PretendedGpu, PretendedTensor, count_wait
 
 
 class PretendedAutocast(torch.autocast):
@@ -20,6 +20,22 @@ class PretendedAutocast(torch.autocast):
 
     def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+
+FACTORIES = ("tensor", "as_tensor", "zeros", "ones", "empty", "full", "eye", "arange", "linspace")
+
+
+def building_there(build: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a factory for functions of PyTorch that build tensors where the context is not active."""
+
+    def built(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+        if device is not None and torch.device(device).type == "cuda":
+            if build.__name__ in ("tensor", "as_tensor"):
+                count_wait("copy of Python numbers")
+            return PretendedTensor(build(*args, **kwargs))
+        return build(*args, device=device, **kwargs)
+
+    return built
 
 
 class PretendedAccelerator(CPUAccelerator):
@@ -65,6 +81,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
         if name.startswith("occfeat.") and hasattr(module, "choose_device"):
             monkeypatch.setattr(module, "choose_device", lambda _: GPU)
     monkeypatch.setattr("occfeat.training.device.Fabric", build_pretended)
+    for name in FACTORIES:
+        monkeypatch.setattr(torch, name, building_there(getattr(torch, name)))
     monkeypatch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", group_by_device)
     monkeypatch.setattr(torch, "autocast", PretendedAutocast)
     monkeypatch.setattr(torch.inference_mode, "__enter__", enter_without_gradients)

@@ -17,7 +17,18 @@ from occfeat.commands.doctor.scene import SMALL, make_batch
 from occfeat.pretraining.network import TargetMaker
 from tests.pretended.device import GPU, PretendedGpu
 
+TINY = {"backbone": "test_efficientnet", "image_channels": 8, "bev_channels": 8}
+
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def small_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Students and scenes that take a second."""
+    tiny = {name: config.model_copy(update=TINY) for name, config in STUDENTS.items()}
+    monkeypatch.setattr(compare, "STUDENTS", tiny)
+    monkeypatch.setattr(compare, "STEPS", 3)
+    monkeypatch.setattr(compare, "KEY_FRAMES", 1)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -56,7 +67,8 @@ def test_doctor__a_network_that_differs_is_found(monkeypatch: pytest.MonkeyPatch
         learner = build(*given)
         if next(count) == 1:
             with torch.no_grad():
-                next(iter(learner.network.student.parameters())).mul_(1.5)
+                for parameter in learner.network.student.parameters():
+                    parameter.mul_(1.5)
         return learner
 
     monkeypatch.setattr(compare, "build_learner", other_the_second_time)

@@ -14,7 +14,7 @@ class Row:
     value: float
     unit: str = ""
     """Unit of the value; empty for a share or a count."""
-    limit: float | None = None
+    limit: float | int | None = None
     """Largest value that is right. None: nothing to be right about."""
 
     @property
