@@ -111,7 +111,8 @@ def test_how_robust__what_was_evaluated_otherwise_stands_apart() -> None:
 
 def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 2))
-    save_figure(figure, tmp_path / "probe.png")
+    for name in ("probe", "window", "notes"):
+        save_figure(figure, tmp_path / f"{name}.png")
     results = AnalysisResults(
         split="val",
         key_frames=2,
@@ -129,9 +130,10 @@ def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) 
     assert shown[0].rows == [["teacher", "0.9000"], ["student", "0.8000"]]
     assert shown[2].rows == [["cosine", "-"]]
     assert shown[4].rows == [["0-10 m", "0.1250"]]
-    (picture,) = [part for part in section.parts if isinstance(part, Picture)]
-    assert picture.source.startswith("data:image/jpeg;base64,")
-    assert "linear probe" in picture.caption
+    window, probe = [part for part in section.parts if isinstance(part, Picture)]
+    assert probe.source.startswith("data:image/jpeg;base64,")
+    assert "linear probe" in probe.caption
+    assert "sweeps" in window.caption
 
 
 def test_what_it_means__leaves_out_what_was_not_learned(tmp_path: Path) -> None:

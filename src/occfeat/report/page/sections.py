@@ -18,6 +18,7 @@ SPOKES = 3
 PICTURES = {
     "features": "Features, those of teacher and student in one basis: equal colours are equal features",
     "similarity": "Cosine of each voxel to the marked one",
+    "window": "The sweeps around a key frame: returns by time, and the voxels that they make known",
     "probe": "Area under the ROC curve of a linear probe, each class against all others",
     "clusters": "Clusters of k-means against the classes",
     "cosine_by_class": "Mean cosine of student and teacher, by class",
