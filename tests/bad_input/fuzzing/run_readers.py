@@ -31,7 +31,14 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import CacheConfig, FinetuneConfig, PretrainConfig
 from occfeat.settings.layers import build, build_partial
-from occfeat.settings.sections import EngineConfig, GridConfig, OptimConfig, TeacherConfig, ViewConfig
+from occfeat.settings.sections import (
+    NO_TEACHER,
+    EngineConfig,
+    GridConfig,
+    OptimConfig,
+    TeacherConfig,
+    ViewConfig,
+)
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import CacheCard, TeacherCache, encode, shard_file
 from occfeat.training.interrupt import StopRequest
@@ -68,8 +75,8 @@ def cache(folder: Path) -> Reader:
 
     def read(_: Path) -> None:
         opened = TeacherCache(path)
-        everything = {"teacher": settings, "cameras": card.cameras, "fingerprint": "f", "allowed": 4}
-        opened.require(np.arange(4), **everything)  # type: ignore[arg-type]
+        both = (settings, NO_TEACHER)
+        opened.require(np.arange(4), teachers=both, cameras=card.cameras, fingerprint="f", allowed=4)
         for row in range(4):
             try:
                 opened.read(row).decode()

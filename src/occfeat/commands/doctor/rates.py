@@ -28,7 +28,7 @@ from occfeat.data.sample.sample import Batch
 from occfeat.settings.processor import usable_cores
 from occfeat.settings.sections import DataConfig, ViewConfig
 
-SECONDS = 8.0
+SECONDS = 5.0
 """Time in which a rate is measured."""
 BATCH = {"cuda": 4, "mps": 2, "cpu": 1}
 """Key frames of a step on each kind of device."""

@@ -32,7 +32,7 @@ class Sizes:
     """(height, width) of the student's images in pixels."""
 
 
-SMALL = Sizes(VoxelGrid((-20.0, -20.0, -1.0), (20.0, 20.0, 3.0), (1.0, 1.0, 1.0)), (64, 112))
+SMALL = Sizes(VoxelGrid((-20.0, -20.0, -1.0), (20.0, 20.0, 3.0), (1.0, 1.0, 1.0)), (48, 80))
 PAPER = Sizes(VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25)), (224, 400))
 """Sizes of the paper's recipe."""
 LAPTOP = Sizes(VoxelGrid((-25.6, -25.6, -1.0), (25.6, 25.6, 3.0), (0.8, 0.8, 0.5)), (128, 224))
