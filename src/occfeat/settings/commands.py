@@ -479,7 +479,7 @@ class DoctorConfig(Strict):
 
     command: ClassVar[str] = "doctor"
     device: DeviceName | None = None
-    """Device to test in some two minutes: targets, losses, gradients, training steps, resuming, speed and
+    """Device to test in a few minutes: targets, losses, gradients, training steps, resuming, speed and
     memory. None: report the installation."""
     out: Path | None = None
     """JSON file for the results of the test, to attach to an issue."""
