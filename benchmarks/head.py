@@ -16,8 +16,9 @@ from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, re
 from torch import Tensor, nn
 
 from occfeat.pretraining.objectives.contract import HeadShape
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.features import Features, cosine, feature_loss
-from occfeat.pretraining.objectives.occupancy import Occupancy, occupancy_logits, occupancy_loss
+from occfeat.pretraining.objectives.occupancy import Occupancy, occupancy_logits
 from occfeat.pretraining.trunk import ChannelsLastConv3d, Trunk
 from occfeat.settings.sections import HeadConfig
 
@@ -44,7 +45,7 @@ def loss_of(way: str, head: nn.ModuleDict, bev: Tensor, occupied: Tensor, target
         predicted = features.linear(voxels.permute(0, 2, 3, 4, 1))[occupied]
     else:
         predicted = features(voxels, occupied.nonzero())
-    return occupancy_loss(occupancy_logits(head["occupancy"], voxels), occupied) + feature_loss(
+    return mean_entropy(occupancy_logits(head["occupancy"], voxels), occupied) + feature_loss(
         cosine(predicted, target)
     )
 

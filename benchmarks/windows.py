@@ -23,7 +23,7 @@ from measuring import arguments, in_fresh_process, in_turn, ratio, record
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import WindowRequest
-from occfeat.data.sweeps import window
+from occfeat.data.sweeps import tracer, window
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.rays import RayVoxels, trace
@@ -66,11 +66,11 @@ def read(index: Index, window_s: float) -> torch.Tensor:
 
 def read_every_ray(index: Index) -> torch.Tensor:
     """Return the states with every ray followed."""
-    window.trace = partial(trace, all_rays=True)
+    tracer.trace = partial(trace, all_rays=True)
     try:
         return read(index, 0.5)
     finally:
-        window.trace = trace
+        tracer.trace = trace
 
 
 def read_sampled(index: Index) -> torch.Tensor:

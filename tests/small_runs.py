@@ -1,13 +1,19 @@
 """A small data folder, a small teacher and settings that run in seconds."""
 
-from collections.abc import Callable
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from occfeat.training.loop import Trainer
 from tests.nuscenes_folder import build_nuscenes_folder
 
 Flags = Callable[..., list[str]]
@@ -45,3 +51,23 @@ def flags(folder: Path, teacher_weights: Path) -> Flags:
         return [command, *map(str, shared), *more]
 
     return of
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    """Rows of the metrics of a run."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def stopping_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A signal stops a run after some steps, until the patch that is given is undone or the block ends."""
+    take_step = Trainer._take_step
+
+    def stop(trainer: Trainer[Any], *given: Any) -> None:
+        take_step(trainer, *given)
+        if trainer.step == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_take_step", stop)
+        yield patched

@@ -1,6 +1,5 @@
 """The teacher cache: the same training as with the teacher, and nothing half or foreign is ever read."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from occfeat.errors import CacheError, KeyFrameError
 from occfeat.teacher import fill as caching
 from occfeat.teacher.cache import TeacherCache
 from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags
+from tests.small_runs import Flags, rows_of
 
 Words = Callable[..., list[str]]
 
@@ -47,10 +46,6 @@ def made(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "cache")
-
-
-def rows_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_pretrain__with_the_cache_as_with_the_teacher(flags: Flags, made: Path, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """An objective that the package does not know, and what objectives find out before the first step."""
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,8 @@ from occfeat.errors import Interrupted, OccFeatError
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import Features
-from occfeat.training.loop import Trainer
 from occfeat.training.step import ratio_of
+from tests.small_runs import rows_of, stopping_after
 
 
 @dataclass(frozen=True)
@@ -71,20 +69,8 @@ def settings(folder: Path, teacher_weights: Path) -> dict[str, Any]:
 @pytest.fixture
 def stopped_after_two_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A signal that stops a run after its second step, until it is undone."""
-    take_step = Trainer._take_step
-
-    def stop(trainer: Trainer[Any], *given: Any) -> None:
-        take_step(trainer, *given)
-        if trainer.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_take_step", stop)
+    with stopping_after(2, monkeypatch) as patched:
         yield patched
-
-
-def rows_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_own_objective__is_learned_logged_and_needed_to_go_on(

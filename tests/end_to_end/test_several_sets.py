@@ -19,7 +19,7 @@ from streetworld.build import build_world
 from streetworld.config import WorldConfig
 from tests.end_to_end.forks import Command, run_ranks, wait_for_rows
 from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags
+from tests.small_runs import Flags, rows_of
 from tests.small_world import SMALL
 
 Words = Callable[..., list[str]]
@@ -55,10 +55,6 @@ def pretrained(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("pretrained") / "run"
     assert main(words("pretrain", run, *SIX_STEPS)) == 0
     return run
-
-
-def rows_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_pretraining__has_metrics_of_each_set(pretrained: Path, worlds: tuple[Path, Path]) -> None:

@@ -1,19 +1,14 @@
 """Pretraining with every option that learns from the time around a key frame."""
 
-import json
-import os
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from occfeat.cli import main
-from occfeat.training.loop import Trainer
 from tests.end_to_end.forks import run_ranks
-from tests.small_runs import Flags
+from tests.small_runs import Flags, rows_of, stopping_after
 
 EVERY_OPTION = [
     *("--loss.window-s", "0.5", "--loss.features", "0.3", "--loss.features-window-s", "0.6"),
@@ -37,10 +32,6 @@ def cache(folder: Path, teacher_weights: Path, tmp_path_factory: pytest.TempPath
     return path
 
 
-def rows_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_every_option__a_run_that_was_stopped_ends_like_one_that_was_not(
     flags: Flags, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,15 +41,7 @@ def test_every_option__a_run_that_was_stopped_ends_like_one_that_was_not(
     assert rows[-1].keys() >= METRICS
     assert rows[-1]["window_sweeps"] > 3
     assert 0.5 < rows[-1]["times_present"] < 1  # the scene ends
-    take_step = Trainer._take_step
-
-    def stop(trainer: Trainer[Any], *given: Any) -> None:
-        take_step(trainer, *given)
-        if trainer.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_take_step", stop)
+    with stopping_after(2, monkeypatch):
         assert main(flags("pretrain", tmp_path / "stopped", *words)) != 0
     assert main(["pretrain", "--resume", str(tmp_path / "stopped")]) == 0
     first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "stopped"))

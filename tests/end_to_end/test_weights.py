@@ -1,11 +1,8 @@
 """Weights, centring and teachers of the features: resumed as if uninterrupted, shared by two processes."""
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -14,9 +11,8 @@ from safetensors.torch import save_file
 
 from occfeat.cli import main
 from occfeat.runs.checkpoint import load_checkpoint
-from occfeat.training.loop import Trainer
 from tests.end_to_end.forks import run_ranks
-from tests.small_runs import Flags
+from tests.small_runs import Flags, stopping_after
 
 AUTO = ["--loss.features", "auto", "--loss.ratio", "0.2", "--loss.ratio-every", "2"]
 OPTIONS = {
@@ -38,15 +34,7 @@ STEPS = ["--optim.epochs", "4", "--augment.bev-flip"]
 @pytest.fixture
 def stopped_after_three_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A signal that stops a run after its third step, until it is undone."""
-    take_step = Trainer._take_step
-
-    def stop(trainer: Trainer[Any], *given: Any) -> None:
-        take_step(trainer, *given)
-        if trainer.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_take_step", stop)
+    with stopping_after(3, monkeypatch) as patched:
         yield patched
 
 

@@ -14,9 +14,9 @@ from occfeat.data.index.index import Index
 from occfeat.errors import Interrupted
 from occfeat.settings.sections import DataConfig
 from tests.end_to_end.forks import run_ranks
-from tests.end_to_end.test_objectives import rows_of, settings, stopped_after_two_steps
+from tests.end_to_end.test_objectives import settings, stopped_after_two_steps
 from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags
+from tests.small_runs import Flags, rows_of
 
 __all__ = ["settings", "stopped_after_two_steps"]
 

@@ -11,9 +11,10 @@ from occfeat.errors import SettingsError
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
 from occfeat.pretraining.objectives.build import add_own, build_objectives
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Reads, Term
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureOutput, FeatureTarget, cosine, feature_loss
-from occfeat.pretraining.objectives.occupancy import OccupancyTarget, occupancy_loss
+from occfeat.pretraining.objectives.occupancy import OccupancyTarget
 from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
@@ -104,7 +105,7 @@ def test_occupancy_loss__counts_every_voxel() -> None:
     logits, occupied = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4, 5) < 0.3
     probability = logits.sigmoid()
     plain = -torch.where(occupied, probability.log(), (1 - probability).log()).mean()
-    assert torch.allclose(occupancy_loss(logits, occupied), plain, atol=1e-6)
+    assert torch.allclose(mean_entropy(logits, occupied), plain, atol=1e-6)
 
 
 def test_feature_loss__is_the_negative_mean_cosine() -> None:

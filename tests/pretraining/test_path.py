@@ -8,7 +8,8 @@ import torch
 from occfeat.data.sample.lidar import PathCells, Points
 from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import TargetMaker
-from occfeat.pretraining.objectives.path import PathTarget, blocked_cells, path_loss
+from occfeat.pretraining.objectives.entropy import mean_entropy
+from occfeat.pretraining.objectives.path import PathTarget, blocked_cells
 from occfeat.settings.sections import PretrainLossConfig
 from tests.pretraining.small_networks import build_network
 from tests.rigs import GRID, batch_of
@@ -77,14 +78,14 @@ def test_path_loss__counts_driven_and_blocked_cells_alone() -> None:
     target = PathTarget(*(torch.rand(2, 2, 5, 7) < 0.3))
     target = PathTarget(target.driven, target.blocked & ~target.driven)
     logits = torch.randn(2, 5, 7, requires_grad=True)
-    loss = path_loss(logits, target)
+    loss = mean_entropy(logits, target.driven, target.known)
     probability = logits.sigmoid()
     plain = torch.cat((-probability[target.driven].log(), -(1 - probability[target.blocked]).log())).mean()
     assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
     (by_logit,) = torch.autograd.grad(loss, logits)
     assert torch.equal(by_logit != 0, target.driven | target.blocked)
     empty = torch.zeros(2, 5, 7, dtype=torch.bool)
-    assert path_loss(logits, PathTarget(empty, empty)).item() == 0
+    assert mean_entropy(logits, empty, PathTarget(empty, empty).known).item() == 0
 
 
 def test_step__learns_the_path_and_says_how_well() -> None:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from occfeat.data.sample.lidar import EMPTY, OCCUPIED, TimedStates
 from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import TargetMaker
-from occfeat.pretraining.objectives.times import TimedOccupancy, timed_logits, timed_losses
+from occfeat.pretraining.objectives.occupancy import voxel_logits
+from occfeat.pretraining.objectives.times import TimedOccupancy, timed_losses
 from occfeat.settings.sections import PretrainLossConfig
 from tests.pretraining.small_networks import build_network
 from tests.rigs import GRID, batch_of
@@ -58,7 +59,7 @@ def test_step__weights_times_and_says_what_is_missing() -> None:
     assert set(metrics) == {"loss", "loss/times", "times_present", *every}
     assert metrics["times_present"] == pytest.approx(5 / 6)
     voxels = network.see(batch.images, batch.cameras)["voxels"]
-    logits = timed_logits(network.outputs["times"], voxels)
+    logits = voxel_logits(network.outputs["times"], voxels)
     losses = timed_losses(logits, targets["times"])
     expected = 2 * (0.5 * losses[0] + losses[1] + 0.25 * losses[2])
     assert step.loss.item() == pytest.approx(expected.item(), rel=1e-5)

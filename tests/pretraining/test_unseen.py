@@ -5,7 +5,8 @@ import torch
 
 from occfeat.models.lifting.projection import seen_voxels
 from occfeat.pretraining.network import TargetMaker
-from occfeat.pretraining.objectives.occupancy import occupancy_logits, occupancy_loss
+from occfeat.pretraining.objectives.entropy import mean_entropy
+from occfeat.pretraining.objectives.occupancy import occupancy_logits
 from occfeat.settings.sections import PretrainLossConfig
 from tests import rigs
 from tests.models.rigs import SMALL_GRID, random_cameras
@@ -67,10 +68,10 @@ def test_step__unseen_voxels_count_neither_in_the_loss_nor_in_the_metrics(unknow
     recall = float((predicted & occupied).sum() / occupied.sum())
     assert step.metrics["occupancy_recall"].value() == pytest.approx(recall)
     assert step.metrics[f"{which}_share"].value() == pytest.approx(float(target.counted.float().mean()))
-    (by_logit,) = torch.autograd.grad(occupancy_loss(logits, target.occupied, target.counted), logits)
+    (by_logit,) = torch.autograd.grad(mean_entropy(logits, target.occupied, target.counted), logits)
     assert torch.equal(by_logit != 0, target.counted)
 
 
-def test_settings__unseen_needs_an_occupancy_loss() -> None:
+def test_settings__unseen_needs_an_mean_entropy() -> None:
     with pytest.raises(ValueError, match="unseen `ignore` expects an occupancy weight above 0"):
         PretrainLossConfig(occupancy=0, unseen="ignore")

@@ -8,8 +8,9 @@ import torch
 from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import occupancy_target
-from occfeat.pretraining.objectives.occupancy import occupancy_logits, occupancy_loss
+from occfeat.pretraining.objectives.occupancy import occupancy_logits
 from occfeat.pretraining.objectives.visibility import STEP_CELLS, known_voxels
 from occfeat.settings.sections import PretrainLossConfig
 from tests import rigs
@@ -131,8 +132,8 @@ def test_occupancy_loss__is_the_mean_over_known_voxels() -> None:
     )
     probability = logits.sigmoid()
     plain = -torch.where(occupied, probability.log(), (1 - probability).log())[known].mean()
-    assert torch.allclose(occupancy_loss(logits, occupied, known), plain, atol=1e-6)
-    assert occupancy_loss(logits, occupied, torch.zeros_like(known)).item() == 0
+    assert torch.allclose(mean_entropy(logits, occupied, known), plain, atol=1e-6)
+    assert mean_entropy(logits, occupied, torch.zeros_like(known)).item() == 0
 
 
 def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None:
@@ -157,5 +158,5 @@ def test_step__unknown_voxels_count_neither_in_the_loss_nor_in_the_iou() -> None
     assert 0.3 < step.metrics["known_share"].value() < 1
     gradient = torch.autograd.grad(step.loss, network.student.bev)[0]
     assert gradient.isfinite().all()
-    (by_logit,) = torch.autograd.grad(occupancy_loss(logits, target.occupied, target.counted), logits)
+    (by_logit,) = torch.autograd.grad(mean_entropy(logits, target.occupied, target.counted), logits)
     assert torch.equal(by_logit != 0, target.counted)

@@ -10,7 +10,8 @@ from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import needs_of
-from occfeat.pretraining.objectives.occupancy import occupancy_logits, occupancy_loss
+from occfeat.pretraining.objectives.entropy import mean_entropy
+from occfeat.pretraining.objectives.occupancy import occupancy_logits
 from occfeat.settings.sections import PretrainLossConfig
 from tests import rigs
 from tests.pretraining.small_networks import build_network
@@ -54,7 +55,7 @@ def test_step__of_a_window_names_its_metrics_and_counts_files() -> None:
     voxels = network.see(batch.images, batch.cameras)["voxels"]
     logits = occupancy_logits(network.outputs["occupancy"], voxels)
     target = targets["occupancy"]
-    expected = occupancy_loss(logits, target.occupied, target.counted)
+    expected = mean_entropy(logits, target.occupied, target.counted)
     torch.testing.assert_close(step.loss, expected)
 
 
@@ -87,6 +88,6 @@ def test_needs__only_a_window_that_is_asked_for() -> None:
     assert "window" not in needs_of(build_objectives(PretrainLossConfig(features=0)))
 
 
-def test_settings__a_window_needs_an_occupancy_loss() -> None:
+def test_settings__a_window_needs_an_mean_entropy() -> None:
     with pytest.raises(ValueError, match="window_s above 0 expects an occupancy weight above 0"):
         PretrainLossConfig(occupancy=0, window_s=0.5)

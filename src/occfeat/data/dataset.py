@@ -127,17 +127,21 @@ class KeyFrames(Dataset[Sample]):
             index.require_lidars(view.lidars)
             if view.sweeps > 1:
                 index.require_poses(self.rows, setting=f"view.sweeps={view.sweeps}")
-        for part, setting in (
-            (contents.times, "loss.times"),
-            (contents.path, "loss.path"),
-            (isinstance(contents.teacher, ViewsRequest) or None, "loss.features_window_s"),
+        self._require_times()
+
+    def _require_times(self) -> None:
+        """Refuse contents from other times than a key frame's own if poses are not known."""
+        contents = self.contents
+        window_s = 0.0 if contents.window is None else contents.window.window_s
+        for wanted, setting in (
+            (contents.window is not None, f"loss.window_s={window_s:g}"),
+            (contents.times is not None, "loss.times"),
+            (contents.path is not None, "loss.path"),
+            (isinstance(contents.teacher, ViewsRequest), "loss.features_window_s"),
         ):
-            if part is not None:
-                index.require_lidars(view.lidars)
-                index.require_poses(self.rows, setting=setting)
-        if contents.window is not None:
-            index.require_lidars(view.lidars)
-            index.require_poses(self.rows, setting=f"loss.window_s={contents.window.window_s:g}")
+            if wanted:
+                self.index.require_lidars(self.view.lidars)
+                self.index.require_poses(self.rows, setting=setting)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -182,8 +186,7 @@ class KeyFrames(Dataset[Sample]):
 
     def _sample(self, draw: Draw, key_frame: KeyFrame, change: Change) -> Sample:
         """Read everything that `Contents` asks for."""
-        records = {record.channel: record for record in key_frame.cameras}
-        rig = [records.get(channel) for channel in self.channels]
+        rig = self._rig(key_frame)
         files = [
             None if record is None else cache(partial(self._image, record, image_change))
             for record, image_change in zip(rig, change.images, strict=True)
@@ -193,7 +196,7 @@ class KeyFrames(Dataset[Sample]):
             token=key_frame.token,
             images=_images(affected, change.images, self.view.image_size),
             cameras=self._cameras(rig, change.images, self.view.image_size, change),
-            teacher=self._teacher(draw.row, files, rig, change),
+            teacher=self._teacher(draw.row, key_frame, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,
             labels=self._labels(key_frame, change) if self.contents.classes else None,
             window=self._window(draw.row, change),
@@ -201,42 +204,59 @@ class KeyFrames(Dataset[Sample]):
             path=self._path(draw.row, change),
         )
 
+    def _rig(self, key_frame: KeyFrame) -> list[CameraRecord | None]:
+        """Return the camera of each channel; None where a key frame has none."""
+        records = {record.channel: record for record in key_frame.cameras}
+        return [records.get(channel) for channel in self.channels]
+
     def _teacher(
-        self, row: int, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], change: Change
+        self,
+        row: int,
+        key_frame: KeyFrame,
+        files: Sequence[ImageReader | None],
+        rig: list[CameraRecord | None],
+        change: Change,
     ) -> TeacherImages | TeacherMaps | None:
         """Read the teacher's images, or its stored features."""
-        wanted, plain = self.contents.teacher, (ImageChange(),) * len(rig)
+        wanted = self.contents.teacher
         if wanted is None:
             return None
-        size = (wanted.store if isinstance(wanted, ViewsRequest) else wanted).image_size
-        cameras = self._cameras(rig, plain, size, change)
-        if isinstance(wanted, ImagesForTeacher):
-            return TeacherImages(_images(files, plain, wanted.image_size), cameras)
         if isinstance(wanted, ViewsRequest):
-            return self._views(row, wanted, change)
+            return self._views(row, key_frame, wanted, change)
+        cameras = self._unchanged_cameras(rig, wanted.image_size, change)
+        if isinstance(wanted, ImagesForTeacher):
+            return TeacherImages(_images(files, _unchanged(rig), wanted.image_size), cameras)
         return TeacherMaps(wanted.read(row), cameras)
 
-    def _views(self, row: int, wanted: ViewsRequest, change: Change) -> TeacherViews:
+    def _views(self, row: int, key_frame: KeyFrame, wanted: ViewsRequest, change: Change) -> TeacherViews:
         """Read the teacher's stored features of a key frame and of those around it that can be read."""
-        views = [self._view(row, row, wanted, change)]
+        ego_from_global = invert(key_frame.global_from_ego)
+        views = [self._view(row, wanted, change, ego_from_global, own=True)]
         for other in self.index.rows_within(row, wanted.window_s)[1:]:
             try:
-                views.append(self._view(row, other, wanted, change))
+                views.append(self._view(other, wanted, change, ego_from_global, own=False))
             except KeyFrameError as error:
                 _log.debug("Left out of the teacher's views of a key frame: %s", error)
         return join_views(views)
 
-    def _view(self, row: int, other: int, wanted: ViewsRequest, change: Change) -> TeacherViews:
-        """Read what the teacher sees of a key frame from another one of its scene, or from itself."""
-        key_frame = self.index.key_frame(other, lidars=self.view.lidars)
-        ego_from_other = invert(self.index.key_frame(row).global_from_ego) @ key_frame.global_from_ego
+    def _view(
+        self,
+        row: int,
+        wanted: ViewsRequest,
+        change: Change,
+        ego_from_global: Float[Tensor, "4 4"],
+        *,
+        own: bool,
+    ) -> TeacherViews:
+        """Read what the teacher sees from a key frame, in the augmented ego frame of that or another one."""
+        key_frame = self.index.key_frame(row, lidars=self.view.lidars)
+        ego_from_other = ego_from_global @ key_frame.global_from_ego
         moved = replace(change, new_ego_from_ego=change.new_ego_from_ego @ ego_from_other)
-        records = {record.channel: record for record in key_frame.cameras}
-        rig = [records.get(channel) for channel in self.channels]
-        cameras = self._cameras(rig, (ImageChange(),) * len(rig), wanted.store.image_size, moved)
+        rig = self._rig(key_frame)
+        cameras = self._unchanged_cameras(rig, wanted.store.image_size, moved)
         points_ego = self._points(key_frame, moved).points_ego
-        own = torch.full((len(rig),), other == row)
-        return TeacherViews(wanted.store.read(other), cameras, own, farthest_depth(points_ego, cameras))
+        whose = torch.full((len(rig),), own)
+        return TeacherViews(wanted.store.read(row), cameras, whose, farthest_depth(points_ego, cameras))
 
     def _times(self, row: int, change: Change) -> TimedStates | None:
         """Read the sweeps at several times, in the augmented ego frame."""
@@ -298,6 +318,12 @@ class KeyFrames(Dataset[Sample]):
         present = torch.tensor([record is not None for record in rig])
         return Cameras(intrinsics.float(), ego_from_camera.float(), present, size, _lenses(rig))
 
+    def _unchanged_cameras(
+        self, rig: list[CameraRecord | None], size: tuple[int, int], change: Change
+    ) -> Cameras:
+        """Return the calibration for images of one size that are not augmented."""
+        return self._cameras(rig, _unchanged(rig), size, change)
+
     def _ego_from_camera(self, record: CameraRecord) -> Float[Tensor, "4 4"]:
         """Return the pose of a camera, with or without the ego motion up to the LiDAR's time."""
         if self.view.compensate_ego_motion:
@@ -316,6 +342,11 @@ class KeyFrames(Dataset[Sample]):
         if self.contents.window is None:
             return None
         return WindowReader(self.index, self.view, self.grid, change).read(row, self.contents.window)
+
+
+def _unchanged(rig: list[CameraRecord | None]) -> tuple[ImageChange, ...]:
+    """Return no change of the image of each camera."""
+    return (ImageChange(),) * len(rig)
 
 
 def _lenses(rig: list[CameraRecord | None]) -> Float[Tensor, "N L"] | None:

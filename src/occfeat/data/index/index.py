@@ -240,12 +240,15 @@ class Index:
 
     def _of_boxes(self, name: str, rows: Int64[ndarray, " n"]) -> ndarray:
         """Return a number of each annotated box in some key frames, in the order of the index."""
-        lists = self.column("boxes")
-        count = np.diff(lists.offsets.to_numpy())
+        numbers: ndarray = self.column("boxes").values.field(name).to_numpy()[self.entries("boxes", rows)]
+        return numbers
+
+    def entries(self, name: str, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " entries"]:
+        """Return a mask of the entries of a column of lists that belong to some key frames."""
+        count = np.diff(self.column(name).offsets.to_numpy())
         chosen = np.zeros(len(count), dtype=bool)
         chosen[rows] = True
-        numbers: ndarray = lists.values.field(name).to_numpy()[np.repeat(chosen, count)]
-        return numbers
+        return np.repeat(chosen, count)
 
     def faults_of(self, row: SupportsIndex) -> list[tuple[str, str]]:
         """Return (kind, message) of every fault of a key frame in the tables."""

@@ -54,15 +54,11 @@ EMPTY, OCCUPIED, IN_CONFLICT = 1, 2, 4
 
 
 @dataclass(frozen=True)
-class Window(Tensors):
-    """What the sweeps around a key frame say together of its voxels, in the (augmented) ego frame."""
+class _VoxelStates(Tensors):
+    """Base class of values that say of voxels whether they are occupied, empty or unknown."""
 
     states: UInt8[Tensor, "*B X Y Z"]
-    """`EMPTY`, `OCCUPIED` or neither, plus `IN_CONFLICT`."""
-    sweeps: Int64[Tensor, "*B"]
-    """Number of LiDAR files that were joined, the key frame's own among them."""
-    lost: Int64[Tensor, "*B"]
-    """Number of other LiDAR files that could not be read, and were left out."""
+    """`EMPTY`, `OCCUPIED` or neither, and maybe `IN_CONFLICT`."""
 
     @property
     def occupied(self) -> Bool[Tensor, "*B X Y Z"]:
@@ -73,6 +69,16 @@ class Window(Tensors):
     def known(self) -> Bool[Tensor, "*B X Y Z"]:
         """Whether each voxel is occupied or empty."""
         return self.states & (OCCUPIED | EMPTY) != 0
+
+
+@dataclass(frozen=True)
+class Window(_VoxelStates):
+    """What the sweeps around a key frame say together of its voxels, in the (augmented) ego frame."""
+
+    sweeps: Int64[Tensor, "*B"]
+    """Number of LiDAR files that were joined, the key frame's own among them."""
+    lost: Int64[Tensor, "*B"]
+    """Number of other LiDAR files that could not be read, and were left out."""
 
     @property
     def in_conflict(self) -> Bool[Tensor, "*B X Y Z"]:
@@ -85,23 +91,14 @@ class Window(Tensors):
 
 
 @dataclass(frozen=True)
-class TimedStates(Tensors):
-    """What sweeps at `T` times say of the voxels, in the (possibly augmented) ego frame of the key frame."""
+class TimedStates(_VoxelStates):
+    """What sweeps at `T` times say of the voxels, in the (possibly augmented) ego frame of the key frame.
 
-    states: UInt8[Tensor, "*B T X Y Z"]
-    """`EMPTY`, `OCCUPIED` or neither."""
-    present: Bool[Tensor, "*B T"]
-    """Whether there is a sweep at each time; without one, all voxels are unknown."""
+    The last axis of `*B` is that of the times. At a time without a sweep all voxels are unknown.
+    """
 
-    @property
-    def occupied(self) -> Bool[Tensor, "*B T X Y Z"]:
-        """Whether each voxel is occupied at each time."""
-        return self.states == OCCUPIED
-
-    @property
-    def known(self) -> Bool[Tensor, "*B T X Y Z"]:
-        """Whether each voxel is occupied or empty at each time."""
-        return self.states != 0
+    present: Bool[Tensor, "*B"]
+    """Whether there is a sweep at each time."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """What single sweeps say of the voxels at several times around a key frame (this project's extension)."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,31 +8,16 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.data.augment import Change
-from occfeat.data.index.index import Index
 from occfeat.data.keyframe import SweepRecord
 from occfeat.data.sample.contents import TimesRequest
 from occfeat.data.sample.lidar import EMPTY, OCCUPIED, TimedStates
-from occfeat.data.sweeps.points import read_points
-from occfeat.data.sweeps.rays import RayVoxels, join, trace
-from occfeat.errors import KeyFrameError
-from occfeat.geometry.grid import VoxelGrid
-from occfeat.settings.sections import ViewConfig
-
-_log = logging.getLogger(__name__)
+from occfeat.data.sweeps.rays import join
+from occfeat.data.sweeps.tracer import Tracer
 
 
 @dataclass(frozen=True)
-class TimesReader:
-    """Reads the sweeps at some times around a key frame, and traces their rays."""
-
-    index: Index
-    view: ViewConfig
-    """LiDARs, and the radius around them that the car itself fills."""
-    grid: VoxelGrid
-    """The voxels, in the augmented ego frame."""
-    change: Change
-    """Augmentation of the key frame."""
+class TimesReader(Tracer):
+    """Reads the sweeps at some times around a key frame."""
 
     def read(self, row: int, request: TimesRequest) -> TimedStates:
         """Return the states of a key frame's voxels at some times before and after it.
@@ -59,21 +43,11 @@ class TimesReader:
 
     def _states(self, sweeps: Sequence[SweepRecord]) -> UInt8[Tensor, "X Y Z"] | None:
         """Return what some sweeps say of each voxel; None if none of them can be read."""
-        traced = []
-        for sweep in sweeps:
-            try:
-                traced.append(self._trace(sweep))
-            except KeyFrameError as error:
-                _log.debug("Left out of the times of a key frame: %s", error)
+        traced = self.trace_readable(sweeps)
         if not traced:
             return None
         seen = join(traced)
         return torch.from_numpy(seen.hit * np.uint8(OCCUPIED) + seen.crossed * np.uint8(EMPTY))
-
-    def _trace(self, sweep: SweepRecord) -> RayVoxels:
-        """Read one sweep and trace its rays."""
-        points = read_points(self.index.source, [sweep], self.view.ego_radius_m, self.change.beams)
-        return trace(points.transform(self.change.new_ego_from_ego.float()), self.grid)
 
 
 def choose_nearest(

@@ -1,25 +1,22 @@
 """The window of a key frame: which sweeps belong to it, and what they say together of its voxels."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from occfeat.data.augment import Change
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame, SweepRecord
 from occfeat.data.sample.contents import WindowRequest
 from occfeat.data.sample.lidar import Window
 from occfeat.data.sweeps.accumulate import accumulate
-from occfeat.data.sweeps.points import read_points
-from occfeat.data.sweeps.rays import RayVoxels, join, trace
+from occfeat.data.sweeps.rays import RayVoxels, join
+from occfeat.data.sweeps.tracer import Tracer
 from occfeat.errors import KeyFrameError
-from occfeat.geometry.grid import VoxelGrid
-from occfeat.settings.sections import ViewConfig
 
 _log = logging.getLogger(__name__)
 
@@ -30,29 +27,15 @@ Round = tuple[SweepRecord, ...]
 """Sweeps of several LiDARs at about the same time, at most one of each."""
 
 
-@dataclass
-class WindowReader:
-    """Reads the sweeps around a key frame, and traces their rays.
-
-    Other sweeps that cannot be read are left out and counted.
-    """
-
-    index: Index
-    view: ViewConfig
-    """LiDARs, and the radius around them that the car itself fills."""
-    grid: VoxelGrid
-    """The voxels, in the augmented ego frame."""
-    change: Change
-    """Augmentation of the key frame."""
-    joined: int = field(default=0, init=False)
-    """Number of files that were read."""
-    lost: int = field(default=0, init=False)
-    """Number of files that could not be read."""
+@dataclass(frozen=True)
+class WindowReader(Tracer):
+    """Reads the sweeps around a key frame as a window."""
 
     def read(self, row: int, request: WindowRequest) -> Window:
         """Return what the sweeps around a key frame say together of its voxels.
 
-        A window without other sweeps is the key frame's own sweep alone.
+        Other sweeps that cannot be read are left out and counted. A window without any is the key frame's own
+        sweep alone.
 
         Raises:
             KeyFrameError: The key frame or its own sweep cannot be read.
@@ -61,31 +44,22 @@ class WindowReader:
         key_frame = self.index.key_frame(row, lidars=self.view.lidars)
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        key = join([self._trace(sweep) for sweep in key_frame.sweeps])
-        reach_s = REACH * request.window_s
-        sweeps = self.index.sweeps_within(row, reach_s, self.view.lidars)
-        others = self._readable(choose_rounds(sweeps, key_frame, request.window_s))
-        states = torch.from_numpy(accumulate(key, others, request.conflicts))
-        return Window(states, torch.tensor(self.joined), torch.tensor(self.lost))
+        key = join([self.trace(sweep) for sweep in key_frame.sweeps])
+        sweeps = self.index.sweeps_within(row, REACH * request.window_s, self.view.lidars)
+        rounds = choose_rounds(sweeps, key_frame, request.window_s)
+        traced = (self.trace_readable(one) for one in rounds)
+        counts: list[int] = []
+        states = accumulate(key, _joined(traced, counts), request.conflicts)
+        joined, others = len(key_frame.sweeps) + sum(counts), sum(map(len, rounds))
+        return Window(torch.from_numpy(states), torch.tensor(joined), torch.tensor(others - sum(counts)))
 
-    def _readable(self, rounds: Sequence[Round]) -> Iterator[RayVoxels]:
-        """Yield the voxels of each round of which a sweep can be read."""
-        for sweeps in rounds:
-            traced = []
-            for sweep in sweeps:
-                try:
-                    traced.append(self._trace(sweep))
-                except KeyFrameError as error:
-                    _log.debug("Left out of a window of sweeps: %s", error)
-                    self.lost += 1
-            if traced:
-                yield join(traced)
 
-    def _trace(self, sweep: SweepRecord) -> RayVoxels:
-        """Read one sweep and trace its rays."""
-        points = read_points(self.index.source, [sweep], self.view.ego_radius_m, self.change.beams)
-        self.joined += 1
-        return trace(points.transform(self.change.new_ego_from_ego.float()), self.grid)
+def _joined(rounds: Iterable[list[RayVoxels]], counts: list[int]) -> Iterator[RayVoxels]:
+    """Yield the voxels of each round that has a sweep; note the number of sweeps of every round."""
+    for traced in rounds:
+        counts.append(len(traced))
+        if traced:
+            yield join(traced)
 
 
 def choose_rounds(sweeps: Sequence[SweepRecord], key_frame: KeyFrame, window_s: float) -> list[Round]:

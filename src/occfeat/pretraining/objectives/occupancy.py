@@ -5,12 +5,12 @@ Axes: `B` key frames, `D` channels per voxel, `X Y Z` voxels.
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import Window
 from occfeat.pretraining.objectives.contract import POINTS, WINDOW, HeadShape, Need, Objective, Term
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.visibility import known_voxels
 from occfeat.training.overlap import is_positive, overlap
@@ -65,7 +65,7 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
     def loss(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> Term:
         """Return the binary cross-entropy as loss, IoU and recall as metrics."""
         logits = occupancy_logits(output, read)
-        return Term(occupancy_loss(logits, target.occupied, target.counted), self._metrics(logits, target))
+        return Term(mean_entropy(logits, target.occupied, target.counted), self._metrics(logits, target))
 
     def of_key_frames(self, target: OccupancyTarget, chosen: Int64[Tensor, " b"]) -> OccupancyTarget:
         """Return the voxels of some key frames of a batch."""
@@ -106,21 +106,11 @@ def _counts(window: Window) -> dict[str, Ratio]:
 
 def occupancy_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B X Y Z"]:
     """Return the occupancy logit of each voxel."""
+    return voxel_logits(output, voxels)[:, 0]
+
+
+def voxel_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B K X Y Z"]:
+    """Return the logits of each voxel, from an output with several."""
     # A matrix product over channels keeps the memory layout of the volume.
     logits: Tensor = output(voxels.permute(0, 1, 4, 2, 3))
-    return logits[:, 0].permute(0, 2, 3, 1)
-
-
-def occupancy_loss(
-    logits: Float[Tensor, "B X Y Z"],
-    occupied: Bool[Tensor, "B X Y Z"],
-    counted: Bool[Tensor, "B X Y Z"] | None = None,
-) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy in float32, averaged over all voxels or over those that count."""
-    logits = logits.float()
-    if counted is None:
-        return F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype))
-    total = F.binary_cross_entropy_with_logits(
-        logits, occupied.to(logits.dtype), weight=counted.to(logits.dtype), reduction="sum"
-    )
-    return total / counted.sum().clamp(min=1)
+    return logits.permute(0, 1, 3, 4, 2)

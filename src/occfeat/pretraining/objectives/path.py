@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.objectives.contract import PATH, HeadShape, Objective, Term
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.overlap import is_positive, overlap
 from occfeat.training.step import ratio_of
@@ -28,11 +29,16 @@ AROUND_M = 2.0
 
 @dataclass(frozen=True)
 class PathTarget:
-    """Cells that count in the loss; the others are unknown."""
+    """Cells that are driven or blocked; the others are unknown."""
 
     driven: Bool[Tensor, "B X Y"]
     blocked: Bool[Tensor, "B X Y"]
     """Occupied above the ground, and not driven."""
+
+    @property
+    def known(self) -> Bool[Tensor, "B X Y"]:
+        """Whether each cell counts."""
+        return self.driven | self.blocked
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,14 @@ class DrivenPath(Objective[nn.Conv2d, PathTarget]):
 
     def loss(self, output: nn.Conv2d, read: Tensor, target: PathTarget) -> Term:
         """Return the binary cross-entropy of the known cells as loss, IoU and their share as metrics."""
-        logits, known = output(read)[:, 0].float(), target.driven | target.blocked
+        logits, known = output(read)[:, 0], target.known
         found = overlap(is_positive(logits) & known, target.driven)
-        share = ratio_of(known.sum(), known.numel())
-        return Term(path_loss(logits, target), {"path_iou": found.iou, "path_share": share})
+        metrics = {"path_iou": found.iou, "path_share": ratio_of(known.sum(), known.numel())}
+        return Term(mean_entropy(logits, target.driven, known), metrics)
 
     def of_key_frames(self, target: PathTarget, chosen: Int64[Tensor, " b"]) -> PathTarget:
         """Return the cells of some key frames of a batch."""
         return PathTarget(target.driven[chosen], target.blocked[chosen])
-
-
-def path_loss(logits: Float[Tensor, "B X Y"], target: PathTarget) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy, averaged over driven and blocked cells; 0 if there are none."""
-    known = target.driven | target.blocked
-    total = F.binary_cross_entropy_with_logits(
-        logits, target.driven.to(logits.dtype), weight=known.to(logits.dtype), reduction="sum"
-    )
-    return total / known.sum().clamp(min=1)
 
 
 def blocked_cells(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y"]:

@@ -8,14 +8,15 @@ Axes: `B` key frames, `T` times, `D` channels per voxel, `X Y Z` voxels.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import TimedStates
 from occfeat.geometry.waiting import numbers_like
 from occfeat.pretraining.objectives.contract import TIMES, HeadShape, Objective, Term
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.occupancy import voxel_logits
 from occfeat.training.overlap import is_positive, overlap
 from occfeat.training.step import Ratio, ratio_of
 
@@ -42,7 +43,7 @@ class TimedOccupancy(Objective[nn.Conv3d, TimedStates]):
 
     def loss(self, output: nn.Conv3d, read: Tensor, target: TimedStates) -> Term:
         """Return the weighted sum of the binary cross-entropies as loss, the IoU of each time as metric."""
-        logits = timed_logits(output, read)
+        logits = voxel_logits(output, read)
         losses = timed_losses(logits, target)
         return Term(losses @ numbers_like(self.time_weights, losses), self._metrics(logits, target))
 
@@ -58,27 +59,16 @@ class TimedOccupancy(Objective[nn.Conv3d, TimedStates]):
             found = overlap(is_positive(logits[:, number]) & known, target.occupied[:, number])
             metrics[f"occupancy_iou_at_{time_s:+g}s"] = found.iou
         present = target.present
-        count = torch.tensor(present.numel(), device=present.device)
-        return {**metrics, "times_present": ratio_of(present.sum(), count)}
+        return {**metrics, "times_present": ratio_of(present.sum(), present.numel())}
 
     def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"] | None:
         """Return the occupancy probability at the time of the key frame; None if it is not predicted."""
         if 0.0 not in self.times_s:
             return None
-        return timed_logits(output, read)[:, self.times_s.index(0.0)].sigmoid()
-
-
-def timed_logits(output: nn.Conv3d, voxels: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B T X Y Z"]:
-    """Return the occupancy logit of each voxel at each time."""
-    logits: Tensor = output(voxels.permute(0, 1, 4, 2, 3))  # keeps the memory layout of the volume
-    return logits.permute(0, 1, 3, 4, 2)
+        return voxel_logits(output, read)[:, self.times_s.index(0.0)].sigmoid()
 
 
 def timed_losses(logits: Float[Tensor, "B T X Y Z"], target: TimedStates) -> Float[Tensor, " T"]:
     """Return the binary cross-entropy of each time in float32, averaged over known voxels; 0 without any."""
-    known: Bool[Tensor, "B T X Y Z"] = target.known
-    logits = logits.float()
-    total = F.binary_cross_entropy_with_logits(
-        logits, target.occupied.to(logits.dtype), weight=known.to(logits.dtype), reduction="none"
-    ).sum(dim=(0, 2, 3, 4))
-    return total / known.sum(dim=(0, 2, 3, 4)).clamp(min=1)
+    each = zip(logits.unbind(1), target.occupied.unbind(1), target.known.unbind(1), strict=True)
+    return torch.stack([mean_entropy(*of_time) for of_time in each])

@@ -59,13 +59,10 @@ def calibrations(
     index: Index, rows: Int64[ndarray, " r"], channels: Collection[str]
 ) -> Iterator[Calibration]:
     """Return the different calibrations of some cameras in some key frames."""
-    lists = index.column("cameras")
-    entries, count = lists.values, np.diff(lists.offsets.to_numpy())
-    chosen = np.zeros(len(count), dtype=bool)
-    chosen[rows] = True
+    entries = index.column("cameras").values
     channel = entries.field("channel").to_numpy()
     wanted = np.isin(index.channels, list(channels))
-    used = np.flatnonzero(np.repeat(chosen, count) & wanted[channel])
+    used = np.flatnonzero(index.entries("cameras", rows) & wanted[channel])
     names = ("channel", "lens", "height", "width")
     plain = [entries.field(name).to_numpy()[used].astype(np.float64)[:, None] for name in names]
     vectors = [
