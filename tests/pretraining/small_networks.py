@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from occfeat.data.sample.cameras import Cameras
-from occfeat.pretraining.network import PretrainingNetwork
+from occfeat.data.sample.sample import Batch
+from occfeat.pretraining.network import PretrainingNetwork, Targets
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
@@ -40,3 +41,18 @@ def build_network(
     objectives = build_objectives(loss, head=head, queries=queries)
     student, sees = PlainStudent(key_frames), TeacherShape((FEATURES,) if loss.features else ())
     return PretrainingNetwork(student, objectives, heights=GRID.shape[2], head=head, teacher=sees)
+
+
+def learn(
+    network: PretrainingNetwork, batch: Batch, targets: Targets, *, steps: int, rate: float
+) -> list[dict[str, float]]:
+    """Take steps of Adam on one batch; return the metrics of each."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    metrics = []
+    for _ in range(steps):
+        step = network(batch, targets)
+        metrics.append({name: ratio.value() for name, ratio in step.metrics.items()})
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+    return metrics

@@ -18,7 +18,7 @@ from occfeat.pretraining.objectives.occupancy import OccupancyTarget
 from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
-from tests.pretraining.small_networks import FEATURES, PlainStudent, build_network
+from tests.pretraining.small_networks import FEATURES, PlainStudent, build_network, learn
 from tests.rigs import GRID, batch_of
 
 BOTH = PretrainLossConfig(features=1.0)
@@ -179,14 +179,7 @@ def test_step__everything_that_learns_has_a_gradient(occupancy: float, own: int 
 
 def test_step__gradient_steps_lower_the_loss() -> None:
     network = build_network(BOTH)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    losses = []
-    for _ in range(30):
-        step = network(batch_of(), _target())
-        optimizer.zero_grad()
-        step.loss.backward()
-        optimizer.step()
-        losses.append(step.loss.item())
+    losses = [step["loss"] for step in learn(network, batch_of(), _target(), steps=30, rate=0.02)]
     assert losses[-1] < losses[0] - 0.5
 
 

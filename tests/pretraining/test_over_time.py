@@ -18,7 +18,7 @@ from occfeat.pretraining.objectives.features import FeatureTarget, feature_targe
 from occfeat.pretraining.objectives.over_time import FeaturesOverTime, target_over_time
 from occfeat.settings.sections import PretrainLossConfig
 from tests.models.rigs import with_lenses
-from tests.pretraining.small_networks import build_network
+from tests.pretraining.small_networks import build_network, learn
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 SIZE = (28, 56)
@@ -207,14 +207,8 @@ def test_step__learns_features_over_time_of_occupied_voxels() -> None:
     cells = targets["features"].cells
     assert batch.window.occupied[tuple(cells.T)].all()
     assert len(cells) > 100
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    cosines = []
-    for _ in range(40):
-        step = network(batch, targets)
-        cosines.append(step.metrics["cosine"].value())
-        optimizer.zero_grad()
-        step.loss.backward()
-        optimizer.step()
+    steps = learn(network, batch, targets, steps=40, rate=0.02)
+    cosines = [step["cosine"] for step in steps]
     assert cosines[-1] > cosines[0] + 0.2
 
 

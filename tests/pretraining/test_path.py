@@ -11,7 +11,7 @@ from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.path import PathTarget, blocked_cells
 from occfeat.settings.sections import PretrainLossConfig
-from tests.pretraining.small_networks import build_network
+from tests.pretraining.small_networks import build_network, learn
 from tests.rigs import GRID, batch_of
 
 PATH = PretrainLossConfig(occupancy=0, features=0, path=1.0)
@@ -92,14 +92,7 @@ def test_step__learns_the_path_and_says_how_well() -> None:
     network, batch = build_network(PATH), batch_with_path()
     assert network.trunk is None  # it reads the BEV features
     targets = TargetMaker(network.objectives, GRID)(batch)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    steps = []
-    for _ in range(60):
-        step = network(batch, targets)
-        steps.append({name: ratio.value() for name, ratio in step.metrics.items()})
-        optimizer.zero_grad()
-        step.loss.backward()
-        optimizer.step()
+    steps = learn(network, batch, targets, steps=60, rate=0.05)
     assert set(steps[0]) == {"loss", "loss/path", "path_iou", "path_share"}
     assert steps[-1]["loss"] < 0.05 < 0.3 < steps[0]["loss"]
     assert steps[-1]["path_iou"] > 0.95 > steps[0]["path_iou"]

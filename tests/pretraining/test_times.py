@@ -12,7 +12,7 @@ from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.occupancy import voxel_logits
 from occfeat.pretraining.objectives.times import TimedOccupancy, timed_losses
 from occfeat.settings.sections import PretrainLossConfig
-from tests.pretraining.small_networks import build_network
+from tests.pretraining.small_networks import build_network, learn
 from tests.rigs import GRID, batch_of
 
 TIMES = PretrainLossConfig(
@@ -85,14 +85,7 @@ def test_step__learns_something_that_moves() -> None:
     batch = replace(batch_of(), times=TimedStates(states, torch.ones(2, 3, dtype=torch.bool)))
     network = build_network(TIMES, blocks=1)
     targets = TargetMaker(network.objectives, GRID)(batch)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
-    steps = []
-    for _ in range(150):
-        step = network(batch, targets)
-        steps.append({name: ratio.value() for name, ratio in step.metrics.items()})
-        optimizer.zero_grad()
-        step.loss.backward()
-        optimizer.step()
+    steps = learn(network, batch, targets, steps=150, rate=0.03)
     assert steps[-1]["loss"] < 0.2 * steps[0]["loss"]
     for time in ("-0.5", "+0", "+1"):
         assert steps[-1][f"occupancy_iou_at_{time}s"] > 0.8
