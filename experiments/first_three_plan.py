@@ -3,12 +3,13 @@
 import argparse
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jobs
 from filelock import FileLock
+from ledger import Ledger
 
 from occfeat.atomic import write_text_atomic
 from occfeat.data.maps.masks import LAYERS
@@ -151,8 +152,7 @@ Rows = dict[Tuning, dict[str, float]]
 
 def read_ledger(file: Path) -> Rows:
     """Rows of a ledger; none if there is no such file."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    return {Tuning(**{field.name: row.pop(field.name) for field in fields(Tuning)}): row for row in rows}
+    return Ledger(file, Tuning).read()
 
 
 def restore(plan: Plan, ledger: Path) -> None:

@@ -9,18 +9,17 @@ What has a row is not run again, and an interrupted run goes on. `--report` prin
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jobs
 import numpy as np
-from spread import with_interval
+from ledger import Ledger
+from spread import Cell, paired, with_interval
 
 import occfeat
-from occfeat.atomic import write_text_atomic
 
-LEDGER = Path(__file__).with_name("lenses.jsonl")
 RIGS: dict[str, tuple[int, int]] = {"fisheye4": (96, 128), "pinhole8": (96, 88)}
 """Size of the images that the student sees; a pixel in the middle spans about the same angle in both."""
 TEACHER: dict[str, tuple[int, int]] = {"fisheye4": (98, 126), "pinhole8": (98, 98)}
@@ -48,18 +47,7 @@ class Tuning:
 
 
 Rows = dict[Tuning, dict[str, float]]
-
-
-def read_ledger(file: Path) -> Rows:
-    """Metrics of the fine-tunings of a ledger; none if there is no such file."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    return {Tuning(**{key: row.pop(key) for key in Tuning.__dataclass_fields__}): row for row in rows}
-
-
-def write_ledger(file: Path, rows: Rows) -> None:
-    """Write all rows."""
-    lines = [json.dumps({**asdict(tuning), **metrics}) for tuning, metrics in rows.items()]
-    write_text_atomic(file, "".join(f"{line}\n" for line in lines))
+LEDGER = Ledger(Path(__file__).with_name("lenses.jsonl"), Tuning)
 
 
 def planned(seeds: list[int]) -> list[Tuning]:
@@ -106,8 +94,8 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
         **begin,
         **common,
     )
-    metrics = json.loads(jobs.results_file(runs / tuning.name, SPLIT).read_text())["metrics"]
-    return {name: round(value, 5) for name, value in metrics.items()}
+    found: dict[str, float] = json.loads(jobs.results_file(runs / tuning.name, SPLIT).read_text())["metrics"]
+    return found
 
 
 def table(rows: Rows) -> str:
@@ -116,12 +104,11 @@ def table(rows: Rows) -> str:
     for kind, title in ((True, "OccFeat"), (False, "ImageNet")):
         of = {rig: [(t, m) for t, m in rows.items() if (t.rig, t.pretrained) == (rig, kind)] for rig in RIGS}
         for metric in METRICS:
-            values = {
+            values: dict[str, Cell] = {
                 rig: {(t.seed, t.draw): 100 * m[metric] for t, m in found if metric in m}
                 for rig, found in of.items()
             }
-            both = sorted(values["fisheye4"].keys() & values["pinhole8"].keys())
-            gaps = [values["fisheye4"][pair] - values["pinhole8"][pair] for pair in both]
+            gaps = list(paired(values["fisheye4"], values["pinhole8"]).values())
             means = "  ".join(f"{rig} {with_interval(list(values[rig].values()))}" for rig in RIGS)
             spread = f"standard deviation {np.std(gaps, ddof=1):.1f}" if len(gaps) > 1 else ""
             gap = with_interval(gaps, sign=True)
@@ -136,14 +123,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()
-    rows = read_ledger(LEDGER)
     for tuning in [] if given.report else planned(given.seeds):
-        if tuning not in rows:
+        if tuning not in LEDGER.read():
             prepare(given.runs, tuning.rig)
-            rows[tuning] = tune(given.runs, tuning)
-            write_ledger(LEDGER, rows)
-            print(tuning.name, rows[tuning], flush=True)
-    print(table(rows))
+            LEDGER.add({tuning: tune(given.runs, tuning)}, given.runs / "locks")
+            print(tuning.name, LEDGER.read()[tuning], flush=True)
+    print(table(LEDGER.read()))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,18 @@
 
     python experiments/noise.py RUNS [--ways plain layers ...] [--starts none occupancy ...] [--report]
 
-Builds a world below RUNS, pretrains once by each objective, and fine-tunes each start in each way with
-several seeds and draws of the labels; evaluates in the validation town. Every run keeps averaged weights
-beside its last ones, so each fine-tuning adds two rows to `noise.jsonl`: of its last weights and of their
-average. What has rows is not run again. Several processes can share the work. `--report` prints the tables
-alone, also one of the rates and seeds of `first_three.jsonl`.
+Builds the world of `study.py` below RUNS, pretrains once by each objective, and fine-tunes each start in each
+way on 1 % of the labels, with several seeds and draws; evaluates in the validation town. Every run keeps
+averaged weights beside its last ones, so each fine-tuning adds two rows to `noise.jsonl`: of its last weights
+and of their average. What has rows is not run again. Several processes can share the work. `--report` prints
+the tables alone, also one of the rates and seeds of `first_three.jsonl`.
 """
 
 import argparse
 import json
 import shutil
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,29 +21,23 @@ from typing import Any
 import first_three_plan
 import jobs
 import numpy as np
-from filelock import FileLock
+import study
+from ledger import Ledger
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
-from spread import with_interval
+from spread import Cell, of_draws, paired, with_interval
 
 import occfeat
-from occfeat.atomic import write_text_atomic
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.folder import RunFolder
 
-LEDGER = Path(__file__).with_name("noise.jsonl")
 SPLIT = "val"
 METRIC = "vehicle_iou/visible"
 MAPS = "mean_iou/map"
 SEEDS, DRAWS = 3, 3
-WORLD = {"scenes": 46, "val_scenes": 6, "test_scenes": 0, "key_frames": 4, "image_size": (96, 168)}
-TEACHER = {"image_size": (98, 168)}
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
-COMMON: dict[str, Any] = {"view": {"image_size": (96, 168)}, "augment": TURNED}
 EMA = 0.2
 """Share of a run over which weights are averaged."""
-BOTH = {"loss": {"features": 0.3, "center": "mean"}, "head": {"feature_channels": 64}}
-LOSSES: dict[str, dict[str, Any]] = {"occupancy": {"loss": {"features": 0}}, "both": BOTH}
+OBJECTIVES = {"occupancy": study.OCCUPANCY, "both": study.BOTH}
 STARTS = ("none", "occupancy", "occupancy-averaged", "both", "both-averaged")
 """What fine-tuning starts from; averaged: from the averaged weights of the same pretraining."""
 WAYS: dict[str, dict[str, Any]] = {
@@ -71,23 +65,25 @@ class Tuning:
         return f"{self.start}-{self.way}-{self.seed}-{self.draw}"
 
 
-Rows = dict[tuple[Tuning, bool], dict[str, float]]
-"""Metrics of fine-tunings, with their last weights and with averaged ones."""
+@dataclass(frozen=True)
+class Weights(Tuning):
+    """Weights of a fine-tuning: their average, or those after the last step."""
+
+    averaged: bool
+
+    @property
+    def name(self) -> str:
+        """What they are."""
+        return f"{super().name}-{'average' if self.averaged else 'last'}"
 
 
-def read_ledger(file: Path) -> Rows:
-    """Rows of a ledger; none if there is no such file."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    names = Tuning.__dataclass_fields__
-    return {(Tuning(**{name: row.pop(name) for name in names}), row.pop("averaged")): row for row in rows}
+Rows = dict[Weights, dict[str, float]]
+LEDGER = Ledger(Path(__file__).with_name("noise.jsonl"), Weights)
 
 
-def add_rows(file: Path, rows: Rows, locks: Path) -> None:
-    """Add rows to a ledger that several processes write."""
-    with FileLock(locks / "ledger"):
-        all_rows = {**read_ledger(file), **rows}
-        lines = [json.dumps({**asdict(t), "averaged": a, **metrics}) for (t, a), metrics in all_rows.items()]
-        write_text_atomic(file, "".join(f"{line}\n" for line in lines))
+def weights_of(tuning: Tuning, *, averaged: bool) -> Weights:
+    """Return one of the two that a fine-tuning keeps."""
+    return Weights(tuning.start, tuning.way, tuning.seed, tuning.draw, averaged)
 
 
 def planned(starts: list[str], ways: list[str]) -> list[Tuning]:
@@ -96,33 +92,11 @@ def planned(starts: list[str], ways: list[str]) -> list[Tuning]:
     return [Tuning(start, way, *pair) for way in ways for pair in pairs for start in starts]
 
 
-def build_world(runs: Path) -> bool:
-    """Build the world, or what is left of it; whether it is there."""
-    with jobs.claim(runs / "street") as mine:
-        if mine:
-            occfeat.build_world(runs / "street", lights=("noon", "overcast"), workers=1, **WORLD)
-        return mine
-
-
-def fill_cache(runs: Path) -> bool:
-    """Compute the teacher's features, or what is left of them; whether they are there."""
-    with jobs.claim(runs / "teacher") as mine:
-        if mine:
-            occfeat.cache(runs / "street", runs / "teacher", recipe="cpu-small", teacher=TEACHER)
-        return mine
-
-
 def pretrain(runs: Path, start: str) -> bool:
     """Pretrain what a fine-tuning starts from; whether it is there."""
     objective = start.removesuffix("-averaged")
     averaged, last = (runs / f"pretrained-{objective}{which}" for which in ("-averaged", ""))
-    settings: dict[str, Any] = {"data": runs / "street", **COMMON, **LOSSES[objective]}
-    if objective == "both" and not jobs.is_pretrained(averaged):
-        if not fill_cache(runs):
-            return False
-        settings |= {"teacher": TEACHER, "teacher_cache": runs / "teacher"}
-    optim, engine = {"epochs": 4, "ema": EMA}, {"workers": 0}
-    if not jobs.pretrain(averaged, recipe="cpu-small", optim=optim, engine=engine, **settings):
+    if not study.pretrain(runs, averaged, OBJECTIVES[objective], 0, ema=EMA):
         return False
     with jobs.claim(last) as mine:
         if mine and not last.is_dir():
@@ -145,20 +119,20 @@ def write_last_weights(run: Path, out: Path, prefix: str) -> None:
 def tune(runs: Path, tuning: Tuning) -> Rows:
     """Fine-tune, and evaluate the average and the last weights; nothing if another process is at it."""
     start, way, out = tuning.start, WAYS[tuning.way], runs / tuning.name
-    begin = {"recipe": "cpu-small"} if start == "none" else {"start": runs / f"pretrained-{start}"}
-    optim = {"epochs": 60, "batch_size": 2, "ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
+    begin = {"recipe": study.RECIPE} if start == "none" else {"start": runs / f"pretrained-{start}"}
+    optim = {**study.TUNED, "ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
     done = jobs.finetune(
         out,
         SPLIT,
         keep_checkpoint=True,
-        data=runs / "street",
-        label_fraction=0.0125,
-        label_draw="key-frame",
+        data=study.street(runs),
+        classes=study.CLASSES,
         label_seed=tuning.draw,
         pictures=0,
+        augment=study.TURNED,
         engine={"seed": tuning.seed, "workers": 0},
+        **study.ONE_PER_CENT,
         **begin,
-        **COMMON,
         **{**way, "optim": {**optim, **way.get("optim", {})}},
     )
     if not done:
@@ -170,36 +144,30 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
         shutil.rmtree(last, ignore_errors=True)
         write_last_weights(out, last, "segmenter.")
         settings = {"split": SPLIT, "pictures": 0, "engine": {"workers": 0}}
-        found = occfeat.evaluate(last, data=runs / "street", out=last / "evaluation", **settings)
+        found = occfeat.evaluate(last, data=study.street(runs), out=last / "evaluation", **settings)
         averaged = json.loads(jobs.results_file(out, SPLIT).read_text())["metrics"]
-        rows = {(tuning, True): averaged, (tuning, False): found.metrics}
-        add_rows(LEDGER, {key: _rounded(metrics) for key, metrics in rows.items()}, runs / "locks")
+        rows = {
+            weights_of(tuning, averaged=True): averaged,
+            weights_of(tuning, averaged=False): dict(found.metrics),
+        }
+        LEDGER.add(rows, runs / "locks")
         shutil.rmtree(out)
         shutil.rmtree(last)
     return rows
-
-
-def _rounded(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 5) for name, value in metrics.items()}
 
 
 def one_round(runs: Path, tunings: list[Tuning]) -> bool:
     """Look at every fine-tuning once; whether all of them are done."""
     done = True
     for tuning in tunings:
-        if (tuning, True) in read_ledger(LEDGER):
+        if weights_of(tuning, averaged=True) in LEDGER.read():
             continue
         ready = tuning.start == "none" or pretrain(runs, tuning.start)
         rows = tune(runs, tuning) if ready else {}
-        for (_, averaged), metrics in rows.items():
-            said = "average" if averaged else "last weights"
-            print(f"{tuning.name} {said}: {METRIC} {metrics[METRIC]:.3f}", flush=True)
+        for weights, metrics in rows.items():
+            print(f"{weights.name}: {METRIC} {metrics[METRIC]:.3f}", flush=True)
         done &= bool(rows)
     return done
-
-
-Cell = dict[tuple[int, int], float]
-"""Values of equal start, way and weights, by seed and draw."""
 
 
 @dataclass(frozen=True)
@@ -228,8 +196,7 @@ def over_seeds(values: Cell) -> Deviation:
 
 def over_draws(values: Cell) -> Deviation:
     """Deviation between draws of the mean over their seeds."""
-    draws = sorted({draw for _, draw in values})
-    means = [float(np.mean([value for (_, of), value in values.items() if of == draw])) for draw in draws]
+    means = of_draws(values)
     return Deviation(float(np.std(means, ddof=1)) if len(means) > 1 else 0.0, len(means) - 1)
 
 
@@ -242,8 +209,8 @@ def over_all(values: Cell) -> Deviation:
 def table(rows: Rows) -> str:
     """Vehicle IoU in per cent by start, way and weights, and how far it varies, with 95 % intervals."""
     cells: dict[tuple[str, str, bool], Cell] = defaultdict(dict)
-    for (tuning, averaged), metrics in rows.items():
-        cells[tuning.start, tuning.way, averaged][tuning.seed, tuning.draw] = 100 * metrics[METRIC]
+    for one, metrics in rows.items():
+        cells[one.start, one.way, one.averaged][one.seed, one.draw] = 100 * metrics[METRIC]
     titles = ("start", "way", "weights", "runs", "mean", "sd over seeds", "sd over all")
     titles += ("over plain, last weights", "over none", "sd of that")
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
@@ -282,11 +249,6 @@ def table_of_modes(rows: first_three_plan.Rows) -> str:
     return "\n".join(lines)
 
 
-def paired(values: Cell, others: Cell) -> Cell:
-    """Differences of equal seed and draw."""
-    return {pair: value - others[pair] for pair, value in values.items() if pair in others}
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -296,9 +258,9 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()
     if not given.report:
-        jobs.work(lambda: build_world(given.runs))
+        jobs.work(lambda: study.build_world(given.runs))
         jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
-    print(table(read_ledger(LEDGER)))
+    print(table(LEDGER.read()))
     print(table_of_modes(first_three_plan.read_ledger(first_three_plan.LEDGER)))
 
 

@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from scipy.stats import t as student_t
+
+Cell = dict[tuple[int, int], float]
+"""Values of one arm, by pretraining seed and draw of the labels."""
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -23,3 +27,38 @@ def with_interval(values: Sequence[float], *, sign: bool = False) -> str:
     if len(values) < 3:
         return " / ".join(form.format(value) for value in values)
     return f"{form.format(float(np.mean(values)))} ± {half_width(values):.1f}"
+
+
+def paired(values: Cell, others: Cell) -> Cell:
+    """Return the differences of equal seed and draw."""
+    return {pair: value - others[pair] for pair, value in values.items() if pair in others}
+
+
+def of_seeds(values: Cell) -> list[float]:
+    """Return one value per pretraining seed, the mean of its draws."""
+    return _means(values, 0)
+
+
+def of_draws(values: Cell) -> list[float]:
+    """Return one value per draw of the labels, the mean of its pretraining seeds."""
+    return _means(values, 1)
+
+
+def with_intervals(values: Cell, *, sign: bool = False) -> str:
+    """Return a mean and its intervals over pretraining seeds and over draws; `-` where they are too few.
+
+    The mean is that of all values. Each interval counts the means of what it is over, because the same seeds
+    come back under every draw, and the same draws under every seed.
+    """
+    if not values:
+        return "-"
+    mean = fmean(values.values())
+    widths = (half_width(of_seeds(values)), half_width(of_draws(values)))
+    said = " / ".join("-" if math.isnan(width) else f"{width:.1f}" for width in widths)
+    return f"{mean:+.1f} ± {said}" if sign else f"{mean:.1f} ± {said}"
+
+
+def _means(values: Cell, which: int) -> list[float]:
+    """Return means over pairs that share their seed (0) or their draw (1)."""
+    numbers = sorted({pair[which] for pair in values})
+    return [fmean(value for pair, value in values.items() if pair[which] == number) for number in numbers]

@@ -6,9 +6,8 @@ import pytest
 
 from tests.experiments.scripts import load
 
-load("jobs")
-load("spread")
 lenses = load("lenses")
+ledger = load("ledger")
 ROW = {"vehicle_iou/visible": 0.2, "vehicle_iou/all": 0.1, "drivable_area_iou/map": 0.5}
 
 
@@ -20,24 +19,18 @@ def test_planned__gives_both_rigs_the_same_seeds_and_draws() -> None:
     assert {seed for pretrained, seed, _ in kinds["fisheye4"] if not pretrained} == {0}
 
 
-def test_ledger__comes_back(tmp_path: Path) -> None:
-    assert lenses.read_ledger(tmp_path / "none.jsonl") == {}
-    rows = {tuning: {**ROW, "vehicle_iou/all": 0.01 * i} for i, tuning in enumerate(lenses.planned([0]))}
-    lenses.write_ledger(tmp_path / "rows.jsonl", rows)
-    assert lenses.read_ledger(tmp_path / "rows.jsonl") == rows
-
-
 def test_main__runs_what_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = lenses.planned([0])
-    monkeypatch.setattr(lenses, "LEDGER", tmp_path / "rows.jsonl")
-    lenses.write_ledger(lenses.LEDGER, dict.fromkeys(plan[2:], ROW))
+    rows = ledger.Ledger(tmp_path / "rows.jsonl", lenses.Tuning)
+    monkeypatch.setattr(lenses, "LEDGER", rows)
+    rows.add(dict.fromkeys(plan[2:], ROW), tmp_path)
     ran: list[str] = []
     monkeypatch.setattr(lenses, "prepare", lambda runs, rig: ran.append(rig))
     monkeypatch.setattr(lenses, "tune", lambda runs, tuning: ran.append(tuning.name) or ROW)
     monkeypatch.setattr("sys.argv", ["lenses.py", str(tmp_path), "--seeds", "0"])
     lenses.main()
     assert ran == ["fisheye4", plan[0].name, "fisheye4", plan[1].name]
-    assert set(lenses.read_ledger(lenses.LEDGER)) == set(plan)
+    assert set(rows.read()) == set(plan)
 
 
 def test_table__pairs_the_rigs() -> None:

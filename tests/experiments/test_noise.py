@@ -15,9 +15,8 @@ from occfeat.runs.folder import RunFolder
 from tests.experiments.scripts import load
 
 jobs = load("jobs")
-load("spread")
-load("first_three_plan")
 noise = load("noise")
+ledger = load("ledger")
 PLAIN = noise.planned(list(noise.STARTS), ["plain"])
 
 
@@ -30,14 +29,9 @@ def test_planned__any_beginning_has_all_starts_of_the_same_seeds_and_draws() -> 
     assert set(map(tuple, found.values())) == {((0, 0), (0, 1), (1, 0), (1, 1))}
 
 
-def test_ledger__keeps_what_another_process_has_added(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    assert noise.read_ledger(file) == {}
-    one = {(PLAIN[0], True): {"a": 0.1}, (PLAIN[0], False): {"a": 0.2}}
-    other = {(PLAIN[1], True): {"a": 0.3}}
-    noise.add_rows(file, one, tmp_path)
-    noise.add_rows(file, other, tmp_path)
-    assert noise.read_ledger(file) == {**one, **other}
+def _rows(tuning: Any, value: float) -> dict[Any, dict[str, float]]:
+    """A row of averaged weights."""
+    return {noise.weights_of(tuning, averaged=True): {noise.METRIC: value}}
 
 
 def _run_with_averages(path: Path, prefix: str) -> None:
@@ -77,14 +71,15 @@ def test_tune__evaluates_the_average_and_the_last_weights(
         weights = load_file(RunFolder(run).weights)["student.weight"]
         return SimpleNamespace(metrics={"vehicle_iou/visible": float(weights[0]) / 10})
 
-    monkeypatch.setattr(noise, "LEDGER", tmp_path / "rows.jsonl")
+    rows = ledger.Ledger(tmp_path / "rows.jsonl", noise.Weights)
+    monkeypatch.setattr(noise, "LEDGER", rows)
     monkeypatch.setattr(noise.jobs, "finetune", finetune)
     monkeypatch.setattr(noise.occfeat, "evaluate", evaluate)
     tuning = noise.Tuning("occupancy-averaged", "layers", 1, 2)
     noise.tune(tmp_path, tuning)
-    assert noise.read_ledger(noise.LEDGER) == {
-        (tuning, True): {"vehicle_iou/visible": 0.3},
-        (tuning, False): {"vehicle_iou/visible": 0.1},
+    assert rows.read() == {
+        noise.weights_of(tuning, averaged=True): {"vehicle_iou/visible": 0.3},
+        noise.weights_of(tuning, averaged=False): {"vehicle_iou/visible": 0.1},
     }
     assert told["start"] == tmp_path / "pretrained-occupancy-averaged"
     assert (told["optim"]["layer_decay"], told["optim"]["ema"], told["optim"]["student_rate"]) == (
@@ -98,15 +93,17 @@ def test_tune__evaluates_the_average_and_the_last_weights(
 
 def test_main__runs_what_has_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = noise.planned(["none", "both"], ["plain"])
-    monkeypatch.setattr(noise, "LEDGER", tmp_path / "rows.jsonl")
-    noise.add_rows(noise.LEDGER, {(tuning, True): {noise.METRIC: 0.1} for tuning in plan[3:]}, tmp_path)
+    rows = ledger.Ledger(tmp_path / "rows.jsonl", noise.Weights)
+    monkeypatch.setattr(noise, "LEDGER", rows)
+    for tuning in plan[3:]:
+        rows.add(_rows(tuning, 0.1), tmp_path)
     ran: list[str] = []
-    monkeypatch.setattr(noise, "build_world", lambda runs: True)
+    monkeypatch.setattr(noise.study, "build_world", lambda runs: True)
     monkeypatch.setattr(noise, "pretrain", lambda runs, start: ran.append(start) is None)
 
     def tune(runs: Path, tuning: Any) -> Any:
         ran.append(tuning.name)
-        return {(tuning, True): {noise.METRIC: 0.1}}
+        return _rows(tuning, 0.1)
 
     monkeypatch.setattr(noise, "tune", tune)
     monkeypatch.setattr(
@@ -128,9 +125,13 @@ def test_deviation__over_seeds_is_pooled_over_draws() -> None:
 
 
 def test_table__compares_equal_seeds_and_draws() -> None:
-    rows = {(t, averaged): {noise.METRIC: 0.2} for t in PLAIN for averaged in (False, True)}
-    for (tuning, averaged), row in rows.items():
-        row[noise.METRIC] += 0.01 * tuning.draw + 0.02 * averaged + 0.05 * (tuning.start == "occupancy")
+    rows = {
+        noise.weights_of(t, averaged=averaged): {noise.METRIC: 0.2}
+        for t in PLAIN
+        for averaged in (False, True)
+    }
+    for one, row in rows.items():
+        row[noise.METRIC] += 0.01 * one.draw + 0.02 * one.averaged + 0.05 * (one.start == "occupancy")
     lines = {tuple(line.split(" | ")[:3]): line for line in noise.table(rows).splitlines()[2:]}
     assert "| +2.0 ± 0.0 | +5.0 ± 0.0 | 0.0 (0.0 to 0.0) |" in lines["| occupancy", "plain", "average"]
     assert "26.0 ± 0.7 | 0.0 (0.0 to 0.0) | 0.9 (" in lines["| occupancy", "plain", "last"]

@@ -18,3 +18,23 @@ def test_with_interval__says_single_values_where_they_are_few() -> None:
     assert spread.with_interval([]) == "-"
     assert spread.with_interval([1.0, 2.04], sign=True) == "+1.0 / +2.0"
     assert spread.with_interval([1.0, 2.0, 3.0]) == "2.0 ± 2.5"
+
+
+CELL = {(seed, draw): 10.0 * seed + draw for seed in range(3) for draw in range(4)}
+
+
+def test_of_seeds_and_of_draws__are_means() -> None:
+    assert spread.of_seeds(CELL) == [1.5, 11.5, 21.5]
+    assert spread.of_draws(CELL) == [10.0, 11.0, 12.0, 13.0]
+
+
+def test_paired__leaves_out_what_has_no_partner() -> None:
+    assert spread.paired(CELL, {(1, 2): 5.0, (9, 9): 1.0}) == {(1, 2): 7.0}
+
+
+def test_with_intervals__counts_seeds_and_draws_apart() -> None:
+    seeds, draws = (spread.half_width(found) for found in (spread.of_seeds(CELL), spread.of_draws(CELL)))
+    assert spread.with_intervals(CELL) == f"11.5 ± {seeds:.1f} / {draws:.1f}"
+    two = {pair: value for pair, value in CELL.items() if pair[0] < 2}
+    assert spread.with_intervals(two, sign=True) == f"+6.5 ± - / {draws:.1f}"
+    assert spread.with_intervals({}) == "-"

@@ -1,0 +1,61 @@
+"""Plots that experiments share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from spread import Cell, half_width, of_seeds
+
+from occfeat.report.pictures.palette import SERIES_COLORS
+
+MARKERS = "osD^v<XP"
+BESIDE = 0.05
+"""How far curves stand beside each other, of the way from one position to the next."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm over something that was varied."""
+
+    title: str
+    cells: dict[float, Cell]
+    """Values by what was varied."""
+
+
+def draw_curves(file: Path, panels: dict[str, list[Curve]], x_title: str) -> None:
+    """Draw means with 95 % intervals over pretraining seeds, every run as a dot.
+
+    Positions are equally far apart, whatever the numbers.
+
+    Args:
+        file: Picture to write.
+        panels: Curves by the title of their panel.
+        x_title: What was varied.
+    """
+    figure = Figure(figsize=(4.5 * len(panels), 4.5), layout="constrained")
+    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, curves) in zip(axes_of, panels.items(), strict=True):
+        _draw_panel(axes, curves)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(x_title)
+    figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(file, dpi=110)
+
+
+def _draw_panel(axes: Axes, curves: list[Curve]) -> None:
+    """Draw the curves of one panel."""
+    positions = {x: at for at, x in enumerate(sorted({x for curve in curves for x in curve.cells}))}
+    for number, curve in enumerate(curves):
+        color = SERIES_COLORS[number % len(SERIES_COLORS)]
+        at = np.array([positions[x] for x in curve.cells]) + BESIDE * (number - (len(curves) - 1) / 2)
+        for x, cell in zip(at, curve.cells.values(), strict=True):
+            axes.plot([x] * len(cell), list(cell.values()), "o", color=color, alpha=0.3, markersize=3)
+        means = [fmean(cell.values()) for cell in curve.cells.values()]
+        widths = [half_width(of_seeds(cell)) for cell in curve.cells.values()]
+        style = {"color": color, "marker": MARKERS[number % len(MARKERS)], "label": curve.title}
+        axes.errorbar(at, means, yerr=widths, capsize=3, linewidth=1, **style)
+    axes.set_xticks(range(len(positions)), [f"{x:g}" for x in positions])
+    axes.grid(axis="y", alpha=0.3)

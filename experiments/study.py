@@ -1,0 +1,111 @@
+"""The street of the comparisons that need many seeds: its world, its caches, and what all runs share.
+
+It is the world of `first_three.sh`, so its numbers can be set beside theirs.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jobs
+from oracle_cache import write_oracle_cache
+
+import occfeat
+from occfeat.data.maps.masks import LAYERS
+from occfeat.teacher.cache import CARD
+
+WORLD: dict[str, Any] = {
+    "scenes": 107,
+    "val_scenes": 12,
+    "test_scenes": 20,
+    "key_frames": 4,
+    "lights": ("noon", "overcast"),
+    "truth": True,
+}
+"""300 key frames to learn from, 48 to choose with, 80 to report, the last two in towns of their own."""
+RECIPE = "cpu-small"
+PACKAGED = {"name": "packaged", "image_size": (224, 392)}
+TRUTH = {"name": "truth", "image_size": (224, 400)}
+TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
+CLASSES = ("vehicle", *LAYERS)
+EPOCHS = 6
+"""Of pretraining: 450 steps."""
+ONE_PER_CENT: dict[str, Any] = {"label_fraction": 0.01, "label_draw": "key-frame"}
+TUNED = {"epochs": 60, "batch_size": 3}
+"""Of fine-tuning with three labelled key frames: 60 steps."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to pretrain."""
+
+    title: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What differs from the recipe."""
+    features: bool = True
+    """Whether a teacher is needed."""
+    oracle: bool = False
+    """The teacher is the world's truth."""
+
+
+OCCUPANCY = Arm("occupancy only", {"loss": {"features": 0}}, features=False)
+BOTH = Arm(
+    "both, centred, λ 0.3, own branch",
+    {"loss": {"features": 0.3, "center": "mean"}, "head": {"feature_channels": 64}},
+)
+"""What did best on the validation town of the first three experiments."""
+
+
+def street(runs: Path) -> Path:
+    """Return the folder of the world."""
+    return runs / "street"
+
+
+def build_world(runs: Path) -> bool:
+    """Build the world, or what is left of it; whether it is there."""
+    with jobs.claim(street(runs)) as mine:
+        if mine:
+            occfeat.build_world(street(runs), workers=1, **WORLD)
+        return mine
+
+
+def fill_cache(runs: Path, arm: Arm) -> bool:
+    """Compute the features that an arm learns, or what is left of them; whether they are there."""
+    with jobs.claim(cache_of(runs, arm)) as mine:
+        if mine and not arm.oracle:
+            occfeat.cache(street(runs), cache_of(runs, arm), recipe=RECIPE, teacher=PACKAGED)
+        elif mine and not (cache_of(runs, arm) / CARD).is_file():
+            shutil.rmtree(cache_of(runs, arm), ignore_errors=True)  # what was interrupted
+            write_oracle_cache(street(runs), cache_of(runs, arm))
+        return mine
+
+
+def cache_of(runs: Path, arm: Arm) -> Path:
+    """Return the folder of the features that an arm learns."""
+    return runs / ("oracle-cache" if arm.oracle else "teacher-cache")
+
+
+def pretrain(runs: Path, out: Path, arm: Arm, seed: int, **optim: Any) -> bool:
+    """Pretrain, or go on with it; whether it is done.
+
+    Args:
+        runs: Folder of the world and the caches.
+        out: Folder of the run.
+        arm: What is learned.
+        seed: Random seed.
+        **optim: Settings of the optimiser that differ.
+    """
+    if not jobs.is_pretrained(out) and arm.features and not fill_cache(runs, arm):
+        return False
+    teacher = {"teacher": TRUTH if arm.oracle else PACKAGED, "teacher_cache": cache_of(runs, arm)}
+    return jobs.pretrain(
+        out,
+        recipe=RECIPE,
+        data=street(runs),
+        augment=TURNED,
+        optim={"epochs": EPOCHS, **optim},
+        engine={"seed": seed, "workers": 0},
+        **(teacher if arm.features else {}),
+        **arm.settings,
+    )
