@@ -37,7 +37,7 @@ def pretrain(out: Path, **settings: Any) -> bool:
         return mine
 
 
-def finetune(out: Path, split: str, *, keep_checkpoint: bool = False, **settings: Any) -> bool:
+def finetune(out: Path, split: str, /, *, keep_checkpoint: bool = False, **settings: Any) -> bool:
     """Fine-tune and evaluate on a split, or go on with it; whether it is done."""
     with claim(out) as mine:
         if mine and not results_file(out, split).is_file():

@@ -212,7 +212,7 @@ def table(rows: Rows) -> str:
         cells = cells_of(rows, metric)
         for (labelled, arm, rate), values in cells.items():
             gains = [
-                {} if arm == base else paired(values, cells.get((labelled, base, of), {}))
+                {} if arm in (base, "none") else paired(values, cells.get((labelled, base, of), {}))
                 for base, of in (("none", 1.0), ("occupancy", rate))
             ]
             said = [with_intervals(gain, sign=True) for gain in gains]
