@@ -25,7 +25,7 @@ import study
 from ledger import Ledger
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
-from spread import Cell, of_draws, paired, with_interval
+from spread import Cell, markdown, of_draws, paired, with_interval
 
 import occfeat
 from occfeat.runs.checkpoint import load_checkpoint
@@ -120,21 +120,9 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
     """Fine-tune, and evaluate the average and the last weights; nothing if another process is at it."""
     start, way, out = tuning.start, WAYS[tuning.way], runs / tuning.name
     begin = {"recipe": study.RECIPE} if start == "none" else {"start": runs / f"pretrained-{start}"}
-    optim = {**study.TUNED, "ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
-    done = jobs.finetune(
-        out,
-        SPLIT,
-        keep_checkpoint=True,
-        data=study.street(runs),
-        classes=study.CLASSES,
-        label_seed=tuning.draw,
-        pictures=0,
-        augment=study.TURNED,
-        engine={"seed": tuning.seed, "workers": 0},
-        **study.ONE_PER_CENT,
-        **begin,
-        **{**way, "optim": {**optim, **way.get("optim", {})}},
-    )
+    rates = {"ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
+    settings = {**begin, **way, "optim": {**rates, **way.get("optim", {})}}
+    done = study.finetune(out, SPLIT, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)
     if not done:
         return {}
     with jobs.claim(out) as mine:
@@ -213,15 +201,15 @@ def table(rows: Rows) -> str:
         cells[one.start, one.way, one.averaged][one.seed, one.draw] = 100 * metrics[METRIC]
     titles = ("start", "way", "weights", "runs", "mean", "sd over seeds", "sd over all")
     titles += ("over plain, last weights", "over none", "sd of that")
-    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    lines = []
     for (start, way, averaged), values in cells.items():
         plain = paired(values, cells.get((start.removesuffix("-averaged"), "plain", False), {}))
         gain = paired(values, cells.get(("none", way, averaged), {}))
         row = (start, way, "average" if averaged else "last", len(values), with_interval([*values.values()]))
         row += (over_seeds(values), over_all(values), with_interval([*plain.values()], sign=True))
         row += (with_interval([*gain.values()], sign=True), over_all(gain))
-        lines.append(f"| {' | '.join(map(str, row))} |")
-    return "\n".join(lines)
+        lines.append(row)
+    return markdown(titles, lines)
 
 
 def table_of_modes(rows: first_three_plan.Rows) -> str:
@@ -234,7 +222,7 @@ def table_of_modes(rows: first_three_plan.Rows) -> str:
         if tuning.share == "1%":
             for metric in (METRIC, MAPS):
                 cells[metric, tuning.mode, tuning.arm][tuning.seed, tuning.draw] = 100 * metrics[metric]
-    lines = ["| metric | way | sd over seeds | sd over draws | sd of the gain |", "|" + "---|" * 5]
+    lines = []
     for metric, mode in product((METRIC, MAPS), first_three_plan.MODES):
         arms = {arm: cell for (of, how, arm), cell in cells.items() if (of, how) == (metric, mode)}
         arms.pop("none", None)
@@ -244,9 +232,9 @@ def table_of_modes(rows: first_three_plan.Rows) -> str:
             [over_draws(cell).value for cell in arms.values()],
         ]
         found.append([over_all(gain).value for gain in gains])
-        numbers = " | ".join(f"{float(np.sqrt(np.mean(np.square(each)))):.1f}" for each in found)
-        lines.append(f"| {metric} | {mode} | {numbers} |")
-    return "\n".join(lines)
+        numbers = (f"{float(np.sqrt(np.mean(np.square(each)))):.1f}" for each in found)
+        lines.append((metric, mode, *numbers))
+    return markdown(("metric", "way", "sd over seeds", "sd over draws", "sd of the gain"), lines)
 
 
 def main() -> None:

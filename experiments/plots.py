@@ -45,6 +45,34 @@ def draw_curves(file: Path, panels: dict[str, list[Curve]], x_title: str) -> Non
     figure.savefig(file, dpi=110)
 
 
+def draw_arms(file: Path, panels: dict[str, dict[str, Cell]]) -> None:
+    """Draw a line per arm: every run as a dot, the mean with its 95 % interval over pretraining seeds.
+
+    Args:
+        file: Picture to write.
+        panels: Values by arm, by the title of their panel; two panels stand beside each other.
+    """
+    arms = list(dict.fromkeys(arm for cells in panels.values() for arm in cells))
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, lines * (1 + 0.35 * len(arms))), layout="constrained")
+    axes_of = figure.subplots(lines, 2, squeeze=False, sharey=True).flat
+    for axes, (title, cells) in zip(axes_of, panels.items(), strict=False):
+        for position, arm in enumerate(reversed(arms)):
+            _draw_arm(axes, position, cells.get(arm, {}), SERIES_COLORS[position % len(SERIES_COLORS)])
+        axes.set_yticks(range(len(arms)), list(reversed(arms)))
+        axes.set_title(title, fontsize=9)
+        axes.grid(axis="x", alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
+def _draw_arm(axes: Axes, position: int, cell: Cell, color: str) -> None:
+    """Draw the runs of an arm in its line; nothing if there are none."""
+    if cell:
+        axes.plot(list(cell.values()), [position] * len(cell), "o", color=color, alpha=0.35, markersize=4)
+        width = half_width(of_seeds(cell))
+        axes.errorbar(fmean(cell.values()), position, xerr=width, fmt="D", color=color, capsize=4, zorder=3)
+
+
 def _draw_panel(axes: Axes, curves: list[Curve]) -> None:
     """Draw the curves of one panel."""
     positions = {x: at for at, x in enumerate(sorted({x for curve in curves for x in curve.cells}))}

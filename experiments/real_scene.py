@@ -24,7 +24,7 @@ import jobs
 from ledger import Ledger
 from plots import Curve, draw_curves
 from scene_parts import Part, write_parts
-from spread import Cell, paired, with_intervals
+from spread import Cell, markdown, paired, with_intervals
 
 import occfeat
 from occfeat.data.index.index import Index
@@ -207,7 +207,7 @@ def cells_of(rows: Rows, metric: str) -> dict[tuple[int, str, float], Cell]:
 def table(rows: Rows) -> str:
     """Return means with intervals over seeds and over draws, and gains of equal seeds and draws."""
     titles = ("labelled", "arm", "rate", "metric", "runs", "IoU", "over none", "over occupancy")
-    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    lines = []
     for metric, title in METRICS.items():
         cells = cells_of(rows, metric)
         for (labelled, arm, rate), values in cells.items():
@@ -216,9 +216,8 @@ def table(rows: Rows) -> str:
                 for base, of in (("none", 1.0), ("occupancy", rate))
             ]
             said = [with_intervals(gain, sign=True) for gain in gains]
-            row = (labelled, arm, f"{rate:g}", title, len(values), with_intervals(values), *said)
-            lines.append(f"| {' | '.join(map(str, row))} |")
-    return "\n".join(lines)
+            lines.append((labelled, arm, f"{rate:g}", title, len(values), with_intervals(values), *said))
+    return markdown(titles, lines)
 
 
 def draw(rows: Rows, file: Path) -> None:

@@ -1,7 +1,7 @@
 """Means of repeated experiments, with how far they can be trusted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -56,6 +56,12 @@ def with_intervals(values: Cell, *, sign: bool = False) -> str:
     widths = (half_width(of_seeds(values)), half_width(of_draws(values)))
     said = " / ".join("-" if math.isnan(width) else f"{width:.1f}" for width in widths)
     return f"{mean:+.1f} ± {said}" if sign else f"{mean:.1f} ± {said}"
+
+
+def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table."""
+    head = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    return "\n".join([*head, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
 
 def _means(values: Cell, which: int) -> list[float]:

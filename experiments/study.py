@@ -1,4 +1,4 @@
-"""The street of the comparisons that need many seeds: its world, its caches, and what all runs share.
+"""The street of the comparisons that need many seeds: its world, its caches, how arms pretrain and fine-tune.
 
 It is the world of `first_three.sh`, so its numbers can be set beside theirs.
 """
@@ -32,8 +32,15 @@ CLASSES = ("vehicle", *LAYERS)
 EPOCHS = 6
 """Of pretraining: 450 steps."""
 ONE_PER_CENT: dict[str, Any] = {"label_fraction": 0.01, "label_draw": "key-frame"}
-TUNED = {"epochs": 60, "batch_size": 3}
+TUNED: dict[str, Any] = {"epochs": 60, "batch_size": 3}
 """Of fine-tuning with three labelled key frames: 60 steps."""
+MODES: dict[str, dict[str, Any]] = {
+    "fine-tuned": {"optim": {"student_rate": 0.1}},
+    "linear": {"freeze": True, "optim": {"learning_rate": 0.1}},
+}
+"""What is learned, and how fast. What was pretrained learns at a tenth of the rate; or the head alone."""
+FROM_SCRATCH: dict[str, dict[str, Any]] = {"fine-tuned": {"optim": {}}, "linear": {}}
+"""What differs without pretraining: the network is yet to be learned, so all of it has one rate."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Arm:
     """Whether a teacher is needed."""
     oracle: bool = False
     """The teacher is the world's truth."""
+    cache: str = ""
+    """Name of the cache of a teacher of its own, if it has one."""
 
 
 OCCUPANCY = Arm("occupancy only", {"loss": {"features": 0}}, features=False)
@@ -74,7 +83,7 @@ def fill_cache(runs: Path, arm: Arm) -> bool:
     """Compute the features that an arm learns, or what is left of them; whether they are there."""
     with jobs.claim(cache_of(runs, arm)) as mine:
         if mine and not arm.oracle:
-            occfeat.cache(street(runs), cache_of(runs, arm), recipe=RECIPE, teacher=PACKAGED)
+            occfeat.cache(street(runs), cache_of(runs, arm), recipe=RECIPE, teacher=teacher_of(arm))
         elif mine and not (cache_of(runs, arm) / CARD).is_file():
             shutil.rmtree(cache_of(runs, arm), ignore_errors=True)  # what was interrupted
             write_oracle_cache(street(runs), cache_of(runs, arm))
@@ -83,7 +92,12 @@ def fill_cache(runs: Path, arm: Arm) -> bool:
 
 def cache_of(runs: Path, arm: Arm) -> Path:
     """Return the folder of the features that an arm learns."""
-    return runs / ("oracle-cache" if arm.oracle else "teacher-cache")
+    return runs / (f"cache-{arm.cache}" if arm.cache else "oracle-cache" if arm.oracle else "teacher-cache")
+
+
+def teacher_of(arm: Arm) -> dict[str, Any]:
+    """Return the settings of the teacher that an arm learns from."""
+    return arm.settings.get("teacher", TRUTH if arm.oracle else PACKAGED)
 
 
 def pretrain(runs: Path, out: Path, arm: Arm, seed: int, **optim: Any) -> bool:
@@ -98,14 +112,33 @@ def pretrain(runs: Path, out: Path, arm: Arm, seed: int, **optim: Any) -> bool:
     """
     if not jobs.is_pretrained(out) and arm.features and not fill_cache(runs, arm):
         return False
-    teacher = {"teacher": TRUTH if arm.oracle else PACKAGED, "teacher_cache": cache_of(runs, arm)}
-    return jobs.pretrain(
+    settings: dict[str, Any] = {"augment": TURNED, "engine": {"seed": seed, "workers": 0}}
+    if arm.features:
+        settings |= {"teacher": teacher_of(arm), "teacher_cache": cache_of(runs, arm)}
+    settings |= {**arm.settings, "optim": {"epochs": EPOCHS, **arm.settings.get("optim", {}), **optim}}
+    return jobs.pretrain(out, recipe=RECIPE, data=street(runs), **settings)
+
+
+def finetune(out: Path, split: str, /, *, draw: int, seed: int, **settings: Any) -> bool:
+    """Fine-tune on 1 % of the labels and evaluate on a split, or go on with it; whether it is done.
+
+    Args:
+        out: Folder of the run, beside the world.
+        split: Where to evaluate.
+        draw: Draw of the labelled key frames.
+        seed: Random seed.
+        **settings: Settings that differ, `recipe` or `start` among them.
+    """
+    optim = {**TUNED, **settings.pop("optim", {})}
+    return jobs.finetune(
         out,
-        recipe=RECIPE,
-        data=street(runs),
+        split,
+        data=street(out.parent),
+        classes=CLASSES,
+        label_seed=draw,
         augment=TURNED,
-        optim={"epochs": EPOCHS, **optim},
+        optim=optim,
         engine={"seed": seed, "workers": 0},
-        **(teacher if arm.features else {}),
-        **arm.settings,
+        **ONE_PER_CENT,
+        **{"pictures": 0, **settings},
     )
