@@ -84,6 +84,37 @@ def test_open__damaged_index(
     assert again.key_frame(0).token == again.token(0)
 
 
+def test_open__bytes_are_validated_once_per_state(
+    folder: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file is validated until its times can be trusted, then once, and again when it has changed."""
+    validated = list[Path]()
+    check = index_file._require_sound
+
+    def count(path: Path) -> index_file.Metadata:
+        validated.append(path)
+        return check(path)
+
+    monkeypatch.setattr(index_file, "_require_sound", count)
+    data, before = DataConfig(root=folder), len(validated)
+    Index.open(data)
+    Index.open(data)
+    assert len(validated) == before + 2
+    monkeypatch.setattr(index_file, "_SETTLED_NS", -1)
+    Index.open(data)
+    Index.open(data)
+    assert len(validated) == before + 3
+    spoiled = bytearray(index.file.read_bytes())
+    times = index.file.stat()
+    at = spoiled.index(index.token(0).encode())
+    spoiled[at] = 0xFF  # not UTF-8
+    index.file.unlink()  # what is mapped into memory must not change
+    index.file.write_bytes(spoiled)
+    os.utime(index.file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert Index.open(data).token(0) == index.token(0)
+    assert len(validated) == before + 4
+
+
 def test_open__read_only_place(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be written beside the tables, the cache folder is used, and found again."""
     cache = tmp_path / "cache"

@@ -7,7 +7,8 @@ last matched; while these are unchanged, opening reads only the index itself. If
 missing index, one builds it under a lock.
 
 Every index is validated before use: Arrow maps a file without reading it, and would read beyond the memory
-of a damaged one.
+of a damaged one. The same small file stores the size and times of the index that was last validated, and
+while these are unchanged, it is not read again.
 """
 
 import gc
@@ -16,9 +17,10 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,9 @@ _NAME = f"occfeat-index-{SCHEMA_VERSION}"
 
 _UNNAMED = "nuscenes"
 """Source of old indexes, which name none."""
+
+_SETTLED_NS = 2_000_000_000
+"""Age at which a file surely gets another time when it is written again, however coarse its clock is."""
 
 _READING_HINT = "Restore the files if they are damaged; otherwise `join` of the data source is wrong."
 _SLIPS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, pa.ArrowException)
@@ -260,10 +265,22 @@ def _has_nulls(array: Any) -> bool:
     return isinstance(array, pa.ListArray | pa.FixedSizeListArray) and _has_nulls(array.values)
 
 
+@dataclass(frozen=True)
+class _Stamps:
+    """What is stored beside an index, to compare without reading."""
+
+    files: dict[str, list[int]] | None
+    """Size and time of each file of the data set whose hash last matched."""
+    index: list[int] | None
+    """State of the index that was last validated."""
+
+
 def _is_current(path: Path, source: DataSource) -> bool:
     """Return whether an index is valid and was built by this source from the present files."""
+    state, beside = _state(path), _read_stamps(path)
+    known = state is not None and beside.index == state
     try:
-        metadata = _require_sound(path)
+        metadata = map_index(path)[1] if known else _require_sound(path)
     except DatasetError as error:
         _log.warning("%s It is rebuilt.", error.message)
         return False
@@ -271,16 +288,18 @@ def _is_current(path: Path, source: DataSource) -> bool:
         text = "%s was built by the data source %s, not %s. It is rebuilt."
         _log.warning(text, path, metadata.source, source.name)
         return False
-    stamps = _stamps(source)
-    if _read_stamps(path) == stamps:
-        return True
-    text = "The files in %s have other times than when they were indexed; comparing contents."
-    _log.info(text, source.folder)
-    if source.hash_files() == metadata.hashes:
-        _write_stamps(path, stamps)
-        return True
-    _log.warning("The files in %s have changed since %s was built. It is rebuilt.", source.folder, path)
-    return False
+    now = _Stamps(_stamps(source), state)
+    if beside.files != now.files:
+        text = "The files in %s have other times than when they were indexed; comparing contents."
+        _log.info(text, source.folder)
+        if source.hash_files() != metadata.hashes:
+            _log.warning(
+                "The files in %s have changed since %s was built. It is rebuilt.", source.folder, path
+            )
+            return False
+    if beside != now:
+        _write_stamps(path, now)
+    return True
 
 
 def _stamps(source: DataSource) -> dict[str, list[int]]:
@@ -289,18 +308,27 @@ def _stamps(source: DataSource) -> dict[str, list[int]]:
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
-def _read_stamps(path: Path) -> Any:
-    """Return the stamps beside an index; None if they are missing or unreadable."""
+def _state(path: Path) -> list[int] | None:
+    """Return size and times of a file; None if it is so new that it could change and keep its times."""
+    stat = path.stat()
+    settled = abs(time.time_ns() - stat.st_ctime_ns) > _SETTLED_NS
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] if settled else None
+
+
+def _read_stamps(path: Path) -> _Stamps:
+    """Return the stamps beside an index, without those that are missing or unreadable."""
     try:
-        return orjson.loads(path.with_suffix(".json").read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
+        values = orjson.loads(path.with_suffix(".json").read_bytes())
+        return _Stamps(values["files"], values["index"])
+    except (OSError, orjson.JSONDecodeError, LookupError, TypeError):
+        return _Stamps(None, None)
 
 
-def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
+def _write_stamps(path: Path, stamps: _Stamps) -> None:
     """Write the stamps beside an index if possible."""
+    values = orjson.dumps(asdict(stamps))
     try:
-        _write_atomically(path.with_suffix(".json"), lambda stream: stream.write(orjson.dumps(stamps)))
+        _write_atomically(path.with_suffix(".json"), lambda stream: stream.write(values))
     except OSError:  # in a read-only folder, contents are compared again next time
         _log.debug("Cannot write the times of the files beside %s", path)
 
@@ -322,7 +350,7 @@ def _build(source: DataSource, paths: tuple[Path, ...]) -> Path:
             failures.append(f"{path.parent}: {error.strerror or error}")
             _log.info("Cannot write the index to %s (%s).", path.parent, error.strerror or error)
             continue
-        _write_stamps(path, stamps)
+        _write_stamps(path, _Stamps(stamps, None))
         _log.info("Wrote the index of %d key frames to %s", len(table), path)
         return path
     hint = "Free disk space in one of them, or set XDG_CACHE_HOME to a writable folder."
