@@ -24,10 +24,11 @@ from occfeat.atomic import write_atomic, write_text_atomic
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
+from occfeat.data.stored.shards import shard_file
 from occfeat.errors import OccFeatError
 from occfeat.runs.output import require_empty
 from occfeat.settings.sections import DataConfig, TeacherConfig
-from occfeat.teacher.cache import CARD, CacheCard, encode, shard_file
+from occfeat.teacher.cache import TEACHER, CacheCard, encode
 from streetworld.things.materials import CLASSES
 
 SQUARE_PX = 4
@@ -53,7 +54,7 @@ def write_oracle_cache(street: Path, out: Path, split: str = "train") -> CacheCa
     for number in range(card.shards):
         mine = rows[number * card.shard_size : (number + 1) * card.shard_size]
         _write_shard(shard_file(out, number), index, mine)
-    write_text_atomic(out / CARD, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+    write_text_atomic(out / TEACHER.card_file, json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
     return card
 
 

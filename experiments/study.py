@@ -13,7 +13,7 @@ from oracle_cache import write_oracle_cache
 
 import occfeat
 from occfeat.data.maps.masks import LAYERS
-from occfeat.teacher.cache import CARD
+from occfeat.teacher.cache import TEACHER
 
 WORLD: dict[str, Any] = {
     "scenes": 107,
@@ -84,7 +84,7 @@ def fill_cache(runs: Path, arm: Arm) -> bool:
     with jobs.claim(cache_of(runs, arm)) as mine:
         if mine and not arm.oracle:
             occfeat.cache(street(runs), cache_of(runs, arm), recipe=RECIPE, teacher=teacher_of(arm))
-        elif mine and not (cache_of(runs, arm) / CARD).is_file():
+        elif mine and not (cache_of(runs, arm) / TEACHER.card_file).is_file():
             shutil.rmtree(cache_of(runs, arm), ignore_errors=True)  # what was interrupted
             write_oracle_cache(street(runs), cache_of(runs, arm))
         return mine

@@ -51,7 +51,7 @@ def cache(
     config: PathLike | None = None,
     **settings: Any,
 ) -> Outcome:
-    """Compute the features of the teacher once, for `pretrain(teacher_cache=…)`; see `CacheConfig`.
+    """Compute the teacher's features, or pack the student's images, once for training; see `CacheConfig`.
 
     Args:
         data: Dataset folder.

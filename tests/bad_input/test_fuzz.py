@@ -42,6 +42,7 @@ READERS = (
     bag_readers.pose_files,
     folder_readers.rig_of_a_bag,
     run_readers.cache,
+    run_readers.image_cache,
     run_readers.checkpoint,
     run_readers.weights,
     run_readers.model_card,

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from occfeat.data.index.index import Index
-from occfeat.data.subsets import EveryKthScene, LabelDraw, RandomKeyFrames, label_subset, lines_of, spread
+from occfeat.data.index.subsets import (
+    EveryKthScene,
+    LabelDraw,
+    RandomKeyFrames,
+    label_subset,
+    lines_of,
+    spread,
+)
 from occfeat.errors import SettingsError
 from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import build_nuscenes_folder

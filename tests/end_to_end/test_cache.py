@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from occfeat.cli import main
+from occfeat.commands.cache import filling as caching
 from occfeat.data import dataset
 from occfeat.data.augment import ImageChange
 from occfeat.errors import CacheError, KeyFrameError
-from occfeat.teacher import fill as caching
 from occfeat.teacher.cache import TeacherCache
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags, rows_of

@@ -89,12 +89,12 @@ def test_doctor__writes_what_it_measured(
     monkeypatch.setattr(rates, "SECONDS", 0.2)
     assert main(["doctor", "--device", "cpu", "--out", str(tmp_path / "doctor.json")]) == 1
     shown = capsys.readouterr().out
-    assert "1 of 8 lines are WRONG." in shown
+    assert "1 of 10 lines are WRONG." in shown
     assert shown.splitlines()[-1] == str(tmp_path / "doctor.json")
     written = json.loads((tmp_path / "doctor.json").read_text())
     assert written["about"]["device"] == "cpu"
-    assert [row["is_right"] for row in written["rows"]] == [True] * 7 + [False]
-    assert next(row for row in written["rows"] if row["what"] == "loading in one process")["value"] > 0
+    assert [row["is_right"] for row in written["rows"]] == [True] * 9 + [False]
+    assert next(row for row in written["rows"] if row["what"] == "loading, in one process")["value"] > 0
 
 
 def test_scene__same_seed_same_batch_with_cells_that_cameras_see() -> None:

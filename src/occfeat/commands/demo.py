@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from occfeat.atomic import lock_folder, write_text_atomic
-from occfeat.commands.cache import cache
+from occfeat.commands.cache.cache import cache
 from occfeat.commands.dataset.check import check
 from occfeat.commands.dataset.view import view
 from occfeat.commands.finetune import finetune
@@ -27,9 +27,9 @@ from occfeat.commands.pretrain import pretrain
 from occfeat.commands.pretrain import resume as resume_pretrain
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.index.subsets import spread
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import collate
-from occfeat.data.subsets import spread
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate

@@ -11,8 +11,10 @@ from torch import nn
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
 from occfeat.commands.sets import (
+    StoredImages,
     draw_predictions_of_sets,
     mix_of,
+    open_image_caches,
     require_boxes,
     require_categories,
     require_labels,
@@ -22,8 +24,8 @@ from occfeat.commands.training import Training, begin_training, outcome_of, sett
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
+from occfeat.data.index.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of, spread
 from occfeat.data.sample.contents import Contents
-from occfeat.data.subsets import EveryKthScene, RandomKeyFrames, label_subset, lines_of, spread
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -84,7 +86,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         warn_of_shared(sets, rows, val_rows)
     require_categories(sets, config.categories)
     require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
-    key_frames = _key_frames(config, sets, learn=True)
+    key_frames = _key_frames(config, sets, open_image_caches(config, sets, rows))
     network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
     require_layers(network.student, config.optim)
     with training.open_run() as run:
@@ -96,7 +98,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
             write_model(run.folder.path, network.segmenter, _card(training))
             shown = rows if val_rows is None else val_rows
             shown = spread(shown, config.pictures) if sets.names else shown[: config.pictures]
-            plain = _key_frames(config, sets, learn=False)
+            plain = _key_frames(config, sets, None)
             draw_predictions_of_sets(run.folder.pictures, network.segmenter, sets, plain, shown)
         if val_rows is None:
             metrics = last_row(run.folder.metrics)
@@ -144,7 +146,7 @@ def _evaluate(
     evaluation = evaluate_segmenter(
         segmenter,
         config.classes,
-        _key_frames(config, training.sets, learn=False),
+        _key_frames(config, training.sets, None),
         val_rows,
         has_visibility=training.sets.has_visibility(val_rows),
         split=split,
@@ -196,8 +198,18 @@ def _require_same_student(config: FinetuneConfig, card: ModelCard) -> None:
         raise WeightsError(f"{config.start} contains another network:", first=differing, hint=hint)
 
 
-def _key_frames(config: FinetuneConfig, sets: DataSets, *, learn: bool) -> KeyFrames | SeveralKeyFrames:
-    """Return key frames with labels, changed at random if they are to learn from."""
+def _key_frames(
+    config: FinetuneConfig, sets: DataSets, stored: StoredImages | None
+) -> KeyFrames | SeveralKeyFrames:
+    """Return key frames with labels.
+
+    Args:
+        config: The settings.
+        sets: The data sets.
+        stored: The image cache of each, of key frames to learn from, which are changed at random. None: they
+            are read as they are.
+    """
+    learn = stored is not None
 
     def make(one: DataSet) -> KeyFrames:
         """Return the key frames of one data set."""
@@ -211,6 +223,7 @@ def _key_frames(config: FinetuneConfig, sets: DataSets, *, learn: bool) -> KeyFr
                 augment=config.augment if learn else None,
                 seed=seed,
                 effect=training_effect(config.augment, channels, seed) if learn else None,
+                stored=None if stored is None else stored[sets.each.index(one)],
             )
 
     return key_frames_of_sets(sets, make)

@@ -13,12 +13,13 @@ from torch import nn
 
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
-from occfeat.commands.sets import mix_of
+from occfeat.commands.sets import StoredImages, mix_of, open_image_caches, require_order
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets
+from occfeat.data.index.subsets import spread
 from occfeat.data.sample.contents import (
     Contents,
     ImagesForTeacher,
@@ -27,9 +28,9 @@ from occfeat.data.sample.contents import (
     ViewsRequest,
     WindowRequest,
 )
-from occfeat.data.subsets import spread
+from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.window import warn_of_lonely
-from occfeat.errors import CacheError, SettingsError
+from occfeat.errors import SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
@@ -44,7 +45,7 @@ from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
 from occfeat.teacher.build import build_teacher
-from occfeat.teacher.cache import TeacherCache, read_cache_card
+from occfeat.teacher.cache import TEACHER, TeacherCache
 from occfeat.teacher.network import Teacher
 from occfeat.training.device import autocast
 from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
@@ -104,7 +105,8 @@ def _pretrain(
         for one, of_set in sets.parts(rows):
             warn_of_lonely(one.index, of_set, config.loss.window_s)
     caches = open_caches(config, sets, rows, needs)
-    learned_from = _key_frames(config, sets, caches, needs, learn=True)
+    stored = open_image_caches(config, sets, rows)
+    learned_from = _key_frames(config, sets, caches, needs, stored)
     cameras = len(config.view.cameras or sets.each[0].index.default_channels)
     network, teacher = build_network(config, objectives, caches[0], cameras, own)
     require_layers(network.student, config.optim)
@@ -113,7 +115,7 @@ def _pretrain(
         teacher = teacher.to(device) if teacher else None
         maker = TargetMaker(objectives, build_grid(config.grid), teacher, network.usual_maps)
         if not training.goes_on_from_checkpoint(run):
-            plain = _key_frames(config, sets, caches, needs, learn=False)
+            plain = _key_frames(config, sets, caches, needs, None)
             found = _prepare(network, maker, plain, rows, training)
             if run.writes and found:
                 write_text_atomic(run.folder.prepared, json.dumps(found, indent=2) + "\n")
@@ -156,21 +158,10 @@ def open_caches(
         place = sets.each.index(one)
         path = paths[place]
         if path is not None and "teacher" in needs:
-            _require_order(path, one, sets)
+            require_order(TEACHER, path, one, sets)
             with one.named_in_errors():
                 caches[place] = open_cache(path, config, one.index, of_set)
     return tuple(caches)
-
-
-def _require_order(path: Path, one: DataSet, sets: DataSets) -> None:
-    """Refuse a teacher cache of another of the data sets."""
-    fingerprint = read_cache_card(path).data_fingerprint
-    others = [other.name for other in sets.each if other.index.fingerprint == fingerprint]
-    if others and others != [one.name]:
-        raise CacheError(
-            f"The teacher cache {path} was given for {one.name}, but it is that of {others[0]}.",
-            hint="Give the caches in the order of the data sets.",
-        )
 
 
 def open_cache(path: Path, config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache:
@@ -195,22 +186,37 @@ def _key_frames(
     sets: DataSets,
     caches: tuple[TeacherCache | None, ...],
     needs: frozenset[Need],
-    *,
-    learn: bool,
+    stored: StoredImages | None,
 ) -> KeyFrames | SeveralKeyFrames:
-    """Return the key frames of all data sets; see `key_frames_of`."""
+    """Return the key frames of all data sets; see `key_frames_of`.
+
+    Args:
+        config: The settings.
+        sets: The data sets.
+        caches: The teacher cache of each.
+        needs: What the objectives need.
+        stored: The image cache of each, of key frames to learn from. None: they are read as they are.
+    """
 
     def make(one: DataSet) -> KeyFrames:
         """Return the key frames of one data set."""
         with one.named_in_errors():
-            cache = caches[sets.each.index(one)]
-            return key_frames_of(config, one.index, cache, needs, learn=learn)
+            place = sets.each.index(one)
+            if stored is None:
+                return key_frames_of(config, one.index, caches[place], needs, learn=False)
+            return key_frames_of(config, one.index, caches[place], needs, learn=True, stored=stored[place])
 
     return key_frames_of_sets(sets, make)
 
 
 def key_frames_of(
-    config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need], *, learn: bool
+    config: PretrainConfig,
+    index: Index,
+    cache: TeacherCache | None,
+    needs: frozenset[Need],
+    *,
+    learn: bool,
+    stored: ImageCache | None = None,
 ) -> KeyFrames:
     """Return key frames with all that objectives need, changed at random if they are to learn from."""
     return KeyFrames(
@@ -221,6 +227,7 @@ def key_frames_of(
         augment=config.augment if learn else None,
         seed=config.engine.seed,
         effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
+        stored=stored,
     )
 
 

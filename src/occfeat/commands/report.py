@@ -8,7 +8,7 @@ import torch
 
 from occfeat.commands.outcome import Outcome
 from occfeat.data.index.index import Index
-from occfeat.data.subsets import spread
+from occfeat.data.index.subsets import spread
 from occfeat.errors import RunError, SettingsError
 from occfeat.report.page.groups import group_runs, require_comparable
 from occfeat.report.page.key_frames import (

@@ -44,7 +44,9 @@ COMMANDS = {
     settings_of.ImportConfig.command: Command(
         settings_of.ImportConfig, "dataset.recordings", "import_recordings", positional="recordings"
     ),
-    settings_of.CacheConfig.command: Command(settings_of.CacheConfig, "cache", recipes=True, parallel=True),
+    settings_of.CacheConfig.command: Command(
+        settings_of.CacheConfig, "cache.cache", recipes=True, parallel=True
+    ),
     settings_of.PretrainConfig.command: Command(
         settings_of.PretrainConfig, "pretrain", recipes=True, resumes=True, parallel=True
     ),

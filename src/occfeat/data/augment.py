@@ -8,6 +8,7 @@ rotates and mirrors the ego frame.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -107,10 +108,11 @@ def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Floa
     return from_rotation(mirror.diag() @ rotation_about_z(angle), torch.zeros(3, dtype=torch.float64))
 
 
+@lru_cache(maxsize=64)  # the cameras of a rig have few sizes, and often no change
 def new_from_old_px(
     change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
-    """Return the float64 matrix by which `change_image` moves pixel positions."""
+    """Return the float64 matrix by which `change_image` moves pixel positions; do not change it in place."""
     zoomed = zoomed_size(change, size)
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 

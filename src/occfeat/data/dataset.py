@@ -34,6 +34,7 @@ from occfeat.data.sample.contents import Contents, ImagesForTeacher, ViewsReques
 from occfeat.data.sample.lidar import PathCells, Points, TimedStates, Window
 from occfeat.data.sample.sample import Labels, Sample
 from occfeat.data.sample.teacher import TeacherImages, TeacherMaps, TeacherViews
+from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.path import driven_cells
 from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.times import TimesReader
@@ -98,6 +99,7 @@ class KeyFrames(Dataset[Sample]):
         augment: AugmentConfig | None = None,
         seed: int = 0,
         effect: ImageEffect | None = None,
+        stored: ImageCache | None = None,
     ) -> None:
         """Choose key frames and the contents of their samples.
 
@@ -111,6 +113,7 @@ class KeyFrames(Dataset[Sample]):
             seed: Seed of the random changes.
             effect: A change of the student's images before augmentation, such as a corruption. The teacher's
             images stay clean.
+            stored: Cache of the student's images, read in place of their files. It cannot have an effect.
 
         Raises:
             SettingsError: A camera, a LiDAR or the split does not exist, or several sweeps are to be joined
@@ -119,6 +122,7 @@ class KeyFrames(Dataset[Sample]):
         self.index, self.view, self.contents, self.grid = index, view, contents, grid
         self.rows = index.rows(rows) if isinstance(rows, str) else rows
         self.augment, self.seed, self.effect, self.epoch = augment, seed, effect, 0
+        self.stored = stored
         self.channels = view.cameras or index.default_channels
         if unknown := [channel for channel in self.channels if channel not in index.channels]:
             hint = f"Cameras of the data set: {', '.join(index.channels) or 'none'}."
@@ -191,10 +195,13 @@ class KeyFrames(Dataset[Sample]):
             None if record is None else cache(partial(self._image, record, image_change))
             for record, image_change in zip(rig, change.images, strict=True)
         ]
-        affected = self._affected(files, rig, key_frame.token, draw.epoch)
+        if self.stored is None:
+            seen = self._affected(files, rig, key_frame.token, draw.epoch)
+        else:
+            seen = _stored(self.stored.read(draw.row), rig)
         return Sample(
             token=key_frame.token,
-            images=_images(affected, change.images, self.view.image_size),
+            images=_images(seen, change.images, self.view.image_size),
             cameras=self._cameras(rig, change.images, self.view.image_size, change),
             teacher=self._teacher(draw.row, key_frame, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,
@@ -352,6 +359,18 @@ def _unchanged(rig: list[CameraRecord | None]) -> tuple[ImageChange, ...]:
 def _lenses(rig: list[CameraRecord | None]) -> Float[Tensor, "N L"] | None:
     """Return the lenses of a rig, or None if all are pinholes; a missing camera counts as one."""
     return stack_lenses([PINHOLE if record is None else record.lens for record in rig])
+
+
+def _stored(images: UInt8[Tensor, "N 3 _ _"], rig: list[CameraRecord | None]) -> Sequence[ImageReader | None]:
+    """Return readers of images that are in memory."""
+    return [
+        None if record is None else partial(_same, image) for image, record in zip(images, rig, strict=True)
+    ]
+
+
+def _same(image: UInt8[Tensor, "3 _ _"]) -> UInt8[Tensor, "3 _ _"]:
+    """Return an image as it is."""
+    return image
 
 
 def _images(

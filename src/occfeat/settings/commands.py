@@ -28,8 +28,8 @@ from occfeat.settings.sections import (
     TeacherConfig,
     ViewConfig,
 )
-from occfeat.settings.several import PerSet, Value, for_each
-from occfeat.settings.strict import Expert, InputPath, NotNegative, Positive, Strict
+from occfeat.settings.several import PerSet, TrainsOnSets, UsesSets
+from occfeat.settings.strict import Expert, ImageSize, InputPath, NotNegative, Positive, Strict
 from occfeat.settings.students import Sampling, SimpleBevConfig, StudentConfig
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -73,58 +73,6 @@ class UsesData(Strict):
     def categories(self) -> dict[str, ObjectClass]:
         """Class of categories that the format does not know; nothing for a command that reads no labels."""
         return {}
-
-
-class UsesSets(Strict):
-    """Settings of a command that reads one data set or several."""
-
-    data: PerSet[InputPath]
-    """Folder of the data set, or of several. For nuScenes, the one that contains `v1.0-trainval`, `samples`
-    and so on."""
-    version: PerSet[str | None] = (None,)
-    """Name of the folder of tables, such as `v1.0-mini`; one for all data sets, or one per data set. None:
-    the only one."""
-
-    @property
-    def sources(self) -> tuple[DataConfig, ...]:
-        """The data sets that these settings name."""
-        each = zip(self.data, self.each(self.version), strict=True)
-        categories = self.categories
-        return tuple(DataConfig(root=root, version=version, categories=categories) for root, version in each)
-
-    @property
-    def categories(self) -> dict[str, ObjectClass]:
-        """Class of categories that the formats do not know; nothing for a command that reads no labels."""
-        return {}
-
-    def each(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
-        """Return the value of a setting for each data set."""
-        return for_each(values, len(self.data))
-
-    @model_validator(mode="after")
-    def _check_sets(self) -> "UsesSets":
-        """Refuse a data set that is named twice, and values that are neither one nor one per data set."""
-        count = len(self.data)
-        for name in ("version", "split", "val_split", "teacher_cache"):
-            given = getattr(self, name, (None,))
-            if len(given) not in (1, count):
-                raise ValueError(f"expected one {name}, or {count} for {count} data sets, got {len(given)}")
-        named = list(zip(self.data, self.each(self.version), strict=True))
-        if twice := [
-            str(data) for place, (data, version) in enumerate(named) if (data, version) in named[:place]
-        ]:
-            raise ValueError(f"expected each data set once, got {twice[0]} twice")
-        return self
-
-
-class TrainsOnSets(UsesSets):
-    """Settings of a command that trains on one data set or several."""
-
-    out: Path
-    """Folder of this run; must be new or empty."""
-    set_exponent: Expert[Annotated[float, Field(ge=0, le=1)]] = 0.5
-    """Several data sets are drawn in proportion to their key frames to this power: 1 draws all key frames
-    equally often, 0 all data sets."""
 
 
 class CheckConfig(UsesData):
@@ -183,7 +131,7 @@ class ImportConfig(Strict):
 
 
 class CacheConfig(UsesData):
-    """Compute the teacher's features of every key frame once; pretraining then reads them from disk."""
+    """Compute the teacher's features of every key frame once, or pack the student's images, for training."""
 
     command: ClassVar[str] = "cache"
     out: Path
@@ -199,6 +147,15 @@ class CacheConfig(UsesData):
     """Storage type of the features: int8 with a scale per patch, or float16."""
     batch_size: Positive = 4
     """Key frames per batch."""
+    images: bool = False
+    """Pack the student's images in place of the teacher's features, for the setting `image_cache`."""
+    image_size: ImageSize = (224, 400)
+    """Height and width of the student's images, with `images`."""
+    largest_zoom: Annotated[float, Field(ge=1, le=4)] = 1.0
+    """Largest zoom of the student's augmentation (the second value of `augment.scale`), with `images`."""
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Quality of JPEGs, with `images`. None: store pixels as they are, which is exact and faster, and takes
+    six times as much space as quality 95."""
     shard_size: Expert[Positive] = 64
     """Key frames per file. An interruption loses at most one file."""
     engine: EngineConfig = EngineConfig()
@@ -227,14 +184,6 @@ class PretrainConfig(TrainsOnSets):
     queries: QueryConfig = QueryConfig()
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
-
-    @model_validator(mode="after")
-    def _check_caches(self) -> "PretrainConfig":
-        """Refuse teacher caches of only some of the data sets."""
-        caches = [path for path in self.teacher_cache if path is not None]
-        if caches and len(caches) < len(self.data):
-            raise ValueError(f"expected {len(self.data)} teacher_cache, one per data set, got {len(caches)}")
-        return self
 
     @model_validator(mode="after")
     def _check_center(self) -> "PretrainConfig":

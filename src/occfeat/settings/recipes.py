@@ -6,6 +6,7 @@ This module imports no torch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from occfeat.errors import SettingsError, did_you_mean
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
@@ -36,10 +37,10 @@ class Recipe:
     pretrain_optim: OptimConfig
     finetune_optim: OptimConfig
 
-    def sections(self, kind: type[Strict]) -> dict[str, Strict]:
-        """Return the sections of a command's settings that this recipe sets."""
+    def sections(self, kind: type[Strict]) -> dict[str, Any]:
+        """Return the sections of a command's settings, and the single settings, that this recipe sets."""
         optim = {PretrainConfig: self.pretrain_optim, FinetuneConfig: self.finetune_optim}
-        every: dict[str, Strict] = {
+        every: dict[str, Any] = {
             "view": self.view,
             "grid": self.grid,
             "augment": self.augment,
@@ -47,6 +48,8 @@ class Recipe:
             "teacher": self.teacher,
             "head": self.head,
             "loss": self.loss,
+            "image_size": self.view.image_size,
+            "largest_zoom": max(1.0, self.augment.scale[1]),
             **({"optim": optim[kind]} if kind in optim else {}),
         }
         return {name: section for name, section in every.items() if name in kind.model_fields}

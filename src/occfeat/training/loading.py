@@ -217,7 +217,7 @@ def slow_loading(share: float, workers: int) -> str:
         return text + f"Raise --engine.workers: it is {workers}, and this process may use {cores} cores."
     return text + (
         "All cores load already: put the data on a faster disk, cache the teacher's features "
-        "(`occfeat cache`), or store images nearer to the student's size."
+        "(`occfeat cache`), or pack the student's images (`occfeat cache --images`)."
     )
 
 

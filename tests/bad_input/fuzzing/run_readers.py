@@ -17,6 +17,8 @@ from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.layers import base_layer
 from occfeat.data.dataset import Draw
 from occfeat.data.sample.sample import Batch, Sample
+from occfeat.data.stored.images import ImageCache, ImageCacheCard, pack_images
+from occfeat.data.stored.shards import shard_file
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
@@ -40,7 +42,7 @@ from occfeat.settings.sections import (
     ViewConfig,
 )
 from occfeat.settings.students import SimpleBevConfig
-from occfeat.teacher.cache import CacheCard, TeacherCache, encode, shard_file
+from occfeat.teacher.cache import CacheCard, TeacherCache, encode
 from occfeat.training.interrupt import StopRequest
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.order import Mix
@@ -91,6 +93,45 @@ def cache(folder: Path) -> Reader:
         ],
         read,
     )
+
+
+def image_cache(folder: Path) -> Reader:
+    """An image cache of two shards, as pixels or as JPEGs."""
+    paths = {None: folder / "pixels", 90: folder / "jpegs"}
+    cameras, sizes = ("CAM_FRONT", "CAM_BACK"), np.full((4, 2), 1234)
+    random = torch.Generator().manual_seed(0)
+    for quality, path in paths.items():
+        path.mkdir()
+        card = ImageCacheCard(
+            size=(6, 8),
+            quality=quality,
+            cameras=cameras,
+            data_fingerprint="f",
+            split="train",
+            key_frames=4,
+            shard_size=2,
+        )
+        (path / "images.json").write_text(json.dumps(card.model_dump(mode="json")))
+        for number in range(2):
+            images = torch.randint(0, 256, (2, 2, 3, 6, 8), dtype=torch.uint8, generator=random)
+            numbers = {"rows": torch.arange(2) + 2 * number, "file_bytes": torch.full((2, 2), 1234)}
+            save_file(pack_images(images, quality) | numbers, shard_file(path, number))
+
+    def read(file: Path) -> None:
+        opened = ImageCache(file.parent)
+        opened.require(np.arange(4), size=(6, 8), cameras=cameras, fingerprint="f", allowed=4)
+        opened.require_same_files(np.arange(4), sizes, allowed=4)
+        for row in range(4):
+            try:
+                opened.read(row).sum()
+            except KeyFrameError:
+                continue
+
+    targets = []
+    for path in paths.values():
+        targets.append(Target(path / "images.json", (spoil_bytes, spoil_json)))
+        targets += [Target(shard_file(path, number), (spoil_bytes, spoil_header)) for number in range(2)]
+    return Reader(targets, read)
 
 
 class _Numbers:

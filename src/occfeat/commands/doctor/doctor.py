@@ -11,7 +11,7 @@ import torch
 
 from occfeat.atomic import write_text_atomic
 from occfeat.commands.doctor.compare import STUDENTS, compare_resumed, compare_student, compare_targets
-from occfeat.commands.doctor.rates import learning_rates, loading_rate
+from occfeat.commands.doctor.rates import learning_rates, loading_rates
 from occfeat.commands.doctor.rows import Row, as_json, as_table
 from occfeat.commands.outcome import Outcome
 from occfeat.errors import WeightsError
@@ -52,7 +52,7 @@ def self_test(device: torch.device, out: Path | None) -> Outcome:
         compare_targets(device),
         *(compare_student(name, device) for name in STUDENTS),
         compare_resumed(device),
-        loading_rate(),
+        loading_rates(),
         learning_rates(device),
     ):
         for row in part:

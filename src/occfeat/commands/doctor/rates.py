@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import torch
 
+from occfeat.commands.cache.images import cache_images
 from occfeat.commands.doctor.compare import FULL, HALF, STUDENTS, Learner, build_learner
 from occfeat.commands.doctor.rows import Row
 from occfeat.commands.doctor.scene import LAPTOP, LIDAR_M, PAPER, make_batch, make_rig, make_surfaces
@@ -25,8 +26,10 @@ from occfeat.data.formats.nuscenes.writer.values import (
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch
+from occfeat.data.stored.images import ImageCache
+from occfeat.settings.commands import CacheConfig
 from occfeat.settings.processor import usable_cores
-from occfeat.settings.sections import DataConfig, ViewConfig
+from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 
 SECONDS = 5.0
 """Time in which a rate is measured."""
@@ -76,20 +79,32 @@ def _peak_gb(device: torch.device) -> float:
     return float(psutil.Process().memory_info().rss) / 1e9
 
 
-def loading_rate() -> Iterator[Row]:
-    """Measure how fast one process loads key frames of six images, and what all cores could feed."""
+def loading_rates() -> Iterator[Row]:
+    """Measure how fast one process loads key frames of six images, and what all cores could feed.
+
+    Images are read from their files and from an image cache.
+    """
     with TemporaryDirectory() as folder:
-        _write(Path(folder))
-        index = Index.open(DataConfig(root=Path(folder)))
-        key_frames = KeyFrames(index, ViewConfig(), Contents(points=True), grid=PAPER.grid)
-        _ = key_frames[0]
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < SECONDS / 2:
-            _ = key_frames[count % len(key_frames)]
-            count += 1
-        rate = count / (time.perf_counter() - start)
-    yield Row("loading in one process", rate, "key frames/s")
-    yield Row(f"loading, {usable_cores()} times that", rate * usable_cores(), "key frames/s")
+        data, packed = Path(folder) / "data", Path(folder) / "images"
+        _write(data)
+        engine = EngineConfig(workers=0, device="cpu")
+        cache_images(CacheConfig(data=data, out=packed, images=True, engine=engine))
+        index = Index.open(DataConfig(root=data))
+        for what, stored in (("loading", None), ("loading, image cache", ImageCache(packed))):
+            key_frames = KeyFrames(index, ViewConfig(), Contents(points=True), grid=PAPER.grid, stored=stored)
+            rate = _samples_per_second(key_frames)
+            yield Row(f"{what}, in one process", rate, "key frames/s")
+            yield Row(f"{what}, {usable_cores()} times that", rate * usable_cores(), "key frames/s")
+
+
+def _samples_per_second(key_frames: KeyFrames) -> float:
+    """Return the rate of loading after a first key frame."""
+    _ = key_frames[0]
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS / 2:
+        _ = key_frames[count % len(key_frames)]
+        count += 1
+    return count / (time.perf_counter() - start)
 
 
 def _write(root: Path) -> None:

@@ -18,8 +18,8 @@ from occfeat.commands.pretrain import key_frames_of, open_cache
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
+from occfeat.data.index.subsets import spread
 from occfeat.data.sample.contents import TimesRequest
-from occfeat.data.subsets import spread
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import SettingsError
 from occfeat.pretraining.analysis.collect import (

@@ -13,8 +13,8 @@ from occfeat.commands.outcome import RunOutcome, table
 from occfeat.commands.sets import draw_predictions_of_sets, require_files, require_labels
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
+from occfeat.data.index.subsets import spread
 from occfeat.data.sample.contents import Contents
-from occfeat.data.subsets import spread
 from occfeat.geometry.grid import build_grid
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.runs.card import ModelCard, read_card

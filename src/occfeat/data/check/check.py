@@ -32,9 +32,9 @@ from occfeat.data.check.lenses import lens_notes
 from occfeat.data.check.whole import add_whole_set
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
+from occfeat.data.index.subsets import spread
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.splits import ALL
-from occfeat.data.subsets import spread
 from occfeat.errors import DatasetError
 from occfeat.settings.sections import DataConfig, ViewConfig
 

@@ -13,7 +13,7 @@ from occfeat.report.page.runs import RunFiles
 from occfeat.runs.environment import fingerprints_of
 from occfeat.runs.folder import RunFolder
 
-BY_CHANCE = ("out", "data", "version", "teacher_cache", "pictures", "label_seed")
+BY_CHANCE = ("out", "data", "version", "teacher_cache", "image_cache", "pictures", "label_seed")
 """Settings that may differ within a group. Data and cache are compared by fingerprint instead."""
 OF_ENGINE = ("precision",)
 """Settings of the engine that must be equal within a group."""

@@ -18,8 +18,8 @@ from occfeat.data.check.calibration.cameras import calibrations, fault_of, fault
 from occfeat.data.check.calibration.poses import faults_of_poses
 from occfeat.data.check.calibration.sweeps import fault_of_lidar, fault_of_view, seen_ahead
 from occfeat.data.index.index import Index
+from occfeat.data.index.subsets import spread
 from occfeat.data.keyframe import Boxes, KeyFrame
-from occfeat.data.subsets import spread
 from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError
 

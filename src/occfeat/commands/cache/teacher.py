@@ -1,0 +1,120 @@
+"""The teacher's features of every key frame, computed once.
+
+Axes: `B` key frames, `N` cameras, `F` teacher channels, `h w` patches.
+"""
+
+import hashlib
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from occfeat.commands.cache.filling import CacheJob, make_cache, over_all
+from occfeat.commands.outcome import Outcome
+from occfeat.data.check.check import quick_check
+from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Batch
+from occfeat.geometry.grid import build_grid
+from occfeat.runs.output import require_writable
+from occfeat.settings.commands import CacheConfig
+from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.teacher.build import build_teacher
+from occfeat.teacher.cache import TEACHER, CacheCard, encode, read_shard_rows
+from occfeat.teacher.network import Teacher
+from occfeat.training.device import autocast, build_fabric
+
+
+def cache_teacher(config: CacheConfig) -> Outcome:
+    """Make a teacher cache, or finish one that was interrupted."""
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    view = ViewConfig(cameras=config.cameras, image_size=config.teacher.image_size)
+    fabric = build_fabric(config.engine)
+    if fabric.is_global_zero:
+        require_writable(config.out)
+    quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
+    teacher = build_teacher(config.teacher, config.second_teacher)
+    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
+    card = _card(config, index, teacher, key_frames.channels, len(rows))
+    store = _TeacherStore(card, teacher.to(fabric.device), fabric, config)
+    patches = f"{card.patches[0]} x {card.patches[1]} patches x {card.channels} values of {card.dtype}"
+    job = CacheJob(
+        config,
+        TEACHER,
+        card,
+        key_frames,
+        contents=f"{len(card.cameras)} cameras x {patches}",
+        key_frame_bytes=card.key_frame_bytes,
+        store=store,
+        require_sound=partial(read_shard_rows, card=card),
+    )
+    added = make_cache(job, fabric)
+    similarity = over_all(fabric, store.similarity)
+    if not fabric.is_global_zero:
+        return Outcome("")
+    lines = [f"{card.key_frames} key frames, {added} of them now"]
+    if added:
+        lines.append(f"mean cosine of stored and exact features: {similarity / added:.5f}")
+    return Outcome("\n".join([*lines, str(config.out)]))
+
+
+def _card(
+    config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
+) -> CacheCard:
+    """Describe the cache that is to be made."""
+    return CacheCard(
+        teacher=config.teacher,
+        second_teacher=config.second_teacher,
+        weights_sha256=sha256_of(teacher),
+        channels=teacher.channels,
+        parts=teacher.parts if len(teacher.parts) > 1 else (),
+        patches=teacher.patches(config.teacher.image_size),
+        cameras=cameras,
+        data_fingerprint=index.fingerprint,
+        split=config.split,
+        key_frames=key_frames,
+        dtype=config.dtype,
+        shard_size=config.shard_size,
+    )
+
+
+class _TeacherStore:
+    """Computes and encodes what the teacher sees, and sums up how like the exact features it is."""
+
+    def __init__(self, card: CacheCard, teacher: Teacher, fabric: Fabric, config: CacheConfig) -> None:
+        self.card, self.teacher, self.device = card, teacher, fabric.device
+        self.precision = config.engine.precision
+        self.similarity = 0.0
+
+    def __call__(self, batch: Batch, _: list[int]) -> dict[str, Tensor]:
+        """Return values and scales of a batch."""
+        images = batch.images.to(self.device, non_blocking=True)
+        with autocast(self.device, self.precision):
+            exact = self.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        stored = encode(exact, self.card.dtype)
+        self.similarity += _likeness(stored.decode(), exact, self.teacher.parts) * len(images)
+        stored = stored.to("cpu")
+        return {"values": stored.values, "scales": stored.scales}
+
+
+def _likeness(
+    stored: Float[Tensor, "B N F h w"], exact: Float[Tensor, "B N F h w"], parts: tuple[int, ...]
+) -> float:
+    """Return the mean cosine similarity of two maps, averaged over the parts of a feature."""
+    split = [torch.split(maps, list(parts), dim=-3) for maps in (stored, exact)]
+    pairs = zip(*split, strict=True)
+    return sum(float(F.cosine_similarity(one, other, dim=-3).mean()) for one, other in pairs) / len(parts)
+
+
+def sha256_of(network: nn.Module) -> str:
+    """Return the hash of all tensors of a network, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
