@@ -4,8 +4,9 @@
 
 A program keeps each core busy that this process may use. Beside these programs and without them, a fresh
 process makes eight passes of twelve small convolutions, forward and backward, with as many threads as cores.
-With `--data`, `occfeat pretrain --recipe cpu-small+occupancy` of two epochs is timed as well: as it sets
-itself up, and with GNU OpenMP's own waiting. Ways alternate.
+A whole command, `occfeat pretrain --recipe cpu-small+occupancy` of two epochs, is timed as well: as it sets
+itself up, with GNU OpenMP's own waiting, and with one thread. Without `--data`, a small street world is
+written for it. Ways alternate.
 """
 
 import argparse
@@ -14,18 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from measuring import in_fresh_process, in_turn, ratio, record
 
-from occfeat.settings.processor import SPINS, usable_cores
+from occfeat.settings.processor import share_processor, usable_cores
 
 DEFAULT = "300000"
 """GNU OpenMP's own value, where there are no more threads than cores."""
-WAYS = (DEFAULT, "30000", "1000", "0")
+OWN = "own"
+"""What commands choose by themselves."""
+WAYS = {OWN: None, "default": DEFAULT, "30000": "30000", "1000": "1000", "0": "0"}
+COMMANDS = {OWN: {}, "default": {"GOMP_SPINCOUNT": DEFAULT}, "one thread": {"OMP_NUM_THREADS": "1"}}
+"""What the environment of a whole command has."""
+WORLD = "--scenes 4 --key-frames 4 --val-scenes 2 --test-scenes 0 --image-size 128 224"
 
 
 @contextmanager
@@ -43,6 +49,7 @@ def busy_programs(count: int) -> Iterator[None]:
 
 def convolutions() -> float:
     """Seconds of eight passes of twelve small convolutions, in this process."""
+    share_processor()
     import torch
     from torch import nn
 
@@ -56,26 +63,32 @@ def convolutions() -> float:
     return time.perf_counter() - start
 
 
-def convolutions_with(spins: str) -> float:
-    """Seconds of the same, in a process whose threads spin so many times."""
-    os.environ["GOMP_SPINCOUNT"] = spins
+def convolutions_with(spins: str | None) -> float:
+    """Seconds of the same, in a process whose threads spin so many times; None: as commands choose."""
+    os.environ.pop("GOMP_SPINCOUNT", None)
+    if spins is not None:
+        os.environ["GOMP_SPINCOUNT"] = spins
     return in_fresh_process(__file__, "--inside")[0]
 
 
-def pretraining(data: Path, split: str, spins: str | None) -> float:
-    """Seconds of a whole command; None: it chooses by itself how threads wait."""
-    own = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    environ = own if spins is None else own | {"GOMP_SPINCOUNT": spins}
+def pretraining(data: Path, split: str, settings: dict[str, str]) -> float:
+    """Seconds of a whole command whose environment has some settings more."""
+    free = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     with tempfile.TemporaryDirectory() as folder:
-        settings = f"--recipe cpu-small+occupancy --optim.batch-size 2 --engine.device cpu --split {split}"
-        words = [*settings.split(), "--data", str(data), "--out", f"{folder}/run", "--optim.epochs", "2"]
+        words = ["--recipe", "cpu-small+occupancy", "--optim.batch-size", "2", "--engine.device", "cpu"]
+        words += ["--split", split, "--data", str(data), "--out", f"{folder}/run", "--optim.epochs", "2"]
         start = time.perf_counter()
-        command = [sys.executable, "-m", "occfeat", "pretrain", *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
+        occfeat(["pretrain", *words], free | settings)
         return time.perf_counter() - start
 
 
-def report(what: str, ways: dict[str, str | None], seconds: dict[str, list[float]]) -> None:
+def occfeat(words: list[str], environ: dict[str, str]) -> None:
+    """Run a command quietly."""
+    command = [sys.executable, "-m", "occfeat", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
+
+
+def report(what: str, ways: Iterable[str], seconds: dict[str, list[float]]) -> None:
     """Print the times of all ways, idle and busy, and record what has a target."""
     print(f"\n| {what}, waiting | idle s | busy s | busy over idle | idle over default |")
     print("|---|---|---|---|---|")
@@ -89,21 +102,28 @@ def report(what: str, ways: dict[str, str | None], seconds: dict[str, list[float
     record(f"{what}: idle over the default's", cost.median, at_most=1.03, spread=(cost.low, cost.high))
 
 
+def measure(what: str, ways: dict[str, Callable[[], float]], repeats: int) -> None:
+    """Time all ways of a work, idle and busy."""
+    times = in_turn({f"{name} idle": run for name, run in ways.items()}, repeats)
+    with busy_programs(usable_cores()):
+        times |= in_turn({f"{name} busy": run for name, run in ways.items()}, repeats)
+    report(what, ways, times)
+
+
 def main(given: argparse.Namespace) -> None:
     """Time everything."""
-    cores = usable_cores()
-    named = {"own" if spins == SPINS else "default" if spins == DEFAULT else spins: spins for spins in WAYS}
-    works = {"convolutions": (named, convolutions_with)}
-    if given.data is not None:
-        commands = {"own": None, "default": DEFAULT}
-        works["pretraining"] = (commands, partial(pretraining, given.data, given.split))
-    for what, (ways, run) in works.items():
-        idle = {f"{name} idle": partial(run, spins) for name, spins in ways.items()}
-        busy = {f"{name} busy": partial(run, spins) for name, spins in ways.items()}
-        times = in_turn(idle, given.repeats)
-        with busy_programs(cores):
-            times |= in_turn(busy, given.repeats)
-        report(what, ways, times)
+    measure(
+        "convolutions",
+        {name: partial(convolutions_with, spins) for name, spins in WAYS.items()},
+        given.repeats,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        data = given.data
+        if data is None:
+            data = Path(folder) / "street"
+            occfeat(["world", "--out", str(data), *WORLD.split()], dict(os.environ))
+        runs = {name: partial(pretraining, data, given.split, more) for name, more in COMMANDS.items()}
+        measure("pretraining", runs, given.repeats)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 from occfeat.settings import processor
-from occfeat.settings.processor import SPINS, share_processor, usable_cores
+from occfeat.settings.processor import BUSY_SPINS, LOOKS, SPINS, is_busy, share_processor, usable_cores
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of eight cores without a limit."""
     monkeypatch.setattr(processor, "_CGROUP", tmp_path)
+    monkeypatch.setattr(processor, "_STAT", tmp_path / "stat")
+    monkeypatch.setattr(processor, "LOOK_S", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     return tmp_path
 
@@ -50,6 +53,27 @@ def test_threads__outside_a_container_are_left_to_torch() -> None:
     environ: dict[str, str] = {}
     share_processor(environ)
     assert environ == {"GOMP_SPINCOUNT": SPINS}
+
+
+@pytest.mark.parametrize(("running", "busy"), [(1, False), (4, False), (5, True), (40, True)])
+def test_threads__sleep_at_once_beside_busy_programs(machine: Path, running: int, busy: bool) -> None:
+    (machine / "stat").write_text(f"cpu  1 2 3\nprocs_running {running}\nprocs_blocked 0\n")
+    environ: dict[str, str] = {}
+    share_processor(environ)
+    assert environ == {"GOMP_SPINCOUNT": BUSY_SPINS if busy else SPINS}
+
+
+def test_busy__is_what_most_looks_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for busy_looks in range(LOOKS + 1):
+        looks = iter([8] * busy_looks + [0] * (LOOKS - busy_looks))
+        monkeypatch.setattr(processor, "_running", lambda _, looks=looks: next(looks))
+        assert is_busy() == (busy_looks > LOOKS // 2)
+
+
+@pytest.mark.parametrize("text", ["", "procs_running", "procs_running many", "cpu 1"])
+def test_busy__what_cannot_be_read_is_idle(machine: Path, text: str) -> None:
+    (machine / "stat").write_text(text)
+    assert not is_busy()
 
 
 @pytest.mark.parametrize("own", [{"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "active"}])

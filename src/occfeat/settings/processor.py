@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -11,6 +12,19 @@ SPINS = "30000"
 GNU OpenMP's own value is 300 000. While other programs use the cores, so many turns cost more than the work.
 Fewer turns than this cost time on an idle machine (`benchmarks/busy.py`).
 """
+
+BUSY_SPINS = "0"
+"""The same where other programs are found to use the cores: threads sleep at once."""
+
+BUSY_SHARE = 0.5
+"""Share of the machine's cores that other programs use on a busy machine (this project's choice)."""
+
+LOOKS = 5
+"""Number of times that the running programs are counted, at intervals of `LOOK_S`."""
+LOOK_S = 0.01
+
+_STAT = Path("/proc/stat")
+"""Where Linux counts what runs at this moment."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows what a container may use."""
@@ -26,12 +40,35 @@ def usable_cores() -> int:
 def share_processor(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set how many threads OpenMP starts and how they wait; what the user has set stays.
 
+    How they wait depends on what other programs leave free at this moment. Their number does not: it would
+    change the order of sums, and with it the last digits of results. A thread on each core, beside as many
+    programs, also gets as much done as a core's fair share allows.
+
     It must be called before torch is imported, and holds for the processes that this one starts.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & environ.keys():
-        environ["GOMP_SPINCOUNT"] = SPINS
+        environ["GOMP_SPINCOUNT"] = BUSY_SPINS if is_busy() else SPINS
     if _quota(_CGROUP) is not None:  # torch knows of a scheduler's choice of cores, but not of a quota
         environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
+def is_busy() -> bool:
+    """Return whether other programs use much of the machine, as far as Linux says it."""
+    counts = []
+    for look in range(LOOKS):
+        if look:
+            time.sleep(LOOK_S)
+        counts.append(_running(_STAT))
+    return sorted(counts)[LOOKS // 2] >= BUSY_SHARE * (os.cpu_count() or 1)
+
+
+def _running(stat: Path) -> int:
+    """Return how many other threads of the machine run or wait for a core; 0 if it is not known."""
+    try:
+        lines = stat.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("procs_running")) - 1
+    except (OSError, ValueError, LookupError, StopIteration):
+        return 0
 
 
 def _quota(cgroup: Path) -> float | None:
