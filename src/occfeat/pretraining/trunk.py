@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from occfeat.models.lean import ConvolutionNormGelu
 from occfeat.models.recompute import Recomputable
 from occfeat.settings.sections import HeadConfig
 
@@ -37,7 +38,7 @@ def unsplat(columns: Float[Tensor, "B DZ X Y"], heights: int) -> Float[Tensor, "
     return columns.view(batch, -1, heights, x, y)
 
 
-class VoxelBlock(Recomputable, nn.Sequential):
+class VoxelBlock(Recomputable, ConvolutionNormGelu):
     """A 3-D convolution with group norm, which is independent of the batch and the mode, unlike batch norm.
 
     Args:
@@ -48,7 +49,6 @@ class VoxelBlock(Recomputable, nn.Sequential):
         super().__init__(
             ChannelsLastConv3d(channels, channels, kernel_size=3, padding=1, bias=False),
             nn.GroupNorm(1, channels),
-            nn.GELU(),
         )
 
 

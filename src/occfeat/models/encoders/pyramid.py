@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, NeckMaker, default_neck, group_layers
+from occfeat.models.lean import make_lean
 from occfeat.models.weights.hub import refuse_unknown
 from occfeat.models.weights.parts import shared_name
 
@@ -86,6 +87,7 @@ def _create_backbone(name: str) -> Any:
     stages = _find_stages(name)
     backbone: Any = timm.create_model(name, features_only=True, out_indices=stages)
     _cut_unused_blocks(backbone)
+    make_lean(backbone)
     return backbone
 
 

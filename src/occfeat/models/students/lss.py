@@ -13,6 +13,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
+from occfeat.models.lean import ConvolutionNormGelu
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, splat
 from occfeat.models.students.bev_encoder import BevEncoder
@@ -49,10 +50,9 @@ class Lss(Student):
         self.plans = PlanCache(build_plan)
         self.encoder = encoder
         self.depth = nn.Conv2d(encoder.channels, config.depth_bins, 1)
-        self.compress = nn.Sequential(
+        self.compress = ConvolutionNormGelu(
             nn.Conv2d(encoder.channels, channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(channels, affine=True),
-            nn.GELU(),
         )
         self.bev_encoder = BevEncoder(channels)
 

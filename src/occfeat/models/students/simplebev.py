@@ -10,6 +10,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
+from occfeat.models.lean import ConvolutionNormGelu
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.sparse import build_plan, lift
 from occfeat.models.students.bev_encoder import BevEncoder
@@ -35,10 +36,9 @@ class SimpleBev(Student):
         self.plans = PlanCache(build_plan)
         self.encoder = encoder
         heights = grid.shape[2]
-        self.compress = nn.Sequential(
+        self.compress = ConvolutionNormGelu(
             nn.Conv2d(encoder.channels * heights, channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(channels, affine=True),
-            nn.GELU(),
         )
         self.bev_encoder = BevEncoder(channels)
 
