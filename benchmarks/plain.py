@@ -2,7 +2,8 @@
 
 The same weights give the same losses as the package (`benchmarks/step.py` checks it). What is plain: every
 voxel is sampled in every camera, every voxel's features are projected to the teacher's width, every voxel's
-target is sampled in every camera, the teacher runs in every step, and memory has PyTorch's default layout.
+target is sampled in every camera, the teacher runs in every step, memory has PyTorch's default layout, and
+norms and activations keep what PyTorch's and timm's keep.
 
 Axes: `B` key frames, `N` cameras, `C` channels, `X Y Z` voxels, `F` teacher channels, `h w` patches.
 """
@@ -10,6 +11,7 @@ Axes: `B` key frames, `N` cameras, `C` channels, `X Y Z` voxels, `F` teacher cha
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from occfeat.data.sample.cameras import Cameras
@@ -17,6 +19,7 @@ from occfeat.data.sample.sample import Batch
 from occfeat.data.sample.teacher import TeacherImages
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.encoder import STRIDE_PX
+from occfeat.models.lean import ConvolutionNormGelu, LeanNormSilu
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import lift_dense
 from occfeat.models.students.simplebev import SimpleBev
@@ -40,6 +43,11 @@ class PlainStep(nn.Module):
         self.student: SimpleBev = network.student
         self.trunk, self.outputs, self.teacher, self.weight = network.trunk, network.outputs, teacher, weight
         self.to(memory_format=torch.contiguous_format)
+        for module in self.modules():  # norms and activations as PyTorch and timm have them
+            if isinstance(module, LeanNormSilu):
+                module.__class__ = BatchNormAct2d
+            elif isinstance(module, ConvolutionNormGelu):
+                module.__class__ = nn.Sequential
 
     def forward(self, batch: Batch) -> Float[Tensor, ""]:
         """Occupancy loss and weighted feature loss."""
