@@ -190,6 +190,19 @@ def test_points__without_intensity_and_ring(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_floats(path).points, np.hstack((POINTS[:, :3], np.zeros((3, 2)))))
 
 
+def test_points__are_copied_unless_they_cannot_change(tmp_path: Path) -> None:
+    changed, fixed = POINTS.copy(), POINTS + 1
+    fixed.flags.writeable = False
+    sweeps = (LidarSweep(changed), LidarSweep(fixed), LidarSweep(fixed[::-1]))
+    with begun(tmp_path) as writer:
+        for number, sweep in enumerate(sweeps):
+            add_key_frame(writer, number, sweeps={LIDAR: sweep})
+            changed[:] = 0
+    written = [read_floats(path).points for path in sorted(tmp_path.glob("samples/LIDAR_TOP/*"))]
+    for points, expected in zip(written, (POINTS, fixed, fixed[::-1]), strict=True):
+        np.testing.assert_array_equal(points, expected)
+
+
 def test_check__finds_nothing_wrong(tmp_path: Path) -> None:
     build(tmp_path)
     report = check(DataConfig(root=tmp_path), decode=True)

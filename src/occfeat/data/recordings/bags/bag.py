@@ -32,6 +32,7 @@ class Bag:
     def __init__(self, storages: Sequence[Storage], topics: Mapping[str, Topic], stack: ExitStack) -> None:
         self._storages = tuple(storages)
         self._stack = stack
+        self._first: dict[str, Message | None] = {}
         self.topics = topics
         """All topics by name."""
 
@@ -53,6 +54,12 @@ class Bag:
         wanted = frozenset(topics)
         parts = (_messages(storage, wanted, start_us, stop_us) for storage in self._storages)
         return heapq.merge(*parts, key=lambda message: message.log_time_us)
+
+    def first_message(self, topic: str) -> Message | None:
+        """Return the first message of a topic, if it has any. It is found once and kept."""
+        if topic not in self._first:
+            self._first[topic] = next(self.messages([topic]), None)
+        return self._first[topic]
 
     def topics_of(self, *kinds: str) -> list[Topic]:
         """Return the topics with messages of these types, by name."""

@@ -3,7 +3,7 @@
 Axes: `P` points.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,10 @@ def read_cloud(message: Message) -> Cloud:
 def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray, " P"]) -> Cloud:
     """Return the cloud of a structured array, with the stamp as seconds and nanoseconds."""
     names = table.dtype.names or ()
-    axes_m = [_float32(table[axis]) for axis in ("x", "y", "z")]
+    axes_m = np.empty((3, len(table)), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for axis_m, name in zip(axes_m, "xyz", strict=True):
+            axis_m[:] = table[name]
     kept = _plausible(axes_m)
     complete = bool(kept.all())
     table = table if complete else table.take(np.flatnonzero(kept))
@@ -80,7 +83,7 @@ def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray
     intensity, ring = _first(names, INTENSITY_FIELDS), _first(names, RING_FIELDS)
     return Cloud(
         header,
-        np.stack(axes_m if complete else [axis_m[kept] for axis_m in axes_m]).T,
+        (axes_m if complete else axes_m[:, kept]).T,
         _float32(table[intensity]) if intensity else None,
         _whole(table[ring]) if ring else None,
         after_s,
@@ -89,7 +92,7 @@ def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray
     )
 
 
-def _plausible(axes_m: Sequence[Float32[ndarray, " P"]]) -> Bool[ndarray, " P"]:
+def _plausible(axes_m: Float32[ndarray, "3 P"]) -> Bool[ndarray, " P"]:
     """Return which points, given by axis, are finite, not at the origin and not too far away."""
     size_m = np.abs(axes_m[0])
     for axis_m in axes_m[1:]:

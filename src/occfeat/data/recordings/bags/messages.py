@@ -56,7 +56,7 @@ class Decoder:
         self._distribution = distribution
         self._stores: dict[str, Typestore] = {}
 
-    def decode(self, kind: str, data: bytes) -> Any:
+    def decode(self, kind: str, data: bytes | memoryview) -> Any:
         """Return a message with its fields as attributes; arrays of numbers are numpy arrays.
 
         Raises:
@@ -162,8 +162,8 @@ class Message:
     """Type in the notation of ROS 2, such as `sensor_msgs/msg/Image`."""
     log_time_us: int
     """When the recorder received it, in microseconds since 1970."""
-    data: bytes
-    """Its raw bytes: CDR, or those of ROS 1."""
+    data: bytes | memoryview
+    """Its raw bytes: CDR, or those of ROS 1. A view keeps the chunk of its file in memory."""
     decoder: Decoder
 
     def decode(self) -> Any:
@@ -211,7 +211,7 @@ def plain_frame(name: str) -> str:
     return name.lstrip("/")
 
 
-def _read_header(data: bytes, *, is_ros1: bool) -> Header:
+def _read_header(data: bytes | memoryview, *, is_ros1: bool) -> Header:
     """Return the header at the start of a raw message."""
     if is_ros1:
         seconds, nanoseconds, length = struct.unpack_from("<4xIII", data)
@@ -223,5 +223,5 @@ def _read_header(data: bytes, *, is_ros1: bool) -> Header:
         at, end = 16, 16 + length - 1  # without the null byte at its end
     if length > MAX_FRAME_BYTES or end > len(data):
         raise ValueError(f"its frame has {length} letters")
-    frame = data[at : max(at, end)].decode()
+    frame = str(data[at : max(at, end)], "utf-8")
     return Header((seconds * 10**9 + nanoseconds) // 1000, plain_frame(frame))

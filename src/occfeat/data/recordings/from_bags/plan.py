@@ -15,7 +15,6 @@ from occfeat.data.recordings.bags.clouds import Cloud, read_cloud
 from occfeat.data.recordings.bags.faults import DIFFERENT_CLOCK_S
 from occfeat.data.recordings.bags.frames import FrameTree, read_frames
 from occfeat.data.recordings.bags.images import read_image
-from occfeat.data.recordings.bags.messages import Message
 from occfeat.data.recordings.bags.odometry import poses_by_kiss_icp
 from occfeat.data.recordings.bags.poses import poses_of_frames, poses_of_topic, read_kitti, read_tum
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
@@ -133,11 +132,6 @@ def _require_topics(bag: Bag, file: RigFile) -> None:
         raise DatasetError("The bag has no such topics:", first=missing, hint=hint)
 
 
-def _first_message(bag: Bag, topic: str) -> Message | None:
-    """Return the first message of a topic, if it has any."""
-    return next(iter(bag.messages([topic])), None)
-
-
 def _require_one_clock(bag: Bag, file: RigFile) -> None:
     """Refuse sensors whose first stamps show that their clocks differ.
 
@@ -148,7 +142,7 @@ def _require_one_clock(bag: Bag, file: RigFile) -> None:
     names = [file.reference, *(name for name in entries if name != file.reference)]
     ahead_s = {}
     for name in names:
-        message = _first_message(bag, entries[name].topic)
+        message = bag.first_message(entries[name].topic)
         stamp_us = message.header().time_us if message is not None else 0
         if message is not None and stamp_us > 0 and not entries[name].use_log_time:
             ahead_s[name] = (stamp_us - message.log_time_us) / 1e6 - entries[name].clock_ahead_ms / 1e3
@@ -181,7 +175,7 @@ def _camera(bag: Bag, tree: FrameTree, base: str, channel: str, entry: CameraEnt
 
 def _model(bag: Bag, channel: str, entry: CameraEntry) -> CameraModel:
     """Return what the CameraInfo of a camera says."""
-    message = _first_message(bag, str(entry.info))
+    message = bag.first_message(str(entry.info))
     hint = "State `intrinsics` (and `lens`) of the camera in the rig file in place of `info`."
     if message is None:
         raise DatasetError(f"{channel}: {entry.info} has no messages.", hint=hint)
@@ -194,7 +188,7 @@ def _model(bag: Bag, channel: str, entry: CameraEntry) -> CameraModel:
 
 def _image_size(bag: Bag, topic: str) -> tuple[int, int] | None:
     """Return height and width of the first image of a topic; None if it cannot be decoded."""
-    message = _first_message(bag, topic)
+    message = bag.first_message(topic)
     try:
         return None if message is None else read_image(message).size
     except MessageError:
@@ -218,7 +212,7 @@ def _mounting(
 
 def _frame_of(bag: Bag, topic: str) -> str:
     """Return the frame that the messages of a topic name."""
-    message = _first_message(bag, topic)
+    message = bag.first_message(topic)
     if message is None:
         raise DatasetError(f"Topic {topic} has no messages.", hint="Leave its sensor out of the rig file.")
     return message.header().frame

@@ -91,20 +91,20 @@ class BagRecording(Recording):
 
     def _key_frame(self, chosen: Chosen) -> Moment | None:
         """Return a key frame, or None if it is left out."""
-        pose = self._pose(chosen.at)
-        if pose is None:
+        shots = {chosen.at.channel: chosen.at, **chosen.others}
+        poses = self._poses(shots)
+        if chosen.at.channel not in poses:
             self.left_out["key frames at whose time the pose is not known"] += 1
             return None
-        shots = {chosen.at.channel: chosen.at, **chosen.others}
         images, sweeps = {}, {}
         for channel in self._file.cameras:
-            image = self._image(shots[channel]) if channel in shots else None
+            image = self._image(shots[channel], poses.get(channel)) if channel in shots else None
             if image is not None:
                 images[channel] = image
             elif channel not in shots:
                 self.left_out[f"{channel}: key frames without an image in time"] += 1
         for channel in self._file.lidars:
-            sweep = self._sweep(shots[channel]) if channel in shots else None
+            sweep = self._sweep(shots[channel], poses.get(channel)) if channel in shots else None
             if sweep is not None:
                 sweeps[channel] = sweep
             elif channel not in shots:
@@ -116,30 +116,36 @@ class BagRecording(Recording):
         if (self._file.cameras and not images) or not (images or sweeps):
             self.left_out["key frames without any image"] += 1
             return None
-        return Moment(pose, True, images, sweeps)
+        return Moment(poses[chosen.at.channel], True, images, sweeps)
 
     def _sweep_alone(self, chosen: Chosen) -> Moment | None:
         """Return a sweep between key frames, or None if it is left out."""
         if not self._file.key_frames.sweeps:
             return None
-        sweep = self._sweep(chosen.at)
-        if sweep is None or sweep.pose is None:
-            return None
-        return Moment(sweep.pose, False, sweeps={chosen.at.channel: sweep})
+        channel = chosen.at.channel
+        pose = self._poses({channel: chosen.at}).get(channel)
+        sweep = self._sweep(chosen.at, pose)
+        return None if pose is None or sweep is None else Moment(pose, False, sweeps={channel: sweep})
 
-    def _pose(self, shot: Shot) -> EgoPose | None:
-        """Return the pose of the car at the time of a message; None if it is not known."""
-        poses = self._calibration.poses
+    def _poses(self, shots: Mapping[str, Shot]) -> dict[str, EgoPose]:
+        """Return the poses of the car at the times of messages, by channel; without those not known."""
+        known, poses = list(shots.items()), self._calibration.poses
         if poses is None:
-            return EgoPose(shot.time_us, np.eye(4))
-        try:
-            return EgoPose(shot.time_us, poses.at(np.array([shot.time_us]))[0])
-        except DatasetError:
-            return None
+            return {channel: EgoPose(shot.time_us, np.eye(4)) for channel, shot in known}
+        times_us = np.array([shot.time_us for _, shot in known], dtype=np.int64)
+        covered = poses.covers(times_us)
+        if not covered.any():
+            return {}
+        known = [one for one, is_covered in zip(known, covered, strict=True) if is_covered]
+        transforms = poses.at(times_us[covered])
+        return {
+            channel: EgoPose(shot.time_us, transform)
+            for (channel, shot), transform in zip(known, transforms, strict=True)
+        }
 
-    def _image(self, shot: Shot) -> CameraImage | None:
+    def _image(self, shot: Shot, pose: EgoPose | None) -> CameraImage | None:
         """Return an image of a key frame, or None if it is left out."""
-        pose, channel = self._pose(shot), shot.channel
+        channel = shot.channel
         if pose is None:
             self.left_out[f"{channel}: images at whose time the pose is not known"] += 1
             return None
@@ -157,9 +163,9 @@ class BagRecording(Recording):
             return None
         return CameraImage(image.content, pose)
 
-    def _sweep(self, shot: Shot) -> LidarSweep | None:
+    def _sweep(self, shot: Shot, pose: EgoPose | None) -> LidarSweep | None:
         """Return a sweep, or None if it is left out."""
-        pose, channel = self._pose(shot), shot.channel
+        channel = shot.channel
         if pose is None:
             self.left_out[f"{channel}: sweeps at whose time the pose is not known"] += 1
             return None
@@ -176,6 +182,7 @@ class BagRecording(Recording):
         if others is not None and (dropped := len(others) - int(others.sum())):
             self.left_out[f"{channel}: points of the car itself"] += dropped
             stored = stored.take(np.flatnonzero(others), axis=0)  # a mask takes four times as long
+        stored.flags.writeable = False  # so it is written without another copy
         return LidarSweep(stored, pose)
 
     def _deskewed(

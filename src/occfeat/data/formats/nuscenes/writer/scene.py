@@ -163,7 +163,7 @@ class SceneWriter:
         Args:
             channel: Name of the LiDAR.
             pose: Time and ego pose of the sweep.
-            points: As of a `LidarSweep`.
+            points: As of a `LidarSweep`. A read-only array as it is stored is not copied.
 
         Raises:
             DatasetError: As for `add_key_frame`.
@@ -294,6 +294,9 @@ class SceneWriter:
             hint = "Give x, y, z in metres, then intensity and ring if known."
             raise DatasetError(f"{where}: expected 3 to {FIELDS} finite numbers per point.", hint=hint)
         self._check_time(channel, pose)
+        is_final = points.dtype == np.float32 and points.shape[1] == FIELDS and not points.flags.writeable
+        if is_final and points.flags.c_contiguous:
+            return StoredCloud(channel, pose, points)
         stored = np.zeros((len(points), FIELDS), dtype=np.float32)  # a copy, as it is written later
         stored[:, : points.shape[1]] = points
         return StoredCloud(channel, pose, stored)

@@ -32,7 +32,7 @@ class RawMessage(NamedTuple):
     topic: str
     kind: str
     log_time_ns: int
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Storage:
             chosen = [one for one in self.reader.connections if one.topic in topics]
             try:
                 for connection, time_ns, data in self.reader.messages(chosen, start_ns, stop_ns):
-                    if not isinstance(time_ns, int) or not isinstance(data, bytes):  # SQLite stores any type
+                    is_sound = isinstance(time_ns, int) and isinstance(data, bytes | memoryview)
+                    if not is_sound:  # SQLite stores any type
                         raise ValueError("a message has no time or no bytes")
                     first_ns = time_ns + 1
                     yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
@@ -139,12 +140,13 @@ def _open_by_rosbags(path: Path) -> Storage:
         ValueError: The description of the bag cannot be right. rosbags raises any other kind of error.
     """
     from rosbags.rosbag1 import Reader as Reader1
-    from rosbags.rosbag2 import Reader as Reader2
+
+    from occfeat.data.recordings.bags.files.mcap import Ros2Reader
 
     is_ros1 = path.suffix == ".bag"
     if (path / "metadata.yaml").is_file():
         _check_metadata(path / "metadata.yaml")
-    reader = Reader1(path) if is_ros1 else Reader2(path)
+    reader = Reader1(path) if is_ros1 else Ros2Reader(path)
     reader.open()
     topics = tuple(StoredTopic(one.topic, one.msgtype, one.msgcount) for one in reader.connections)
     if not all(_is_sound(topic) for topic in topics):
