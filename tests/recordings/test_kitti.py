@@ -109,7 +109,14 @@ def replace_text(name: str, old: str, new: str) -> Callable[[Path], object]:
         ),
         (replace_text("calib_cam_to_cam.txt", "P_rect_03", "P_rect_09"), "has no field P_rect_03"),
         (replace_text("calib_velo_to_cam.txt", "R: ", "R: x"), "calib_velo_to_cam.txt is damaged"),
-        (replace_text("calib_imu_to_velo.txt", "R: ", "R: 9 "), "R is not a rotation"),
+        (
+            replace_text("calib_imu_to_velo.txt", "R: ", "R: 9 "),
+            "imu_to_velo.txt is not a rigid",
+        ),
+        (
+            replace_text("calib_cam_to_cam.txt", "R_rect_00: 1", "R_rect_00: 0"),
+            "R_rect_00 is not a rigid transform",
+        ),
         (replace_text("calib_imu_to_velo.txt", "T: ", "T: nan "), "expected 3 finite numbers"),
         (replace_text("oxts/timestamps.txt", "20", "today 20"), "timestamps.txt is damaged"),
         (replace_text("oxts/data/0000000000.txt", "49", "499"), "impossible positions"),

@@ -36,9 +36,12 @@ def spoil_table(data: bytes, draw: random.Random) -> bytes:
     for _ in range(draw.choice((1, 1, 2, 4))):
         name = draw.choice(list(columns) or ["none"])
         values = columns.get(name, pa.array([0]))
-        match draw.randrange(7):
+        match draw.randrange(8):
             case 0:
                 columns.pop(name, None)
+            case 7 if name in columns:
+                other = draw.choice(list(columns))
+                columns[name], columns[other] = columns[other], columns[name]
             case 1:
                 columns[name] = pa.array([None] * len(values), values.type)
             case 2:

@@ -90,9 +90,13 @@ def spoil_table(data: bytes, draw: random.Random) -> bytes:
 def _spoiled_column(table: pa.Table, at: int, draw: random.Random) -> pa.Table:
     """A table without a column, with other rows, or with a column of other values or another type."""
     name, kind = table.column_names[at], table.schema.field(at).type
-    match draw.randrange(6):
+    match draw.randrange(7):
         case 0:
             return table.remove_column(at)
+        case 3:
+            other = draw.randrange(table.num_columns)
+            swapped = {at: table.column_names[other], other: name}
+            return table.rename_columns([swapped.get(i, one) for i, one in enumerate(table.column_names)])
         case 1:
             return table.set_column(at, name, pa.nulls(len(table), draw.choice(OTHERS)))
         case 2:

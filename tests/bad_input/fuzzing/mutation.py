@@ -5,6 +5,7 @@ import io
 import json
 import math
 import random
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -109,6 +110,31 @@ def spoil_words(data: bytes, draw: random.Random) -> bytes:
         new = draw.choice((*NUMBERS, old + 1, old - 1, old * 2, old // 2, old << 8, 2**24, 10**6))
         changed[at : at + width] = (new % 256**width).to_bytes(width, "little")
     return bytes(changed)
+
+
+def spoil_number(data: bytes, draw: random.Random) -> bytes:
+    """Sizes and counts of a header that is text: one or two numbers in it become odd ones."""
+    odd = (
+        b"0",
+        b"-1",
+        b"1",
+        b"2",
+        b"3",
+        b"8",
+        b"65536",
+        b"1000000000",
+        b"2147483648",
+        b"9" * 30,
+        b"1e9",
+        b"nan",
+    )
+    head, rest = data[:300], data[300:]
+    for _ in range(draw.choice((1, 1, 2))):
+        places = [found.span() for found in re.finditer(rb"\d+", head)]
+        if places:
+            first, end = draw.choice(places)
+            head = head[:first] + draw.choice(odd) + head[end:]
+    return head + rest
 
 
 def spoil_json(data: bytes, draw: random.Random) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 from occfeat.data.formats.points.files import check_points_file, read_points_file
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.data_readers import read_folder
-from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
+from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json, spoil_number
 from tests.data.point_files import write_pcd
 from tests.dialect_folders import build_lyft, build_t4, build_truckscenes
 
@@ -26,10 +26,10 @@ def point_files(folder: Path) -> Reader:
     for encoding in ("ascii", "binary", "binary_compressed"):
         path = folder / f"{encoding}.pcd"
         path.write_bytes(write_pcd(points, encoding, height=4))
-        targets += [Target(path, (spoil_bytes,))] * 2
+        targets += [Target(path, (spoil_bytes, spoil_number))] * 2
     for name, array in (("fields", points), ("plain", plain)):
         np.save(folder / f"{name}.npy", array)
-        targets.append(Target(folder / f"{name}.npy", (spoil_bytes,)))
+        targets.append(Target(folder / f"{name}.npy", (spoil_bytes, spoil_number)))
     for width in (4, 5):
         np.nan_to_num(plain[:, :width]).tofile(folder / f"{width}.pcd.bin")
         targets.append(Target(folder / f"{width}.pcd.bin", (spoil_bytes, spoil_floats)))

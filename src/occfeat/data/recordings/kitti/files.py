@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from occfeat.data.formats.nuscenes.writer.values import CalibratedCamera, CalibratedRig
+from occfeat.data.formats.nuscenes.writer.values import CalibratedCamera, CalibratedRig, require_rigid
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.errors import DatasetError
 from occfeat.geometry.motion import quaternions
@@ -75,6 +75,7 @@ def read_rig(folder: Path) -> CalibratedRig:
     ego_from_velodyne = _ego_from_imu() @ np.linalg.inv(velodyne_from_imu)
     rectified_from_cam0 = np.eye(4)
     rectified_from_cam0[:3, :3] = _field(cameras, "R_rect_00", 9).reshape(3, 3)
+    require_rigid(f"{folder / 'calib_cam_to_cam.txt'}: R_rect_00", rectified_from_cam0)
     ego_from_rectified = ego_from_velodyne @ np.linalg.inv(rectified_from_cam0 @ cam0_from_velodyne)
     rig = []
     for channel, name in CAMERAS.items():
@@ -120,8 +121,7 @@ def _rigid(fields: dict[str, str]) -> Float64[ndarray, "4 4"]:
     transform = np.eye(4)
     transform[:3, :3] = _field(fields, "R", 9).reshape(3, 3)
     transform[:3, 3] = _field(fields, "T", 3)
-    if not np.abs(np.linalg.det(transform[:3, :3]) - 1) < 1e-3:
-        raise DatasetError(f"{fields['']}: R is not a rotation.", hint="Extract the calibration again.")
+    require_rigid(fields[""], transform)
     return transform
 
 
