@@ -1,4 +1,5 @@
 import io
+import random
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from occfeat.data.images import MAX_PIXELS, ends_properly, read_image, read_size, resize
+from occfeat.data.images import MAX_PIXELS, _read_frame, ends_properly, read_image, read_size, resize
 from occfeat.errors import KeyFrameError
 
 
@@ -112,6 +113,39 @@ def test_read_image__further_formats(tmp_path: Path, ending: str) -> None:
     image.save(path, lossless=True)
     assert read_size(path) == (40, 64)
     np.testing.assert_array_equal(as_array(read_image(path)), np.asarray(image))
+
+
+def test_read_image__several_pictures_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture(40, 64).save(path, "MPO", save_all=True, append_images=[picture(40, 64, 1)])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(as_array(read_image(path)), np.asarray(image))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged metadata
+def test_header_of_a_jpeg__says_what_pillow_reads_however_damaged() -> None:
+    stream, draw, same = io.BytesIO(), random.Random(0), 0
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    picture(40, 64).save(stream, "JPEG", exif=exif, comment=b"a remark", subsampling=2)
+    whole = stream.getvalue()
+    assert _read_frame(whole) == ((40, 64), (0x22, 0x11, 0x11))
+    for _ in range(2000):
+        spoiled = bytearray(whole)
+        for _ in range(draw.choice((1, 2, 5))):
+            spoiled[draw.randrange(700)] = draw.choice(
+                (0, 1, 17, 0x11, 0xC0, 0xC2, 0xFF, draw.randrange(256))
+            )
+        frame = _read_frame(bytes(spoiled))
+        if frame is None:
+            continue
+        try:
+            with Image.open(io.BytesIO(spoiled), formats=("JPEG",)) as image:
+                assert (image.height, image.width) == frame.size
+                same += image.mode == "RGB"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    assert same > 1000
 
 
 def test_read_image__bytes_after_the_end(tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ def test_resolve__link_out(root: Path) -> None:
         assert Listing(root).look_up(name).leaves_root
 
 
+@pytest.mark.parametrize(
+    "name", ["samples/..", "samples/..\\x", "samples/C:\\x", "samples/a\0b", "samples//../../x"]
+)
+def test_resolve__names_that_leave_a_folder_seen_before(root: Path, name: str) -> None:
+    assert resolve(root, "samples/a.jpg").is_file()
+    with pytest.raises(KeyFrameError):
+        resolve(root, name)
+
+
+def test_resolve__link_made_after_its_folder_was_seen(root: Path) -> None:
+    assert not resolve(root, "samples/later.jpg").exists()
+    assert resolve(root, "samples/a.jpg").is_file()
+    (root / "samples" / "later.jpg").symlink_to(root.parent / "secret.txt")
+    with pytest.raises(KeyFrameError, match="by a link"):
+        resolve(root, "samples/later.jpg")
+
+
 def test_resolve__link_inside(root: Path) -> None:
     (root / "samples" / "b.jpg").symlink_to("a.jpg")
     (root / "sweeps").symlink_to("samples")

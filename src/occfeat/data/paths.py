@@ -1,10 +1,14 @@
 """Safe paths from file names in tables: they cannot leave the data folder.
 
 Links inside the data folder are followed. Links that lead out of it are refused, even a linked `samples`
-folder. The data folder itself can be a link to the folder of the real files.
+folder. The data folder itself can be a link to the folder of the real files. The links of folders are
+followed once per process, those of files each time.
 """
 
+import os
 import re
+import stat
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -26,6 +30,27 @@ def resolve(root: Path, relative: str) -> Path:
 
     Raises:
         KeyFrameError: The name is empty or absolute, contains `..`, or leads out of the folder by a link.
+    """
+    folder, _, name = relative.rpartition("/")
+    if folder and is_plain_name(name):  # the folders of a data set have many files each
+        path = _folder(root, folder) / name
+        with suppress(OSError, ValueError):  # without such a file, `_resolve` decides
+            if not stat.S_ISLNK(os.lstat(path).st_mode):
+                return path
+    return _resolve(root, relative)
+
+
+@lru_cache(maxsize=4096)
+def _folder(root: Path, relative: str) -> Path:
+    """Return the path of a folder as `_resolve` does."""
+    return _resolve(root, relative)
+
+
+def _resolve(root: Path, relative: str) -> Path:
+    """Return the path of a file or folder with all links followed.
+
+    Raises:
+        KeyFrameError: As `resolve`.
     """
     if leaves(relative):
         raise KeyFrameError(f"File name {relative!r} leaves the data folder {root}.", hint=_HINT)

@@ -43,12 +43,10 @@ def from_rotation(
 def rotation_from_quaternion(wxyz: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 3 3"]:
     """Return the rotation matrix of a quaternion (w, x, y, z) of any non-zero length, nuScenes' order."""
     w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1, eps=1e-30).unbind(-1)
-    entries = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, dim=-1) for row in entries], dim=-2)
+    first = (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y))
+    second = (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x))
+    third = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))
+    return torch.stack((*first, *second, *third), dim=-1).reshape(*w.shape, 3, 3)
 
 
 def rotation_about_z(angle_rad: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3 3"]:

@@ -45,12 +45,13 @@ def read_points(
     Raises:
         KeyFrameError: A file cannot be read, or its name leaves the data folder.
     """
-    points_ego, origins_ego = [torch.empty(0, 3)], [torch.empty(0, 3)]
+    joined: list[tuple[Tensor, Tensor]] = []
     for record in sweeps:
         sweep = without_beams(source.read_sweep(resolve(source.root, record.path)), beams)
-        points, origins = _in_ego_frame(sweep, record.ego_from_lidar, ego_radius_m)
-        points_ego.append(points)
-        origins_ego.append(origins)
+        joined.append(_in_ego_frame(sweep, record.ego_from_lidar, ego_radius_m))
+    if len(joined) == 1:  # the usual case needs no copy
+        return Points.of_one_key_frame(*joined[0])
+    points_ego, origins_ego = zip((torch.empty(0, 3),) * 2, *joined, strict=True)
     return Points.of_one_key_frame(torch.cat(points_ego), torch.cat(origins_ego))
 
 
