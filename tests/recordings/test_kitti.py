@@ -114,7 +114,7 @@ def replace_text(name: str, old: str, new: str) -> Callable[[Path], object]:
             "imu_to_velo.txt is not a rigid",
         ),
         (
-            replace_text("calib_cam_to_cam.txt", "R_rect_00: 1", "R_rect_00: 0"),
+            replace_text("calib_cam_to_cam.txt", "R_rect_00: ", "R_rect_00: 9 "),
             "R_rect_00 is not a rigid transform",
         ),
         (replace_text("calib_imu_to_velo.txt", "T: ", "T: nan "), "expected 3 finite numbers"),

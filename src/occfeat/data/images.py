@@ -108,10 +108,9 @@ def _read_frame(data: bytes) -> _Frame | None:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
         if marker in _FRAMES:
             depth, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
-            is_usual = depth == 8 and channels == 3 and length == 17 and height > 0 and width > 0
-            return (
-                _Frame((height, width), (data[at + 11], data[at + 14], data[at + 17])) if is_usual else None
-            )
+            if depth != 8 or channels != 3 or length != 17 or not height * width:
+                return None
+            return _Frame((height, width), (data[at + 11], data[at + 14], data[at + 17]))
         is_several = marker == 0xE2 and data[at + 4 : at + 8] == b"MPF\0"  # pictures in one file
         if marker not in _SEGMENTS or length < 2 or is_several:
             return None

@@ -33,8 +33,8 @@ def resolve(root: Path, relative: str) -> Path:
     """
     folder, _, name = relative.rpartition("/")
     if folder and is_plain_name(name):  # the folders of a data set have many files each
-        path = _folder(root, folder) / name
-        with suppress(OSError, ValueError):  # without such a file, `_resolve` decides
+        with suppress(KeyFrameError, OSError, ValueError):  # `_resolve` says what is wrong
+            path = _folder(root, folder) / name
             if not stat.S_ISLNK(os.lstat(path).st_mode):
                 return path
     return _resolve(root, relative)
@@ -42,8 +42,16 @@ def resolve(root: Path, relative: str) -> Path:
 
 @lru_cache(maxsize=4096)
 def _folder(root: Path, relative: str) -> Path:
-    """Return the path of a folder as `_resolve` does."""
-    return _resolve(root, relative)
+    """Return the path of a folder with all links followed; errors are not remembered.
+
+    Raises:
+        KeyFrameError: As `resolve`.
+        NotADirectoryError: There is no such folder yet.
+    """
+    path = _resolve(root, relative)
+    if not path.is_dir():
+        raise NotADirectoryError(path)
+    return path
 
 
 def _resolve(root: Path, relative: str) -> Path:

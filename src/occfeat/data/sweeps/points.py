@@ -50,7 +50,7 @@ def read_points(
         sweep = without_beams(source.read_sweep(resolve(source.root, record.path)), beams)
         joined.append(_in_ego_frame(sweep, record.ego_from_lidar, ego_radius_m))
     if len(joined) == 1:  # the usual case needs no copy
-        return Points.of_one_key_frame(*joined[0])
+        return Points.of_one_key_frame(*(one.contiguous() for one in joined[0]))
     points_ego, origins_ego = zip((torch.empty(0, 3),) * 2, *joined, strict=True)
     return Points.of_one_key_frame(torch.cat(points_ego), torch.cat(origins_ego))
 
