@@ -63,6 +63,10 @@ class KeyFrameError(DatasetError):
     """A key frame that cannot be read; training can skip a limited number of them."""
 
 
+class LostImageError(KeyFrameError):
+    """An image of a data set that cannot be read; its camera is left out of its key frame."""
+
+
 class MessageError(DatasetError):
     """A message of a recording that cannot be used; it is left out and counted."""
 

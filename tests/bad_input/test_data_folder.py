@@ -11,6 +11,7 @@ from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
@@ -40,7 +41,7 @@ def found(report: Report) -> dict[str, int]:
     return {problem.kind: problem.count for problem in report.problems}
 
 
-def read(folder: Path, row: int) -> object:
+def read(folder: Path, row: int) -> Sample | BrokenKeyFrame:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(45, 80))
     return KeyFrames(index, view, Contents(points=True, classes=("vehicle",)), grid=GRID).read(Draw(row, 0))
@@ -56,9 +57,13 @@ def test_one_damage(folder: Path, damage: Damage) -> None:
     assert any(token in example for example in problem.first), (token, problem.first)
     assert problem.hint
     index = Index.open(DataConfig(root=folder))
-    broken = [one for row in range(len(index)) if isinstance(one := read(folder, row), BrokenKeyFrame)]
-    assert len(broken) == report.key_frames - report.complete >= 1
+    every = [read(folder, row) for row in range(len(index))]
+    broken = [one for one in every if isinstance(one, BrokenKeyFrame)]
+    incomplete = [one for one in every if isinstance(one, Sample) and one.lost_images]
+    assert len(broken) + len(incomplete) == report.key_frames - report.complete >= 1
     assert all(one.token in one.message for one in broken)
+    of_images = {"damaged image", "missing image", "image of another size", "file outside the data folder"}
+    assert bool(incomplete) == (kind in of_images)
 
 
 @pytest.mark.parametrize("damage", COSTING_A_BOX)

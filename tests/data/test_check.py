@@ -11,7 +11,7 @@ from occfeat.data.check.check import Report, check, quick_check
 from occfeat.data.check.files import image_files, lidar_files
 from occfeat.data.index.index import Index
 from occfeat.errors import DatasetError, SettingsError
-from occfeat.settings.sections import DataConfig, ViewConfig
+from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 from tests.nuscenes_folder import build_nuscenes_folder, edit_table
 
 
@@ -120,20 +120,50 @@ def test_quick_check(folder: Path, index: Index, caplog: pytest.LogCaptureFixtur
     quick_check(index, rows, view=view, needs_lidar=True)
     (folder / index.key_frame(0).sweeps[0].path).unlink()
     (folder / index.key_frame(1).cameras[3].path).unlink()
-    with pytest.raises(DatasetError, match="2 of 6 key frames") as caught:
-        quick_check(index, rows, view=view, needs_lidar=True)
+    with pytest.raises(DatasetError, match=r"1 of 6 key frames in .* cannot be used") as caught:
+        quick_check(index, rows, view=view, needs_lidar=True, engine=EngineConfig())
     assert index.key_frame(0).sweeps[0].path in str(caught.value)
     assert index.key_frame(0).sweeps[0].token in str(caught.value)
     assert "--engine.max-broken" in str(caught.value.hint)
-    with pytest.raises(DatasetError, match="2 of 6 key frames") as caught:
-        quick_check(index, rows, view=view, needs_lidar=True, allowed=None)
+    with pytest.raises(DatasetError, match="1 of 6 key frames") as caught:
+        quick_check(index, rows, view=view, needs_lidar=True)
     assert "--engine.max-broken" not in str(caught.value.hint)
-    with pytest.raises(DatasetError, match="1 of 6 key frames"):
-        quick_check(index, rows, view=view, needs_lidar=False)
-    quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
     quick_check(index, rows[2:], view=view, needs_lidar=True)
-    quick_check(index, rows, view=view, needs_lidar=True, allowed=2)
-    assert "2 of 6 key frames" in caplog.text
+    quick_check(index, rows, view=view, needs_lidar=True, engine=EngineConfig(max_broken=1))
+    assert "1 of 6 key frames" in caplog.text
+
+
+def test_quick_check__images(folder: Path, index: Index, caplog: pytest.LogCaptureFixture) -> None:
+    """One key frame in twenty may lack images, at least one; a key frame without any image is broken."""
+    rows, view = index.rows("all"), ViewConfig()
+    (folder / index.key_frame(1).cameras[3].path).unlink()
+    quick_check(index, rows, view=view, needs_lidar=True, engine=EngineConfig())
+    assert "1 of 6 key frames in" in caplog.text
+    assert "lack an image" in caplog.text
+    assert index.key_frame(1).cameras[3].path in caplog.text
+    caplog.clear()
+    quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
+    assert not caplog.text
+    with pytest.raises(DatasetError, match="lack an image") as caught:
+        quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig(max_incomplete=0))
+    assert "--engine.max-incomplete" in str(caught.value.hint)
+    (folder / index.key_frame(2).cameras[0].path).write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"2 of 6 key frames in .* lack an image"):
+        quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig())
+    quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig(max_incomplete=0.2))
+    with pytest.raises(DatasetError, match=r"1 of 6 key frames in .* cannot be used"):
+        quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
+
+
+def test_check__a_lost_image_costs_itself(folder: Path, index: Index) -> None:
+    for row, cameras in ((1, index.key_frame(1).cameras[:1]), (2, index.key_frame(2).cameras)):
+        assert len(index.key_frame(row).cameras) == 6
+        for camera in cameras:
+            (folder / camera.path).unlink()
+    report = check(DataConfig(root=folder))
+    assert found(report) == {"missing image": 7}
+    assert report.complete == 4
+    assert "1 key frames are used without some camera." in report.notes
 
 
 def test_quick_check__earlier_sweeps(folder: Path, index: Index) -> None:

@@ -1,5 +1,6 @@
 import gc
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -213,14 +214,57 @@ def test_getitem__same_draw_same_sample(index: Index) -> None:
     assert not torch.equal(one.images, read(key_frames(index, augment=EVERYTHING), 3, 6).images)
 
 
-def test_getitem__broken(folder: Path, index: Index) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xd8no image"])
+def test_getitem__an_image_that_cannot_be_read_costs_its_camera_alone(
+    folder: Path, index: Index, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, whole = index.key_frame(1), read(key_frames(index), 1)
+    image = folder / record.cameras[2].path
+    image.unlink()
+    if content is not None:
+        image.write_bytes(content)
+    sample = read(key_frames(index), 1)
+    assert len(sample.lost_images) == 1
+    assert record.cameras[2].path in sample.lost_images[0]
+    others = torch.tensor([camera != 2 for camera in range(6)])
+    assert isinstance(sample.teacher, TeacherImages)
+    assert isinstance(whole.teacher, TeacherImages)
+    for cameras in (sample.cameras, sample.teacher.cameras):
+        assert torch.equal(cameras.present, others)
+    assert torch.equal(sample.images[others], whole.images[others])
+    assert torch.equal(sample.teacher.images[others], whole.teacher.images[others])
+    assert not sample.images[2].any()
+    assert not sample.teacher.images[2].any()
+    assert key_frames(index).sample(1).lost_images == sample.lost_images
+    assert f"left out of key frame {record.token}: {sample.lost_images[0]}" in caplog.text
+
+
+def test_getitem__a_key_frame_without_any_image_is_broken(folder: Path, index: Index) -> None:
     record = index.key_frame(1)
-    (folder / record.cameras[2].path).unlink()
+    for camera in record.cameras:
+        (folder / camera.path).unlink()
     broken = key_frames(index).read(Draw(1, 0))
     assert isinstance(broken, BrokenKeyFrame)
     assert broken.token == record.token
     assert record.token in broken.message
-    assert record.cameras[2].path in broken.message
+    assert record.cameras[0].path in broken.message
+
+
+def test_getitem__stored_features_of_a_lost_image_are_of_an_absent_camera(index: Index) -> None:
+    class Store:
+        image_size = (56, 98)
+
+        def read(self, row: int) -> FeatureMaps:
+            scales = torch.ones(6, 4, 7)
+            scales[3] = 0
+            scales[4, 2] = 0
+            return FeatureMaps(torch.ones(6, 4, 7, 8, dtype=torch.int8), scales)
+
+    data = KeyFrames(index, VIEW, Contents(teacher=Store()), grid=GRID)
+    sample = read(data, 1)
+    assert isinstance(sample.teacher, TeacherMaps)
+    assert sample.teacher.cameras.present.tolist() == [True, True, True, False, True, True]
+    assert sample.cameras.present.all()
 
 
 def test_getitem__without_lidar(folder: Path) -> None:
@@ -245,6 +289,12 @@ def test_collate_readable(index: Index) -> None:
     assert loaded.batch.tokens == (index.token(0), index.token(4))
     assert loaded.batch.images.shape == (2, 6, 3, 45, 80)
     assert collate_readable([broken]) == Loaded(None, (broken,))
+    lacking = replace(read(data, 2), lost_images=("a is missing.", "b is missing."))
+    (one,) = collate_readable([lacking, broken]).incomplete
+    assert one.token == index.token(2)
+    assert one.message == "a is missing. b is missing."
+    (of_set,) = collate_readable([replace(lacking, data_set="boston")]).incomplete
+    assert of_set.token == f"boston/{index.token(2)}"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -15,7 +15,9 @@ from occfeat.cli import main
 from occfeat.commands.cache import filling as caching
 from occfeat.data import dataset
 from occfeat.data.augment import ImageChange
+from occfeat.data.index.index import Index
 from occfeat.errors import CacheError, KeyFrameError
+from occfeat.settings.sections import DataConfig
 from occfeat.teacher.cache import TeacherCache
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags, rows_of
@@ -54,6 +56,29 @@ def test_pretrain__with_the_cache_as_with_the_teacher(flags: Flags, made: Path, 
     assert main(flags("pretrain", tmp_path / "read", *common, "--teacher-cache", str(made))) == 0
     seen, read = rows_of(tmp_path / "seen"), rows_of(tmp_path / "read")
     assert len(seen) == len(read) == 3
+    for one, other in zip(seen, read, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], abs=1e-3)
+        assert other["cosine"] == pytest.approx(one["cosine"], abs=1e-3)
+
+
+def test_cache__a_lost_image_is_an_absent_camera_for_the_teacher_too(
+    flags: Flags, words: Words, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, cached = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "cache"
+    index = Index.open(DataConfig(root=data))
+    row = int(index.rows("mini_train")[1])
+    (data / index.key_frame(row).cameras[2].path).unlink()
+    assert main(words(cached, "--data", str(data))) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1] == "1 of these without some camera, whose image cannot be read"
+    assert float(printed[2].split(": ")[1]) > 0.999
+    known = (TeacherCache(cached).read(row).scales > 0).flatten(1)
+    assert known.any(1).tolist() == known.all(1).tolist() == [True, True, False, True, True, True]
+    common = ["--optim.epochs", "2", "--augment.bev-flip", "--data", str(data)]
+    assert main(flags("pretrain", tmp_path / "seen", *common)) == 0
+    assert main(flags("pretrain", tmp_path / "read", *common, "--teacher-cache", str(cached))) == 0
+    seen, read = rows_of(tmp_path / "seen"), rows_of(tmp_path / "read")
+    assert seen[-1]["incomplete_key_frames"] == read[-1]["incomplete_key_frames"] == 1
     for one, other in zip(seen, read, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], abs=1e-3)
         assert other["cosine"] == pytest.approx(one["cosine"], abs=1e-3)

@@ -31,15 +31,19 @@ CHANGES_WITH_TIME = ("time/",)
 class Numbers:
     """Key frame r shows the number r + epoch / 10 in every pixel; those in `broken` cannot be read."""
 
-    def __init__(self, broken: tuple[int, ...] = (), poison: int | None = None) -> None:
-        self.broken, self.poison = broken, poison
+    def __init__(
+        self, broken: tuple[int, ...] = (), poison: int | None = None, incomplete: tuple[int, ...] = ()
+    ) -> None:
+        self.broken, self.poison, self.incomplete = broken, poison, incomplete
 
     def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
         if draw.row in self.broken:
             return BrokenKeyFrame(f"frame{draw.row}", f"frame{draw.row}: cannot be read")
         rig = ring_of_cameras(1, (2, 2)).of_key_frame(0)
         level = 255 if draw.row == self.poison else draw.row * 10 + draw.epoch
-        return Sample(f"frame{draw.row}", torch.full((1, 3, 2, 2), level, dtype=torch.uint8), rig)
+        lost = (f"frame{draw.row}.jpg is missing.",) if draw.row in self.incomplete else ()
+        pixels = torch.full((1, 3, 2, 2), level, dtype=torch.uint8)
+        return Sample(f"frame{draw.row}", pixels, rig, lost_images=lost)
 
 
 class Stuck(Numbers):
@@ -175,6 +179,33 @@ def _forgiving(broken: tuple[int, ...]) -> Job[Tensor]:
     job = _job(Numbers(broken=broken), max_broken=len(broken), log_every=1)
     job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
     return job
+
+
+def test_incomplete_key_frames__are_named_and_counted_once_up_to_the_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = _job(Numbers(incomplete=(3, 5)), max_incomplete=0.3, log_every=1)  # each in each of four epochs
+    _train(tmp_path / "run", job)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").incomplete == [["frame3", "frame5"]]
+    assert _learned_rows(tmp_path / "run")[-1]["incomplete_key_frames"] == 2
+    assert caplog.text.count("A camera is left out of key frame frame5: frame5.jpg is missing.") == 1
+    less = _job(Numbers(incomplete=(3, 5)), max_incomplete=0.01)
+    with pytest.raises(TrainingError, match=r"2 key frame\(s\) lack an image, 1 allowed") as caught:
+        _train(tmp_path / "less", less)
+    assert "--engine.max-incomplete" in str(caught.value)
+
+
+def test_incomplete_key_frames__are_counted_once_after_resuming_too(tmp_path: Path) -> None:
+    def job() -> Job[Tensor]:
+        return _job(Numbers(incomplete=(3, 5)), max_incomplete=0.3, log_every=1)
+
+    _train(tmp_path / "whole", job())
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "parts", job(), stop_after=4)
+    _train(tmp_path / "parts", job(), resume=True)
+    assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
+    saved = [load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "parts")]
+    assert saved[0].incomplete == saved[1].incomplete == [["frame3", "frame5"]]
 
 
 @pytest.mark.parametrize(("reads", "step"), [(0, 0), (8, 2), (10, 3)])

@@ -24,7 +24,7 @@ from occfeat.errors import CacheError, DatasetError, SettingsError, did_you_mean
 from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
-from occfeat.settings.sections import ViewConfig
+from occfeat.settings.sections import EngineConfig, ViewConfig
 from occfeat.training.order import Mix
 from occfeat.training.several import SeveralKeyFrames
 
@@ -35,7 +35,7 @@ MAX_LEFT_OUT = 0.05
 
 
 def require_files(
-    sets: DataSets, rows: NDArray[np.int64], *, view: ViewConfig, needs_lidar: bool, allowed: int
+    sets: DataSets, rows: NDArray[np.int64], *, view: ViewConfig, needs_lidar: bool, engine: EngineConfig
 ) -> None:
     """Refuse key frames of a data set of which more files are missing than the settings allow.
 
@@ -44,7 +44,7 @@ def require_files(
     """
     for one, of_set in sets.parts(rows):
         with one.named_in_errors():
-            quick_check(one.index, of_set, view=view, needs_lidar=needs_lidar, allowed=allowed)
+            quick_check(one.index, of_set, view=view, needs_lidar=needs_lidar, engine=engine)
 
 
 def require_plausible_sets(

@@ -49,6 +49,13 @@ class Training(Generic[Config]):
         return fingerprint if isinstance(fingerprint, dict) else {}
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras of the only data set; empty if there are several."""
+        if self.sets.names:
+            return ()
+        return self.config.view.cameras or self.sets.each[0].index.default_channels
+
+    @property
     def micro_batch(self) -> int:
         """Key frames that each device has in memory at once."""
         return micro_batch_size(self.config.optim, self.fabric.world_size)
@@ -59,9 +66,9 @@ class Training(Generic[Config]):
         Raises:
             DatasetError: More are, or some cannot be.
         """
-        view, allowed = self.config.view, self.config.engine.max_broken
-        require_files(self.sets, rows, view=view, needs_lidar=needs_lidar, allowed=allowed)
-        only_warn = self.config.engine.implausible == "warn"
+        view, engine = self.config.view, self.config.engine
+        require_files(self.sets, rows, view=view, needs_lidar=needs_lidar, engine=engine)
+        only_warn = engine.implausible == "warn"
         require_plausible_sets(self.sets, rows, view=view, needs_lidar=needs_lidar, only_warn=only_warn)
 
     @contextmanager

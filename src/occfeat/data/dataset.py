@@ -30,7 +30,7 @@ from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
 from occfeat.data.paths import resolve
 from occfeat.data.sample.cameras import Cameras
-from occfeat.data.sample.contents import Contents, ImagesForTeacher, ViewsRequest
+from occfeat.data.sample.contents import Contents, ImagesForTeacher, StoredFeatures, ViewsRequest
 from occfeat.data.sample.lidar import PathCells, Points, TimedStates, Window
 from occfeat.data.sample.sample import Labels, Sample
 from occfeat.data.sample.teacher import TeacherImages, TeacherMaps, TeacherViews
@@ -40,7 +40,7 @@ from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.times import TimesReader
 from occfeat.data.sweeps.views import farthest_depth, join_views
 from occfeat.data.sweeps.window import WindowReader
-from occfeat.errors import KeyFrameError, SettingsError
+from occfeat.errors import KeyFrameError, LostImageError, SettingsError
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
@@ -50,13 +50,13 @@ from occfeat.settings.sections import AugmentConfig, ViewConfig
 _log = logging.getLogger(__name__)
 
 ImageReader = Callable[[], UInt8[Tensor, "3 _ _"]]
-"""Returns the image on disk, decoded on first use. Can raise a `KeyFrameError`."""
+"""Returns the image on disk, decoded on first use. Can raise a `LostImageError`."""
 
 ImageEffect = Callable[[ImageReader, CameraRecord, str, int], UInt8[Tensor, "3 _ _"]]
 """Returns a changed image of the same size, before it is resized or augmented.
 
 Its arguments are the reader of the image on disk, which it need not call, the camera, the token of the key
-frame and the epoch. Can raise a `KeyFrameError`.
+frame and the epoch. Can raise a `KeyFrameError`; the reader's own leaves out the camera alone.
 """
 
 
@@ -83,9 +83,10 @@ class BrokenKeyFrame:
 class KeyFrames(Dataset[Sample]):
     """A map-style data set of key frames: `key_frames[3]` is the fourth of its split.
 
-    Use it in a `torch.utils.data.DataLoader` with `collate`. A key frame that cannot be read raises a
-    `KeyFrameError`, also from loader processes: leave it out of `rows`, or repair its files (`occfeat check`
-    lists them). Only maps are cached between samples, once per process.
+    Use it in a `torch.utils.data.DataLoader` with `collate`. A camera whose image cannot be read is absent
+    from its sample, which says so in `lost_images`. A key frame without any image, or with other files that
+    cannot be read, raises a `KeyFrameError`, also from loader processes: leave it out of `rows`, or repair
+    its files (`occfeat check` lists them). Only maps are cached between samples, once per process.
     """
 
     def __init__(
@@ -173,6 +174,8 @@ class KeyFrames(Dataset[Sample]):
         if not isinstance(read, Sample):
             hint = "Restore its files; `occfeat check` lists all broken ones."
             raise KeyFrameError(read.message, hint=hint)
+        for message in read.lost_images:
+            _log.warning("A camera is left out of key frame %s: %s", read.token, message)
         return read
 
     def read(self, draw: Draw) -> Sample | BrokenKeyFrame:
@@ -198,10 +201,15 @@ class KeyFrames(Dataset[Sample]):
         if self.stored is None:
             seen = self._affected(files, rig, key_frame.token, draw.epoch)
         else:
-            seen = _stored(self.stored.read(draw.row), rig)
+            seen = _packed(self.stored, draw.row, rig)
+        images, lost = _images(seen, change.images, self.view.image_size)
+        rig = [None if camera in lost else record for camera, record in enumerate(rig)]
+        if lost and not any(rig):
+            raise KeyFrameError(f"No image can be read: {next(iter(lost.values()))}")
         return Sample(
             token=key_frame.token,
-            images=_images(seen, change.images, self.view.image_size),
+            images=images,
+            lost_images=tuple(lost.values()),
             cameras=self._cameras(rig, change.images, self.view.image_size, change),
             teacher=self._teacher(draw.row, key_frame, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,
@@ -230,10 +238,20 @@ class KeyFrames(Dataset[Sample]):
             return None
         if isinstance(wanted, ViewsRequest):
             return self._views(row, key_frame, wanted, change)
-        cameras = self._unchanged_cameras(rig, wanted.image_size, change)
         if isinstance(wanted, ImagesForTeacher):
-            return TeacherImages(_images(files, _unchanged(rig), wanted.image_size), cameras)
-        return TeacherMaps(wanted.read(row), cameras)
+            seen = [None if record is None else file for file, record in zip(files, rig, strict=True)]
+            images, _ = _images(seen, _unchanged(rig), wanted.image_size)
+            return TeacherImages(images, self._unchanged_cameras(rig, wanted.image_size, change))
+        return self._stored(wanted, row, self._rig(key_frame), change)
+
+    def _stored(
+        self, store: StoredFeatures, row: int, rig: list[CameraRecord | None], change: Change
+    ) -> TeacherMaps:
+        """Read the teacher's stored features; a camera whose image it could not read is absent."""
+        maps = store.read(row)
+        known = (maps.scales > 0).flatten(1).any(1).tolist()
+        seen = [record if stored else None for record, stored in zip(rig, known, strict=True)]
+        return TeacherMaps(maps, self._unchanged_cameras(seen, store.image_size, change))
 
     def _views(self, row: int, key_frame: KeyFrame, wanted: ViewsRequest, change: Change) -> TeacherViews:
         """Read the teacher's stored features of a key frame and of those around it that can be read."""
@@ -259,11 +277,10 @@ class KeyFrames(Dataset[Sample]):
         key_frame = self.index.key_frame(row, lidars=self.view.lidars)
         ego_from_other = ego_from_global @ key_frame.global_from_ego
         moved = replace(change, new_ego_from_ego=change.new_ego_from_ego @ ego_from_other)
-        rig = self._rig(key_frame)
-        cameras = self._unchanged_cameras(rig, wanted.store.image_size, moved)
+        stored = self._stored(wanted.store, row, self._rig(key_frame), moved)
         points_ego = self._points(key_frame, moved).points_ego
-        whose = torch.full((len(rig),), own)
-        return TeacherViews(wanted.store.read(row), cameras, whose, farthest_depth(points_ego, cameras))
+        whose = torch.full((len(stored.cameras.present),), own)
+        return TeacherViews(stored.maps, stored.cameras, whose, farthest_depth(points_ego, stored.cameras))
 
     def _times(self, row: int, change: Change) -> TimedStates | None:
         """Read the sweeps at several times, in the augmented ego frame."""
@@ -289,13 +306,14 @@ class KeyFrames(Dataset[Sample]):
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:
         """Decode an image, at half scale if all its uses are smaller. Effects get the full image."""
-        path = resolve(self.index.root, record.path)
-        if self.effect is not None:
-            return read_image(path, record.size)
         sizes = [zoomed_size(change, self.view.image_size)]
         if isinstance(self.contents.teacher, ImagesForTeacher):
             sizes.append(self.contents.teacher.image_size)
-        return read_image(path, record.size, (max(h for h, _ in sizes), max(w for _, w in sizes)))
+        needed = None if self.effect else (max(h for h, _ in sizes), max(w for _, w in sizes))
+        try:
+            return read_image(resolve(self.index.root, record.path), record.size, needed)
+        except KeyFrameError as error:
+            raise LostImageError(error.message, hint=error.hint) from error
 
     def _affected(
         self, files: Sequence[ImageReader | None], rig: list[CameraRecord | None], token: str, epoch: int
@@ -361,24 +379,35 @@ def _lenses(rig: list[CameraRecord | None]) -> Float[Tensor, "N L"] | None:
     return stack_lenses([PINHOLE if record is None else record.lens for record in rig])
 
 
-def _stored(images: UInt8[Tensor, "N 3 _ _"], rig: list[CameraRecord | None]) -> Sequence[ImageReader | None]:
-    """Return readers of images that are in memory."""
+def _packed(store: ImageCache, row: int, rig: list[CameraRecord | None]) -> Sequence[ImageReader | None]:
+    """Return readers of the images of a cache, which are then in memory."""
+    images, lost = store.read(row), store.lost(row)
     return [
-        None if record is None else partial(_same, image) for image, record in zip(images, rig, strict=True)
+        None if record is None else partial(_same, image, record if is_lost else None)
+        for image, is_lost, record in zip(images, lost, rig, strict=True)
     ]
 
 
-def _same(image: UInt8[Tensor, "3 _ _"]) -> UInt8[Tensor, "3 _ _"]:
-    """Return an image as it is."""
+def _same(image: UInt8[Tensor, "3 _ _"], lost: CameraRecord | None) -> UInt8[Tensor, "3 _ _"]:
+    """Return an image as it is, unless its file could not be read."""
+    if lost is not None:
+        raise LostImageError(f"Image {lost.path} could not be read when the image cache was made.")
     return image
 
 
 def _images(
     files: Sequence[ImageReader | None], changes: tuple[ImageChange, ...], size: tuple[int, int]
-) -> UInt8[Tensor, "N 3 H W"]:
-    """Read images at one size; a missing camera's image is black."""
-    images = torch.zeros(len(files), 3, *size, dtype=torch.uint8)
+) -> tuple[UInt8[Tensor, "N 3 H W"], dict[int, str]]:
+    """Read images at one size; a missing camera's image is black.
+
+    Returns:
+        The images, and what is wrong with those that cannot be read, by camera.
+    """
+    images, lost = torch.zeros(len(files), 3, *size, dtype=torch.uint8), dict[int, str]()
     for i, file in enumerate(files):
-        if file is not None:
-            images[i] = change_image(file(), changes[i], size)
-    return images
+        try:
+            if file is not None:
+                images[i] = change_image(file(), changes[i], size)
+        except LostImageError as error:
+            lost[i] = error.message
+    return images, lost

@@ -17,10 +17,10 @@ from occfeat.errors import RunError
 from occfeat.models.weights.loading import read_torch_file
 
 Count = Annotated[int, Field(ge=0)]
-CHECKPOINT_VERSION = 5
+CHECKPOINT_VERSION = 6
 """Raised whenever the content of a checkpoint changes."""
-READABLE_VERSIONS = (4, CHECKPOINT_VERSION)
-"""Versions that can be read. Version 4 has no averages."""
+READABLE_VERSIONS = (4, 5, CHECKPOINT_VERSION)
+"""Versions that can be read. Version 4 has no averages, and version 5 no incomplete key frames."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."
 """Hint about a checkpoint that cannot be used."""
@@ -46,6 +46,8 @@ class Checkpoint:
     """Size of the file of metrics; what was written later is cut off on resuming."""
     broken: list[list[str]]
     """Tokens of the broken key frames that each process has skipped."""
+    incomplete: list[list[str]] = field(default_factory=list)
+    """Tokens of the key frames that each process has used without an image."""
     average: dict[str, Any] = field(default_factory=dict)
     """Averages of what changes in the network, by its names; empty if the run takes none."""
     version: int = CHECKPOINT_VERSION

@@ -18,7 +18,7 @@ from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
-from occfeat.training.loading import KeyFrameReader, Loaded, in_order, load_batches, require_few_broken
+from occfeat.training.loading import KeyFrameReader, LeftOut, Loaded, in_order, load_batches
 from occfeat.training.overlap import THRESHOLD, is_positive
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ class Evaluation:
     """Number of key frames that were evaluated."""
     broken: int
     """Number of key frames that could not be read."""
+    incomplete: int
+    """Number of key frames that were evaluated without some camera, because its image could not be read."""
     threshold: float
     """Probability above which a cell counts as predicted, the same for every class."""
     metrics: dict[str, float]
@@ -77,17 +79,16 @@ def evaluate_segmenter(
         fabric: Devices and processes.
 
     Raises:
-        TrainingError: More key frames are broken than `engine.max_broken`.
+        TrainingError: More key frames are broken or lack images than `engine` allows.
     """
     device = fabric.device
     segmenter.to(device).eval()
     iou = {name: BevIou(classes, has_visibility=levels).to(device) for name, levels in has_visibility.items()}
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
-    broken = []
+    left_out = LeftOut(engine, [len(rows)])
     for loaded in _shown(loader, split, len(batches), hidden=not fabric.is_global_zero):
-        broken += [key_frame.message for key_frame in loaded.broken]
-        require_few_broken(broken, len(broken), engine.max_broken)
+        left_out.add(loaded)
         if loaded.batch is None:
             continue
         batch = loaded.batch.to(device, non_blocking=True)
@@ -97,14 +98,14 @@ def evaluate_segmenter(
         iou[""].update(predicted, labels)
         for name, chosen in batch.by_data_set().items():
             iou[name].update(predicted[chosen], labels.of_key_frames(chosen))
-    everywhere = fabric.all_reduce(torch.tensor(len(broken), device=device), reduce_op="sum")
-    skipped = int(torch.as_tensor(everywhere))
+    mine = torch.tensor([len(left_out.broken), len(left_out.incomplete)], device=device)
+    skipped, incomplete = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
     metrics = {
         f"{name}/{metric}" if name else metric: value
         for name, of_set in iou.items()
         for metric, value in of_set.compute().items()
     }
-    return Evaluation(split, len(rows) - skipped, skipped, THRESHOLD, metrics)
+    return Evaluation(split, len(rows) - skipped, skipped, incomplete, THRESHOLD, metrics)
 
 
 def _shown(loader: Iterator[Loaded], split: str, count: int, *, hidden: bool) -> Iterable[Loaded]:

@@ -4,6 +4,7 @@ This module imports no torch, so that `--help` answers at once. The docstring of
 Sizes are (height, width) in pixels.
 """
 
+from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -316,8 +317,15 @@ class EngineConfig(Strict):
     """Minutes between checkpoints. 0: save after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
     """Number of broken key frames that each process skips before the run stops."""
+    max_incomplete: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Largest share of key frames of which some image may be missing or damaged, rounded up. They are used
+    without these cameras, and counted."""
     implausible: Expert[Literal["refuse", "warn"]] = "refuse"
     """What to do if calibration, poses or boxes of the data seem to be impossible."""
+
+    def allowed_incomplete(self, key_frames: int) -> int:
+        """Return how many of some key frames may lack an image."""
+        return ceil(self.max_incomplete * key_frames)
 
 
 class LabelsConfig(Strict):

@@ -1,7 +1,8 @@
 """The teacher cache: the teacher's features of each key frame, computed once and read from disk.
 
 A cache is a folder of shards with a description, `cache.json`. A shard holds, beside `rows`, `values`
-(n N h w F) and `scales` (n N h w). A token is `values * scale`, with int8 or float16 values.
+(n N h w F) and `scales` (n N h w). A token is `values * scale`, with int8 or float16 values. All scales of an
+image that could not be read are 0.
 
 Axes: `n` key frames of a shard, `N` cameras, `h w` patches, `F` teacher channels.
 """

@@ -4,9 +4,9 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,6 +39,16 @@ class KeyFrameReader(Protocol):
 
 
 @dataclass(frozen=True)
+class IncompleteKeyFrame:
+    """A key frame without the cameras whose images cannot be read."""
+
+    token: str
+    """Token of the key frame."""
+    message: str
+    """The files and their problems."""
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A batch, less the key frames that could not be read."""
 
@@ -46,10 +56,12 @@ class Loaded:
     """None if none could be read."""
     broken: tuple[BrokenKeyFrame, ...]
     """Those that could not be read."""
+    incomplete: tuple[IncompleteKeyFrame, ...] = ()
+    """Those in the batch of which images could not be read."""
 
     def pin_memory(self) -> "Loaded":
         """Return the same in page-locked memory."""
-        return Loaded(None if self.batch is None else self.batch.pin_memory(), self.broken)
+        return replace(self, batch=None if self.batch is None else self.batch.pin_memory())
 
 
 class Draws(Dataset[Sample | BrokenKeyFrame]):
@@ -70,7 +82,14 @@ def collate_readable(read: list[Sample | BrokenKeyFrame]) -> Loaded:
     """Stack the samples and set the broken key frames aside."""
     samples = [one for one in read if isinstance(one, Sample)]
     broken = tuple(one for one in read if isinstance(one, BrokenKeyFrame))
-    return Loaded(collate(samples) if samples else None, broken)
+    incomplete = tuple(_incomplete(sample) for sample in samples if sample.lost_images)
+    return Loaded(collate(samples) if samples else None, broken, incomplete)
+
+
+def _incomplete(sample: Sample) -> IncompleteKeyFrame:
+    """Return what is said of a key frame that lacks images."""
+    token = f"{sample.data_set}/{sample.token}" if sample.data_set else sample.token
+    return IncompleteKeyFrame(token, " ".join(sample.lost_images))
 
 
 def _pack_readable(read: list[Sample | BrokenKeyFrame]) -> Parcel:
@@ -193,20 +212,52 @@ def in_order(rows: NDArray[np.int64], batch_size: int) -> list[list[Draw]]:
     ]
 
 
-def require_few_broken(messages: Sequence[str], count: int, allowed: int) -> None:
-    """Stop when more key frames are broken than a user allows.
+class LeftOut:
+    """Counts key frames that cannot be read, and those of which an image cannot be read.
 
     Args:
-        messages: What is wrong with the latest ones.
-        count: How many there are so far.
-        allowed: The setting `engine.max_broken`.
-
-    Raises:
-        TrainingError: There are more.
+        engine: How many of each are allowed.
+        key_frames: Number of key frames of each data set.
+        broken: Tokens of key frames that could not be read before.
+        incomplete: Tokens of key frames of which an image could not be read before.
     """
-    if count > allowed:
-        hint = "Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`."
-        raise TrainingError(f"{count} broken key frame(s), {allowed} allowed.", first=messages[:3], hint=hint)
+
+    def __init__(
+        self,
+        engine: EngineConfig,
+        key_frames: Iterable[int],
+        broken: Iterable[str] = (),
+        incomplete: Iterable[str] = (),
+    ) -> None:
+        self.allowed = engine.max_broken
+        self.allowed_incomplete = sum(map(engine.allowed_incomplete, key_frames))
+        self.broken, self.incomplete = set(broken), set(incomplete)
+
+    def add(self, loaded: Loaded) -> None:
+        """Count what was left out of a batch; each key frame counts once.
+
+        Raises:
+            TrainingError: It is more than the settings allow.
+        """
+        for one in loaded.broken:
+            logger.warning("skipped: %s", one.message)
+        for lacking in loaded.incomplete:
+            if lacking.token not in self.incomplete:
+                logger.warning("A camera is left out of key frame %s: %s", lacking.token, lacking.message)
+        self.broken |= {one.token for one in loaded.broken}
+        self.incomplete |= {lacking.token for lacking in loaded.incomplete}
+        if len(self.broken) > self.allowed:
+            raise TrainingError(
+                f"{len(self.broken)} broken key frame(s), {self.allowed} allowed.",
+                first=[one.message for one in loaded.broken[:3]],
+                hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`.",
+            )
+        if len(self.incomplete) > self.allowed_incomplete:
+            raise TrainingError(
+                f"{len(self.incomplete)} key frame(s) lack an image, {self.allowed_incomplete} allowed.",
+                first=[lacking.message for lacking in loaded.incomplete[:3]],
+                hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-incomplete`.",
+            )
 
 
 def slow_loading(share: float, workers: int) -> str:

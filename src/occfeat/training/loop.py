@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
@@ -31,9 +32,9 @@ from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading import (
     SLOW_LOADING,
     KeyFrameReader,
+    LeftOut,
     Loaded,
     load_batches,
-    require_few_broken,
     slow_loading,
 )
 from occfeat.training.optim.adamw import (
@@ -90,7 +91,7 @@ class Trainer(Generic[Target]):
     Raises:
         Interrupted: From `train`, after Ctrl-C or SIGTERM, with everything saved.
         TrainingError: From `train`, when a loss or gradient is not finite, memory runs out, or more key
-            frames are broken than allowed.
+            frames are broken or lack images than allowed.
     """
 
     def __init__(self, job: Job[Target], run: Run, fabric: Fabric, *, resume: bool) -> None:
@@ -106,7 +107,12 @@ class Trainer(Generic[Target]):
         saved = load_checkpoint(run.folder.checkpoint) if resume and run.folder.checkpoint.exists() else None
         self.step = saved.step if saved else 0
         mine = slice(fabric.global_rank, fabric.global_rank + 1)  # empty if this process was not there before
-        self.broken = set[str]().union(*saved.broken[mine] if saved else ())
+        self.left_out = LeftOut(
+            job.engine,
+            map(len, job.mix.sets),
+            chain.from_iterable(saved.broken[mine] if saved else ()),
+            chain.from_iterable(saved.incomplete[mine] if saved else ()),
+        )
         self.window = Window(saved.pending if saved and run.writes else None)
         self._line = ""
         self._rows, self._warned = 0, False
@@ -201,12 +207,8 @@ class Trainer(Generic[Target]):
             self.window.add(metrics)
 
     def _without_broken(self, loaded: Loaded) -> Batch | None:
-        """Return the batch without its broken key frames, and count those."""
-        for key_frame in loaded.broken:
-            logger.warning("skipped: %s", key_frame.message)
-        self.broken |= {key_frame.token for key_frame in loaded.broken}
-        messages = [key_frame.message for key_frame in loaded.broken]
-        require_few_broken(messages, len(self.broken), self.job.engine.max_broken)
+        """Return the batch without its broken key frames, and count what is left out."""
+        self.left_out.add(loaded)
         if loaded.batch is None and self.fabric.world_size > 1:
             hint = "Repair them, or train in one process, which can skip a whole batch."
             raise TrainingError("All key frames of one process are broken in this step.", hint=hint)
@@ -217,14 +219,16 @@ class Trainer(Generic[Target]):
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
         metrics = self.window.metrics(self.fabric)
-        if self.broken:
-            metrics["broken_key_frames"] = len(self.broken)
+        if self.left_out.broken:
+            metrics["broken_key_frames"] = len(self.left_out.broken)
+        if self.left_out.incomplete:
+            metrics["incomplete_key_frames"] = len(self.left_out.incomplete)
         metrics["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
         self.metrics.write(self.step, metrics)
         self.window = Window()
         shown = {name: value for name, value in metrics.items() if not name.startswith("time/")}
-        self._line = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
-        self._line += f"  loading {metrics['time/loading']:.0%} of the time"
+        words = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        self._line = f"up to step {self.step}: {words}  loading {metrics['time/loading']:.0%} of the time"
         self._warn_of_slow_loading(metrics["time/loading"])
         return self._line
 
@@ -252,7 +256,9 @@ class Trainer(Generic[Target]):
 
     def _save(self) -> None:
         """Write a checkpoint; all processes must call it at once."""
-        pending, broken = self.window.pending(self.fabric), gather_texts(self.broken, self.fabric)
+        pending = self.window.pending(self.fabric)
+        broken = gather_texts(self.left_out.broken, self.fabric)
+        incomplete = gather_texts(self.left_out.incomplete, self.fabric)
         if self.run.writes:
             checkpoint = Checkpoint(
                 step=self.step,
@@ -263,6 +269,7 @@ class Trainer(Generic[Target]):
                 pending=pending,
                 metrics_bytes=self.metrics.sync(),
                 broken=broken,
+                incomplete=incomplete,
             )
             save_checkpoint(self.run.folder.checkpoint, checkpoint)
         self.fabric.barrier()

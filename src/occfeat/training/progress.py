@@ -23,6 +23,7 @@ class TrainingProgress:
         self.steps = steps
         self._first_step = first_step
         self._started = self._told = time.monotonic()
+        self._shown = ""
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -31,14 +32,16 @@ class TrainingProgress:
             self._bar.start()
 
     def advance(self, done: int, metrics: str) -> None:
-        """Show that `done` steps are done."""
+        """Show that `done` steps are done, and metrics that name their step; a log shows these once."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, metrics=metrics)
         elif time.monotonic() - self._told >= 60 or done == self.steps:
             self._told = time.monotonic()
             rate = (self._told - self._started) / max(done - self._first_step, 1)
             left_min = rate * (self.steps - done) / 60
-            logger.info("step %d/%d, %.1f min left, %s", done, self.steps, left_min, metrics)
+            news = "" if metrics == self._shown else f"; {metrics}"
+            logger.info("step %d/%d, %.1f min left%s", done, self.steps, left_min, news)
+            self._shown = metrics
 
     def close(self) -> None:
         """Restore the terminal."""

@@ -28,7 +28,8 @@ class SeveralKeyFrames:
         one = self.sets.each[number]
         read = self.each[number].read(Draw(draw.row - one.first, draw.epoch))
         if isinstance(read, Sample):
-            return replace(read, data_set=one.name)
+            lost = tuple(f"Data set {one.name}: {message}" for message in read.lost_images)
+            return replace(read, data_set=one.name, lost_images=lost)
         return BrokenKeyFrame(f"{one.name}/{read.token}", f"Data set {one.name}: {read.message}")
 
 

@@ -27,7 +27,7 @@ from occfeat.runs.output import make_folder, require_empty
 from occfeat.settings.commands import CacheConfig
 from occfeat.training.device import all_alive
 from occfeat.training.interrupt import StopNow, StopRequest
-from occfeat.training.loading import in_order, load_batches, require_few_broken
+from occfeat.training.loading import LeftOut, in_order, load_batches
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,29 @@ class CacheJob:
         return rows
 
 
-def make_cache(job: CacheJob, fabric: Fabric) -> int:
-    """Make a cache, or finish one that was interrupted; return how many key frames all processes added.
+@dataclass(frozen=True)
+class Added:
+    """What all processes added to a cache."""
+
+    key_frames: int
+    incomplete: int
+    """Number of them of which an image could not be read."""
+
+    def lines(self, key_frames: int) -> list[str]:
+        """Return what is said of a cache of some key frames."""
+        lines = [f"{key_frames} key frames, {self.key_frames} of them now"]
+        if self.incomplete:
+            lines.append(f"{self.incomplete} of these without some camera, whose image cannot be read")
+        return lines
+
+
+def make_cache(job: CacheJob, fabric: Fabric) -> Added:
+    """Make a cache, or finish one that was interrupted.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM; finished shards are kept.
         CacheError: The folder cannot be used, or a shard is damaged.
-        TrainingError: More key frames are broken than `engine.max_broken`.
+        TrainingError: More key frames are broken or lack images than `engine` allows.
     """
     path = job.config.out
     with all_alive(fabric), ExitStack() as held:
@@ -121,7 +137,7 @@ def _human(size_bytes: int) -> str:
     return f"{size:.3g} TB"
 
 
-def _fill(path: Path, job: CacheJob, fabric: Fabric) -> int:
+def _fill(path: Path, job: CacheJob, fabric: Fabric) -> Added:
     """Write the missing shards, shared among processes."""
     writer = _ShardWriter(path, job, fabric)
     numbers = []
@@ -144,7 +160,8 @@ def _fill(path: Path, job: CacheJob, fabric: Fabric) -> int:
             working, stopping = _in_any_process(fabric, busy, stop.signal is not None)
             if stopping:
                 raise Interrupted(_how_to_go_on(path, job, _name_of(stop)))
-    return round(over_all(fabric, float(writer.seen)))
+    counts = (writer.seen, len(writer.left_out.incomplete))
+    return Added(*(round(over_all(fabric, float(count))) for count in counts))
 
 
 def over_all(fabric: Fabric, mine: float) -> float:
@@ -170,7 +187,7 @@ class _ShardWriter:
     def __init__(self, path: Path, job: CacheJob, fabric: Fabric) -> None:
         self.path, self.job, self.fabric = path, job, fabric
         self.seen = 0
-        self.broken: list[str] = []
+        self.left_out = LeftOut(job.config.engine, [len(job.key_frames)])
 
     def write(self, number: int) -> Iterator[None]:
         """Write one shard; yield after every batch."""
@@ -194,8 +211,7 @@ class _ShardWriter:
         batches = in_order(rows, job.config.batch_size)
         pin = self.fabric.device.type == "cuda"
         for loaded in load_batches(job.key_frames, batches, engine, pin=pin):
-            self.broken += [key_frame.message for key_frame in loaded.broken]
-            require_few_broken(self.broken, len(self.broken), engine.max_broken)
+            self.left_out.add(loaded)
             if loaded.batch is None:
                 continue
             of_batch = [row_of[token] for token in loaded.batch.tokens]

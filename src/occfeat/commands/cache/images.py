@@ -38,7 +38,7 @@ def cache_images(config: CacheConfig) -> Outcome:
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero:
         require_writable(config.out)
-    quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
+    quick_check(index, rows, view=view, needs_lidar=False, engine=config.engine)
     key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
     card = ImageCacheCard(
         size=size,
@@ -64,7 +64,7 @@ def cache_images(config: CacheConfig) -> Outcome:
     added = make_cache(job, fabric)
     if not fabric.is_global_zero:
         return Outcome("")
-    return Outcome(f"{card.key_frames} key frames, {added} of them now\n{config.out}")
+    return Outcome("\n".join([*added.lines(card.key_frames), str(config.out)]))
 
 
 def _store(
@@ -72,6 +72,7 @@ def _store(
 ) -> dict[str, Tensor]:
     """Return the images of a batch and the sizes of their files."""
     file_bytes = torch.from_numpy(np.stack([bytes_of[row] for row in rows]))
+    file_bytes[(file_bytes > 0) & ~batch.cameras.present] = -1
     return pack_images(batch.images, card.quality) | {"file_bytes": file_bytes}
 
 

@@ -1,6 +1,6 @@
 """The teacher's features of every key frame, computed once.
 
-Axes: `B` key frames, `N` cameras, `F` teacher channels, `h w` patches.
+Axes: `M` images, `F` teacher channels, `h w` patches.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch
 from occfeat.geometry.grid import build_grid
+from occfeat.models.encoders.present import encode_present
 from occfeat.runs.output import require_writable
 from occfeat.settings.commands import CacheConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
@@ -37,7 +38,7 @@ def cache_teacher(config: CacheConfig) -> Outcome:
     fabric = build_fabric(config.engine)
     if fabric.is_global_zero:
         require_writable(config.out)
-    quick_check(index, rows, view=view, needs_lidar=False, allowed=config.engine.max_broken)
+    quick_check(index, rows, view=view, needs_lidar=False, engine=config.engine)
     teacher = build_teacher(config.teacher, config.second_teacher)
     key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
     card = _card(config, index, teacher, key_frames.channels, len(rows))
@@ -57,9 +58,9 @@ def cache_teacher(config: CacheConfig) -> Outcome:
     similarity = over_all(fabric, store.similarity)
     if not fabric.is_global_zero:
         return Outcome("")
-    lines = [f"{card.key_frames} key frames, {added} of them now"]
-    if added:
-        lines.append(f"mean cosine of stored and exact features: {similarity / added:.5f}")
+    lines = added.lines(card.key_frames)
+    if added.key_frames:
+        lines.append(f"mean cosine of stored and exact features: {similarity / added.key_frames:.5f}")
     return Outcome("\n".join([*lines, str(config.out)]))
 
 
@@ -95,15 +96,17 @@ class _TeacherStore:
         """Return values and scales of a batch."""
         images = batch.images.to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
-            exact = self.teacher(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            exact = encode_present(self.teacher, images, batch.cameras.present)
         stored = encode(exact, self.card.dtype)
-        self.similarity += _likeness(stored.decode(), exact, self.teacher.parts) * len(images)
+        present = batch.cameras.present.to(self.device)
+        likeness = _likeness(stored.decode()[present], exact[present], self.teacher.parts)
+        self.similarity += likeness * len(images)
         stored = stored.to("cpu")
         return {"values": stored.values, "scales": stored.scales}
 
 
 def _likeness(
-    stored: Float[Tensor, "B N F h w"], exact: Float[Tensor, "B N F h w"], parts: tuple[int, ...]
+    stored: Float[Tensor, "M F h w"], exact: Float[Tensor, "M F h w"], parts: tuple[int, ...]
 ) -> float:
     """Return the mean cosine similarity of two maps, averaged over the parts of a feature."""
     split = [torch.split(maps, list(parts), dim=-3) for maps in (stored, exact)]

@@ -118,7 +118,7 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     network, settings = load_pretraining(run)
     index = Index.open(config.source)
     rows = index.rows(config.split)
-    quick_check(index, rows, view=settings.view, needs_lidar=True, allowed=None)
+    quick_check(index, rows, view=settings.view, needs_lidar=True)
     needs, device = needs_of(network.objectives) | POINTS, choose_device(config.device)
     path = config.teacher_cache
     cache = None

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from occfeat.atomic import write_text_atomic
-from occfeat.data.check.files import image_files
+from occfeat.data.check.files import check_presence, image_files
+from occfeat.data.check.findings import Findings
 from occfeat.data.corruptions.corruptions import SEVERITIES, Corruption, chosen
 from occfeat.data.corruptions.released import open_released
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
@@ -109,7 +110,8 @@ def _effects(config: EvaluateConfig, index: Index, card: ModelCard) -> Effects:
             for name in names
         }
     rows, allowed = index.rows(config.split[0]), config.engine.max_broken
-    images = list(image_files(index, rows, card.view.cameras or index.default_channels))
+    clean = image_files(index, rows, card.view.cameras or index.default_channels)
+    images = check_presence(index.source, clean, Findings())
     return {
         name: {severity: open_released(root, name, severity, images, allowed) for severity in SEVERITIES}
         for name in names

@@ -61,7 +61,7 @@ def _evaluate(
         config = config.model_copy(update={"labels": card.labels})
     sets = DataSets.open(config.sources)
     rows = sets.rows(config.each(config.split))
-    require_files(sets, rows, view=card.view, needs_lidar=False, allowed=config.engine.max_broken)
+    require_files(sets, rows, view=card.view, needs_lidar=False, engine=config.engine)
     require_labels(sets, rows, card.classes)
     plan = CorruptedPlan.make(config, sets.each[0].index, card, out) if config.corruptions else None
     split = _Split(config, card, sets, rows, model.segmenter, fabric)
@@ -73,7 +73,7 @@ def _evaluate(
         draw_predictions_of_sets(out, model.segmenter, sets, split.key_frames(), shown)
     counted = (
         f"{evaluation.key_frames} key frames of {evaluation.split}, {evaluation.broken} broken, "
-        f"threshold {evaluation.threshold}"
+        f"{evaluation.incomplete} without some camera, threshold {evaluation.threshold}"
     )
     text = f"{counted}\n{table(evaluation.metrics)}\n"
     if plan is None or results is None:

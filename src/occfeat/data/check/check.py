@@ -36,7 +36,7 @@ from occfeat.data.index.subsets import spread
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.splits import ALL
 from occfeat.errors import DatasetError
-from occfeat.settings.sections import DataConfig, ViewConfig
+from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 
 _log = logging.getLogger(__name__)
 
@@ -113,18 +113,27 @@ def check(
     present = _check_key_frames(index, rows, findings, ViewConfig(), needs)
     decoded = set((rows if decode else spread(rows, DECODED_KEY_FRAMES)).tolist())
     check_content(source, present, decoded, findings)
-    whole = rows[~np.isin(rows, list(findings.broken_rows))]
+    _break_without_images(index, findings, index.default_channels)
+    spoilt = findings.broken_rows | findings.incomplete_rows
+    whole = rows[~np.isin(rows, list(spoilt))]
     lidars = () if "lidar" in needs else None
     for kind, example in look_at_calibration(index, whole, index.default_channels, lidars=lidars):
         findings.add(kind, example)
-    complete = len(rows) - len(findings.broken_rows)
+    complete = len(rows) - len(spoilt)
+    if findings.incomplete_rows:
+        findings.notes.append(f"{len(findings.incomplete_rows)} key frames are used without some camera.")
     notes = (*_notes(index, rows), *findings.notes, *check_categories(index, rows, findings))
     problems = findings.problems(source)
     return Report(source.root, source.title, split, len(rows), complete, len(decoded), problems, notes)
 
 
 def quick_check(
-    index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool, allowed: int | None = 0
+    index: Index,
+    rows: Int64[ndarray, " n"],
+    *,
+    view: ViewConfig,
+    needs_lidar: bool,
+    engine: EngineConfig | None = None,
 ) -> None:
     """Check within seconds that the files a run needs are present.
 
@@ -133,25 +142,41 @@ def quick_check(
         rows: Key frames of the run.
         view: The cameras it uses.
         needs_lidar: Whether it reads the LiDAR.
-        allowed: Number of broken key frames that the user allows. None: the command has no such setting.
+        engine: How many key frames may be broken or lack images. None: the command has no such settings.
 
     Raises:
-        DatasetError: More key frames are broken.
+        DatasetError: More are, or do.
         SettingsError: A LiDAR does not exist.
     """
+    if not index.channels:
+        hint = "OccFeat learns from images: add cameras to its tables, or give another data set."
+        raise DatasetError(f"{index.root} has no cameras.", hint=hint)
     needs: frozenset[Sensor] = BOTH if needs_lidar else frozenset({"cameras"})
     findings = Findings()
     _check_key_frames(index, rows, findings, view, needs)
-    if not findings.broken_rows:
-        return
-    problems = findings.problems(index.source)
-    first = _firsts(problems)
-    message = f"{len(findings.broken_rows)} of {len(rows)} key frames in {index.root} cannot be used."
-    if len(findings.broken_rows) > (allowed or 0):
-        skip = "" if allowed is None else ", or skip them with `--engine.max-broken`"
-        hint = f"{problems[0].hint} Run `occfeat check` for the full list{skip}."
-        raise DatasetError(message, first=first, hint=hint)
-    _log.warning("%s", "\n  ".join((message, *first)))
+    _break_without_images(index, findings, view.cameras or index.default_channels)
+    limits = engine or EngineConfig()
+    for found, allowed, what, setting in (
+        (findings.broken_rows, limits.max_broken, "cannot be used", "max-broken"),
+        (findings.incomplete_rows, limits.allowed_incomplete(len(rows)), "lack an image", "max-incomplete"),
+    ):
+        if not found:
+            continue
+        problems = findings.problems(index.source)
+        first = _firsts(problems)
+        message = f"{len(found)} of {len(rows)} key frames in {index.root} {what}."
+        if len(found) > allowed:
+            more = f", or allow more with `--engine.{setting}`" if engine else ""
+            hint = f"{problems[0].hint} Run `occfeat check` for the full list{more}."
+            raise DatasetError(message, first=first, hint=hint)
+        _log.warning("%s", "\n  ".join((message, *first)))
+
+
+def _break_without_images(index: Index, findings: Findings, channels: Sequence[str]) -> None:
+    """Count key frames of which all images of some cameras are lost as broken."""
+    lost = np.array(sorted(findings.lost_images), dtype=np.int64)
+    images = Counter(file.row for file in image_files(index, lost, channels))
+    findings.broken_rows |= {row for row, count in images.items() if findings.lost_images[row] >= count}
 
 
 def require_plausible(
@@ -221,15 +246,19 @@ def _add_index_problems(source: DataSource, findings: Findings, error: DatasetEr
     for kind, example in source.index_problems():
         findings.add(kind, example)
     if findings.counts.total() == before:
-        findings.add("unreadable table", " ".join((error.message, *error.first)))
+        kind = "unusable data set" if error.hint else "unreadable table"
+        findings.add(kind, " ".join((error.message, *error.first)))
+        findings.hints["unusable data set"] = error.hint or ""
 
 
 def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     """Return facts about some key frames that are worth knowing but not problems."""
     notes = []
-    if len(rows) and not with_lidar(index, rows).any():
-        notes.append("No key frame has a LiDAR record: fine-tuning is possible, pretraining is not.")
     cameras = index.default_channels
+    if len(rows) and not cameras:
+        notes.append("There are no cameras: training is not possible.")
+    elif len(rows) and not with_lidar(index, rows).any():
+        notes.append("No key frame has a LiDAR record: fine-tuning is possible, pretraining is not.")
     found = Counter(file.row for file in image_files(index, rows, cameras))
     if fewer := sum(found[row] < len(cameras) for row in rows.tolist()):
         notes.append(f"{fewer} key frames have no record of some of the {len(cameras)} cameras.")

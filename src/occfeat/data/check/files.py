@@ -123,15 +123,22 @@ def check_presence(
     for file in files:
         listed = listing.look_up(file.path)
         if listed.leaves_root:
-            findings.add("file outside the data folder", file.describe(record), row=file.row)
+            _add(findings, file, "file outside the data folder", file.describe(record))
         elif listed.size < 0:
-            findings.add(f"missing {file.kind}", file.describe(record), row=file.row, lidar=file.lidar)
+            _add(findings, file, f"missing {file.kind}", file.describe(record))
         elif fault := _size_fault(source, file, listed.size):
-            example = file.describe(record, fault)
-            findings.add(f"damaged {file.kind}", example, row=file.row, lidar=file.lidar)
+            _add(findings, file, f"damaged {file.kind}", file.describe(record, fault))
         else:
             present.append(file)
     return present
+
+
+def _add(findings: Findings, file: KeyFrameFile, kind: str, example: str) -> None:
+    """Add a problem of a file: an image costs itself, a LiDAR file its key frame."""
+    if file.size is not None:
+        findings.add_image(kind, example, file.row)
+    else:
+        findings.add(kind, example, row=file.row, lidar=file.lidar)
 
 
 def check_content(
@@ -158,8 +165,7 @@ def check_content(
             strict=True,
         ):
             if fault is not None:
-                example = file.describe(source.record, fault[1])
-                findings.add(fault[0], example, row=file.row, lidar=file.lidar)
+                _add(findings, file, fault[0], file.describe(source.record, fault[1]))
     if sum(left_out):
         what = "returns of {} of the {} LiDAR files that were decoded are not finite and left out"
         findings.notes.append(f"{sum(left_out)} {what.format(sum(map(bool, left_out)), len(left_out))}.")

@@ -26,7 +26,7 @@ _HINTS = {
     "singular intrinsics": "Correct the record.",
     "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",
-    "missing image": "Copy the images into {root}.",
+    "missing image": "Copy the images into {root}. The other cameras of their key frames are used.",
     "file outside the data folder": "Names must stay inside {root} after links are followed: mount the other "
     "disk there, or give the folder that really contains the files.",
     "damaged LiDAR file": "Restore the file.",
@@ -62,6 +62,11 @@ class Findings:
     """Number of problems by kind and LiDAR."""
     examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     broken_rows: set[int] = field(default_factory=set)
+    """Key frames that cannot be used."""
+    lost_images: Counter[int] = field(default_factory=Counter)
+    """Number of images that cannot be used, by key frame."""
+    hints: dict[str, str] = field(default_factory=dict)
+    """Hints for kinds of problems that have none of their own."""
     notes: list[str] = field(default_factory=list)
     """Facts worth knowing that are not problems."""
 
@@ -70,6 +75,16 @@ class Findings:
         self.add_many(kind, 1, (example,), lidar)
         if row is not None:
             self.broken_rows.add(row)
+
+    def add_image(self, kind: str, example: str, row: int) -> None:
+        """Add a problem that costs a key frame an image."""
+        self.add_many(kind, 1, (example,))
+        self.lost_images[row] += 1
+
+    @property
+    def incomplete_rows(self) -> set[int]:
+        """Key frames that can be used without some camera."""
+        return self.lost_images.keys() - self.broken_rows
 
     def add_many(self, kind: str, count: int, examples: Sequence[str], lidar: str = "") -> None:
         """Add already counted problems of one kind."""
@@ -80,6 +95,7 @@ class Findings:
     def problems(self, source: DataSource) -> tuple[Problem, ...]:
         """Return the problems by kind, in order of discovery."""
         hints = {kind: hint.format(root=source.root) for kind, hint in _HINTS.items()} | dict(source.hints())
+        hints |= self.hints
         return tuple(
             Problem(
                 f"{kind} of {lidar}" if lidar else kind,

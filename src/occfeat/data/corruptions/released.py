@@ -17,7 +17,7 @@ from occfeat.data.dataset import ImageReader
 from occfeat.data.images import read_image
 from occfeat.data.keyframe import CameraRecord
 from occfeat.data.paths import resolve
-from occfeat.errors import DatasetError
+from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.settings.sections import CorruptionName, Severity
 
 
@@ -31,12 +31,16 @@ class ReleasedCorruption:
     def __call__(
         self, read: ImageReader, camera: CameraRecord, token: str, epoch: int
     ) -> UInt8[Tensor, "3 H W"]:
-        """Return the released image; the clean one is not read.
+        """Return the released image; the clean one is not read, unless the released one is lost.
 
         Raises:
             KeyFrameError: It is missing, damaged, or of another size.
         """
-        return read_image(resolve(self.folder, released_name(camera.path)), camera.size)
+        try:
+            return read_image(resolve(self.folder, released_name(camera.path)), camera.size)
+        except KeyFrameError:
+            read()  # if the clean one is lost as well, the camera is absent from both
+            raise
 
 
 def open_released(

@@ -63,6 +63,8 @@ class Sample(Tensors):
     """Cells that the car covers."""
     data_set: str = ""
     """Name of its data set among several; empty for a single one."""
+    lost_images: tuple[str, ...] = ()
+    """What is wrong with each image that cannot be read; its camera counts as absent."""
 
 
 @dataclass(frozen=True)

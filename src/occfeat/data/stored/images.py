@@ -3,7 +3,8 @@
 Images are stored at the size to which the largest zoom of the augmentation resizes them, as bytes of their
 pixels or as JPEGs of a chosen quality, without chroma subsampling. A shard holds, beside `rows`:
 
-- `file_bytes` (n N): the size of each image file, 0 for a camera that a key frame lacks;
+- `file_bytes` (n N): the size of each image file, 0 for a camera that a key frame lacks, negative for a file
+  that could not be read;
 - `checksums` (n): the CRC-32 of the stored bytes of each key frame;
 - `images` (n N 3 H W), or `lengths` (n N) and `jpegs`, all bytes one after the other.
 
@@ -120,13 +121,18 @@ class ImageCache:
         """
         known = np.isin(rows, self._places.rows)
         stored = self._file_bytes[np.searchsorted(self._places.rows, rows[known])]
-        changed = int((stored != file_bytes[known]).any(axis=1).sum())
+        changed = int(((stored != file_bytes[known]) & (stored >= 0)).any(axis=1).sum())
         if changed > allowed:
             raise CacheError(
                 f"The image cache {self.path} is stale: the image files of {changed} of the {len(rows)} key "
                 "frames have another size than when they were packed.",
                 hint="Make the cache again with `occfeat cache --images` in a new folder.",
             )
+
+    def lost(self, row: int) -> list[bool]:
+        """Return which cameras of a key frame have a file that could not be read."""
+        place = int(np.searchsorted(self._places.rows, row))
+        return [size < 0 for size in self._file_bytes[place].tolist()]
 
     def read(self, row: int) -> UInt8[Tensor, "N 3 H W"]:
         """Return the images of one key frame, black where it lacks a camera.

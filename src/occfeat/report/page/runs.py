@@ -45,6 +45,7 @@ class EvaluationResults(Results):
     split: str
     key_frames: int
     broken: int
+    incomplete: int = 0
     threshold: float
     metrics: Metrics
 
@@ -156,7 +157,9 @@ def _read(path: Path, name: str) -> RunFiles:
 def _parsed(file: Path, kind: type[Parsed]) -> Parsed:
     """Read a JSON file of results."""
     try:
-        content = json.loads(file.read_text(), parse_constant=lambda _: None)  # NaN counts as unknown
+        content = json.loads(
+            file.read_text(encoding="utf-8"), parse_constant=lambda _: None
+        )  # NaN counts as unknown
         return kind.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         first = re.sub(r"\n.*", "", str(error))

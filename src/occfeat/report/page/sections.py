@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from occfeat.report.page.charts import Curve, bars, curves, radar
 from occfeat.report.page.groups import Group, Spread, data_of, spreads
 from occfeat.report.page.page import Folded, Part, Picture, Section, Table
-from occfeat.report.page.runs import AnalysisResults, Metrics, RunFiles
+from occfeat.report.page.runs import AnalysisResults, EvaluationResults, Metrics, RunFiles
 from occfeat.report.pictures.embedded import picture_uri
 from occfeat.runs.saved_settings import settings_text
 from occfeat.segmentation.robustness.results import RobustnessResults
@@ -165,7 +165,7 @@ def evaluation_sections(groups: Sequence[Group]) -> Iterator[Section]:
             for run, metrics in zip(group.runs, _evaluated(group, split), strict=True)
             if metrics
         ]
-        numbers = sorted({f"{one.key_frames} key frames, {one.broken} broken" for one in counted})
+        numbers = sorted({_counted(one) for one in counted})
         threshold = ", ".join(sorted({f"{one.threshold:g}" for one in counted}))
         words = [f"{' or '.join(numbers)}; a cell counts as predicted above a probability of {threshold}."]
         parts: list[Part] = [
@@ -175,6 +175,12 @@ def evaluation_sections(groups: Sequence[Group]) -> Iterator[Section]:
         if len(singles) > len(found):
             parts.append(Table(["run", *names], singles, f"IoU on {split}, each run by itself."))
         yield Section(f"IoU on {split}", words, parts)
+
+
+def _counted(one: EvaluationResults) -> str:
+    """Return how many key frames were evaluated, and what was left out."""
+    fewer = f", {one.incomplete} without some camera" if one.incomplete else ""
+    return f"{one.key_frames} key frames, {one.broken} broken{fewer}"
 
 
 def _evaluated(group: Group, split: str) -> list[Metrics]:
