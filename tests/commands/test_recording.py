@@ -174,3 +174,35 @@ def test_view__of_a_run_that_distilled_nothing(
     words = ["view", str(folder), "--out", str(tmp_path / "view.rrd"), "--pretraining", str(run)]
     assert main(words) == 2
     assert "distilled no features" in capsys.readouterr().err
+
+
+def test_view__records_cameras_alone_at_any_time(folder: Path, tmp_path: Path) -> None:
+    """A data set without LiDAR, whose times are in nanoseconds, which no calendar has."""
+    data, file = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "scene.rrd"
+
+    def in_nanoseconds(records: list[dict[str, Any]]) -> None:
+        for one in records:
+            one["timestamp"] *= 1000
+
+    def without_lidar(records: list[dict[str, Any]]) -> None:
+        records[:] = [one for one in records if "LIDAR" not in one["filename"]]
+        in_nanoseconds(records)
+
+    edit_table(data, "sample_data", without_lidar)
+    edit_table(data, "sample", in_nanoseconds)
+    assert main(["view", str(data), "--out", str(file), "--view.image-size", "90", "160"]) == 0
+    counts = rows_by_entity(file)
+    index = Index.open(DataConfig(root=data))
+    for entity in ("boxes", "labels/vehicle", *(f"cameras/{channel}/image" for channel in index.channels)):
+        assert counts[f"/world/ego/{entity}"] == 3
+    assert not {"/world/ego/lidar", "/world/ego/voxels"} & counts.keys()
+
+
+def test_view__records_the_key_frames_without_a_lidar_file_too(folder: Path, tmp_path: Path) -> None:
+    data, file = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "scene.rrd"
+    index = Index.open(DataConfig(root=data))
+    (data / index.key_frame(1).sweeps[0].path).unlink()
+    assert main(["view", str(data), "--out", str(file), "--view.image-size", "90", "160"]) == 0
+    counts = rows_by_entity(file)
+    assert counts["/world/ego/boxes"] == 3
+    assert counts["/world/ego/lidar"] == counts["/world/ego/voxels"] == 2

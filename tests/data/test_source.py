@@ -8,13 +8,14 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from occfeat.data.check.check import check
+from occfeat.data.check.check import check, quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats import sources
 from occfeat.data.formats.nuscenes.source import NuScenes
@@ -27,6 +28,7 @@ from occfeat.data.source.source import Taxonomy
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
+from tests.nuscenes_folder import edit_table, read_records
 from tests.own_source import POINTS, Drives, build_drives_folder
 
 GRID = VoxelGrid((-16.0, -16.0, -1.0), (16.0, 16.0, 3.0), (1.0, 1.0, 1.0))
@@ -149,6 +151,45 @@ def test_find_source__two_formats_in_one_folder(drives: Path, folder: Path) -> N
     with pytest.raises(DatasetError, match=r"(?s)several formats.*nuscenes \(v1\.0-mini\).*drives"):
         find_source(drives, None)
     assert isinstance(find_source(drives, "v1.0-mini"), NuScenes)
+
+
+@pytest.mark.parametrize("inside", ["v1.0-train", ""])
+def test_find_source__nuimages_are_called_that(tmp_path: Path, inside: str) -> None:
+    (tmp_path / inside).mkdir(exist_ok=True)
+    for name in ("sample", "sample_data", "object_ann", "calibrated_sensor", "category", "log"):
+        (tmp_path / inside / f"{name}.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DatasetError) as raised:
+        find_source(tmp_path, None)
+    assert "It contains nuImages: single images" in raised.value.hint
+    assert "give its parent" not in raised.value.hint
+
+
+def test_check__a_set_of_radars_says_what_it_lacks(folder: Path) -> None:
+    edit_table(folder, "sensor", lambda records: [one.update(modality="radar") for one in records])
+    (problem,) = check(DataConfig(root=folder)).problems
+    assert problem.kind == "unusable data set"
+    assert "lists no camera and no LiDAR. " in problem.first[0]
+    assert "CAM_FRONT (radar)" in problem.first[0]
+    assert "radars are not read" in problem.hint
+    with pytest.raises(DatasetError, match="no camera and no LiDAR"):
+        Index.open(DataConfig(root=folder))
+
+
+def test_quick_check__a_set_without_cameras_is_refused(folder: Path) -> None:
+    def without_cameras(records: list[dict[str, Any]]) -> None:
+        records[:] = [one for one in records if one["modality"] != "camera"]
+
+    tokens = {one["token"] for one in read_records(folder, "sensor") if one["modality"] != "camera"}
+    edit_table(folder, "sensor", without_cameras)
+    calibrated = [one for one in read_records(folder, "calibrated_sensor") if one["sensor_token"] in tokens]
+    edit_table(folder, "calibrated_sensor", lambda records: records.__setitem__(slice(None), calibrated))
+    known = {one["token"] for one in calibrated}
+    shots = [one for one in read_records(folder, "sample_data") if one["calibrated_sensor_token"] in known]
+    edit_table(folder, "sample_data", lambda records: records.__setitem__(slice(None), shots))
+    index = Index.open(DataConfig(root=folder))
+    with pytest.raises(DatasetError, match="has no cameras"):
+        quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=True)
+    assert "There are no cameras: training is not possible." in check(DataConfig(root=folder)).notes
 
 
 def test_find_source__of_no_known_format(tmp_path: Path) -> None:

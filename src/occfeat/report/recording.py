@@ -36,6 +36,8 @@ SHOWN_FROM = 0.3
 """Probability below which a cell is not drawn."""
 THIN = -1.0
 """Radius of returns and of the edges of boxes: rerun takes a negative one in points of the screen."""
+LATEST_US = 9 * 10**15
+"""Microseconds from 1970 to the latest time of rerun's calendar, in 2255."""
 FRUSTUM_M = 2.0
 """Distance of an image from its camera, in metres."""
 EGO = "/world/ego"
@@ -94,19 +96,28 @@ def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
     stream = rerun.RecordingStream("occfeat", recording_id=name)
     stream.save(path)
     stream.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    first_from_global, count = None, 0
+    first_from_global, count, first_us = None, 0, 0
     for moment in moments:
         if first_from_global is None:
             first_from_global = invert(moment.key_frame.global_from_ego)
+            first_us = moment.key_frame.timestamp_us
             predicted = moment.predicted is not None
             stream.send_blueprint(layout(moment.cameras, moment.channels, predicted=predicted))
         stream.set_time("key_frame", sequence=count)
-        stream.set_time("time", timestamp=1e-6 * moment.key_frame.timestamp_us)
+        _set_time(stream, moment.key_frame.timestamp_us, first_us)
         _log_moment(stream, moment, first_from_global @ moment.key_frame.global_from_ego)
         count += 1
     stream.flush()
     stream.disconnect()
     return count
+
+
+def _set_time(stream: Any, time_us: int, first_us: int) -> None:
+    """Set the time of what follows: since 1970, or since the first key frame if no calendar has its time."""
+    if abs(first_us) < LATEST_US:
+        stream.set_time("time", timestamp=np.datetime64(time_us, "us"))
+    else:
+        stream.set_time("time", duration=1e-6 * (time_us - first_us))
 
 
 def _log_moment(stream: Any, moment: Moment, world_from_ego: Float[Tensor, "4 4"]) -> None:

@@ -1,7 +1,7 @@
 """The moments of a scene that `occfeat view` records: key frames, coloured voxels and predictions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
 from occfeat.report.recording import BevLayers, Moment, Voxels
 from occfeat.runs.folder import RunFolder
+from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
 
 Rows = NDArray[np.int64]
@@ -46,28 +47,32 @@ class Predictor:
 
 
 def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
-    """Yield all that is shown of each key frame, in their order.
+    """Yield all that is shown of each key frame, in their order; without a LiDAR file, its images and boxes.
 
     Raises:
         OccFeatError: A run or a key frame cannot be used.
     """
     predictor = None if config.run is None else _predictor(config.run, index)
-    painted = {} if config.pretraining is None else voxels_by_features(config.pretraining, index, rows)
+    swept = np.array([index.has_lidar_file(row) for row in rows], dtype=bool)
+    painted = {}
+    if config.pretraining is not None and swept.any():
+        painted = voxels_by_features(config.pretraining, index, rows[swept])
     grid = build_grid(config.grid)
-    contents = Contents(points=True, classes=config.classes)
-    key_frames = KeyFrames(index, config.view, contents, grid=grid, rows=rows)
-    for row in map(int, rows):
-        sample = key_frames.sample(row)
-        points, labels = sample.points, sample.labels
-        if points is None or labels is None:
-            raise KeyFrameError(f"Key frame {sample.token} has no LiDAR points or no labels.")
+    contents = Contents(classes=config.classes)
+    seen = {
+        has_lidar: KeyFrames(index, config.view, replace(contents, points=has_lidar), grid=grid)
+        for has_lidar in set(swept.tolist())
+    }
+    for row, has_lidar in zip(rows.tolist(), swept.tolist(), strict=True):
+        sample = seen[has_lidar].sample(row)
+        points, labels = sample.points, labels_of(sample)
         yield Moment(
             key_frame=index.key_frame(row),
             images=sample.images,
             cameras=sample.cameras,
-            channels=key_frames.channels,
-            points_ego=points.points_ego,
-            voxels=painted.get(row, voxels_by_height(points, grid)),
+            channels=seen[has_lidar].channels,
+            points_ego=None if points is None else points.points_ego,
+            voxels=None if points is None else painted.get(row, voxels_by_height(points, grid)),
             labels=BevLayers(labels.classes, labels.target.float(), grid.bev),
             predicted=None if predictor is None else predictor.layers(row),
         )

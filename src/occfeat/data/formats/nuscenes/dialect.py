@@ -30,6 +30,9 @@ class Dialect:
 
 NUSCENES = Dialect()
 
+NUIMAGES = "nuimages"
+"""Name of tables of single images with boxes in them, which are of no use here."""
+
 _LYFT = re.compile(r"v1\.0\d-.+|(.+_)?data")
 """Names of Lyft's folders of tables."""
 
@@ -42,6 +45,8 @@ def has_tables(folder: Path) -> bool:
 def dialect_of(folder: Path) -> str:
     """Return the name of the dialect of a folder of tables, according to file names."""
     root = folder.parent
+    if (folder / "object_ann.json").is_file() and not (folder / "scene.json").is_file():
+        return NUIMAGES
     if any((folder / f"ego_motion_{part}.json").is_file() for part in ("chassis", "cabin")):
         return "truckscenes"
     if folder.name == "annotation" and (root / "data").is_dir():

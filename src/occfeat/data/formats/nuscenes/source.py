@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from occfeat.data.formats.nuscenes.dialect import NUSCENES, Dialect, dialect_of, has_tables
+from occfeat.data.formats.nuscenes.dialect import NUIMAGES, NUSCENES, Dialect, dialect_of, has_tables
 from occfeat.data.formats.nuscenes.join import join
 from occfeat.data.formats.nuscenes.json_tables import read_table
 from occfeat.data.formats.nuscenes.splits import read_splits
@@ -86,6 +86,12 @@ class NuScenes(DataSource):
     @classmethod
     def advice(cls, root: Path) -> str:
         """Return a hint which folder to give."""
+        inside = (folder for folder in root.iterdir() if folder.is_dir())
+        if any(dialect_of(folder) == NUIMAGES for folder in (root, *inside)):
+            return (
+                "It contains nuImages: single images with boxes in them, without LiDAR, scenes and boxes "
+                "in space. OccFeat learns from drives, such as nuScenes'."
+            )
         if has_tables(root):
             return f"It contains nuScenes tables itself: give its parent folder, {root.parent}."
         return "For nuScenes, give the folder of `v1.0-trainval` (or another version), `samples` etc."
