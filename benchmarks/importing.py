@@ -159,7 +159,7 @@ def write_bag(path: Path, seconds: int, *, deskew: bool) -> Path:
         "poses": {"source": "tf", "global_frame": "map"},
         "car": {"lower_m": [-1, -1, 0], "upper_m": [4, 1, 2]} if deskew else {},
     }
-    (path.parent / "rig.yaml").write_text(json.dumps(rig))
+    (path.parent / "rig.yaml").write_text(json.dumps(rig), encoding="utf-8")
     return path
 
 
@@ -175,7 +175,7 @@ def run(code: str, bag: Path, out: Path, workers: int) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
     script = out.parent / "script.py"
-    script.write_text(code)
+    script.write_text(code, encoding="utf-8")
     words = [sys.executable, str(script), str(bag), str(out), str(workers)]
     ended = subprocess.run(words, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(ended.stdout.strip().splitlines()[-1])

@@ -101,7 +101,7 @@ def token(table: str, number: int) -> str:
 
 def write_table(folder: Path, name: str, records: Iterator[dict[str, object]]) -> None:
     """Write a table as nuScenes' are: one field a line."""
-    with (folder / f"{name}.json").open("w") as stream:
+    with (folder / f"{name}.json").open("w", encoding="utf-8") as stream:
         stream.write("[\n")
         for number, record in enumerate(records):
             stream.write(",\n" if number else "")

@@ -91,14 +91,16 @@ def record(
     met = None if target is None else value >= target if at_most is None else value <= target
     measurements = [measurement for measurement in read_measurements() if measurement.name != name]
     measurements.append(Measurement(name, value, target, met, spread))
-    LATEST.write_text(json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n")
+    LATEST.write_text(
+        json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def read_measurements() -> list[Measurement]:
     """The measurements of the benchmarks that ran last."""
     if not LATEST.is_file():
         return []
-    rows = json.loads(LATEST.read_text())
+    rows = json.loads(LATEST.read_text(encoding="utf-8"))
     return [Measurement(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in rows]
 
 

@@ -110,7 +110,7 @@ def seconds(work: Callable[[], object]) -> float:
 def extra_mb(work: Callable[[], object]) -> float:
     """Return by how much some work raises the resident size of this process at its peak (Linux)."""
     work()  # what is loaded on first use does not count
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before_mb = _status_mb("VmRSS")
     work()
     return _status_mb("VmHWM") - before_mb
@@ -118,7 +118,7 @@ def extra_mb(work: Callable[[], object]) -> float:
 
 def _status_mb(name: str) -> float:
     """Return a size of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 

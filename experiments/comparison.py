@@ -118,7 +118,7 @@ class Comparison:
             if not file.is_file():
                 settings = {"split": split, "pictures": 0, "engine": {"workers": 0}}
                 occfeat.evaluate(out, data=study.street(self.runs), **settings)
-            rows[result_of(tuning, split)] = dict(json.loads(file.read_text())["metrics"])
+            rows[result_of(tuning, split)] = dict(json.loads(file.read_text(encoding="utf-8"))["metrics"])
         rows[result_of(tuning, SPLITS[0])]["cpu_s"] = time.process_time() - begin
         self.ledger.add(rows, self.runs / "locks")
         chosen = rows[result_of(tuning, SPLITS[0])]

@@ -97,7 +97,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
 def _say(plan: Plan, tuning: Tuning) -> None:
     """A line for whoever waits."""
     done = [plan.results(one).is_file() for one in plan.tunings()]
-    metrics = json.loads(plan.results(tuning).read_text())["metrics"]
+    metrics = json.loads(plan.results(tuning).read_text(encoding="utf-8"))["metrics"]
     vehicle, layers = metrics["vehicle_iou/visible"], metrics["mean_iou/map"]
     count = f"{sum(done)}/{len(done)}"
     print(f"{count} {tuning.name}: vehicle {vehicle:.3f}, map {layers:.3f}", flush=True)

@@ -96,7 +96,7 @@ def replaced(file: Path, text: str, mark: str) -> str:
         ValueError: The file lacks the marks.
     """
     begin, end = f"<!-- {mark}: begin -->\n", f"\n<!-- {mark}: end -->"
-    whole = file.read_text()
+    whole = file.read_text(encoding="utf-8")
     first, last = whole.index(begin) + len(begin), whole.index(end)
     return whole[:first] + text + whole[last:]
 

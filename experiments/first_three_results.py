@@ -28,7 +28,7 @@ class Results:
         self.found: dict[Tuning, dict[str, float]] = {}
         for tuning in plan.tunings():
             if plan.results(tuning).is_file():
-                self.found[tuning] = json.loads(plan.results(tuning).read_text())["metrics"]
+                self.found[tuning] = json.loads(plan.results(tuning).read_text(encoding="utf-8"))["metrics"]
 
     @property
     def modes(self) -> list[str]:

@@ -25,7 +25,7 @@ class Ledger(Generic[Job]):
 
     def read(self) -> dict[Job, Metrics]:
         """Return the metrics of every job that has a row; none if there is no such file."""
-        lines = self.file.read_text().splitlines() if self.file.is_file() else []
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.is_file() else []
         return dict(self._entry(json.loads(line)) for line in lines)
 
     def add(self, rows: Mapping[Job, Metrics], locks: Path) -> None:

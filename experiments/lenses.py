@@ -94,7 +94,9 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
         **begin,
         **common,
     )
-    found: dict[str, float] = json.loads(jobs.results_file(runs / tuning.name, SPLIT).read_text())["metrics"]
+    found: dict[str, float] = json.loads(
+        jobs.results_file(runs / tuning.name, SPLIT).read_text(encoding="utf-8")
+    )["metrics"]
     return found
 
 

@@ -133,7 +133,7 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
         write_last_weights(out, last, "segmenter.")
         settings = {"split": SPLIT, "pictures": 0, "engine": {"workers": 0}}
         found = occfeat.evaluate(last, data=study.street(runs), out=last / "evaluation", **settings)
-        averaged = json.loads(jobs.results_file(out, SPLIT).read_text())["metrics"]
+        averaged = json.loads(jobs.results_file(out, SPLIT).read_text(encoding="utf-8"))["metrics"]
         rows = {
             weights_of(tuning, averaged=True): averaged,
             weights_of(tuning, averaged=False): dict(found.metrics),

@@ -176,7 +176,7 @@ def tune(plan: Plan, tuning: Tuning) -> bool:
         **begin,
     )
     if done:
-        metrics = json.loads(jobs.results_file(out, "test").read_text())["metrics"]
+        metrics = json.loads(jobs.results_file(out, "test").read_text(encoding="utf-8"))["metrics"]
         LEDGER.add(
             {tuning: {name: metrics[name] for name in METRICS if name in metrics}}, plan.runs / "locks"
         )

@@ -96,7 +96,11 @@ def refusal(plan: Plan, draws: list[int], found: Found) -> str | None:
     """Why --write must not be done with these results; None if it may be."""
     if plan.split != REPORTED:
         return f"--write needs --split {REPORTED}: metrics of another would replace those that are reported"
-    known = [json.loads(line) for line in LEDGER.read_text().splitlines()] if LEDGER.is_file() else []
+    known = (
+        [json.loads(line) for line in LEDGER.read_text(encoding="utf-8").splitlines()]
+        if LEDGER.is_file()
+        else []
+    )
     reported = {Tuning(**{field.name: row[field.name] for field in fields(Tuning)}) for row in known}
     lost = ({*tunings(plan, draws)} | reported) - found.keys()
     if lost:

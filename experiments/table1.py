@@ -136,7 +136,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
 
 def metric(plan: Plan, tuning: Tuning) -> float:
     """IoU of a finished fine-tuning in per cent."""
-    metrics: dict[str, Any] = json.loads(plan.results(tuning).read_text())["metrics"]
+    metrics: dict[str, Any] = json.loads(plan.results(tuning).read_text(encoding="utf-8"))["metrics"]
     return 100 * float(metrics[METRICS[tuning.task]])
 
 

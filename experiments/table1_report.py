@@ -47,5 +47,5 @@ def metrics(plan: Plan, recipe: str, objective: str, task: str, fraction: float)
 if __name__ == "__main__":
     whole = read_plan()
     text = "\n\n".join(table(whole, task) for task in whole.tasks) + "\n"
-    (whole.runs / "table1.md").write_text(text)
+    (whole.runs / "table1.md").write_text(text, encoding="utf-8")
     print(text + str(whole.runs / "table1.md"))

@@ -35,8 +35,8 @@ GRID = build_grid(GridConfig())
 
 def speeds_of(folder: Path) -> dict[str, float]:
     """Return the speed of each annotation in m/s, from its neighbours in time."""
-    annotations = json.loads((folder / "sample_annotation.json").read_text())
-    samples = json.loads((folder / "sample.json").read_text())
+    annotations = json.loads((folder / "sample_annotation.json").read_text(encoding="utf-8"))
+    samples = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
     time_s = {sample["token"]: sample["timestamp"] / 1e6 for sample in samples}
     tracks = defaultdict(list)
     for one in annotations:

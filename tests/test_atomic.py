@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -62,6 +63,37 @@ def test_lock_folder__that_cannot_be_locked_is_said(tmp_path: Path) -> None:
     (tmp_path / LOCK).mkdir()
     with pytest.raises(RunError, match="cannot be written: Is a directory"), lock_folder(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_lock_folder__a_file_system_without_locks_is_said_and_used(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with lock_folder(tmp_path), lock_folder(tmp_path):
+        write_text_atomic(tmp_path / "file.txt", "text")
+    assert f"The file system of {tmp_path} has no locks ({os.strerror(code)})" in caplog.text
+
+
+def test_lock_folder__a_held_lock_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(RunError, match="Another process"), lock_folder(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
+@pytest.mark.parametrize("umask", [0o077, 0o022])
+def test_write_text_atomic__rights_are_those_of_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text_atomic(tmp_path / "new" / "file.txt", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "file.txt").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o777 & ~umask
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TimeoutError()])

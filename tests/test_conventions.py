@@ -87,6 +87,51 @@ def test_sources__do_nothing_unsafe_or_hidden(path: Path) -> None:
         assert given.get("strict") != "False" or "load_state_dict" not in called
 
 
+TEXT_CALLS = {"read_text": 1, "write_text": 2}
+"""Calls that read or write text, and which of their arguments may be the encoding, counted from 1."""
+
+
+def without_encoding(node: ast.Call) -> bool:
+    """Whether a call opens a text file in whatever encoding the user's locale has."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+    if any(keyword.arg == "encoding" for keyword in node.keywords):
+        return False
+    if name in TEXT_CALLS:
+        return len(node.args) < TEXT_CALLS[name]
+    if name not in ("open", "fdopen"):
+        return False
+    modes = {one.value for one in node.args[:2] if isinstance(one, ast.Constant)}
+    return (name == "open" == ast.unparse(node.func) and not modes) or any(
+        set(mode) <= set("rwaxt+") for mode in modes if isinstance(mode, str) and mode
+    )
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CODE if not path.is_relative_to(ROOT / "tests")], ids=name_of
+)
+def test_text_files__have_an_encoding(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [one.lineno for one in ast.walk(tree) if isinstance(one, ast.Call) and without_encoding(one)] == []
+
+
+def test_without_encoding__knows_text_from_bytes() -> None:
+    def judged(code: str) -> bool:
+        (call,) = (one for one in ast.walk(ast.parse(code)) if isinstance(one, ast.Call))
+        return without_encoding(call)
+
+    wrong = (
+        "f.read_text()",
+        "f.write_text(t)",
+        "open(f)",
+        "f.open('w')",
+        "open(f, 'a')",
+        "os.fdopen(h, 'w')",
+    )
+    assert all(map(judged, wrong))
+    right = ("f.read_text('utf-8')", "f.write_text(t, encoding='utf-8')", "f.open('rb')", "open(f, 'wb')")
+    assert not any(map(judged, (*right, "reader.open()", "os.fdopen(h, 'rb')")))
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_sources__have_no_asserts_and_no_shell(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

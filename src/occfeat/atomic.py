@@ -1,5 +1,7 @@
 """Atomic writes: a file is complete or absent, even after a crash."""
 
+import errno
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +11,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from occfeat.errors import RunError
+
+_log = logging.getLogger(__name__)
+
+WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Errors of file systems that have no locks, such as some network disks."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], object], *, synced: bool = True) -> None:
@@ -48,7 +55,7 @@ def partial_of(path: Path) -> Path:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file as `write_atomic` does."""
-    write_atomic(path, lambda temporary: temporary.write_text(text))
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_bytes_atomic(path: Path, content: bytes | memoryview, *, synced: bool = True) -> None:
@@ -76,7 +83,7 @@ LOCK = ".lock"
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder.
+    """Keep other processes from writing to a folder; only warn where a file system has no locks.
 
     Raises:
         RunError: Another process is writing to the folder, or the folder cannot be written.
@@ -87,9 +94,12 @@ def lock_folder(path: Path) -> Iterator[None]:
     except Timeout as error:
         hint = "Wait until it ends, or choose another --out."
         raise RunError(f"Another process is writing to {path}.", hint=hint) from error
-    except OSError as error:
-        hint = "Check the folder's permissions."
-        raise RunError(f"{path} cannot be written: {error.strerror or error}.", hint=hint) from error
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+            hint = "Check the folder's permissions."
+            raise RunError(f"{path} cannot be written: {error.strerror or error}.", hint=hint) from error
+        what = "The file system of %s has no locks (%s): make sure that no other process writes there."
+        _log.warning(what, path, getattr(error, "strerror", None) or error)
     try:
         yield
     finally:

@@ -46,6 +46,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 for success, 1 for a bug, 2 for an error of the user, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _print_in_any_locale()
     if not words or words[0] in ("-h", "--help"):
         _show(_overview())
         return 0
@@ -83,6 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = str(error).partition("\n")[0]
         print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
         return 2
+
+
+def _print_in_any_locale() -> None:
+    """Escape characters that the terminal's encoding does not have, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

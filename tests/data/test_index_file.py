@@ -1,5 +1,6 @@
 """Where an index is built, when it is built again, and by whom."""
 
+import errno
 import logging
 import os
 import shutil
@@ -181,6 +182,18 @@ def test_open__where_no_file_can_be_locked(folder: Path, monkeypatch: pytest.Mon
         raise NotImplementedError("no locks on this file system")
 
     monkeypatch.setattr(index_file, "FileLock", refuse)
+    assert Index.open(DataConfig(root=folder)).file.parent == folder / "v1.0-mini"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="flock is POSIX's")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_open__where_the_file_system_has_no_locks(
+    folder: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
     assert Index.open(DataConfig(root=folder)).file.parent == folder / "v1.0-mini"
 
 

@@ -240,7 +240,7 @@ def _claim(config: DemoConfig) -> None:
     """Refuse a folder that is neither new nor empty nor of this very demo."""
     file, own = config.out / "demo.yaml", settings_text(config.model_copy(update={"out": Path()}))
     if file.is_file():
-        if file.read_text() != own:
+        if file.read_text(encoding="utf-8") != own:
             raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
         return
     require_empty(config.out, hint="Choose another --out.")
@@ -249,7 +249,7 @@ def _claim(config: DemoConfig) -> None:
 
 def _metrics(file: Path) -> dict[str, float]:
     """Read the metrics of a fine-tuning."""
-    metrics = json.loads(file.read_text())["metrics"]
+    metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
     if any(value is None for value in metrics.values()):
         raise TrainingError(f"{file} holds metrics that are not numbers.", hint="Choose another --out.")
     return {str(name): float(value) for name, value in metrics.items()}
@@ -288,7 +288,7 @@ def write_demo_page(out: Path, split: str, arms: dict[str, dict[str, float]], dr
         draws: Number of draws of labels they are averaged over; the pictures show the first.
     """
     _draw(out, split)
-    tokens = RunFolder(out / "none-0").label_tokens.read_text().split()
+    tokens = RunFolder(out / "none-0").label_tokens.read_text(encoding="utf-8").split()
     names = sorted(arms["none"])
     rows = [[TITLES[arm], *(f"{arms[arm][name]:.3f}" for name in names)] for arm in TITLES]
     rows.append(["gain", *(f"{arms['occfeat'][name] - arms['none'][name]:+.3f}" for name in names)])

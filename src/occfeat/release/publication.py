@@ -72,7 +72,7 @@ def _metrics(folder: Path) -> str:
 def _rows(file: Path) -> Iterator[str]:
     """Yield the rows of one evaluation."""
     try:
-        results = json.loads(file.read_text())
+        results = json.loads(file.read_text(encoding="utf-8"))
         split, key_frames, metrics = results["split"], results["key_frames"], dict(results["metrics"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "Evaluate again, or remove the file."

@@ -121,7 +121,7 @@ class RunFolder:
         """
         file = self.environment
         try:
-            environment = json.loads(file.read_text())
+            environment = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             message = f"{self.path} is not a run folder: {file.name} cannot be read."
             raise RunError(message, hint="Check the path.") from error

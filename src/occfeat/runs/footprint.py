@@ -68,7 +68,7 @@ class Footprint:
     def _read(self) -> None:
         """Read what was measured before."""
         try:
-            content = json.loads(self._file.read_text())
+            content = json.loads(self._file.read_text(encoding="utf-8"))
             self.seconds = {str(name): float(value) for name, value in content["seconds"].items()}
             self.peak_memory_mb = float(content["peak_memory_mb"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -240,13 +240,13 @@ class WandbLogger:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             dir=folder,
             name=folder.name,
-            id=kept.read_text() if kept.is_file() else uuid.uuid4().hex,
+            id=kept.read_text(encoding="utf-8") if kept.is_file() else uuid.uuid4().hex,
             resume="allow" if online else None,
             config=flat_settings(folder),
             settings=wandb.Settings(console="off", silent=True, save_code=False),
         )
         kept.parent.mkdir(exist_ok=True)
-        kept.write_text(self._run.id)
+        kept.write_text(self._run.id, encoding="utf-8")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Add one row."""
@@ -272,11 +272,11 @@ class MlflowLogger:
         self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", own))
         kept = home / "id.txt"
         if kept.is_file():
-            self._id = kept.read_text()
+            self._id = kept.read_text(encoding="utf-8")
             self._client.update_run(self._id, status="RUNNING")
         else:
             self._id = self._create(folder)
-            kept.write_text(self._id)
+            kept.write_text(self._id, encoding="utf-8")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Add one row."""

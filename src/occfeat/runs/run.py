@@ -34,7 +34,7 @@ class Run:
         self.writes = lock is not None
         self._lock = lock or ExitStack()
         self._level = logging.NOTSET
-        self._log = _LogFile(self.folder.log, delay=True)
+        self._log = _LogFile(self.folder.log, delay=True, encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     @classmethod

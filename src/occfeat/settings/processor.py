@@ -75,10 +75,11 @@ def _quota(cgroup: Path) -> float | None:
     """Return the cores that a container may use; None without a limit."""
     try:
         if (cgroup / "cpu.max").is_file():  # version 2
-            quota, period = (cgroup / "cpu.max").read_text().split()
+            quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
         else:
             quota, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")
+                for name in ("quota", "period")
             )
         return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
     except (OSError, ValueError):  # `max` is not a number

@@ -129,7 +129,7 @@ def _start_settings(path: Path) -> object:
     """Return what a run was started from: the settings of that run, or its path if they cannot be read."""
     file = RunFolder.of(path).settings
     try:
-        return _without_chance(yaml.safe_load(file.read_text()))
+        return _without_chance(yaml.safe_load(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):
         return str(path)
 
