@@ -110,7 +110,7 @@ def load_rig(name: str) -> Rig:
             hint=f"Choose one of {', '.join(RIGS)}, or give the path of a .json file that describes one.",
         )
     try:
-        described = _RigFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        described = _RigFile.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
     except (ValidationError, ValueError, RecursionError, OSError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, problem["loc"])) or "file"

@@ -95,14 +95,15 @@ def test_transforms_that_cover_different_times__are_used_where_both_do() -> None
         poses_of_frames(still, "map", "base_link")
 
 
-def test_tum_file__is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_tum_file__is_read(tmp_path: Path, encoding: str) -> None:
     lines = ["# time x y z qx qy qz qw", ""]
     for time_us, (x, y, z, w, qx, qy, qz) in rows(drive()):
         lines.append(
             f"{time_us / 1e6:.6f} {x!r} {y!r} {z!r} {qx!r} {qy!r} {qz!r} {w!r}".replace("np.float64", "")
         )
     path = tmp_path / "poses.txt"
-    path.write_text("\n".join(lines).replace("(", "").replace(")", ""))
+    path.write_text("\n".join(lines[2:]).replace("(", "").replace(")", ""), encoding=encoding)
     assert_same(read_tum(path), drive())
 
 

@@ -51,7 +51,7 @@ def test_mounting_a_rig_moves_it_a_little() -> None:
 def test_a_rig_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     camera = {"channel": "CAM_A", "position_m": [1, 0, 1.4], "yaw_deg": 10, "view_deg": 80}
-    path.write_text(json.dumps({"cameras": [camera], "lidar_m": [0, 0, 2]}))
+    path.write_text(json.dumps({"cameras": [camera], "lidar_m": [0, 0, 2]}), encoding="utf-8-sig")
     rig = load_rig(str(path))
     assert rig.name == "mine"
     assert rig.cameras[0].yaw_deg == 10

@@ -134,7 +134,7 @@ def _read_rows(path: Path, count: int, what: str) -> np.ndarray:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DatasetError(f"Pose file {path} has more than {MAX_FILE_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"Pose file {path} cannot be read: {error}.") from error
     rows = []

@@ -148,6 +148,6 @@ def _time_us(line: str, folder: Path) -> int:
 def _read_text(path: Path) -> str:
     """Return the content of a file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", hint="Extract the drive again.") from error
