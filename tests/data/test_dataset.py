@@ -357,9 +357,9 @@ def test_key_frames__positions_and_rows_draw_the_same_changes(index: Index) -> N
 @pytest.mark.parametrize("workers", [0, 1])
 def test_key_frames__one_that_cannot_be_read_raises_in_a_plain_loader(folder: Path, workers: int) -> None:
     index = Index.open(DataConfig(root=folder))
-    path = index.key_frame(1).cameras[2].path
+    path = index.key_frame(1).sweeps[0].path
     (folder / path).unlink()
-    data = KeyFrames(index, VIEW, Contents(), grid=GRID)
+    data = KeyFrames(index, VIEW, Contents(points=True), grid=GRID)
     with pytest.raises(KeyFrameError, match=path) as caught:
         list(DataLoader(data, batch_size=2, num_workers=workers, collate_fn=collate))
     assert index.token(1) in str(caught.value)

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from occfeat.cli import main
+from occfeat.data.check.stale import image_bytes
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
@@ -91,6 +92,28 @@ def test_images__without_zoom_equal_those_of_the_files(
     ours, theirs = (read(folder, path, augment) for path in (made, None))
     assert difference(ours, theirs) == 0
     assert len({one.images.sum().item() for one in ours}) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xd8 cut off"])
+def test_images__a_lost_one_is_an_absent_camera(
+    folder: Path, words: Words, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(folder, tmp_path / "data")
+    index = Index.open(DataConfig(root=data))
+    row = int(index.rows("mini_train")[1])
+    image = data / index.key_frame(row).cameras[2].path
+    image.unlink()
+    if content is not None:
+        image.write_bytes(content)
+    assert main(words(tmp_path / "cache", "--data", str(data))) == 0
+    assert "1 of these without some camera" in capsys.readouterr().out
+    ours, theirs = (read(data, path, None) for path in (tmp_path / "cache", None))
+    assert difference(ours, theirs) == 0
+    assert ours[1].cameras.present.tolist() == [True, True, False, True, True, True]
+    assert [len(one.lost_images) for one in ours] == [len(one.lost_images) for one in theirs] == [0, 1, 0]
+    rows = index.rows("mini_train")
+    sizes = image_bytes(index, rows, index.default_channels)
+    ImageCache(tmp_path / "cache").require_same_files(rows, sizes, allowed=0)
 
 
 def test_images__with_zoom_differ_by_little(folder: Path, zoomed: Path) -> None:

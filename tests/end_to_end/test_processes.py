@@ -78,15 +78,17 @@ def test_two_processes__each_remembers_the_broken_key_frames_it_met(
     flags: Flags, folder: Path, tmp_path: Path
 ) -> None:
     data, run = Path(shutil.copytree(folder, tmp_path / "data")), tmp_path / "run"
-    broken = Index.open(DataConfig(root=data)).key_frame(0)
-    image = data / broken.cameras[0].path
-    image.write_bytes(image.read_bytes()[:500])
+    broken, incomplete = (Index.open(DataConfig(root=data)).key_frame(row) for row in (0, 1))
+    for camera in (*broken.cameras, incomplete.cameras[0]):
+        image = data / camera.path
+        image.write_bytes(image.read_bytes()[:500])
     words = ["--split", "all", "--optim.batch-size", "4", "--optim.epochs", "8", "--val-split", "None"]
     words += ["--data", str(data), "--pictures", "0", "--engine.devices", "2", "--engine.max-broken", "1"]
-    run_ranks(flags("finetune", run, *words), tmp_path)
-    assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
-    run_ranks(["finetune", "--resume", str(run)], tmp_path)
-    assert load_checkpoint(run / "checkpoints" / "last.pt").broken == [[broken.token]] * 2
+    for command in (flags("finetune", run, *words), ["finetune", "--resume", str(run)]):
+        run_ranks(command, tmp_path)
+        saved = load_checkpoint(run / "checkpoints" / "last.pt")
+        assert saved.broken == [[broken.token]] * 2
+        assert saved.incomplete == [[incomplete.token]] * 2
 
 
 def _torchrun(words: list[str], folder: Path) -> None:

@@ -65,7 +65,7 @@ def is_busy() -> bool:
 def _running(stat: Path) -> int:
     """Return how many other threads of the machine run or wait for a core; 0 if it is not known."""
     try:
-        lines = stat.read_text().splitlines()
+        lines = stat.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("procs_running")) - 1
     except (OSError, ValueError, LookupError, StopIteration):
         return 0
