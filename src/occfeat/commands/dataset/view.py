@@ -72,8 +72,9 @@ def view(config: ViewerConfig) -> Outcome:
         title=f"{key_frame.scene}  {key_frame.token}",
     )
     what = f"{key_frame.token} of {key_frame.scene}, {len(key_frame.boxes)} boxes"
-    lost = f"\nBlack, because the images are missing: {', '.join(missing)}" if missing else ""
-    return Outcome(f"{what}{lost}\n{config.out}")
+    black = [f"Black, because the images are missing: {', '.join(missing)}"] if missing else []
+    absent = [f"Left out: {message}" for message in sample.lost_images]
+    return Outcome("\n".join([what, *black, *absent, str(config.out)]))
 
 
 def _missing_images(index: Index, key_frame: KeyFrame, channels: Sequence[str]) -> list[str]:
