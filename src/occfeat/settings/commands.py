@@ -83,6 +83,10 @@ class CheckConfig(UsesData):
     """Key frames to check: a split of the data set, or `all`."""
     decode: bool = False
     """Also read and decode every image and LiDAR file, which takes longer."""
+    calibration: bool = False
+    """Also estimate by how much each camera is turned and late, from edges of LiDAR and images."""
+    out: Path | None = None
+    """Folder for a picture of each camera with `calibration`; must be new. None: no pictures."""
     labels: LabelsConfig = LabelsConfig()
 
     @property

@@ -59,7 +59,7 @@ def without_beams(sweep: Sweep, change: BeamChange) -> Sweep:
     """Return a sweep without a share of its beams, rounded down."""
     if change.share == 0 or len(sweep.points) == 0:
         return sweep
-    beam = _beam_of(sweep)
+    beam = beam_of(sweep)
     count = int(beam.max()) + 1
     left_out = np.zeros(count, dtype=bool)
     left_out[np.random.default_rng(change.seed).permutation(count)[: int(change.share * count)]] = True
@@ -68,7 +68,7 @@ def without_beams(sweep: Sweep, change: BeamChange) -> Sweep:
     return replace(sweep, points=sweep.points[kept], origins=origins)
 
 
-def _beam_of(sweep: Sweep) -> Int64[ndarray, " P"]:
+def beam_of(sweep: Sweep) -> Int64[ndarray, " P"]:
     """Return the beam of each return: its ring, or else its elevation, in equal bins of angle.
 
     A ring that is the same everywhere is unknown. The bins lie between the lowest and the highest return of
