@@ -191,6 +191,27 @@ def test_convert__damaged_or_absent_files_are_refused(
         assert str(name) in printed
 
 
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet152"])
+def test_convert__finds_the_encoder_of_the_file(tmp_path: Path, backbone: str) -> None:
+    checkpoint = save_published(tmp_path / "model.pth", hollow(published_tensors(backbone)))
+    words = ["convert", str(checkpoint), "--out", str(tmp_path / "run")]
+    assert main(words + SMALL_VIEW.split() + SMALL_GRID.split()) == 0
+    card = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
+    assert card["student"]["backbone"] == backbone
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("encoder.backbone._conv_stem.weight", "is an EfficientNet"), ("other", "ResNet-50, ResNet-101")],
+)
+def test_convert__another_encoder_is_named(
+    tmp_path: Path, change: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = save_published(tmp_path / "model.pth", {change: torch.zeros(3)})
+    assert main(["convert", str(checkpoint), "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_convert__keeps_what_is_in_the_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(run / "weights.safetensors"), "--out", str(run)]) == 2
     assert "not empty" in capsys.readouterr().err

@@ -240,5 +240,6 @@ def _card(training: Training[FinetuneConfig]) -> ModelCard:
         classes=config.classes,
         linear_head=config.freeze,
         data_sets=training.data_sets,
+        cameras=training.cameras,
         labels=config.labels,
     )

@@ -4,7 +4,7 @@ Their BEV network orders cells from left to right, ours from right to left. The 
 run time. The kernels of the head are flipped here, once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -49,6 +49,16 @@ LEFT_OUT = (
 )
 """Further tensors of the published network: loss weights, and heads for other tasks."""
 
+BACKBONES: Mapping[tuple[int, ...], str] = {
+    (3, 4, 6): "resnet50",
+    (3, 4, 23): "resnet101",
+    (3, 8, 36): "resnet152",
+}
+"""timm name of a ResNet by the number of blocks in its first three stages."""
+
+STAGES = ("encoder.backbone.4.", "encoder.backbone.5.", "encoder.layer3.")
+"""Beginnings of the published names of these stages."""
+
 NORMALIZATION = ("student.encoder.mean", "student.encoder.std")
 """Tensors of ours that are constants in the published code."""
 
@@ -83,6 +93,15 @@ def load_published(segmenter: Segmenter, tensors: Mapping[str, Tensor], path: Pa
     return len(kept), len(tensors) - len(kept)
 
 
+def published_backbone(names: Collection[str]) -> str | None:
+    """Return the timm name of the ResNet with these published names; None if there is another one."""
+    blocks = tuple(
+        len({name.removeprefix(stage).partition(".")[0] for name in names if name.startswith(stage)})
+        for stage in STAGES
+    )
+    return BACKBONES.get(blocks) if "encoder.layer3.0.conv3.weight" in names else None
+
+
 def published_name(name: str) -> str:
     """Return the published name of one of our tensors, such as `head.output.bias`."""
     ours = next(prefix for prefix in PREFIXES if name.startswith(prefix))
@@ -93,8 +112,10 @@ def _another_network(
     path: Path, problems: list[str], count: int, tensors: Mapping[str, Tensor]
 ) -> WeightsError:
     """Return the error for a checkpoint of another network."""
-    hint = "Give a camera-only checkpoint with ResNet-101; the heights of "
+    hint = "Give a camera-only checkpoint with ResNet-50, ResNet-101 or ResNet-152; the heights of "
     hint += "the grid must be those of its training (8)."
+    if any("_conv_stem" in name for name in tensors):
+        hint = "Its encoder is an EfficientNet; only those with a ResNet can be converted."
     if any(name.startswith(("student.", "head.")) for name in tensors):
         hint = "These are weights of this package, which need no conversion: use their run folder."
     return WeightsError(

@@ -34,6 +34,8 @@ class ModelCard(Strict):
     """The head is a single linear layer."""
     data_sets: dict[str, str] = Field(default={})
     """Fingerprint of each data set it was trained on, by name; only written if there were several."""
+    cameras: tuple[str, ...] = ()
+    """Cameras it was trained on; not written if there were several data sets."""
     labels: LabelsConfig = LabelsConfig()
     """What boxes were labels of; only written if categories were mapped."""
 
@@ -41,7 +43,11 @@ class ModelCard(Strict):
     def _without_nothing(self, serialize: Callable[["ModelCard"], Any]) -> dict[str, Any]:
         """Return the content of the file."""
         content: dict[str, Any] = serialize(self)
-        left_out = {"data_sets": not self.data_sets, "labels": not self.labels.categories}
+        left_out = {
+            "data_sets": not self.data_sets,
+            "cameras": not self.cameras,
+            "labels": not self.labels.categories,
+        }
         return {name: value for name, value in content.items() if not left_out.get(name)}
 
 

@@ -355,7 +355,7 @@ class ReportConfig(Strict):
 
 
 class ConvertConfig(Strict):
-    """Convert a checkpoint of Simple-BEV's authors (camera-only, ResNet-101) to a run folder."""
+    """Convert a checkpoint of Simple-BEV's authors (camera-only, with a ResNet) to a run folder."""
 
     command: ClassVar[str] = "convert"
     checkpoint: Path
@@ -381,8 +381,8 @@ class ExportConfig(Strict):
     rig: Path | None = None
     """JSON file of your cameras, as for `predict`. The export then contains their calibration, takes only
     images and is faster. None: calibration is an input, and any rig works."""
-    cameras: Positive = 6
-    """Number of cameras, if calibration is an input."""
+    cameras: Positive | None = None
+    """Number of cameras, if calibration is an input. None: that of the run, or 6 if it is not known."""
 
 
 class ViewerConfig(UsesData):

@@ -101,7 +101,7 @@ class PublishedSimpleBevConfig(ImageStudentConfig):
     kind: Literal["simplebev-published"] = "simplebev-published"
     """Kind of student."""
     backbone: str = "resnet101"
-    """timm name of the backbone; the published weights are for `resnet101`."""
+    """timm name of the backbone: `resnet101`, `resnet50` or `resnet152`."""
     sampling: Sampling = "published"
     """Image positions at which features are read: `published` as in the authors' code, up to a cell too far
     right and down, or `aligned` with the voxels."""

@@ -12,7 +12,7 @@ from occfeat.errors import SettingsError
 from occfeat.models.weights import packaged
 from occfeat.models.weights.hub import color_statistics, create_pretrained, refuse_unknown
 from occfeat.models.weights.loading import load_checked, read_weights_file
-from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
+from occfeat.models.weights.naming import timm_names, without_prefixes
 from occfeat.models.weights.parts import load_part
 from occfeat.settings.sections import NO_TEACHER, TeacherConfig
 from occfeat.teacher.convolutional import ConvolutionalTeacher
@@ -102,16 +102,14 @@ def _build_convolutional(config: TeacherConfig, stages: Sequence[int] | None) ->
     elif config.weights == "hub":
         tensors = create_pretrained(name, WITHOUT_NETWORK).state_dict()
     else:
-        tensors = read_weights_file(Path(config.weights))
+        tensors = without_prefixes(read_weights_file(Path(config.weights)))
     load_part(teacher.network, name, tensors, what)
     return teacher
 
 
 def _load_file(transformer: nn.Module, path: Path, what: str) -> None:
-    """Load a file in timm's or Meta's format, without its classifier."""
-    tensors = read_weights_file(path)
-    if is_meta_format(tensors):
-        tensors = timm_from_meta(tensors, transformer.state_dict())
+    """Load a file with timm's, Meta's or Hugging Face's names, without its classifier."""
+    tensors = timm_names(read_weights_file(path), transformer.state_dict())
     without_head = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
     if len(without_head) < len(tensors):
         logger.info("%s: left out the classifier, %d tensors", what, len(tensors) - len(without_head))

@@ -4,7 +4,7 @@ from occfeat.commands.outcome import RunOutcome
 from occfeat.geometry.grid import build_grid
 from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import read_weights_file
-from occfeat.release.published_weights import load_published
+from occfeat.release.published_weights import load_published, published_backbone
 from occfeat.release.shipped import write_model
 from occfeat.runs.card import ModelCard
 from occfeat.runs.output import require_empty
@@ -25,7 +25,8 @@ def convert(config: ConvertConfig) -> RunOutcome:
     """
     require_empty(config.out, hint="Choose another --out.")
     tensors = read_weights_file(config.checkpoint)
-    student = PublishedSimpleBevConfig(sampling=config.sampling)
+    backbone = published_backbone(tensors) or "resnet101"  # what does not fit is then named
+    student = PublishedSimpleBevConfig(sampling=config.sampling, backbone=backbone)
     built = build_student(student, build_grid(config.grid), load_backbone=False)
     segmenter = Segmenter(built, SegmentationHead(built.channels, len(CLASSES)))
     loaded, left_out = load_published(segmenter, tensors, config.checkpoint)
@@ -33,5 +34,5 @@ def convert(config: ConvertConfig) -> RunOutcome:
         stage="segmentation", student=student, grid=config.grid, view=config.view, classes=CLASSES
     )
     write_model(config.out, segmenter, card)
-    text = f"loaded {loaded} tensors, left out {left_out} of losses and other heads\n{config.out}"
+    text = f"{backbone}: loaded {loaded} tensors, left out {left_out} of losses and other heads\n{config.out}"
     return RunOutcome(text, path=config.out)

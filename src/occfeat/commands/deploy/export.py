@@ -16,6 +16,9 @@ from occfeat.release.shipped import load_model
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import ExportConfig
 
+USUAL_CAMERAS = 6
+"""Number of cameras of a run that does not say it."""
+
 TOLERANCE = 1e-4
 """By how much a probability may differ from PyTorch's."""
 
@@ -34,7 +37,8 @@ def export(config: ExportConfig) -> Outcome:
         raise SettingsError(f"{config.out} does not end in .onnx.", hint="Choose such an --out.")
     model = load_model(RunFolder.of(config.run).path)
     if config.rig is None:
-        images, cameras = _example(config.cameras, model.image_size)
+        count = config.cameras or len(model.card.cameras or model.card.view.cameras) or USUAL_CAMERAS
+        images, cameras = _example(count, model.image_size)
     else:
         rig = read_rig_file(config.rig)
         images, cameras = model.prepare(rig.images, rig.intrinsics, rig.ego_from_camera, rig.lenses)

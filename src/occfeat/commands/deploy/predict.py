@@ -1,6 +1,7 @@
 """`occfeat predict`: the BEV of your own images, or of key frames of a data set."""
 
 import codecs
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,11 @@ from occfeat.runs.card import read_card
 from occfeat.runs.folder import RunFolder
 from occfeat.runs.output import make_folder, require_empty
 from occfeat.settings.commands import PredictConfig
-from occfeat.settings.sections import DataConfig
+from occfeat.settings.sections import DataConfig, ViewConfig
 from occfeat.settings.strict import Strict
 from occfeat.training.device import choose_device
+
+logger = logging.getLogger(__name__)
 
 FIRST_KEY_FRAMES = 10
 FIRST_PROBLEMS = 3
@@ -180,7 +183,8 @@ def _matrices(
 def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterator[View]:
     """Yield the key frames of these tokens, or the first ones."""
     card = read_card(run)
-    key_frames = KeyFrames(index, card.view, Contents(), grid=build_grid(card.grid))
+    view = with_cameras_of(index, card.view)
+    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(card.grid))
     rows = [index.row_of(token) for token in tokens] or list(index.rows("all")[:FIRST_KEY_FRAMES])
     for row in rows:
         sample = key_frames.sample(int(row))
@@ -194,6 +198,17 @@ def _key_frame_views(index: Index, tokens: tuple[str, ...], run: Path) -> Iterat
             ego_from_camera=sample.cameras.ego_from_camera[seen].double(),
             lenses=tuple(lens_of[key_frames.channels[camera]] for camera in seen),
         )
+
+
+def with_cameras_of(index: Index, view: ViewConfig) -> ViewConfig:
+    """Return a run's view with those of its cameras that a data set has, or all of the set's own."""
+    if not (unknown := [name for name in view.cameras if name not in index.channels]):
+        return view
+    kept = tuple(name for name in view.cameras if name in index.channels)
+    shown = ", ".join(kept or index.default_channels)
+    what = "%s has no camera %s, which the run was trained on; predicting with %s."
+    logger.warning(what, index.root, ", ".join(unknown), shown)
+    return view.model_copy(update={"cameras": kept})
 
 
 def _write(out: Path, view: View, model: BevModel) -> None:

@@ -18,7 +18,7 @@ from occfeat.models.students.student import Student
 from occfeat.models.weights import packaged
 from occfeat.models.weights.hub import create_pretrained
 from occfeat.models.weights.loading import read_weights_file
-from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
+from occfeat.models.weights.naming import timm_names
 from occfeat.models.weights.parts import load_part
 from occfeat.settings.students import (
     BevFormerConfig,
@@ -116,9 +116,7 @@ def _load_backbone_weights(encoder: ImageEncoder, config: ImageStudentConfig) ->
         whole = create_pretrained(config.backbone, WITHOUT_NETWORK)
         load_part(encoder.backbone, config.backbone, whole.state_dict(), f"backbone {config.backbone}")
     elif weights != "none":
-        tensors = read_weights_file(Path(weights))
-        if is_meta_format(tensors):
-            tensors = timm_from_meta(tensors, encoder.backbone.state_dict())
+        tensors = timm_names(read_weights_file(Path(weights)), encoder.backbone.state_dict())
         load_part(encoder.backbone, config.backbone, tensors, f"backbone {config.backbone}")
 
 
