@@ -65,11 +65,16 @@ class ConvolutionNormGelu(nn.Sequential):
 
 
 def _normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply a norm of each sample with this weight and bias."""
+    """Apply a norm of each sample with this weight and bias.
+
+    Raises:
+        TypeError: It is another norm.
+    """
     if isinstance(norm, nn.GroupNorm):
         return F.group_norm(x, norm.num_groups, weight, bias, norm.eps)
-    assert isinstance(norm, nn.InstanceNorm2d)
-    return F.instance_norm(x, None, None, weight, bias, True, norm.momentum or 0.0, norm.eps)
+    if isinstance(norm, nn.InstanceNorm2d):
+        return F.instance_norm(x, None, None, weight, bias, True, norm.momentum or 0.0, norm.eps)
+    raise TypeError(f"expected a group norm or an instance norm, got {type(norm).__name__}")
 
 
 class _NormActivation(torch.autograd.Function):
