@@ -14,6 +14,7 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.lidar import Points
+from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.geometry.grid import build_grid
 from occfeat.report.recording import layout
 from occfeat.runs.card import read_card
@@ -88,6 +89,22 @@ def test_view__records_a_scene(
     assert torch.allclose(moved.norm(dim=1), (poses - poses[0])[:, :3, 3].norm(dim=1), atol=1e-3)
 
 
+def test_view__records_the_sweeps_of_a_window_by_time(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scene.rrd"
+    words = ["--out", str(file), "--view.image-size", "90", "160", "--window-s", "0.5"]
+    assert main(["view", str(folder), *words]) == 0
+    index = Index.open(DataConfig(root=folder))
+    points, window = (column(file, f"/world/ego/{name}", ":positions") for name in ("lidar", "window"))
+    colors = column(file, "/world/ego/window", ":colors")
+    for row, (own, together, shown) in enumerate(zip(points, window, colors, strict=True)):
+        points_ego, after_s = read_by_time(index, ViewConfig(), row, 0.5)
+        assert torch.allclose(torch.tensor(together), points_ego)
+        assert len(together) > len(own)
+        of_time = {after_s[shown_as == torch.tensor(shown)].unique().numel() for shown_as in set(shown)}
+        assert of_time == {1}  # one colour is one time
+        assert len(set(shown)) == after_s.unique().numel() > 1
+
+
 def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
     index = Index.open(DataConfig(root=folder))
     view = ViewConfig(image_size=(90, 160))
@@ -100,6 +117,10 @@ def test_layout__cameras_as_one_sees_them_from_the_car(folder: Path) -> None:
     assert [view.name for view in below.contents] == ["street", "labels", "predicted"]
     alone = layout(sample.cameras, key_frames.channels, predicted=False).root_container
     assert [view.name for view in alone.contents[-1].contents] == ["street", "labels"]
+    for window, shown in ((False, "lidar"), (True, "window")):
+        around = layout(sample.cameras, key_frames.channels, predicted=False, window=window).root_container
+        for view in (*around.contents[0].contents, around.contents[-1].contents[0]):
+            assert [name for name in ("lidar", "window") if f"/world/ego/{name}" in view.contents] == [shown]
 
 
 def test_view__draws_on_images_of_lenses_itself(folder: Path, tmp_path: Path) -> None:

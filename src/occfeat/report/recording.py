@@ -25,7 +25,7 @@ from occfeat.geometry.camera import visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
 from occfeat.geometry.lens import PINHOLE
-from occfeat.report.pictures.palette import DISTANCE_COLORS, color_of
+from occfeat.report.pictures.palette import DISTANCE_COLORS, TIME_COLORS, color_of
 from occfeat.report.pictures.rig import EDGES, lines_of, natural_rows, pixels_of
 
 BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
@@ -42,7 +42,8 @@ FRUSTUM_M = 2.0
 """Distance of an image from its camera, in metres."""
 EGO = "/world/ego"
 """Entity of the ego vehicle; sensors, labels and predictions are below it."""
-STREET = (f"{EGO}/cameras/**", f"{EGO}/lidar", f"{EGO}/voxels", f"{EGO}/boxes")
+STREET = (f"{EGO}/cameras/**", f"{EGO}/voxels", f"{EGO}/boxes")
+"""What the view of the street shows beside LiDAR returns."""
 BEHIND_M, ABOVE_M = (-22.0, 0.0, 16.0), (0.0, 0.0, 110.0)
 """Viewpoints in the ego frame: of the street, and of the BEV layers."""
 
@@ -67,6 +68,17 @@ class BevLayers:
 
 
 @dataclass(frozen=True)
+class TimedPoints:
+    """LiDAR returns of all sweeps within some time of a key frame."""
+
+    points_ego: Float[Tensor, "P 3"]
+    after_s: Float[Tensor, " P"]
+    """Time of each return after the key frame."""
+    window_s: float
+    """Time at which the colours end, before and after the key frame."""
+
+
+@dataclass(frozen=True)
 class Moment:
     """All that a recording shows of one key frame."""
 
@@ -78,6 +90,8 @@ class Moment:
     voxels: Voxels | None
     labels: BevLayers
     predicted: BevLayers | None
+    window: TimedPoints | None = None
+    """Shown in place of `points_ego`, which are recorded, too."""
 
 
 def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
@@ -101,8 +115,8 @@ def write_recording(path: Path, moments: Iterable[Moment], name: str) -> int:
         if first_from_global is None:
             first_from_global = invert(moment.key_frame.global_from_ego)
             first_us = moment.key_frame.timestamp_us
-            predicted = moment.predicted is not None
-            stream.send_blueprint(layout(moment.cameras, moment.channels, predicted=predicted))
+            shows = {"predicted": moment.predicted is not None, "window": moment.window is not None}
+            stream.send_blueprint(layout(moment.cameras, moment.channels, **shows))
         stream.set_time("key_frame", sequence=count)
         _set_time(stream, moment.key_frame.timestamp_us, first_us)
         _log_moment(stream, moment, first_from_global @ moment.key_frame.global_from_ego)
@@ -122,10 +136,12 @@ def _set_time(stream: Any, time_us: int, first_us: int) -> None:
 
 def _log_moment(stream: Any, moment: Moment, world_from_ego: Float[Tensor, "4 4"]) -> None:
     """Log one key frame."""
+    import rerun
+
     stream.log("world/ego", _transform(world_from_ego))
     _log_cameras(stream, moment)
-    if moment.points_ego is not None:
-        _log_points(stream, moment.points_ego)
+    for name, (points_ego, colors) in _colored(moment).items():
+        stream.log(f"world/ego/{name}", rerun.Points3D(points_ego.numpy(), colors=colors, radii=THIN))
     if moment.voxels is not None:
         _log_voxels(stream, moment.voxels)
     _log_boxes(stream, moment.key_frame.boxes)
@@ -177,12 +193,12 @@ def _log_through_lens(stream: Any, moment: Moment, camera: int, entity: str) -> 
     """Log points and boxes where a camera with a lens sees them."""
     import rerun
 
-    points_ego, boxes = moment.points_ego, moment.key_frame.boxes
-    if points_ego is not None:
+    boxes = moment.key_frame.boxes
+    for name, (points_ego, by_point) in _colored(moment).items():
         pixels, depth_m = pixels_of(points_ego, moment.cameras, camera)
         seen = visible_in(moment.cameras.image_size, pixels, depth_m)
-        by_distance = _distance_colors(points_ego[seen])
-        stream.log(f"{entity}/lidar", rerun.Points2D(pixels[seen].numpy(), colors=by_distance, radii=THIN))
+        drawn = rerun.Points2D(pixels[seen].numpy(), colors=by_point[seen.numpy()], radii=THIN)
+        stream.log(f"{entity}/{name}", drawn)
     strips, colors = [], []
     for corners_ego, category in zip(boxes.corners_ego().float(), boxes.category, strict=True):
         lines = lines_of(corners_ego[torch.tensor(EDGES)], moment.cameras, camera)
@@ -191,18 +207,20 @@ def _log_through_lens(stream: Any, moment: Moment, camera: int, entity: str) -> 
     stream.log(f"{entity}/boxes", rerun.LineStrips2D(strips, colors=colors, radii=THIN))
 
 
-def _log_points(stream: Any, points_ego: Float[Tensor, "P 3"]) -> None:
-    """Log LiDAR points, coloured by distance."""
-    import rerun
+def _colored(moment: Moment) -> dict[str, tuple[Float[Tensor, "P 3"], UInt8[np.ndarray, "P 3"]]]:
+    """Return LiDAR points with their colours, by entity: by distance, and those of a window by time."""
+    found = {}
+    if (points_ego := moment.points_ego) is not None:
+        found["lidar"] = points_ego, _colors(points_ego.norm(dim=1) / FARTHEST_M, DISTANCE_COLORS)
+    if (window := moment.window) is not None:
+        share = (window.after_s / window.window_s + 1) / 2
+        found["window"] = window.points_ego, _colors(share, TIME_COLORS)
+    return found
 
-    colors = _distance_colors(points_ego)
-    stream.log("world/ego/lidar", rerun.Points3D(points_ego.numpy(), colors=colors, radii=THIN))
 
-
-def _distance_colors(points_ego: Float[Tensor, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
-    """Return a colour for the distance of each point."""
-    share = points_ego.norm(dim=1).div(FARTHEST_M).clamp(max=1).numpy()
-    colors: np.ndarray = (255 * colormaps[DISTANCE_COLORS](share)[:, :3]).astype(np.uint8)
+def _colors(share: Float[Tensor, " P"], color_map: str) -> UInt8[np.ndarray, "P 3"]:
+    """Return the colour of each share, those outside of 0 to 1 as its ends."""
+    colors: np.ndarray = (255 * colormaps[color_map](share.clamp(0, 1).numpy())[:, :3]).astype(np.uint8)
     return colors
 
 
@@ -245,35 +263,40 @@ def _log_layers(stream: Any, name: str, layers: BevLayers, height_m: float) -> N
         stream.log(f"world/ego/{name}/{class_name}", boxes)
 
 
-def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool) -> Any:
+def layout(cameras: Cameras, channels: Sequence[str], *, predicted: bool, window: bool = False) -> Any:
     """Return the blueprint of a recording: cameras above, the street and the BEV layers below.
 
     Args:
         cameras: Calibration of its first key frame, which decides the position of each image.
         channels: Their names.
         predicted: The recording holds predictions.
+        window: It holds the sweeps of a window, which are shown in place of the key frame's own.
     """
     import rerun.blueprint as view
 
+    returns = "window" if window else "lidar"
     rows = [
-        view.Horizontal(*(_camera(channels[camera], flat=_has_lens(cameras, camera)) for camera in row))
+        view.Horizontal(
+            *(_camera(channels[camera], returns, flat=_has_lens(cameras, camera)) for camera in row)
+        )
         for row in natural_rows(cameras)
     ]
     above = [_from_above(name) for name in ("labels", "predicted")[: 1 + predicted]]
     return view.Blueprint(
-        view.Vertical(*rows, view.Horizontal(_street(), *above), row_shares=(*(1 for _ in rows), 2)),
+        view.Vertical(*rows, view.Horizontal(_street(returns), *above), row_shares=(*(1 for _ in rows), 2)),
         view.BlueprintPanel(state="collapsed"),
         view.SelectionPanel(state="collapsed"),
         view.TimePanel(timeline="time", state="collapsed"),
     )
 
 
-def _street() -> Any:
+def _street(returns: str) -> Any:
     """Return the 3-D view of the surroundings, from behind and above the ego vehicle."""
     import rerun.blueprint as view
 
     eye = view.EyeControls3D(position=BEHIND_M, look_target=(8.0, 0.0, 0.0), eye_up=(0.0, 0.0, 1.0))
-    return view.Spatial3DView(origin=EGO, contents=STREET, name="street", eye_controls=eye)
+    contents = (*STREET, f"{EGO}/{returns}")
+    return view.Spatial3DView(origin=EGO, contents=contents, name="street", eye_controls=eye)
 
 
 def _from_above(name: str) -> Any:
@@ -285,9 +308,13 @@ def _from_above(name: str) -> Any:
     return view.Spatial3DView(origin=EGO, contents=contents, name=name, eye_controls=eye)
 
 
-def _camera(channel: str, *, flat: bool) -> Any:
+def _camera(channel: str, returns: str, *, flat: bool) -> Any:
     """Return the view of an image with points and boxes on it, which a flat image brings itself."""
     import rerun.blueprint as view
 
-    contents = ("$origin/**",) if flat else ("$origin/**", f"{EGO}/lidar", f"{EGO}/boxes")
-    return view.Spatial2DView(origin=f"{EGO}/cameras/{channel}", contents=contents, name=channel)
+    origin = f"{EGO}/cameras/{channel}"
+    if flat:
+        contents: tuple[str, ...] = (f"{origin}/image", f"{origin}/boxes", f"{origin}/{returns}")
+    else:
+        contents = ("$origin/**", f"{EGO}/{returns}", f"{EGO}/boxes")
+    return view.Spatial2DView(origin=origin, contents=contents, name=channel)

@@ -16,6 +16,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.lidar import Points
 from occfeat.data.sample.sample import collate
+from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import KeyFrameError, RunError
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.pretraining.objectives.evidence import occupancy_target
@@ -23,7 +24,7 @@ from occfeat.pretraining.restore import load_pretraining
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
-from occfeat.report.recording import BevLayers, Moment, Voxels
+from occfeat.report.recording import BevLayers, Moment, TimedPoints, Voxels
 from occfeat.runs.folder import RunFolder
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
@@ -75,7 +76,13 @@ def record(config: ViewerConfig, index: Index, rows: Rows) -> Iterator[Moment]:
             voxels=None if points is None else painted.get(row, voxels_by_height(points, grid)),
             labels=BevLayers(labels.classes, labels.target.float(), grid.bev),
             predicted=None if predictor is None else predictor.layers(row),
+            window=_window(config, index, row) if config.window_s else None,
         )
+
+
+def _window(config: ViewerConfig, index: Index, row: int) -> TimedPoints:
+    """Return the returns of all sweeps around a key frame."""
+    return TimedPoints(*read_by_time(index, config.view, row, config.window_s), config.window_s)
 
 
 def occupied_cells(points: Points, grid: VoxelGrid) -> Int64[Tensor, "K 3"]:
