@@ -18,7 +18,10 @@ AUTO = ["--loss.features", "auto", "--loss.ratio", "0.2", "--loss.ratio-every", 
 OPTIONS = {
     "auto": [*AUTO, "--optim.micro-batch-size", "1", "--engine.recompute"],
     "blocks": ["--teacher.block", "0", "1", "--teacher-cache", "cache"],
-    "convolutional": ["--teacher.name", "test_resnet", "--teacher.weights", "resnet", "--teacher.block", "2"],
+    "convolutional": [
+        *("--teacher.name", "test_resnet", "--teacher.weights", "resnet", "--teacher.block", "2"),
+        *("--teacher-cache", "cache"),
+    ],
     "two teachers": [
         *("--second-teacher.name", "test_resnet", "--second-teacher.weights", "resnet"),
         *("--second-teacher.image-size", "64", "128", "--loss.center", "position"),
