@@ -1,4 +1,4 @@
-"""Windows of 21 sweeps: time and memory beside a single sweep and beside plainer ways; sweeps of the world.
+"""Windows of 21 sweeps: time and memory beside a single sweep and beside every ray; sweeps of the world.
 
     python benchmarks/windows.py
 
@@ -18,18 +18,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measuring import arguments, in_fresh_process, in_turn, ratio, record
+from measuring import arguments, in_fresh_process, in_turn, peak_above_mb, ratio, record
 
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import WindowRequest
-from occfeat.data.sweeps import tracer, window
-from occfeat.data.sweeps.accumulate import accumulate
-from occfeat.data.sweeps.points import read_points
-from occfeat.data.sweeps.rays import RayVoxels, trace
+from occfeat.data.sweeps import window
+from occfeat.data.sweeps.slices import trace_slices
 from occfeat.geometry.grid import build_grid
-from occfeat.pretraining.objectives.evidence import occupancy_target
-from occfeat.pretraining.objectives.visibility import known_voxels
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
@@ -39,13 +35,8 @@ from streetworld.town.lots import TownRequest
 
 GRID = build_grid(GridConfig())
 SAME = draw_change(None, 6, seed=0, epoch=0, row=0)
-SINGLE, WINDOW, EVERY_RAY, SAMPLED = (
-    "single sweep",
-    "21 sweeps",
-    "21 sweeps, every ray",
-    "21 sweeps, rays sampled",
-)
-WAYS = (SINGLE, WINDOW, EVERY_RAY, SAMPLED)
+SINGLE, WINDOW, EVERY_RAY = "single sweep", "21 sweeps", "21 sweeps, every ray"
+WAYS = (SINGLE, WINDOW, EVERY_RAY)
 
 
 def drive(folder: Path) -> Index:
@@ -66,27 +57,11 @@ def read(index: Index, window_s: float) -> torch.Tensor:
 
 def read_every_ray(index: Index) -> torch.Tensor:
     """Return the states with every ray followed."""
-    tracer.trace = partial(trace, all_rays=True)
+    window.trace_slices = partial(trace_slices, all_rays=True)
     try:
         return read(index, 0.5)
     finally:
-        tracer.trace = trace
-
-
-def read_sampled(index: Index) -> torch.Tensor:
-    """Return the states from rays that are sampled at half cells, as known voxels of a single sweep are."""
-
-    def voxels(sweep: window.SweepRecord) -> RayVoxels:
-        """Return what one sweep hits and crosses."""
-        points = read_points(index.source, [sweep], ViewConfig().ego_radius_m)
-        occupied = occupancy_target(points, 1, GRID)
-        known = known_voxels(occupied, points, GRID)
-        return RayVoxels(occupied[0].numpy(), (known & ~occupied)[0].numpy())
-
-    key_frame = index.key_frame(1)
-    rounds = window.choose_rounds(index.sweeps_within(1, 1.0), key_frame, 0.5)
-    states = accumulate(voxels(key_frame.sweeps[0]), (voxels(sweeps[0]) for sweeps in rounds), "key-sweep")
-    return torch.from_numpy(states)
+        window.trace_slices = trace_slices
 
 
 def way_of(name: str, index: Index) -> Callable[[], torch.Tensor]:
@@ -95,7 +70,6 @@ def way_of(name: str, index: Index) -> Callable[[], torch.Tensor]:
         SINGLE: partial(read, index, 0.0),
         WINDOW: partial(read, index, 0.5),
         EVERY_RAY: partial(read_every_ray, index),
-        SAMPLED: partial(read_sampled, index),
     }
     return ways[name]
 
@@ -105,21 +79,6 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def extra_mb(work: Callable[[], object]) -> float:
-    """Return by how much some work raises the resident size of this process at its peak (Linux)."""
-    work()  # what is loaded on first use does not count
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
-    before_mb = _status_mb("VmRSS")
-    work()
-    return _status_mb("VmHWM") - before_mb
-
-
-def _status_mb(name: str) -> float:
-    """Return a size of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 def world_seconds(repeats: int) -> tuple[float, float]:
@@ -156,7 +115,6 @@ def main(repeats: int) -> None:
         print(f"| {way} | {statistics.median(times[way]):.3f} | {memory[way]:.0f} | {equal} |")
     spread = min(times[WINDOW]), max(times[WINDOW])
     print(f"\n21 sweeps: {spread[0]:.3f} to {spread[1]:.3f} s")
-    print(f"rays sampled: {ratio(times[SAMPLED], times[WINDOW])} the time of 21 sweeps")
     print(f"every ray: {ratio(times[EVERY_RAY], times[WINDOW])} the time of 21 sweeps")
     print(f"21 sweeps: {ratio(times[WINDOW], times[SINGLE])} the time of a single sweep")
     sweep, key_frame = world_seconds(repeats)
@@ -171,6 +129,8 @@ if __name__ == "__main__":
         parser.add_argument("--world", type=Path)
         given = parser.parse_args()
         torch.set_num_threads(1)
-        print(extra_mb(way_of(given.memory, Index.open(DataConfig(root=given.world)))))
+        work = way_of(given.memory, Index.open(DataConfig(root=given.world)))
+        work()  # what is loaded on first use does not count
+        print(peak_above_mb(work))
     else:
         main(arguments(__doc__, 7).repeats)

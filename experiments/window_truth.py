@@ -19,9 +19,10 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from spread import with_interval
 
-from occfeat.data.sample.lidar import EMPTY, OCCUPIED, Points
+from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED, Points
 from occfeat.data.sweeps.accumulate import accumulate
-from occfeat.data.sweeps.rays import RayVoxels, trace
+from occfeat.data.sweeps.slices import RaySlices, trace_slices
+from occfeat.data.sweeps.window import AROUND_M
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.settings.sections import GridConfig
 from streetworld.request import SceneRequest
@@ -73,14 +74,14 @@ def ego_from_scene(scene: Scene, time_s: float) -> Float[ndarray, "4 4"]:
     return np.linalg.inv(pose)
 
 
-def scan(scene: Scene, time_s: float, key_s: float, grid: VoxelGrid) -> RayVoxels:
+def scan(scene: Scene, time_s: float, key_s: float, grid: VoxelGrid) -> RaySlices:
     """Turn the LiDAR at a moment, and trace its rays in the ego frame of a key frame."""
     ego_from_lidar = ego_from_scene(scene, key_s) @ scene.scene_from_lidar(time_s)
     points = scene.scan(time_s).points[:, :3].astype(np.float64)
     points = points[np.linalg.norm(points[:, :2], axis=1) >= EGO_RADIUS_M]
     points_ego = torch.from_numpy(points @ ego_from_lidar[:3, :3].T + ego_from_lidar[:3, 3]).float()
     origins = torch.from_numpy(ego_from_lidar[:3, 3]).float().expand_as(points_ego)
-    return trace(Points.of_one_key_frame(points_ego, origins), grid)
+    return trace_slices(Points.of_one_key_frame(points_ego, origins), grid)
 
 
 def voxels_of(mesh: Mesh, ego_from_mesh: Float[ndarray, "4 4"], grid: VoxelGrid) -> Bool[ndarray, "X Y Z"]:
@@ -150,6 +151,8 @@ def score(states: UInt8[ndarray, "X Y Z"], truth: Truth) -> dict[str, float]:
     """Return what is right and wrong about states, in percent; ghosts are a number of voxels."""
     occupied, empty = states & OCCUPIED != 0, states & EMPTY != 0
     surface, still = truth.surface, truth.surface & ~truth.moving
+    conflict = states & IN_CONFLICT != 0
+    hit = occupied | conflict
 
     def share(part: Bool[ndarray, "X Y Z"], of: Bool[ndarray, "X Y Z"]) -> float:
         """Return a share in percent; NaN of nothing."""
@@ -164,6 +167,8 @@ def score(states: UInt8[ndarray, "X Y Z"], truth: Truth) -> dict[str, float]:
         "precision of empty": share(~surface, empty),
         "recall of empty": share(empty, ~surface),
         "unknown": 100 * float((states & (OCCUPIED | EMPTY) == 0).mean()),
+        "conflicts, of hit voxels that movers pass": share(conflict, hit & (truth.trail | truth.moving)),
+        "conflicts, of hit still surfaces": share(conflict, hit & still),
         "ghosts": float((occupied & truth.trail).sum()),
         "trail": float(truth.trail.sum()),
     }
@@ -176,11 +181,15 @@ def scores_of(scene: Scene, frame: int, sweep_hz: int, grid: VoxelGrid) -> dict[
     traced = {time_s: scan(scene, time_s, key_s, grid) for time_s in longest}
     key = scan(scene, key_s, key_s, grid)
     truth = truth_of(scene, key_s, longest, grid)
-    found = {"single": score(accumulate(key, [], "key-sweep"), truth)}
+    around = (round(AROUND_M / grid.cell_m[0]), round(AROUND_M / grid.cell_m[1]))
+    found = {"single": score(accumulate(key, [], [], "key-sweep", around), truth)}
     for window_s, conflicts in product((0.5, 1.0), ("key-sweep", "ignore")):
-        others = [traced[time_s] for time_s in sweep_times(frame, window_s, sweep_hz)]
+        times_s = sweep_times(frame, window_s, sweep_hz)
+        before, after = (
+            [traced[time_s] for time_s in times_s if (time_s > key_s) == later] for later in (False, True)
+        )
         name = f"{window_s:g} s{', no rule' if conflicts == 'ignore' else ''}"
-        found[name] = score(accumulate(key, others, conflicts), truth)
+        found[name] = score(accumulate(key, before, after, conflicts, around), truth)
     return found
 
 

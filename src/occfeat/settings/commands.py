@@ -189,16 +189,6 @@ class PretrainConfig(TrainsOnSets):
     optim: OptimConfig = OptimConfig()
     engine: EngineConfig = EngineConfig()
 
-    @model_validator(mode="after")
-    def _check_center(self) -> "PretrainConfig":
-        """Refuse means of the patches of cameras that differ between data sets."""
-        if self.loss.center == "position" and len(self.data) > 1:
-            raise ValueError(
-                f"loss.center `position` expects one data set, whose cameras stay in place, got "
-                f"{len(self.data)}; use `mean`"
-            )
-        return self
-
 
 class FinetuneConfig(TrainsOnSets):
     """Fine-tune a BEV network, pretrained or not, for BEV segmentation, and evaluate it."""
@@ -404,8 +394,9 @@ class ViewerConfig(UsesData):
     calibration: bool = False
     """Draw LiDAR points and boxes on the images, which shows errors of calibration."""
     window_s: NotNegative = 0.0
-    """With `calibration`: draw the sweeps within so many seconds of the key frame too, coloured by their
-    time. What stands still lies on itself if the poses are right. 0: the sweeps of `view.sweeps`."""
+    """Show the sweeps within so many seconds of the key frame too, coloured by their time: in a recording, or
+    with `calibration` in a picture. What stands still lies on itself if the poses are right. 0: the sweeps of
+    `view.sweeps`."""
     view: ViewConfig = ViewConfig(image_size=(450, 800))
     grid: GridConfig = GridConfig()
 

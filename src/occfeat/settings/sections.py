@@ -176,7 +176,8 @@ class PretrainLossConfig(Strict):
     poses. 0: the key frame's own sweep alone, as in the paper (this project's option)."""
     conflicts: Expert[Conflicts] = "key-sweep"
     """What happens to voxels of the window that some rays hit and others cross, as something moved:
-    `key-sweep` believes the key frame's own sweep and later rays, `ignore` believes every hit."""
+    `key-sweep` believes hits that no ray passes below, and above the ground only those both before and after
+    the key frame. `ignore` believes every hit."""
     features: NotNegative | Literal["auto"] = 0.01
     """Weight of the negative cosine similarity, lambda in the paper. 0: occupancy only, no teacher. `auto`:
     adjusted during training, so that the features pull at the BEV features as `ratio` says (this project's
@@ -188,7 +189,7 @@ class PretrainLossConfig(Strict):
     """Optimiser steps between two measurements of that ratio, which is logged in any case."""
     center: Center = "none"
     """What is subtracted from the feature targets (this project's option). `mean`: their mean over the
-    training set. `position`: also the mean of each patch of each camera's feature map."""
+    training set. `position`: also the mean of each patch of each camera's feature map, in each data set."""
     center_key_frames: Expert[Positive] = 32
     """Number of key frames, spread over the training set, from which means are computed once per run."""
     queries: NotNegative = 0.0
@@ -229,8 +230,6 @@ class PretrainLossConfig(Strict):
                 raise ValueError(f"{name} `{value}` expects an occupancy weight above 0, got 0")
         if self.features_window_s and not (self.window_s and self.features):
             raise ValueError("features_window_s above 0 expects window_s and features above 0, got 0")
-        if self.features_window_s and self.center == "position":
-            raise ValueError("features_window_s above 0 expects center `none` or `mean`, got `position`")
         if not self.times_s or len(set(self.times_s)) != len(self.times_s):
             raise ValueError(f"expected different times, and at least one, as times_s, got {self.times_s}")
         if len(self.times_weights) != len(self.times_s):

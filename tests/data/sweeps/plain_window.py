@@ -1,7 +1,8 @@
 """Windows of sweeps in plain Python: slow, and obviously right."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from occfeat.geometry.grid import VoxelGrid
@@ -28,26 +29,52 @@ def segments(origin_ego: Point, point_ego: Point, grid: VoxelGrid) -> Iterator[t
             yield (x, y, z), (other - one) * math.dist(begin, end)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a sweep says of a voxel: numbers of the slices that it hits and crosses."""
+
+    hit: set[int]
+    crossed: set[int]
+
+
 def state(
-    hits: bool, crosses: bool, others: Sequence[tuple[bool, bool]], *, believe_key_sweep: bool
+    key: Seen, before: Sequence[Seen], after: Sequence[Seen], *, on_ground: bool, believe_hits: bool
 ) -> tuple[str, bool]:
     """Return the state of a voxel, and whether rays conflict there.
 
     Args:
-        hits: Whether the key sweep hits it.
-        crosses: Whether the key sweep crosses it.
-        others: Whether each other sweep hits and crosses it, in the order of time.
-        believe_key_sweep: Whether crossing rays of the key sweep and later ones count against hits.
+        key: What the key sweep says.
+        before: What each sweep before it says.
+        after: What each sweep after it says.
+        on_ground: Whether nobody hits anything below, nearby.
+        believe_hits: Whether rays count that pass below hits.
     """
-    hit_by = [number for number, (hit, _) in enumerate(others) if hit]
-    crossed_by = [number for number, (_, crossed) in enumerate(others) if crossed]
-    often_hit, often_crossed = len(hit_by) >= 2, len(crossed_by) >= 2
-    cleared = crosses or any(number > hit_by[-1] for number in crossed_by if hit_by)
-    conflict = (often_hit and cleared and not hits) or (hits and often_crossed and not hit_by)
-    if hits:
+    others = [*before, *after]
+    hits = [one for one in others if one.hit]
+    crosses = [one for one in others if one.crossed and not one.hit]
+    highest = max((slice_ for one in hits for slice_ in one.hit), default=-1)
+    cleared = any(slice_ < highest for one in (key, *others) for slice_ in one.crossed)
+    both_sides = any(one.hit for one in before) and any(one.hit for one in after)
+    gone = [
+        below for below in range(max(key.hit, default=0)) if sum(below in one.crossed for one in others) >= 2
+    ]
+    moved = len(hits) >= 2 and cleared and not key.hit
+    conflict = moved or bool(gone and not hits)
+    if key.hit or (len(hits) >= 2 and believe_hits):
         return "occupied", conflict
-    if often_hit and not (believe_key_sweep and cleared):
-        return "occupied", conflict
-    if crosses or (often_crossed and not hit_by):
+    if len(hits) >= 2 and not cleared:
+        return ("occupied" if both_sides or on_ground else "unknown"), conflict
+    if key.crossed or (len(crosses) >= 2 and not hits):
         return "empty", conflict
     return "unknown", conflict
+
+
+def is_on_ground(hit: Callable[[Cell], bool], cell: Cell, around: tuple[int, int], shape: Cell) -> bool:
+    """Return whether nothing is hit below a voxel in the columns around it."""
+    x, y, z = cell
+    columns = [
+        (one, other)
+        for one in range(max(0, x - around[0]), min(shape[0], x + around[0] + 1))
+        for other in range(max(0, y - around[1]), min(shape[1], y + around[1] + 1))
+    ]
+    return not any(hit((*column, lower)) for column in columns for lower in range(z))

@@ -1,5 +1,7 @@
 """The voxels that rays hit and cross, beside plain Python."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from occfeat.data.sample.lidar import Points
 from occfeat.data.sweeps.rays import trace
+from occfeat.data.sweeps.slices import SLICES, below_highest, join_slices, trace_slices
 from occfeat.geometry.grid import VoxelGrid
 from tests.data.sweeps.plain_window import Point, segments
 
@@ -74,3 +77,28 @@ def test_trace__of_no_returns() -> None:
     found = trace(Points.of_one_key_frame(torch.zeros(0, 3), torch.zeros(0, 3)), GRID)
     assert not found.hit.any()
     assert not found.crossed.any()
+
+
+def test_trace_slices__are_those_of_a_finer_grid() -> None:
+    random = torch.Generator().manual_seed(0)
+    returns = (torch.rand(300, 3, generator=random) - 0.5) * torch.tensor((5.0, 4.0, 6.0))
+    points = Points.of_one_key_frame(returns, torch.tensor([[0.1, 0.2, 0.3]]).expand(300, 3))
+    sliced, whole = trace_slices(points, GRID, all_rays=True), trace(points, GRID, all_rays=True)
+    assert (sliced.hit_voxels == whole.hit).all()
+    assert (sliced.crossed_voxels == whole.crossed).all()
+    x_m, y_m, z_m = GRID.cell_m
+    fine = trace(points, replace(GRID, cell_m=(x_m, y_m, z_m / SLICES)), all_rays=True)
+    for number in range(SLICES):
+        assert ((sliced.hit >> number & 1) == fine.hit[:, :, number::SLICES]).all()
+        assert ((sliced.crossed >> number & 1) == fine.crossed[:, :, number::SLICES]).all()
+    other = trace_slices(points_of([(1.9, 1.4, 2.4)], [(-1.9, -1.4, -2.4)]), GRID)
+    joined = join_slices([sliced, other])
+    assert (joined.hit == sliced.hit | other.hit).all()
+    assert (joined.crossed == (sliced.crossed | other.crossed) & ~joined.hit).all()
+
+
+def test_below_highest__of_every_byte() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    for bits, below in zip(every.flat, below_highest(every).flat, strict=True):
+        highest = int(bits).bit_length() - 1
+        assert below == (2 ** max(highest, 0) - 1)

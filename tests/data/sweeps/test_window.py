@@ -15,7 +15,7 @@ from occfeat.data.sample.lidar import Window
 from occfeat.data.sample.sample import Sample, collate
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points
-from occfeat.data.sweeps.rays import trace
+from occfeat.data.sweeps.slices import trace_slices
 from occfeat.data.sweeps.window import WindowReader, choose_rounds, count_lonely, warn_of_lonely
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
@@ -39,7 +39,9 @@ def index(folder: Path) -> Index:
 def rounds_ms(index: Index, row: int, window_s: float) -> list[list[float]]:
     key_frame = index.key_frame(row)
     rounds = choose_rounds(index.sweeps_within(row, 2 * window_s), key_frame, window_s)
-    return [[(one.timestamp_us - key_frame.timestamp_us) / 1e3 for one in sweeps] for sweeps in rounds]
+    every = (*rounds.before, *rounds.after)
+    assert all(one.timestamp_us < key_frame.timestamp_us for sweeps in rounds.before for one in sweeps)
+    return [[(one.timestamp_us - key_frame.timestamp_us) / 1e3 for one in sweeps] for sweeps in every]
 
 
 def read(index: Index, row: int, window_s: float, change: Change = SAME) -> Window:
@@ -70,10 +72,10 @@ def test_window__equals_its_parts_in_the_augmented_frame(index: Index) -> None:
     change = draw_change(AugmentConfig(bev_flip=True, bev_rotation_deg=30), 6, seed=1, epoch=2, row=1)
     moved = change.new_ego_from_ego.float()
     traced = [
-        trace(read_points(index.source, [sweep], 1.0).transform(moved), GRID)
+        trace_slices(read_points(index.source, [sweep], 1.0).transform(moved), GRID)
         for sweep in index.sweeps_within(1, 0.45)
     ]
-    expected = accumulate(traced[2], traced[:2] + traced[3:], "key-sweep")
+    expected = accumulate(traced[2], traced[:2], traced[3:], "key-sweep", (5, 5))
     window = read(index, 1, 0.45, change)
     assert (window.states.numpy() == expected).all()
     assert (int(window.sweeps), int(window.lost)) == (5, 0)
@@ -103,9 +105,9 @@ def test_window__without_other_sweeps_is_the_sweep_alone(
 ) -> None:
     window = read(index, 1, 0.01)
     (own,) = index.key_frame(1).sweeps
-    alone = trace(read_points(index.source, [own], 1.0), GRID)
-    assert (window.occupied.numpy() == alone.hit).all()
-    assert (window.known.numpy() == alone.hit | alone.crossed).all()
+    alone = trace_slices(read_points(index.source, [own], 1.0), GRID)
+    assert (window.occupied.numpy() == alone.hit_voxels).all()
+    assert (window.known.numpy() == alone.hit_voxels | alone.crossed_voxels).all()
     assert int(window.sweeps) == 1
     rows = np.arange(6)
     assert count_lonely(index, rows, 0.01) == 6

@@ -82,7 +82,7 @@ class Window(_VoxelStates):
 
     @property
     def in_conflict(self) -> Bool[Tensor, "*B X Y Z"]:
-        """Whether something moved through each voxel: some rays hit it, and others crossed it."""
+        """Whether something moved through each voxel: some rays hit it, and others passed below the hits."""
         return self.states & IN_CONFLICT != 0
 
     def of_key_frames(self, chosen: Int64[Tensor, " b"]) -> "Window":

@@ -11,7 +11,7 @@ from torch import Tensor
 from occfeat.data.keyframe import SweepRecord
 from occfeat.data.sample.contents import TimesRequest
 from occfeat.data.sample.lidar import EMPTY, OCCUPIED, TimedStates
-from occfeat.data.sweeps.rays import join
+from occfeat.data.sweeps.rays import join, trace
 from occfeat.data.sweeps.tracer import Tracer
 
 
@@ -43,7 +43,7 @@ class TimesReader(Tracer):
 
     def _states(self, sweeps: Sequence[SweepRecord]) -> UInt8[Tensor, "X Y Z"] | None:
         """Return what some sweeps say of each voxel; None if none of them can be read."""
-        traced = self.trace_readable(sweeps)
+        traced = self.trace_readable(sweeps, trace)
         if not traced:
             return None
         seen = join(traced)

@@ -14,7 +14,7 @@ from occfeat.data.keyframe import KeyFrame, SweepRecord
 from occfeat.data.sample.contents import WindowRequest
 from occfeat.data.sample.lidar import Window
 from occfeat.data.sweeps.accumulate import accumulate
-from occfeat.data.sweeps.rays import RayVoxels, join
+from occfeat.data.sweeps.slices import RaySlices, join_slices, trace_slices
 from occfeat.data.sweeps.tracer import Tracer
 from occfeat.errors import KeyFrameError
 
@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 REACH = 2.0
 """Where one side of a window has no sweep, the nearest within so many windows serves: the next key frame."""
+
+AROUND_M = 7.5
+"""A voxel is on the ground if nothing is hit below it within this distance along x and y."""
 
 Round = tuple[SweepRecord, ...]
 """Sweeps of several LiDARs at about the same time, at most one of each."""
@@ -44,25 +47,37 @@ class WindowReader(Tracer):
         key_frame = self.index.key_frame(row, lidars=self.view.lidars)
         if not key_frame.sweeps:
             raise KeyFrameError(f"Key frame {key_frame.token} has no LiDAR record.")
-        key = join([self.trace(sweep) for sweep in key_frame.sweeps])
+        key = join_slices([trace_slices(self.read_sweep(one), self.grid) for one in key_frame.sweeps])
         sweeps = self.index.sweeps_within(row, REACH * request.window_s, self.view.lidars)
         rounds = choose_rounds(sweeps, key_frame, request.window_s)
-        traced = (self.trace_readable(one) for one in rounds)
         counts: list[int] = []
-        states = accumulate(key, _joined(traced, counts), request.conflicts)
-        joined, others = len(key_frame.sweeps) + sum(counts), sum(map(len, rounds))
+        before, after = (self._joined(one, counts) for one in (rounds.before, rounds.after))
+        around = (round(AROUND_M / self.grid.cell_m[0]), round(AROUND_M / self.grid.cell_m[1]))
+        states = accumulate(key, before, after, request.conflicts, around)
+        others = sum(map(len, (*rounds.before, *rounds.after)))
+        joined = len(key_frame.sweeps) + sum(counts)
         return Window(torch.from_numpy(states), torch.tensor(joined), torch.tensor(others - sum(counts)))
 
+    def _joined(self, rounds: Iterable[Round], counts: list[int]) -> Iterator[RaySlices]:
+        """Yield the voxels of each round that can be read; note the number of sweeps of every round."""
+        for one in rounds:
+            traced = self.trace_readable(one, trace_slices)
+            counts.append(len(traced))
+            if traced:
+                yield join_slices(traced)
 
-def _joined(rounds: Iterable[list[RayVoxels]], counts: list[int]) -> Iterator[RayVoxels]:
-    """Yield the voxels of each round that has a sweep; note the number of sweeps of every round."""
-    for traced in rounds:
-        counts.append(len(traced))
-        if traced:
-            yield join(traced)
+
+@dataclass(frozen=True)
+class Rounds:
+    """The other sweeps of a window in the order of time, those of several LiDARs together."""
+
+    before: tuple[Round, ...]
+    """Those before the key frame."""
+    after: tuple[Round, ...]
+    """Those after it."""
 
 
-def choose_rounds(sweeps: Sequence[SweepRecord], key_frame: KeyFrame, window_s: float) -> list[Round]:
+def choose_rounds(sweeps: Sequence[SweepRecord], key_frame: KeyFrame, window_s: float) -> Rounds:
     """Return the other sweeps of a window in the order of time, those of several LiDARs together.
 
     The window of a LiDAR is around its own sweep of the key frame. The n-th sweeps of all LiDARs before the
@@ -85,7 +100,11 @@ def choose_rounds(sweeps: Sequence[SweepRecord], key_frame: KeyFrame, window_s: 
             within = sum(abs(one.timestamp_us - middle_us) <= window_s * 1e6 for one in found)
             for number, one in enumerate(found[: max(within, 1)], start=1):
                 rounds.setdefault(side * number, []).append(one)
-    return [tuple(rounds[number]) for number in sorted(rounds)]
+    in_order = {number: tuple(rounds[number]) for number in sorted(rounds)}
+    return Rounds(
+        before=tuple(one for number, one in in_order.items() if number < 0),
+        after=tuple(one for number, one in in_order.items() if number > 0),
+    )
 
 
 def _token(sweep: SweepRecord | None) -> str | None:
