@@ -20,7 +20,7 @@ import torch
 from measuring import growth_mb, in_fresh_process, in_turn, ratio, record
 
 from occfeat.cli import main as occfeat
-from occfeat.commands.pretrain import build_network, key_frames_of, objectives_of
+from occfeat.commands.pretrain import Rigs, build_network, key_frames_of, objectives_of
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.sample import collate
@@ -49,7 +49,7 @@ def build(data: Path, cache: Path, option: str) -> tuple[KeyFrames, PretrainingN
     config = PretrainConfig(data=data, out=cache / "unused", **sections)
     objectives, stored, index = objectives_of(config), TeacherCache(cache), Index.open(config.sources[0])
     key_frames = key_frames_of(config, index, stored, needs_of(objectives), learn=True)
-    network, _ = build_network(config, objectives, stored, len(stored.card.cameras), None)
+    network, _ = build_network(config, objectives, stored, Rigs(len(stored.card.cameras)), None)
     return key_frames, network, TargetMaker(objectives, build_grid(config.grid))
 
 

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from occfeat.cli import main
 from occfeat.data.index.index import Index
 from occfeat.runs.card import read_card
+from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.settings.sections import DataConfig
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
 from tests.end_to_end.forks import Command, run_ranks, wait_for_rows
 from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags, rows_of
+from tests.small_runs import Flags, rows_of, stopping_after
 from tests.small_world import SMALL
 
 Words = Callable[..., list[str]]
@@ -257,3 +258,36 @@ def test_bad_input__the_same_folder_twice(
     assert main(given) == 2
     assert "are the same: their tables are equal" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_position__of_each_set_is_kept_when_a_run_goes_on(
+    words: Words, worlds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = (*SIX_STEPS, "--loss.center", "position")
+    assert main(words("pretrain", tmp_path / "whole", *position)) == 0
+    prepared = json.loads((tmp_path / "whole" / "prepared.json").read_text())
+    assert prepared["features"]["position_share"].keys() == {"world", "south"}
+    with stopping_after(2, monkeypatch):
+        assert main(words("pretrain", tmp_path / "stopped", *position)) == 130
+    assert main(["pretrain", "--resume", str(tmp_path / "stopped")]) == 0
+    first, second = (
+        load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "stopped")
+    )
+    assert first.network["outputs.features.position"].shape[:2] == (2, 6)
+    assert all(torch.equal(first.network[name], second.network[name]) for name in first.network)
+    more = ["--split", "val", "--clusters", "2", "--key-frames", "2", "--device", "cpu"]
+    for world in worlds:
+        assert (
+            main(
+                [
+                    "analyse",
+                    str(tmp_path / "whole"),
+                    "--data",
+                    str(world),
+                    "--out",
+                    str(tmp_path / world.name),
+                    *more,
+                ]
+            )
+            == 0
+        )

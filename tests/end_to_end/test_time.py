@@ -13,10 +13,10 @@ from tests.small_runs import Flags, rows_of, stopping_after
 EVERY_OPTION = [
     *("--loss.window-s", "0.5", "--loss.features", "0.3", "--loss.features-window-s", "0.6"),
     *("--loss.times", "0.5", "--loss.times-s", "-0.5", "0", "0.5", "--loss.times-weights", "0.5", "1", "0.5"),
-    *("--loss.path", "0.1", "--augment.bev-flip", "--optim.epochs", "4"),
+    *("--loss.center", "position", "--loss.path", "0.1", "--augment.bev-flip", "--optim.epochs", "4"),
 ]
 METRICS = {
-    *("loss/occupancy", "window_occupancy_iou", "window_sweeps", "loss/features", "cosine"),
+    *("loss/occupancy", "window_occupancy_iou", "window_sweeps", "loss/features", "centered_cosine"),
     *("loss/times", "occupancy_iou_at_-0.5s", "occupancy_iou_at_+0.5s", "times_present"),
     *("loss/path", "path_iou", "path_share"),
 }

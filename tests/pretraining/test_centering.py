@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +19,8 @@ from occfeat.pretraining.objectives.features import (
     cosine,
     feature_target,
 )
-from occfeat.pretraining.objectives.position import PositionSurvey
-from occfeat.settings.commands import PretrainConfig
-from occfeat.settings.sections import Center, PretrainLossConfig
+from occfeat.pretraining.objectives.position import PositionSurvey, UsualMaps
+from occfeat.settings.sections import Center
 from tests.rigs import GRID, batch_of, ring_of_cameras
 
 
@@ -60,7 +58,7 @@ def test_common_feature__without_a_target_says_what_to_look_at() -> None:
 SHAPE = HeadShape(4, 8, GRID.shape[2], TeacherShape((6,), cameras=4, patches=(3, 5)))
 
 
-def evidence_of(seed: int = 0, usual_maps: torch.Tensor | None = None) -> Evidence:
+def evidence_of(seed: int = 0, usual_maps: UsualMaps | None = None) -> Evidence:
     """Two key frames with stored features; the feature of a patch leans to that of its position."""
     random = torch.Generator().manual_seed(seed)
     values = torch.randint(-20, 20, (2, 4, 3, 5, 6), generator=random)
@@ -134,14 +132,38 @@ def test_features__loss_and_comparison_take_the_centre_off_every_target(center: 
 
 
 def test_usual_maps__of_another_rig_are_refused() -> None:
+    usual = UsualMaps(("",), torch.zeros(1, 6, 6, 3, 5))
     with pytest.raises(SettingsError, match=r"(?s)expects the 6 x 3 x 5 patches.*got 4 x 3 x 5.*`mean`"):
-        _ = evidence_of(usual_maps=torch.zeros(6, 6, 3, 5)).teacher_maps
+        _ = evidence_of(usual_maps=usual).teacher_maps
 
 
-def test_position__expects_one_data_set(tmp_path: Path) -> None:
-    loss = PretrainLossConfig(center="position")
-    with pytest.raises(ValueError, match=r"`position` expects one data set.*got 2"):
-        PretrainConfig(data=(tmp_path / "a", tmp_path / "b"), out=tmp_path / "c", loss=loss)
+def test_usual_maps__of_several_data_sets_are_those_of_their_key_frames() -> None:
+    usual = UsualMaps(("town", "farm"), torch.randn(2, 6, 6, 3, 5))  # one of them has six cameras
+    evidence = evidence_of()
+    batch = replace(evidence.batch, data_sets=("farm", "town"))
+    found = Evidence(batch, GRID, None, usual).teacher_maps.unflatten(0, (2, 4))
+    plain = evidence.teacher_maps.unflatten(0, (2, 4))
+    assert torch.allclose(found[0], plain[0] - usual.maps[1, :4])
+    assert torch.allclose(found[1], plain[1] - usual.maps[0, :4])
+    with pytest.raises(SettingsError, match="knows the cameras of town, farm, got one data set"):
+        _ = Evidence(evidence.batch, GRID, None, usual).teacher_maps
+
+
+def test_prepare__finds_the_means_of_each_data_set() -> None:
+    objective = Features(1.0, center="position")
+    sees = TeacherShape((6,), cameras=6, patches=(3, 5), data_sets=("town", "farm"))
+    output = objective.build_output(HeadShape(4, 8, GRID.shape[2], sees))
+    batches = [replace(evidence_of(seed).batch, data_sets=("farm", "town")) for seed in range(3)]
+    found = objective.prepare(output, [Evidence(batch, GRID) for batch in batches])
+    raw = torch.stack([Evidence(batch, GRID).teacher_maps.unflatten(0, (2, 4)) for batch in batches])
+    assert output.position is not None
+    assert output.position.shape == (2, 6, 6, 3, 5)
+    for number, key_frame in ((0, 1), (1, 0)):
+        assert torch.allclose(output.position[number, :4], raw[:, key_frame].mean(dim=0), atol=1e-4)
+    assert found["position_share"].keys() == {"town", "farm"}
+    usual = objective.usual_maps(output)
+    assert usual is not None
+    assert usual.data_sets == ("town", "farm")
 
 
 def _maps(key_frames: int) -> torch.Tensor:
@@ -152,9 +174,9 @@ def _maps(key_frames: int) -> torch.Tensor:
 def test_position_survey__pools_present_cameras_and_fills_those_never_met() -> None:
     maps, present = _maps(4), torch.ones(4, 3, dtype=torch.bool)
     present[:, 2], present[0, 0] = False, False
-    survey = PositionSurvey()
+    survey = PositionSurvey(maps.shape[1:])
     for number in range(0, 4, 2):
-        survey.add(maps[number : number + 2], present[number : number + 2])
+        survey.add(maps[number : number + 2, :2], present[number : number + 2, :2])  # without the last camera
     mean = survey.mean()
     assert torch.allclose(mean[0], maps[1:, 0].mean(dim=0), atol=1e-6)
     assert torch.allclose(mean[1], maps[:, 1].mean(dim=0), atol=1e-6)
@@ -163,7 +185,7 @@ def test_position_survey__pools_present_cameras_and_fills_those_never_met() -> N
 
 
 def test_position_survey__share_is_none_of_noise_and_all_of_what_never_changes() -> None:
-    noise, still, both = PositionSurvey(), PositionSurvey(), PositionSurvey()
+    noise, still, both = (PositionSurvey(_maps(1).shape[1:]) for _ in range(3))
     present = torch.ones(40, 3, dtype=torch.bool)
     usual = _maps(1).expand(40, -1, -1, -1, -1)
     noise.add(_maps(40), present)
@@ -172,6 +194,6 @@ def test_position_survey__share_is_none_of_noise_and_all_of_what_never_changes()
     assert noise.explained() == pytest.approx(0, abs=0.02)
     assert still.explained() == pytest.approx(1)
     assert both.explained() == pytest.approx(0.5, abs=0.1)
-    one = PositionSurvey()
+    one = PositionSurvey(_maps(1).shape[1:])
     one.add(_maps(1), present[:1])
     assert one.explained() is None

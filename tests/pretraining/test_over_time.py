@@ -14,8 +14,12 @@ from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.models.lifting.sampling import sample_at_pixels
 from occfeat.pretraining.network import TargetMaker
+from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.contract import HeadShape, TeacherShape
+from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureTarget, feature_target
 from occfeat.pretraining.objectives.over_time import FeaturesOverTime, target_over_time
+from occfeat.pretraining.objectives.position import UsualMaps
 from occfeat.settings.sections import PretrainLossConfig
 from tests.models.rigs import with_lenses
 from tests.pretraining.small_networks import build_network, learn
@@ -47,7 +51,8 @@ def views_of(forward_m: tuple[float, ...], maps: torch.Tensor, depth_m: torch.Te
     stored = FeatureMaps(
         maps.unflatten(0, (2, -1)).movedim(2, -1), torch.ones(2, len(own[0]), *maps.shape[2:])
     )
-    return TeacherViews(stored, joined, own, depth_m)
+    camera = torch.arange(3).repeat(2, len(forward_m))
+    return TeacherViews(stored, joined, own, camera, depth_m)
 
 
 def random_views() -> tuple[torch.Tensor, TeacherViews]:
@@ -173,6 +178,7 @@ def test_hidden__voxels_behind_a_wall_have_no_target() -> None:
         FeatureMaps(torch.ones(1, 2, 4, 6), torch.ones(1, 2, 4)),
         rig,
         torch.ones(1, dtype=torch.bool),
+        torch.zeros(1, dtype=torch.int64),
         farthest_depth(wall, rig),
     )
     views = join_views([one])
@@ -180,6 +186,7 @@ def test_hidden__voxels_behind_a_wall_have_no_target() -> None:
         views.maps,
         Cameras(rig.intrinsics[None], rig.ego_from_camera[None], rig.present[None], SIZE),
         views.own[None],
+        views.camera[None],
         views.depth_m[None],
     )
     occupied = torch.ones(1, *GRID.shape, dtype=torch.bool)
@@ -223,3 +230,30 @@ def test_target__without_other_key_frames_is_that_of_the_key_frame_itself() -> N
     evidence = TargetMaker([objective], GRID).evidence(alone)
     plain = feature_target(evidence.occupied, evidence.teacher_maps, own, GRID)
     assert torch.equal(objective.target(evidence).features, plain.features)
+
+
+def test_position__is_taken_off_each_view_before_the_views_are_averaged() -> None:
+    batch, usual = batch_with_views(), torch.randn(1, 3, 5, 2, 4)
+    evidence = Evidence(batch, GRID, None, UsualMaps(("",), usual))
+    views = batch.teacher
+    assert isinstance(views, TeacherViews)
+    plain = views.maps.decode()
+    for number in range(2):
+        for view, camera in enumerate((0, 1, 2) * 3):
+            found = evidence.teacher_maps.unflatten(0, (2, 9))[number, view]
+            assert torch.allclose(found, plain[number, view] - usual[0, camera])
+    own, present = evidence.own_maps()
+    assert own.shape == (2, 3, 5, 2, 4)
+    assert torch.equal(own.flatten(0, 1), evidence.teacher_maps.unflatten(0, (2, 9))[:, :3].flatten(0, 1))
+    assert present.all()
+
+
+def test_position__is_surveyed_from_the_key_frames_own_cameras() -> None:
+    loss = PretrainLossConfig(features=1.0, center="position", window_s=0.5, features_window_s=0.6)
+    objective = build_objectives(loss)[1]
+    sees = TeacherShape((5,), cameras=3, patches=(2, 4))
+    output = objective.build_output(HeadShape(4, 8, GRID.shape[2], sees))
+    batch = batch_with_views()
+    objective.prepare(output, [Evidence(batch, GRID)])
+    assert isinstance(batch.teacher, TeacherViews)
+    assert torch.allclose(output.position, batch.teacher.maps.decode()[:, :3].mean(dim=0), atol=1e-6)

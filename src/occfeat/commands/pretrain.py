@@ -107,8 +107,9 @@ def _pretrain(
     caches = open_caches(config, sets, rows, needs)
     stored = open_image_caches(config, sets, rows)
     learned_from = _key_frames(config, sets, caches, needs, stored)
-    cameras = len(config.view.cameras or sets.each[0].index.default_channels)
-    network, teacher = build_network(config, objectives, caches[0], cameras, own)
+    cameras = max(len(config.view.cameras or one.index.default_channels) for one in sets.each)
+    rigs = Rigs(cameras, sets.names or ("",))
+    network, teacher = build_network(config, objectives, caches[0], rigs, own)
     require_layers(network.student, config.optim)
     with training.open_run() as run:
         device = training.fabric.device
@@ -261,11 +262,21 @@ def _teacher_part(
     return cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
 
 
+@dataclass(frozen=True)
+class Rigs:
+    """Cameras of the data sets of a run."""
+
+    cameras: int
+    """The largest number of cameras of a key frame."""
+    data_sets: tuple[str, ...] = ("",)
+    """Names of the data sets; that of a single one is empty."""
+
+
 def build_network(
     config: PretrainConfig,
     objectives: Sequence[AnyObjective],
     cache: TeacherCache | None,
-    cameras: int,
+    rigs: Rigs,
     own: nn.Module | None,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
     """Build student, head, and the teacher unless it is cached; the same random weights for the same seed.
@@ -274,7 +285,7 @@ def build_network(
         config: The settings.
         objectives: What is learned.
         cache: The teacher cache of a data set, if there is one.
-        cameras: Number of cameras of a key frame.
+        rigs: Cameras of the data sets.
         own: The user's module, for settings that name one.
     """
     taught = "teacher" in needs_of(objectives)
@@ -284,9 +295,10 @@ def build_network(
     student = build_student(config.student, grid, own)
     sees = TeacherShape()
     if taught and cache is not None:
-        sees = TeacherShape(cache.card.parts_of_features, len(cache.card.cameras), cache.card.patches)
+        sees = TeacherShape(cache.card.parts_of_features, rigs.cameras, cache.card.patches, rigs.data_sets)
     elif teacher is not None:
-        sees = TeacherShape(teacher.parts, cameras, teacher.patches(config.teacher.image_size))
+        patches = teacher.patches(config.teacher.image_size)
+        sees = TeacherShape(teacher.parts, rigs.cameras, patches, rigs.data_sets)
     network = PretrainingNetwork(
         student,
         objectives,

@@ -279,8 +279,10 @@ class KeyFrames(Dataset[Sample]):
         moved = replace(change, new_ego_from_ego=change.new_ego_from_ego @ ego_from_other)
         stored = self._stored(wanted.store, row, self._rig(key_frame), moved)
         points_ego = self._points(key_frame, moved).points_ego
-        whose = torch.full((len(stored.cameras.present),), own)
-        return TeacherViews(stored.maps, stored.cameras, whose, farthest_depth(points_ego, stored.cameras))
+        count = len(stored.cameras.present)
+        whose, camera = torch.full((count,), own), torch.arange(count)
+        farthest_m = farthest_depth(points_ego, stored.cameras)
+        return TeacherViews(stored.maps, stored.cameras, whose, camera, farthest_m)
 
     def _times(self, row: int, change: Change) -> TimedStates | None:
         """Read the sweeps at several times, in the augmented ego frame."""

@@ -23,6 +23,7 @@ from occfeat.pretraining.objectives.contract import (
 )
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.occupancy import Occupancy
+from occfeat.pretraining.objectives.position import UsualMaps
 from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig
 from occfeat.teacher.network import Teacher
@@ -45,8 +46,8 @@ class TargetMaker:
     grid: VoxelGrid
     teacher: Teacher | None = None
     """None if no objective needs a teacher, or if batches carry its features."""
-    usual_maps: Callable[[], Tensor | None] = lambda: None
-    """Returns what is subtracted from the teacher's feature maps (N, F, h, w)."""
+    usual_maps: Callable[[], UsualMaps | None] = lambda: None
+    """Returns what is subtracted from the teacher's feature maps."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Targets:
@@ -186,7 +187,7 @@ class PretrainingNetwork(nn.Module):
             views["voxels"] = self.trunk(views["bev"])
         return views
 
-    def usual_maps(self) -> Float[Tensor, "N F h w"] | None:
+    def usual_maps(self) -> UsualMaps | None:
         """Return what is subtracted from the teacher's feature maps in all evidence; None for nothing."""
         maps = (one.usual_maps(self.outputs[one.name]) for one in self.objectives)
         return next((found for found in maps if found is not None), None)

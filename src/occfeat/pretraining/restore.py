@@ -50,7 +50,7 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
         objectives,
         heights=grid.shape[2],
         head=settings.head,
-        teacher=_teacher_shape(saved),
+        teacher=_teacher_shape(saved, run),
         ratio_every=settings.loss.ratio_every,
     )
     tensors = _without_own(saved, network, settings.loss.own) if settings.loss.own else saved
@@ -58,16 +58,18 @@ def load_network(run: Path, settings: PretrainConfig) -> PretrainingNetwork:
     return network.eval()
 
 
-def _teacher_shape(tensors: dict[str, Tensor]) -> TeacherShape:
+def _teacher_shape(tensors: dict[str, Tensor], run: Path) -> TeacherShape:
     """Return the sizes of what the teacher of a run sees, as far as its network depends on them."""
     channels = len(tensors.get("outputs.features.linear.weight", ()))
     parts = (channels,) if channels else ()
     if (widths := tensors.get("outputs.features.widths")) is not None:
         parts = tuple(widths.tolist())
     position = tensors.get("outputs.features.position")
-    if position is None or position.dim() != 4:
+    if position is None or position.dim() not in (4, 5):
         return TeacherShape(parts)
-    return TeacherShape(parts, len(position), (position.shape[2], position.shape[3]))
+    cameras, _, height, width = position.shape[-4:]
+    data_sets = tuple(read_card(run).data_sets) if position.dim() == 5 else ("",)
+    return TeacherShape(parts, cameras, (height, width), data_sets)
 
 
 def _without_own(

@@ -46,6 +46,7 @@ from occfeat.pretraining.objectives.features import cosine
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.analysis import draw_bars, draw_features, draw_similarity
 from occfeat.report.pictures.window import draw_window
+from occfeat.runs.card import read_card
 from occfeat.runs.folder import ANALYSIS, RunFolder
 from occfeat.runs.output import require_empty
 from occfeat.settings.commands import AnalyseConfig
@@ -70,6 +71,8 @@ class _Subject:
     """None if nothing was distilled, or key frames carry what it saw."""
     key_frames: KeyFrames
     rows: list[int]
+    data_set: str
+    """Name of the data set among several of pretraining; empty for any other."""
 
 
 def analyse(config: AnalyseConfig) -> RunOutcome:
@@ -96,7 +99,7 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
 def _look(subject: _Subject, config: AnalyseConfig) -> tuple[Collected, Seen]:
     """Return the voxels of all key frames, and the first key frame for the pictures."""
     rows = track(subject.rows, f"analyse on {config.split}", console=Console(stderr=True))
-    seen = (see(subject.network, subject.teacher, subject.key_frames, row) for row in rows)
+    seen = (see(subject.network, subject.teacher, subject.key_frames, row, subject.data_set) for row in rows)
     shown: list[Seen] = []
     voxels = collect(_first_kept(seen, shown), config.voxels)
     if len(voxels.names) < config.clusters:
@@ -131,7 +134,8 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
         teacher = build_teacher(settings.teacher, settings.second_teacher).to(device)
     key_frames = key_frames_of(settings, index, cache, needs, learn=False)
     chosen = spread(rows, config.key_frames).tolist()
-    return _Subject(network.to(device), teacher, key_frames, chosen)
+    names = {fingerprint: name for name, fingerprint in read_card(run).data_sets.items()}
+    return _Subject(network.to(device), teacher, key_frames, chosen, names.get(index.fingerprint, ""))
 
 
 def _results(voxels: Collected, config: AnalyseConfig, centered: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ teacher channels.
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
 from occfeat.data.sample.cameras import Cameras
@@ -61,6 +61,8 @@ class TeacherViews(TeacherMaps):
 
     own: Bool[Tensor, "*B N"]
     """Whether a camera is one of the key frame's own, which come first."""
+    camera: Int64[Tensor, "*B N"]
+    """Which camera of the rig it is."""
     depth_m: Float[Tensor, "*B N rows columns"]
     """Depth of the farthest LiDAR return in each cell of each image, see `sweeps.views`."""
 
@@ -68,5 +70,5 @@ class TeacherViews(TeacherMaps):
         """Return the features with those of absent cameras, `count` in all or as many as there are."""
         count = max(count, len(self.own))
         plain = super().with_absent(count)
-        own, depth_m = with_zeros(self.own, count), with_zeros(self.depth_m, count)
-        return TeacherViews(plain.maps, plain.cameras, own, depth_m)
+        own, camera, depth_m = (with_zeros(part, count) for part in (self.own, self.camera, self.depth_m))
+        return TeacherViews(plain.maps, plain.cameras, own, camera, depth_m)

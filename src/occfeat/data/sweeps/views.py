@@ -59,5 +59,6 @@ def join_views(views: Sequence[TeacherViews]) -> TeacherViews:
             torch.cat(lenses) if lenses else None,
         ),
         torch.cat([view.own for view in views]),
+        torch.cat([view.camera for view in views]),
         torch.cat([view.depth_m for view in views]),
     )

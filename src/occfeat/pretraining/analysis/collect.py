@@ -4,7 +4,7 @@ Axes: `K` voxels, `F` feature channels, `X Y Z` voxels of the grid.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -62,7 +62,13 @@ class Collected:
 
 
 @torch.inference_mode()
-def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFrames, row: int) -> Seen:
+def see(
+    network: PretrainingNetwork,
+    teacher: Teacher | None,
+    key_frames: KeyFrames,
+    row: int,
+    data_set: str = "",
+) -> Seen:
     """Run a pretrained network on one key frame.
 
     Args:
@@ -70,11 +76,12 @@ def see(network: PretrainingNetwork, teacher: Teacher | None, key_frames: KeyFra
         teacher: The teacher of pretraining; None without distillation, or if key frames carry its features.
         key_frames: With images, points and the teacher's part, without augmentation.
         row: Row of the key frame.
+        data_set: Name of its data set among several of pretraining, if it was one of them.
 
     Raises:
         KeyFrameError: It cannot be read.
     """
-    sample = key_frames.sample(row)
+    sample = replace(key_frames.sample(row), data_set=data_set)
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
     grid, key_frame = key_frames.grid, key_frames.index.key_frame(row)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
 from occfeat.pretraining.objectives.evidence import Evidence
+from occfeat.pretraining.objectives.position import UsualMaps
 from occfeat.training.step import Ratio
 
 Need = Literal["points", "teacher", "views", "window", "times", "path"]
@@ -50,9 +51,11 @@ class TeacherShape:
     parts: tuple[int, ...] = ()
     """Width of each teacher; empty if no objective needs one."""
     cameras: int = 0
-    """Cameras of the rig."""
+    """Cameras of the rig; of several, the largest number."""
     patches: tuple[int, int] = (0, 0)
     """Rows and columns of patches of an image."""
+    data_sets: tuple[str, ...] = ("",)
+    """Names of the data sets, each with a rig of its own; that of a single one is empty."""
 
     @property
     def channels(self) -> int:
@@ -156,7 +159,7 @@ class Objective(ABC, Generic[Output, Target]):
         """
         return {}
 
-    def usual_maps(self, output: Output) -> Float[Tensor, "N F h w"] | None:
+    def usual_maps(self, output: Output) -> UsualMaps | None:
         """Return what is subtracted from the teacher's feature maps in all evidence; None for nothing."""
         return None
 

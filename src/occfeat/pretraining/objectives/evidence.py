@@ -1,23 +1,24 @@
 """The evidence from which targets are made: LiDAR points and teacher features.
 
-Axes: `B` key frames, `N` cameras, `X Y Z` voxels, `F` teacher channels, `h w` teacher feature map.
+Axes: `B` key frames, `N` cameras, `V` views: the cameras of a key frame, or of several, `X Y Z` voxels, `F`
+teacher channels, `h w` teacher feature map.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.lidar import Points, TimedStates, Window
 from occfeat.data.sample.sample import Batch
-from occfeat.data.sample.teacher import TeacherMaps
-from occfeat.errors import SettingsError
+from occfeat.data.sample.teacher import TeacherMaps, TeacherViews
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.projection import seen_voxels
+from occfeat.pretraining.objectives.position import UsualMaps
 from occfeat.teacher.network import Teacher
 
 
@@ -32,7 +33,7 @@ class Evidence:
     grid: VoxelGrid
     teacher: Teacher | None = None
     """The teacher; None if the batch carries its features, or if no objective needs it."""
-    usual_maps: Float[Tensor, "N F h w"] | None = None
+    usual_maps: UsualMaps | None = None
     """What is subtracted from the teacher's feature maps; None for nothing."""
 
     @property
@@ -81,7 +82,7 @@ class Evidence:
         return self.batch.teacher.cameras
 
     @cached_property
-    def teacher_maps(self) -> Float[Tensor, "BN F h w"]:
+    def teacher_maps(self) -> Float[Tensor, "BV F h w"]:
         """Teacher features of all images, ordered by key frame and camera, without what is usual."""
         given = self.batch.teacher
         if isinstance(given, TeacherMaps):
@@ -91,21 +92,37 @@ class Evidence:
         maps = encode_present(self.teacher, given.images, given.cameras.on_host().present)
         return self.without_usual(maps).flatten(0, 1)
 
-    def without_usual(self, maps: Float[Tensor, "B N F h w"]) -> Float[Tensor, "B N F h w"]:
-        """Subtract what is usual from feature maps of the rig.
+    def without_usual(self, maps: Float[Tensor, "B V F h w"]) -> Float[Tensor, "B V F h w"]:
+        """Subtract what is usual from feature maps.
 
         Raises:
-            SettingsError: It was found for another rig or image size.
+            SettingsError: It was found for another rig, image size or data set.
         """
         if self.usual_maps is None:
             return maps
-        if maps.shape[1:] != self.usual_maps.shape:
-            wanted, found = (f"{n} x {h} x {w}" for n, _, h, w in (self.usual_maps.shape, maps.shape[1:]))
-            raise SettingsError(
-                f"loss.center `position` expects the {wanted} patches of pretraining, got {found}.",
-                hint="Use the data set of the pretraining run, or a run with loss.center `mean`.",
-            )
-        return maps - self.usual_maps.to(maps.device)
+        height, width = maps.shape[3:]
+        self.usual_maps.require(self.batch.images.shape[1], (height, width))
+        return maps - self.usual_maps.of(self.data_sets, self._camera_of_views())
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """Name of the data set of each key frame; that of a single one is empty."""
+        return self.batch.data_sets or ("",) * len(self.batch)
+
+    def _camera_of_views(self) -> Int64[Tensor, "B V"]:
+        """Return which camera of its rig each view of the teacher is."""
+        if isinstance(self.batch.teacher, TeacherViews):
+            return self.batch.teacher.camera
+        present = self.teacher_cameras.present
+        return torch.arange(present.shape[1], device=present.device).expand(present.shape)
+
+    def own_maps(self) -> tuple[Float[Tensor, "B N F h w"], Bool[Tensor, "B N"]]:
+        """Return the feature maps of the rig's cameras at the time of the key frame, and which are there."""
+        present, cameras = self.teacher_cameras.present, self.batch.images.shape[1]
+        maps = self.teacher_maps.view(*present.shape, *self.teacher_maps.shape[1:])
+        if isinstance(self.batch.teacher, TeacherViews):
+            present = present & self.batch.teacher.own
+        return maps[:, :cameras], present[:, :cameras]
 
 
 def occupancy_target(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y Z"]:

@@ -34,7 +34,7 @@ from occfeat.pretraining.objectives.contract import (
     Term,
 )
 from occfeat.pretraining.objectives.evidence import Evidence
-from occfeat.pretraining.objectives.position import PositionSurvey
+from occfeat.pretraining.objectives.position import PositionSurvey, UsualMaps
 from occfeat.pretraining.trunk import unsplat
 from occfeat.settings.sections import Center
 from occfeat.training.step import Ratio, ratio_of
@@ -67,7 +67,8 @@ class FeatureOutput(nn.Module):
     center: Tensor | None
     """Mean target of the training set; None if features are not centred."""
     position: Tensor | None
-    """Mean feature (N, F, h, w) of each patch of each camera; None if it is not subtracted."""
+    """Mean feature (N, F, h, w) of each patch of each camera; of several data sets (S, N, F, h, w). None if
+    it is not subtracted."""
 
     def __init__(self, shape: HeadShape, own_channels: int | None, *, center: Center) -> None:
         super().__init__()
@@ -79,12 +80,14 @@ class FeatureOutput(nn.Module):
         )
         self.activation = nn.Identity() if own_channels is None else nn.GELU()
         teacher = shape.teacher
-        self.parts = teacher.parts
+        self.parts, self.data_sets = teacher.parts, teacher.data_sets
         widths = torch.tensor(teacher.parts) if len(teacher.parts) > 1 else None
         self.register_buffer("widths", widths)  # by which a checkpoint is read
         self.linear = nn.Linear(own_channels or shape.voxel_channels, teacher.channels)
         self.register_buffer("center", None if center == "none" else torch.zeros(teacher.channels))
-        maps = (teacher.cameras, teacher.channels, *teacher.patches)
+        maps: tuple[int, ...] = (teacher.cameras, teacher.channels, *teacher.patches)
+        if len(teacher.data_sets) > 1:
+            maps = (len(teacher.data_sets), *maps)
         self.register_buffer("position", torch.zeros(maps) if center == "position" else None)
 
     def forward(self, read: Float[Tensor, "B C X Y *Z"], cells: Int64[Tensor, "K 4"]) -> Float[Tensor, "K F"]:
@@ -167,14 +170,16 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
 
     def prepare(self, output: FeatureOutput, survey: Iterable[Evidence]) -> dict[str, Any]:
         """Set the means of the output, if any, and log the cosine of the constant-prediction baseline."""
-        positions = None if output.position is None else PositionSurvey()
+        positions = None if output.position is None else _surveys(output.position, output.data_sets)
         common = common_feature(self._surveyed(survey, positions), output.parts)
         text = "teacher: the constant-prediction baseline has a mean cosine of %.3f"
         logger.info(text, common.constant_cosine)
         found: dict[str, Any] = {"constant_cosine": common.constant_cosine}
         if output.position is not None and positions is not None:
-            output.position.copy_(positions.mean())
-            found["position_share"] = share = positions.explained()
+            means = torch.stack([positions[name].mean() for name in output.data_sets])
+            output.position.copy_(means.view(output.position.shape))
+            shares = {name: survey.explained() for name, survey in positions.items()}
+            found["position_share"] = share = shares if len(shares) > 1 else shares[output.data_sets[0]]
             logger.info("teacher: share of the variance that camera and patch explain: %s", share)
             common = common_feature(self._surveyed(survey))  # without the position's mean from now on
         if output.center is not None:
@@ -182,18 +187,21 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         return {**found, "mean": common.mean.tolist()}
 
     def _surveyed(
-        self, survey: Iterable[Evidence], positions: PositionSurvey | None = None
+        self, survey: Iterable[Evidence], positions: dict[str, PositionSurvey] | None = None
     ) -> Iterator[FeatureTarget]:
-        """Yield the targets of a survey; add its feature maps to those by position."""
+        """Yield the targets of a survey; add its feature maps to those by position of their data sets."""
         for evidence in survey:
-            if positions is not None:
-                present, maps = evidence.teacher_cameras.present, evidence.teacher_maps
-                positions.add(maps.view(*present.shape, *maps.shape[1:]), present)
+            for name, of_set in ({} if positions is None else positions).items():
+                maps, present = evidence.own_maps()
+                mine = torch.tensor([of == name for of in evidence.data_sets], device=maps.device)
+                of_set.add(maps[mine], present[mine])
             yield self.target(evidence)
 
-    def usual_maps(self, output: FeatureOutput) -> Float[Tensor, "N F h w"] | None:
+    def usual_maps(self, output: FeatureOutput) -> UsualMaps | None:
         """Return the mean feature of each patch of each camera, if it is subtracted."""
-        return output.position
+        if output.position is None:
+            return None
+        return UsualMaps(output.data_sets, output.position.view(-1, *output.position.shape[-4:]))
 
     def features_at(
         self, output: FeatureOutput, read: Tensor, cells: Int64[Tensor, "K 4"]
@@ -208,6 +216,11 @@ class Features(Objective[FeatureOutput, FeatureTarget]):
         predicted = self.features_at(output, read, target.cells)
         taught = output.relative(target.features)
         return ComparedFeatures(target.cells, predicted, taught, self.centered)
+
+
+def _surveys(position: Tensor, data_sets: Iterable[str]) -> dict[str, PositionSurvey]:
+    """Return an empty survey of the maps of each data set, by its name."""
+    return {name: PositionSurvey(position.shape[-4:]) for name in data_sets}
 
 
 @dataclass(frozen=True)
