@@ -109,7 +109,6 @@ def test_key_frames__keep_their_own_times() -> None:
         ({"times_s": (0.0, 0.5)}, "expected as many times_weights as times_s, got 5 and 2"),
         ({"features_window_s": 0.6}, "expects window_s and features above 0"),
         ({"features_window_s": 0.6, "window_s": 0.5, "features": 0}, "expects window_s and features"),
-        ({"features_window_s": 0.6, "window_s": 0.5, "center": "position"}, "expects center `none`"),
     ],
 )
 def test_settings__that_do_not_fit_are_refused(wrong: dict[str, object], message: str) -> None:

@@ -16,7 +16,7 @@ from occfeat.data.sample.sample import Sample, collate
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.points import read_points
 from occfeat.data.sweeps.slices import trace_slices
-from occfeat.data.sweeps.window import WindowReader, choose_rounds, count_lonely, warn_of_lonely
+from occfeat.data.sweeps.window import AROUND_M, WindowReader, choose_rounds, count_lonely, warn_of_lonely
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
@@ -75,7 +75,7 @@ def test_window__equals_its_parts_in_the_augmented_frame(index: Index) -> None:
         trace_slices(read_points(index.source, [sweep], 1.0).transform(moved), GRID)
         for sweep in index.sweeps_within(1, 0.45)
     ]
-    expected = accumulate(traced[2], traced[:2], traced[3:], "key-sweep", (5, 5))
+    expected = accumulate(traced[2], traced[:2], traced[3:], "key-sweep", (round(AROUND_M),) * 2)
     window = read(index, 1, 0.45, change)
     assert (window.states.numpy() == expected).all()
     assert (int(window.sweeps), int(window.lost)) == (5, 0)
