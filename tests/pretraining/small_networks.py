@@ -49,7 +49,8 @@ def learn(
     """Take steps of Adam on one batch; return the metrics of each."""
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     metrics = []
-    for _ in range(steps):
+    for number in range(steps):
+        network.begin_step(number)
         step = network(batch, targets)
         metrics.append({name: ratio.value() for name, ratio in step.metrics.items()})
         optimizer.zero_grad()
