@@ -73,7 +73,7 @@ def growth_mb(work: Callable[[], object]) -> float:
 
 def peak_above_mb(work: Callable[[], object]) -> float:
     """By how much some work raises the resident size of this process at its peak (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before = _status_mb("VmRSS")
     work()
     return _status_mb("VmHWM") - before
@@ -81,7 +81,7 @@ def peak_above_mb(work: Callable[[], object]) -> float:
 
 def _status_mb(name: str) -> float:
     """A size of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
