@@ -90,7 +90,7 @@ def world_seconds(repeats: int) -> tuple[float, float]:
     def key_frame() -> None:
         """Make a key frame as it is written."""
         views = [scene.look(camera, 1) for camera in scene.rig.cameras]
-        scene.labels(1, views, scene.scan(0.5))
+        scene.labels(1, views, [scene.scan(0.5)])
 
     key_frame()
     times = in_turn(
