@@ -78,7 +78,7 @@ def run(root: Path, ledger: Path) -> None:
     index = Index.open(DataConfig(root=root))
     rows = np.sort(spread(index.rows("all"), LOOKED_AT))
     scans = {int(row): scan for row in rows if (scan := read_scan(index, int(row))) is not None}
-    lines = ledger.read_text().splitlines() if ledger.is_file() else []
+    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
     done = {(one["channel"], tuple(one["put_in"])) for one in map(json.loads, lines)}
     kept: dict[str, np.ndarray] = {}
     for errors in cases():
@@ -89,13 +89,13 @@ def run(root: Path, ledger: Path) -> None:
             found = fit(Scorer([Match(group) for group in groups_of(seen)]), with_time=True)
             line = {"data": root.name, "channel": channel, "put_in": errors}
             line |= {"found": found.errors.tolist(), "uncertainty": uncertainty(found).tolist()}
-            with ledger.open("a") as stream:
+            with ledger.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line | {"gains": found.gains, "score": found.score}) + "\n")
 
 
 def report(ledger: Path) -> None:
     """Print how far the estimates are from what was put in, for each kind of error."""
-    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    lines = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
     base = {one["channel"]: np.array(one["found"]) for one in lines if not any(one["put_in"])}
     errors: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     judged: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
