@@ -41,7 +41,7 @@ def _run_with_averages(path: Path, prefix: str) -> None:
     name, state = f"{prefix}student.weight", torch.get_rng_state()
     average = {name: torch.full((2,), 2.0)}
     last = {name: torch.ones(2), f"{prefix}trunk.weight": torch.ones(2)}
-    save_checkpoint(folder.checkpoint, Checkpoint(3, last, {}, state, {}, 0, [], average))
+    save_checkpoint(folder.checkpoint, Checkpoint(3, last, {}, state, {}, 0, [], average=average))
     save_file({"student.weight": average[name]}, folder.weights)
     folder.card.write_text("{}")
 
