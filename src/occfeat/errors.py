@@ -59,6 +59,10 @@ class DatasetError(OccFeatError):
     """A data set that is incomplete, damaged or not what it claims to be."""
 
 
+class UnusableSetError(DatasetError):
+    """A data set that may be whole, but has nothing that can be learned from here."""
+
+
 class KeyFrameError(DatasetError):
     """A key frame that cannot be read; training can skip a limited number of them."""
 

@@ -30,7 +30,7 @@ def test_rule__takes_away_the_trails_of_movers() -> None:
     trails = {arm: sum(one[arm]["ghosts"] for one in found) for arm in window_truth.ARMS}
     assert sum(one["single"]["trail"] for one in found) > 100
     assert trails["0.5 s, no rule"] > 40
-    assert trails["0.5 s"] <= trails["single"] + 0.02 * trails["0.5 s, no rule"]
+    assert trails["0.5 s"] <= trails["single"] + 0.05 * trails["0.5 s, no rule"]
     for one in found:
         added, without_rule = (
             one[arm]["recall of still surfaces"] - one["single"]["recall of still surfaces"]

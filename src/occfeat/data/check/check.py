@@ -35,7 +35,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.splits import ALL
-from occfeat.errors import DatasetError
+from occfeat.errors import DatasetError, UnusableSetError
 from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 
 _log = logging.getLogger(__name__)
@@ -246,9 +246,10 @@ def _add_index_problems(source: DataSource, findings: Findings, error: DatasetEr
     for kind, example in source.index_problems():
         findings.add(kind, example)
     if findings.counts.total() == before:
-        kind = "unusable data set" if error.hint else "unreadable table"
+        kind = "unusable data set" if isinstance(error, UnusableSetError) else "unreadable table"
         findings.add(kind, " ".join((error.message, *error.first)))
-        findings.hints["unusable data set"] = error.hint or ""
+        if kind == "unusable data set":
+            findings.hints[kind] = error.hint or ""
 
 
 def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from occfeat.data.formats.nuscenes.json_tables import Record, texts, vectors
 from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.tables import is_pose
-from occfeat.errors import DatasetError, LensError
+from occfeat.errors import LensError, UnusableSetError
 from occfeat.geometry.lens import PINHOLE, Lens, parse_lens
 from occfeat.geometry.pinhole import is_pinhole
 
@@ -135,7 +135,7 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
     """Return channel and kind of each sensor token.
 
     Raises:
-        DatasetError: There are sensors, and none is a camera or a LiDAR.
+        UnusableSetError: There are sensors, and none is a camera or a LiDAR.
     """
     records, path = tables.records("sensor"), tables.path("sensor")
     columns = [texts(records, name, path) for name in ("token", "channel", "modality")]
@@ -146,7 +146,7 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
             "OccFeat learns from cameras, and pretrains with a LiDAR; radars are not read. If some sensors "
             'are these, their modality is "camera" or "lidar".'
         )
-        raise DatasetError(f"{path} lists no camera and no LiDAR.", first=others, hint=hint)
+        raise UnusableSetError(f"{path} lists no camera and no LiDAR.", first=others, hint=hint)
     return {
         token: (channel, kinds.get(modality, OTHER))
         for token, channel, modality in zip(*columns, strict=True)
