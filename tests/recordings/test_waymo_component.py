@@ -1,5 +1,7 @@
 """Components of Waymo: columns, frames in order of time, and what is wrong with a file."""
 
+import contextlib
+import multiprocessing
 import os
 import resource
 from pathlib import Path
@@ -14,7 +16,7 @@ from occfeat.data.recordings.waymo.component import TIME, Component
 from occfeat.data.recordings.waymo.sensors import CAMERAS, channel
 from occfeat.errors import DatasetError
 from tests.recordings import waymo_segment
-from tests.recordings.waymo_tables import CAMERA, ComponentWriter
+from tests.recordings.waymo_tables import CAMERA, ComponentWriter, write_component
 
 NAMES = (CAMERA, "image", "pose_timestamp")
 
@@ -214,3 +216,23 @@ def test_real_keys__are_read_frame_by_frame(real_folder: Path, tmp_path: Path) -
     assert sum(rows) == np.isin(component.times_us(), times_us[::5]).sum()
     names = component.read((CAMERA,)).texts(CAMERA)
     assert {channel("CAM", name, CAMERAS) for name in names} <= {f"CAM_{name}" for name in CAMERAS}
+
+
+def _read_with_each_byte(path: Path, first: int) -> None:
+    """Read a component again and again, each time with another byte spoiled; end badly on another error."""
+    whole = path.read_bytes()
+    for at in range(first, len(whole)):
+        path.write_bytes(whole[:at] + b"\x14" + whole[at + 1 :])
+        with contextlib.suppress(DatasetError):
+            Component(path, "stats").read((TIME, "time_of_day"))
+
+
+def test_spoiled_metadata__end_no_process(tmp_path: Path) -> None:
+    rows = [{TIME: 1, "time_of_day": "Day", "weather": "sunny"}] * 3
+    path = write_component(tmp_path, "stats", "seg", rows)
+    whole = path.read_bytes()
+    first = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # where the footer begins
+    process = multiprocessing.get_context("fork").Process(target=_read_with_each_byte, args=(path, first))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0

@@ -4,7 +4,7 @@ Source: class and column names of `waymo_open_dataset.v2`.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -59,6 +59,8 @@ class Component:
         with _readable(path):
             self._file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
             self._columns = frozenset(self._file.schema_arrow.names)
+            paths = [self._file.schema.column(i).path for i in range(self._file.metadata.num_columns)]
+            self._owners = [_owner_of(path, self._columns) for path in paths]
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._group_ends = np.cumsum([0, *groups])
         if (
@@ -138,14 +140,21 @@ class Component:
         if missing := [name for name in full if name not in self._columns]:
             hint = f"Expected the component {self.tag} of Waymo Open Dataset v2: download it again."
             raise DatasetError(f"{self.path} has {len(missing)} columns too few.", first=missing, hint=hint)
-        self._require_plausible(groups)
+        self._require_plausible(groups, full)
         for batch in self._file.iter_batches(size, groups, full, use_threads=False):
             yield batch.select(full).rename_columns(list(names))
 
-    def _require_plausible(self, groups: list[int]) -> None:
-        """Refuse row groups with absurd numbers of values, which would not fit into memory."""
-        for group in map(self._file.metadata.row_group, groups):
-            values = max((group.column(i).num_values for i in range(group.num_columns)), default=0)
+    def _require_plausible(self, groups: list[int], names: list[str]) -> None:
+        """Refuse row groups with absurd numbers of values, which would not fit into memory.
+
+        Reading a row turns damaged metadata of its columns into an error. Looking at them before that ends
+        the process: pyarrow does not catch what its C++ throws there.
+        """
+        for number in groups:
+            next(self._file.iter_batches(1, [number], names, use_threads=False), None)
+            group = self._file.metadata.row_group(number)
+            columns = (group.column(i) for i in range(group.num_columns) if self._owners[i] in names)
+            values = max((column.num_values for column in columns), default=0)
             if values > MAX_VALUES * group.num_rows:
                 what = f"{self.path}: expected up to {MAX_VALUES:,} values per row, got {values:,}"
                 raise DatasetError(f"{what} in {group.num_rows:,} rows.", hint="Download the file again.")
@@ -155,6 +164,11 @@ class Component:
         if others := sorted(set(self.read((SEGMENT,)).texts(SEGMENT)) - {self.path.stem}):
             hint = "Components of different segments are mixed: download the file again."
             raise DatasetError(f"{self.path} has rows of other segments.", first=others[:10], hint=hint)
+
+
+def _owner_of(path: str, columns: Iterable[str]) -> str:
+    """Return the column to which a leaf of the schema belongs; lists have leaves below them."""
+    return next((name for name in columns if path == name or path.startswith(f"{name}.")), "")
 
 
 @contextmanager
