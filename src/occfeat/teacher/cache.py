@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
 from pydantic import model_validator
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from occfeat.data.sample.teacher import FeatureMaps
-from occfeat.data.stored.shards import CacheKind, Layout, Places, ShardCard, shard_file
+from occfeat.data.stored.shards import CacheKind, Layout, ShardCard, StoredKeyFrames
 from occfeat.errors import CacheError, KeyFrameError
 from occfeat.settings.sections import NO_TEACHER, TeacherConfig
 from occfeat.settings.strict import Positive
@@ -70,7 +69,7 @@ TEACHER = CacheKind("teacher cache", "occfeat cache", "cache.json", CacheCard)
 """How teacher caches are called and described."""
 
 
-class TeacherCache:
+class TeacherCache(StoredKeyFrames[CacheCard]):
     """A finished cache, open for reading. A pickled copy reads the same files.
 
     Args:
@@ -81,11 +80,7 @@ class TeacherCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.card = TEACHER.read_card(path)
-        TEACHER.require_finished(path, self.card)
-        files = [shard_file(path, number) for number in range(self.card.shards)]
-        self._places = Places([read_shard_rows(file, self.card) for file in files])
+        super().__init__(TEACHER, path, read_shard_rows)
 
     def require(
         self,
@@ -114,18 +109,8 @@ class TeacherCache:
             "cameras": cameras,
             "data_fingerprint": fingerprint,
         }
-        hint = "Make another cache with `occfeat cache`, or use the settings of this one."
-        if differences := self.card.differences(self.card.model_copy(update=wanted)):
-            raise CacheError(
-                f"The teacher cache {self.path} does not match this run:", first=differences, hint=hint
-            )
-        missing = self._places.count_missing(rows)
-        if missing > allowed:
-            raise CacheError(
-                f"The teacher cache {self.path} (split {self.card.split}) does not contain {missing} of the "
-                f"{len(rows)} key frames of this run.",
-                hint=hint,
-            )
+        differences = self.card.differences(self.card.model_copy(update=wanted))
+        self._require_match(differences, rows, allowed)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -138,15 +123,8 @@ class TeacherCache:
         Raises:
             KeyFrameError: The key frame is not in the cache, or its shard cannot be read.
         """
-        place = self._places.find(row)
-        if place is None:
-            raise KeyFrameError(f"The teacher cache {self.path} does not contain this key frame.")
-        file, position = shard_file(self.path, place[0]), place[1]
-        try:
-            with safe_open(file, framework="pt") as shard:
-                maps = FeatureMaps(shard.get_slice("values")[position], shard.get_slice("scales")[position])
-        except (OSError, SafetensorError) as error:
-            raise KeyFrameError(f"The shard {file} of the teacher cache cannot be read: {error}") from error
+        with self._shard_of(row) as (tensors, position, file):
+            maps = FeatureMaps(tensors.get_slice("values")[position], tensors.get_slice("scales")[position])
         if not maps.scales.isfinite().all():
             raise KeyFrameError(f"The shard {file} of the teacher cache contains scales that are not finite.")
         return maps

@@ -19,13 +19,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from occfeat.atomic import lock_folder, write_atomic, write_text_atomic
+from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
+from occfeat.data.index.index import Index
+from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch
 from occfeat.data.stored.shards import CacheKind, ShardCard, shard_file
 from occfeat.errors import CacheError, Interrupted
-from occfeat.runs.output import make_folder, require_empty
+from occfeat.geometry.grid import build_grid
+from occfeat.runs.output import make_folder, require_empty, require_writable
 from occfeat.settings.commands import CacheConfig
-from occfeat.training.device import all_alive
+from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.training.device import all_alive, build_fabric
 from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading import LeftOut, in_order, load_batches
 
@@ -79,6 +84,22 @@ class Added:
         if self.incomplete:
             lines.append(f"{self.incomplete} of these without some camera, whose image cannot be read")
         return lines
+
+
+def open_key_frames(config: CacheConfig, image_size: tuple[int, int]) -> tuple[Fabric, KeyFrames]:
+    """Return the devices, and the key frames of the split with images of a size, if enough files are there.
+
+    Raises:
+        OccFeatError: Settings, data or the output folder cannot be used.
+    """
+    index = Index.open(config.source)
+    rows = index.rows(config.split)
+    view = ViewConfig(cameras=config.cameras, image_size=image_size)
+    fabric = build_fabric(config.engine)
+    if fabric.is_global_zero:
+        require_writable(config.out)
+    quick_check(index, rows, view=view, needs_lidar=False, engine=config.engine)
+    return fabric, KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
 
 
 def make_cache(job: CacheJob, fabric: Fabric) -> Added:

@@ -8,22 +8,15 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from occfeat.commands.cache.filling import CacheJob, make_cache
+from occfeat.commands.cache.filling import CacheJob, make_cache, open_key_frames
 from occfeat.commands.outcome import Outcome
 from occfeat.data.augment import ImageChange, zoomed_size
-from occfeat.data.check.check import quick_check
 from occfeat.data.check.stale import image_bytes
 from occfeat.data.dataset import Draw, KeyFrames
-from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread
-from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch, Sample
 from occfeat.data.stored.images import IMAGES, ImageCacheCard, pack_images, require_image_shard
-from occfeat.geometry.grid import build_grid
-from occfeat.runs.output import require_writable
 from occfeat.settings.commands import CacheConfig
-from occfeat.settings.sections import GridConfig, ViewConfig
-from occfeat.training.device import build_fabric
 
 MEASURED = 4
 """Key frames from which the size of JPEGs is estimated."""
@@ -31,15 +24,9 @@ MEASURED = 4
 
 def cache_images(config: CacheConfig) -> Outcome:
     """Make an image cache, or finish one that was interrupted."""
-    index = Index.open(config.source)
-    rows = index.rows(config.split)
     size = zoomed_size(ImageChange(zoom=config.largest_zoom), config.image_size)
-    view = ViewConfig(cameras=config.cameras, image_size=size)
-    fabric = build_fabric(config.engine)
-    if fabric.is_global_zero:
-        require_writable(config.out)
-    quick_check(index, rows, view=view, needs_lidar=False, engine=config.engine)
-    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
+    fabric, key_frames = open_key_frames(config, size)
+    index, rows = key_frames.index, key_frames.rows
     card = ImageCacheCard(
         size=size,
         quality=config.quality,

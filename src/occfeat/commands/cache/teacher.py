@@ -12,36 +12,23 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from occfeat.commands.cache.filling import CacheJob, make_cache, over_all
+from occfeat.commands.cache.filling import CacheJob, make_cache, open_key_frames, over_all
 from occfeat.commands.outcome import Outcome
-from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.index.index import Index
-from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch
-from occfeat.geometry.grid import build_grid
 from occfeat.models.encoders.present import encode_present
-from occfeat.runs.output import require_writable
 from occfeat.settings.commands import CacheConfig
-from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import TEACHER, CacheCard, encode, read_shard_rows
 from occfeat.teacher.network import Teacher
-from occfeat.training.device import autocast, build_fabric
+from occfeat.training.device import autocast
 
 
 def cache_teacher(config: CacheConfig) -> Outcome:
     """Make a teacher cache, or finish one that was interrupted."""
-    index = Index.open(config.source)
-    rows = index.rows(config.split)
-    view = ViewConfig(cameras=config.cameras, image_size=config.teacher.image_size)
-    fabric = build_fabric(config.engine)
-    if fabric.is_global_zero:
-        require_writable(config.out)
-    quick_check(index, rows, view=view, needs_lidar=False, engine=config.engine)
+    fabric, key_frames = open_key_frames(config, config.teacher.image_size)
     teacher = build_teacher(config.teacher, config.second_teacher)
-    key_frames = KeyFrames(index, view, Contents(), grid=build_grid(GridConfig()), rows=rows)
-    card = _card(config, index, teacher, key_frames.channels, len(rows))
+    card = _card(config, teacher, key_frames)
     store = _TeacherStore(card, teacher.to(fabric.device), fabric, config)
     patches = f"{card.patches[0]} x {card.patches[1]} patches x {card.channels} values of {card.dtype}"
     job = CacheJob(
@@ -64,9 +51,7 @@ def cache_teacher(config: CacheConfig) -> Outcome:
     return Outcome("\n".join([*lines, str(config.out)]))
 
 
-def _card(
-    config: CacheConfig, index: Index, teacher: Teacher, cameras: tuple[str, ...], key_frames: int
-) -> CacheCard:
+def _card(config: CacheConfig, teacher: Teacher, key_frames: KeyFrames) -> CacheCard:
     """Describe the cache that is to be made."""
     return CacheCard(
         teacher=config.teacher,
@@ -75,10 +60,10 @@ def _card(
         channels=teacher.channels,
         parts=teacher.parts if len(teacher.parts) > 1 else (),
         patches=teacher.patches(config.teacher.image_size),
-        cameras=cameras,
-        data_fingerprint=index.fingerprint,
+        cameras=key_frames.channels,
+        data_fingerprint=key_frames.index.fingerprint,
         split=config.split,
-        key_frames=key_frames,
+        key_frames=len(key_frames),
         dtype=config.dtype,
         shard_size=config.shard_size,
     )

@@ -21,10 +21,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from occfeat.data.stored.shards import CacheKind, Layout, Places, ShardCard, shard_file
+from occfeat.data.stored.shards import CacheKind, Layout, ShardCard, StoredKeyFrames
 from occfeat.errors import CacheError, KeyFrameError
 from occfeat.settings.strict import ImageSize
 
@@ -46,7 +45,7 @@ IMAGES = CacheKind("image cache", "occfeat cache --images", "images.json", Image
 """How image caches are called and described."""
 
 
-class ImageCache:
+class ImageCache(StoredKeyFrames[ImageCacheCard]):
     """A finished image cache, open for reading. A pickled copy reads the same files.
 
     Args:
@@ -57,15 +56,9 @@ class ImageCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.card = IMAGES.read_card(path)
-        IMAGES.require_finished(path, self.card)
-        files = [shard_file(path, number) for number in range(self.card.shards)]
-        for file in files:
-            require_image_shard(file, self.card)
-        self._places = Places([IMAGES.read_numbers(file, "rows") for file in files])
-        file_bytes = np.concatenate([IMAGES.read_numbers(file, "file_bytes") for file in files])
-        self._file_bytes = file_bytes[self._places.order]
+        super().__init__(IMAGES, path, read_image_rows)
+        file_bytes = np.concatenate([IMAGES.read_numbers(file, "file_bytes") for file in self.files])
+        self._file_bytes = file_bytes[self.places.order]
 
     def require(
         self,
@@ -88,22 +81,12 @@ class ImageCache:
         Raises:
             CacheError: Lists all differences.
         """
-        hint = "Make another cache with `occfeat cache --images`, or use the settings of this one."
         wanted = {"cameras": cameras, "data_fingerprint": fingerprint}
         differences = self.card.differences(self.card.model_copy(update=wanted))
         if self.card.size[0] < size[0] or self.card.size[1] < size[1]:
             what = "size: the cache has {} x {} pixels, this run needs {} x {} for its largest zoom"
             differences.append(what.format(*self.card.size, *size))
-        if differences:
-            what = f"The image cache {self.path} does not match this run:"
-            raise CacheError(what, first=differences, hint=hint)
-        missing = self._places.count_missing(rows)
-        if missing > allowed:
-            raise CacheError(
-                f"The image cache {self.path} (split {self.card.split}) does not contain {missing} of the "
-                f"{len(rows)} key frames of this run.",
-                hint=hint,
-            )
+        self._require_match(differences, rows, allowed)
 
     def require_same_files(
         self, rows: Int64[ndarray, " n"], file_bytes: Int64[ndarray, "n N"], allowed: int
@@ -119,8 +102,8 @@ class ImageCache:
         Raises:
             CacheError: The files of more key frames have another size.
         """
-        known = np.isin(rows, self._places.rows)
-        stored = self._file_bytes[np.searchsorted(self._places.rows, rows[known])]
+        known = np.isin(rows, self.places.rows)
+        stored = self._file_bytes[np.searchsorted(self.places.rows, rows[known])]
         changed = int(((stored != file_bytes[known]) & (stored >= 0)).any(axis=1).sum())
         if changed > allowed:
             raise CacheError(
@@ -131,7 +114,7 @@ class ImageCache:
 
     def lost(self, row: int) -> list[bool]:
         """Return which cameras of a key frame have a file that could not be read."""
-        place = int(np.searchsorted(self._places.rows, row))
+        place = int(np.searchsorted(self.places.rows, row))
         return [size < 0 for size in self._file_bytes[place].tolist()]
 
     def read(self, row: int) -> UInt8[Tensor, "N 3 H W"]:
@@ -140,27 +123,30 @@ class ImageCache:
         Raises:
             KeyFrameError: The key frame is not in the cache, or it is damaged there.
         """
-        place = self._places.find(row)
-        if place is None:
-            raise KeyFrameError(f"The image cache {self.path} does not contain this key frame.")
-        file, position = shard_file(self.path, place[0]), place[1]
-        try:
-            with safe_open(file, framework="pt") as shard:
-                checksum = int(shard.get_slice("checksums")[position])
-                if self.card.quality is None:
-                    stored, lengths = shard.get_slice("images")[position], None
-                else:
-                    lengths = shard.get_tensor("lengths")
-                    begin, end = _span(lengths, position)
-                    stored = shard.get_slice("jpegs")[begin:end]
-                damaged = zlib.crc32(stored.numpy()) != checksum
-        except (OSError, SafetensorError) as error:
-            raise KeyFrameError(f"The shard {file} of the image cache cannot be read: {error}") from error
+        with self._shard_of(row) as (tensors, position, file):
+            checksum = int(tensors.get_slice("checksums")[position])
+            if self.card.quality is None:
+                stored, lengths = tensors.get_slice("images")[position], None
+            else:
+                lengths = tensors.get_tensor("lengths")
+                begin, end = _span(lengths, position)
+                stored = tensors.get_slice("jpegs")[begin:end]
+            damaged = zlib.crc32(stored.numpy()) != checksum
         if damaged:
             raise KeyFrameError(f"The shard {file} of the image cache is damaged: a checksum differs.")
         if lengths is None:
             return stored
         return _decode(stored.numpy(), lengths[position].numpy(), self.card.size, file)
+
+
+def read_image_rows(file: Path, card: ImageCacheCard) -> Int64[ndarray, " n"]:
+    """Read the rows of the key frames in a shard, and check its layout.
+
+    Raises:
+        CacheError: It is damaged.
+    """
+    require_image_shard(file, card)
+    return IMAGES.read_numbers(file, "rows")
 
 
 def require_image_shard(file: Path, card: ImageCacheCard) -> None:

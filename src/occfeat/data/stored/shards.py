@@ -7,10 +7,11 @@ Axes: `n` key frames.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -18,7 +19,7 @@ from numpy import ndarray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from occfeat.errors import CacheError
+from occfeat.errors import CacheError, KeyFrameError
 from occfeat.settings.strict import Positive, Strict
 
 Layout = dict[str, tuple[str, list[int]]]
@@ -178,6 +179,79 @@ class Places:
     def count_missing(self, rows: Int64[ndarray, " n"]) -> int:
         """Return how many key frames are not in the cache."""
         return int((~np.isin(rows, self.rows)).sum())
+
+
+class OpenShard(NamedTuple):
+    """The shard of a key frame, open for reading."""
+
+    tensors: Any
+    """A `safe_open` of torch tensors."""
+    position: int
+    """Place of the key frame in the shard."""
+    file: Path
+
+
+class StoredKeyFrames(Generic[Card]):
+    """A finished cache, open for reading. A pickled copy reads the same files.
+
+    Args:
+        kind: Its kind.
+        path: Its folder.
+        rows_of: Returns the rows of a shard; refuses one that is damaged.
+
+    Raises:
+        CacheError: It is unfinished or damaged.
+    """
+
+    def __init__(
+        self, kind: CacheKind[Card], path: Path, rows_of: Callable[[Path, Card], Int64[ndarray, " n"]]
+    ) -> None:
+        self.kind, self.path = kind, path
+        self.card = kind.read_card(path)
+        kind.require_finished(path, self.card)
+        self.files = [shard_file(path, number) for number in range(self.card.shards)]
+        self.places = Places([rows_of(file, self.card) for file in self.files])
+
+    def _require_match(self, differences: Sequence[str], rows: Int64[ndarray, " n"], allowed: int) -> None:
+        """Refuse a cache that differs from what a run needs, or that lacks more than some of its key frames.
+
+        Args:
+            differences: A line per difference.
+            rows: Key frames of the run.
+            allowed: Number of them that can be missing.
+
+        Raises:
+            CacheError: Lists all differences.
+        """
+        this = f"The {self.kind.name} {self.path}"
+        hint = f"Make another cache with `{self.kind.command}`, or use the settings of this one."
+        if differences:
+            raise CacheError(f"{this} does not match this run:", first=differences, hint=hint)
+        missing = self.places.count_missing(rows)
+        if missing > allowed:
+            raise CacheError(
+                f"{this} (split {self.card.split}) does not contain {missing} of the {len(rows)} key frames "
+                "of this run.",
+                hint=hint,
+            )
+
+    @contextmanager
+    def _shard_of(self, row: int) -> Iterator[OpenShard]:
+        """Open the shard of a key frame.
+
+        Raises:
+            KeyFrameError: The key frame is not in the cache, or its shard cannot be read.
+        """
+        place = self.places.find(row)
+        if place is None:
+            raise KeyFrameError(f"The {self.kind.name} {self.path} does not contain this key frame.")
+        file = self.files[place[0]]
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                yield OpenShard(tensors, place[1], file)
+        except (OSError, SafetensorError) as error:
+            what = f"The shard {file} of the {self.kind.name} cannot be read: {error}"
+            raise KeyFrameError(what) from error
 
 
 def shard_file(path: Path, number: int) -> Path:
