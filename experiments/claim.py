@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from comparison import main
-from study import BOTH, EPOCHS, OCCUPANCY, PACKAGED, Arm
+from first_three_plan import PACKAGED
+from study import BOTH, EPOCHS, OCCUPANCY, Arm
 
 LEDGER = Path(__file__).with_name("claim.jsonl")
 LONG = {"epochs": 2 * EPOCHS}

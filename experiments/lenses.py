@@ -15,6 +15,7 @@ from typing import Any
 
 import jobs
 import numpy as np
+from first_three_plan import CHOSEN, TURNED
 from ledger import Ledger
 from spread import Cell, paired, with_interval
 
@@ -28,7 +29,6 @@ DRAWS = 2
 SPLIT = "test"
 METRICS = ("vehicle_iou/visible", "vehicle_iou/all", "drivable_area_iou/map")
 WORLD = {"scenes": 30, "val_scenes": 0, "test_scenes": 6, "key_frames": 4, "image_size": (160, 280)}
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
             teacher={"image_size": TEACHER[tuning.rig]},
             teacher_cache=runs / f"teacher-{tuning.rig}",
             head={"feature_channels": 64},
-            loss={"features": 0.3, "center": "mean"},
+            loss=CHOSEN,
             optim={"epochs": 4},
             **common,
         )

@@ -16,15 +16,17 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import jobs
+from first_three_plan import TURNED
 from ledger import Ledger
 from plots import Curve, draw_curves
 from scene_parts import Part, write_parts
 from spread import Cell, markdown, paired, with_intervals
+from study import BOTH, OCCUPANCY, RECIPE
 
 import occfeat
 from occfeat.data.index.index import Index
@@ -35,13 +37,10 @@ METRICS = {
     "vehicle_iou/all": "vehicle, all",
     "drivable_area_iou/map": "drivable area",
 }
-LOSSES: dict[str, dict[str, Any]] = {
-    "occupancy": {"loss": {"features": 0}},
-    "both": {"loss": {"features": 0.3, "center": "mean"}, "head": {"feature_channels": 64}},
-}
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
-RECIPE, BATCH, FEW = "cpu-small", 4, 2
-"""Recipe of the student, and key frames per step of pretraining and of fine-tuning."""
+PRETRAINED = {"occupancy": OCCUPANCY, "both": BOTH}
+"""Ways to pretrain."""
+BATCH, FEW = 4, 2
+"""Key frames per step of pretraining and of fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def prepare(plan: Plan) -> bool:
         if mine and not plan.data.is_dir():
             write_parts(plan.nuscenes, plan.version, plan.splits, plan.data, apart_m=plan.apart_m)
             for split in plan.splits:
-                print(f"{split}: {count(plan, split)} key frames", flush=True)
+                print(f"{split}: {count(plan.data, split)} key frames", flush=True)
     if not mine:
         return False
     with jobs.claim(plan.runs / "teacher") as mine:
@@ -124,25 +123,27 @@ def prepare(plan: Plan) -> bool:
     return mine
 
 
-def count(plan: Plan, split: str) -> int:
-    """Return the number of key frames of a split."""
-    return len(Index.open(DataConfig(root=plan.data)).rows(split))
+@cache
+def count(data: Path, split: str) -> int:
+    """Return the number of key frames of a split of the parts, which are written once."""
+    return len(Index.open(DataConfig(root=data)).rows(split))
 
 
 def pretrain(plan: Plan, tuning: Tuning) -> bool:
     """Pretrain what a fine-tuning starts from; whether it is there."""
     if tuning.arm == "none" or tuning.arm in plan.starts:
         return True
-    teacher = {} if tuning.arm == "occupancy" else {"teacher_cache": plan.runs / "teacher"}
+    arm = PRETRAINED[tuning.arm]
+    teacher = {"teacher_cache": plan.runs / "teacher"} if arm.features else {}
     return jobs.pretrain(
         plan.pretrained(tuning),
         recipe=RECIPE,
         data=plan.data,
         split="pretrain",
         augment=TURNED,
-        optim={"epochs": epochs(plan.steps, count(plan, "pretrain"), BATCH), "batch_size": BATCH},
+        optim={"epochs": epochs(plan.steps, count(plan.data, "pretrain"), BATCH), "batch_size": BATCH},
         engine={"seed": tuning.seed, "workers": 0},
-        **LOSSES[tuning.arm],
+        **arm.settings,
         **teacher,
     )
 
@@ -162,7 +163,7 @@ def tune(plan: Plan, tuning: Tuning) -> bool:
         data=plan.data,
         split="labels",
         classes=("vehicle", "drivable_area"),
-        label_fraction=tuning.labelled / count(plan, "labels"),
+        label_fraction=tuning.labelled / count(plan.data, "labels"),
         label_draw="key-frame",
         label_seed=tuning.draw,
         pictures=2 if tuning.draw == 0 else 0,
@@ -247,7 +248,7 @@ def read_plan(given: argparse.Namespace) -> Plan:
         if tested.meets(learned):
             raise ValueError(f"{tested.name} is tested, and {learned.name} is learned from: they overlap")
     starts = {name: Path(run) for name, _, run in (text.partition("=") for text in given.start)}
-    if taken := {"none", *LOSSES} & set(starts):
+    if taken := {"none", *PRETRAINED} & set(starts):
         raise ValueError(f"--start cannot be called {taken.pop()}: that is an arm already")
     tunings = planned(scenes_of(splits), given, ["none", *given.arms, *starts])
     where = (given.nuscenes, given.version, given.runs)
@@ -264,7 +265,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", nargs="+", required=True, metavar="SCENE[:BEGIN-END]")
     parser.add_argument("--apart-m", type=float, default=5.0)
     parser.add_argument("--start", nargs="+", default=[], metavar="NAME=RUN")
-    parser.add_argument("--arms", nargs="*", default=list(LOSSES), choices=list(LOSSES))
+    parser.add_argument("--arms", nargs="*", default=list(PRETRAINED), choices=list(PRETRAINED))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--labelled", nargs="+", type=int, default=[2, 4, 8])

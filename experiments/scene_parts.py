@@ -138,6 +138,8 @@ def _near_labelled(
     tables: Path, piece_of: dict[str, Part], wanted: Mapping[str, list[Part]], apart_m: float
 ) -> set[str]:
     """Return the key frames of the split `test` that are near one of the split `labels`."""
+    if apart_m <= 0:
+        return set()
     place = {record["token"]: record.get("location", "") for record in _records(tables, "log")}
     where = {record["name"]: place.get(record["log_token"], "") for record in _records(tables, "scene")}
     tokens = {

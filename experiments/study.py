@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jobs
+from first_three_plan import CHOSEN, CLASSES, PACKAGED, TRUTH, TURNED
 from oracle_cache import write_oracle_cache
 
 import occfeat
-from occfeat.data.maps.masks import LAYERS
 from occfeat.teacher.cache import TEACHER
 
 WORLD: dict[str, Any] = {
@@ -25,10 +25,6 @@ WORLD: dict[str, Any] = {
 }
 """300 key frames to learn from, 48 to choose with, 80 to report, the last two in towns of their own."""
 RECIPE = "cpu-small"
-PACKAGED = {"name": "packaged", "image_size": (224, 392)}
-TRUTH = {"name": "truth", "image_size": (224, 400)}
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
-CLASSES = ("vehicle", *LAYERS)
 EPOCHS = 6
 """Of pretraining: 450 steps."""
 ONE_PER_CENT: dict[str, Any] = {"label_fraction": 0.01, "label_draw": "key-frame"}
@@ -61,7 +57,7 @@ class Arm:
 OCCUPANCY = Arm("occupancy only", {"loss": {"features": 0}}, features=False)
 BOTH = Arm(
     "both, centred, λ 0.3, own branch",
-    {"loss": {"features": 0.3, "center": "mean"}, "head": {"feature_channels": 64}},
+    {"loss": CHOSEN, "head": {"feature_channels": 64}},
 )
 """What did best on the validation town of the first three experiments."""
 
