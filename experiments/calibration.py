@@ -4,15 +4,15 @@ Usage: python experiments/calibration.py DATA RESULTS.jsonl     run what is miss
        python experiments/calibration.py --report RESULTS.jsonl  print the table
 """
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from ledger import Ledger, Metrics
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
@@ -28,6 +28,25 @@ from occfeat.settings.sections import DataConfig
 
 TURNS_DEG, TIMES_S = (0.5, 1.0, 2.0), (0.04, 0.08)
 Errors = tuple[float, float, float, float]
+AXES = "xyzt"
+"""Turns in degrees and a shift in time in seconds, as letters."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Errors that are put into a camera."""
+
+    data: str
+    channel: str
+    x: float
+    y: float
+    z: float
+    t: float
+
+    @property
+    def put_in(self) -> Errors:
+        """Return the errors in one piece."""
+        return self.x, self.y, self.z, self.t
 
 
 def cases() -> list[Errors]:
@@ -73,39 +92,43 @@ def shots(
                 yield shot_of(scan, spoil(index, row, record, errors), kept[record.token])
 
 
-def run(root: Path, ledger: Path) -> None:
+def run(root: Path, ledger: Ledger[Case]) -> None:
     """Estimate the errors of all cameras in all cases that the ledger lacks."""
     index = Index.open(DataConfig(root=root))
     rows = np.sort(spread(index.rows("all"), LOOKED_AT))
     scans = {int(row): scan for row in rows if (scan := read_scan(index, int(row))) is not None}
-    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
-    done = {(one["channel"], tuple(one["put_in"])) for one in map(json.loads, lines)}
-    kept: dict[str, np.ndarray] = {}
+    done, kept = ledger.read(), dict[str, np.ndarray]()
     for errors in cases():
-        for channel in index.default_channels:
-            if (channel, errors) in done:
-                continue
-            seen = list(shots(index, scans, channel, kept, errors))
-            found = fit(Scorer([Match(group) for group in groups_of(seen)]), with_time=True)
-            line = {"data": root.name, "channel": channel, "put_in": errors}
-            line |= {"found": found.errors.tolist(), "uncertainty": uncertainty(found).tolist()}
-            with ledger.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line | {"gains": found.gains, "score": found.score}) + "\n")
+        for case in (Case(root.name, channel, *errors) for channel in index.default_channels):
+            if case not in done:
+                seen = list(shots(index, scans, case.channel, kept, errors))
+                found = fit(Scorer([Match(group) for group in groups_of(seen)]), with_time=True)
+                values = {"found": found.errors, "uncertainty": uncertainty(found)}
+                row = {
+                    f"{name}_{axis}": float(value)
+                    for name, of_axes in values.items()
+                    for axis, value in zip(AXES, of_axes, strict=True)
+                }
+                ledger.add({case: row | {"gains": found.gains}}, ledger.file.parent / "locks")
 
 
-def report(ledger: Path) -> None:
+def numbers(row: Metrics, name: str) -> np.ndarray:
+    """Return the four values of a row that have a name."""
+    return np.array([row[f"{name}_{axis}"] for axis in AXES])
+
+
+def report(rows: dict[Case, Metrics]) -> None:
     """Print how far the estimates are from what was put in, for each kind of error."""
-    lines = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
-    base = {one["channel"]: np.array(one["found"]) for one in lines if not any(one["put_in"])}
+    base = {case.channel: numbers(row, "found") for case, row in rows.items() if not any(case.put_in)}
     errors: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     judged: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
-    for one in lines:
-        put_in, found = np.array(one["put_in"]), np.array(one["found"])
-        bound = np.array(LIMIT) + SIGMAS * np.array(one["uncertainty"])
-        named = (np.abs(found) > bound) & (one["gains"] >= SURE)
+    for case, row in rows.items():
+        put_in, found = np.array(case.put_in), numbers(row, "found")
+        bound = np.array(LIMIT) + SIGMAS * numbers(row, "uncertainty")
+        named = (np.abs(found) > bound) & (row["gains"] >= SURE)
         axis = int(np.abs(put_in).argmax())
-        name = "none" if not put_in.any() else f"{'xyzt'[axis]} {abs(put_in[axis]):g}"
-        rest = np.abs(found - put_in - base.get(one["channel"], np.full(4, np.nan)))
+        name = "none" if not put_in.any() else f"{AXES[axis]} {abs(put_in[axis]):g}"
+        rest = np.abs(found - put_in - base.get(case.channel, np.full(4, np.nan)))
         wrong = bool(np.delete(named, axis).any() if put_in.any() else named.any())
         errors[name].append((np.abs(found - put_in), rest))
         judged[name].append((bool(named[axis]), wrong))
@@ -119,7 +142,8 @@ def report(ledger: Path) -> None:
 
 
 if __name__ == "__main__":
+    rows = Ledger(Path(sys.argv[2]), Case)
     if sys.argv[1] == "--report":
-        report(Path(sys.argv[2]))
+        report(rows.read())
     else:
-        run(Path(sys.argv[1]), Path(sys.argv[2]))
+        run(Path(sys.argv[1]), rows)
