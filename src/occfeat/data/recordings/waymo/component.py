@@ -77,8 +77,11 @@ class Component:
         Raises:
             DatasetError: A column is missing, or the file is damaged.
         """
+        groups = list(range(self._file.num_row_groups))
         with _readable(self.path):
-            batches = list(self._batches(names, list(range(self._file.num_row_groups)), MAX_ROWS))
+            for group in groups:
+                next(self._batches(names, [group], BATCH_ROWS), None)  # refuses what would not fit
+            batches = list(self._batches(names, groups, MAX_ROWS))
             if not batches:
                 raise DatasetError(f"{self.path} has no rows.", hint="Download the file again.")
             return Rows(pa.concat_batches(batches), str(self.path))
@@ -140,24 +143,25 @@ class Component:
         if missing := [name for name in full if name not in self._columns]:
             hint = f"Expected the component {self.tag} of Waymo Open Dataset v2: download it again."
             raise DatasetError(f"{self.path} has {len(missing)} columns too few.", first=missing, hint=hint)
-        self._require_plausible(groups, full)
+        ends, done = np.cumsum(np.diff(self._group_ends)[groups]), 0
         for batch in self._file.iter_batches(size, groups, full, use_threads=False):
+            done += batch.num_rows
+            reached = min(int(np.searchsorted(ends, done)), len(groups) - 1)
+            self._require_plausible(groups[reached], full)
             yield batch.select(full).rename_columns(list(names))
 
-    def _require_plausible(self, groups: list[int], names: list[str]) -> None:
-        """Refuse row groups with absurd numbers of values, which would not fit into memory.
+    def _require_plausible(self, number: int, names: list[str]) -> None:
+        """Refuse a row group with an absurd number of values, which would not fit into memory.
 
-        Reading a row turns damaged metadata of its columns into an error. Looking at them before that ends
-        the process: pyarrow does not catch what its C++ throws there.
+        Only once a row has been read: that turns damaged metadata of its columns into an error. Looking at
+        them before ends the process, because pyarrow does not catch what its C++ throws there.
         """
-        for number in groups:
-            next(self._file.iter_batches(1, [number], names, use_threads=False), None)
-            group = self._file.metadata.row_group(number)
-            columns = (group.column(i) for i in range(group.num_columns) if self._owners[i] in names)
-            values = max((column.num_values for column in columns), default=0)
-            if values > MAX_VALUES * group.num_rows:
-                what = f"{self.path}: expected up to {MAX_VALUES:,} values per row, got {values:,}"
-                raise DatasetError(f"{what} in {group.num_rows:,} rows.", hint="Download the file again.")
+        group = self._file.metadata.row_group(number)
+        columns = (group.column(i) for i in range(group.num_columns) if self._owners[i] in names)
+        values = max((column.num_values for column in columns), default=0)
+        if values > MAX_VALUES * group.num_rows:
+            what = f"{self.path}: expected up to {MAX_VALUES:,} values per row, got {values:,}"
+            raise DatasetError(f"{what} in {group.num_rows:,} rows.", hint="Download the file again.")
 
     def _require_segment(self) -> None:
         """Refuse rows of another segment than the one that the file is named after."""
