@@ -38,16 +38,21 @@ def entries_up_to(mask: Bool[Tensor, "*shape"], most: int) -> Int64[Tensor, "K D
 
 def numbers_like(values: Sequence[float | int], like: Tensor) -> Shaped[Tensor, " n"]:
     """Return constants in the type and on the device of a tensor; copied there once. Do not change them."""
-    return _constant(tuple(values), like.dtype, like.device)
+    # While a network is traced, as for an export, tensors have no values: such ones must not be kept.
+    traced = type(torch.empty(0)) is not Tensor
+    make = _new_constant if traced else _kept_constant
+    return make(tuple(values), like.dtype, like.device)
 
 
-@lru_cache(maxsize=256)
-def _constant(
+def _new_constant(
     values: tuple[float | int, ...], dtype: torch.dtype, device: torch.device
 ) -> Shaped[Tensor, " n"]:
     """Return constants that may take part in training, wherever they are first asked for."""
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
+
+
+_kept_constant = lru_cache(maxsize=256)(_new_constant)
 
 
 def upload(tensor: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
