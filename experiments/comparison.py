@@ -100,7 +100,7 @@ class Comparison:
         begin, out, arm = time.process_time(), self.runs / tuning.name, self.arms[tuning.arm]
         settings = dict(study.MODES[tuning.mode])
         if arm is None:
-            settings |= {"recipe": study.RECIPE, **study.FROM_SCRATCH[tuning.mode]}
+            settings |= study.FROM_SCRATCH[tuning.mode]
         else:
             settings |= {"start": self.runs / f"pretrained-{tuning.arm}-{tuning.seed}"}
         if not study.finetune(out, SPLITS[0], draw=tuning.draw, seed=tuning.seed, **settings):

@@ -119,7 +119,7 @@ def write_last_weights(run: Path, out: Path, prefix: str) -> None:
 def tune(runs: Path, tuning: Tuning) -> Rows:
     """Fine-tune, and evaluate the average and the last weights; nothing if another process is at it."""
     start, way, out = tuning.start, WAYS[tuning.way], runs / tuning.name
-    begin = {"recipe": study.RECIPE} if start == "none" else {"start": runs / f"pretrained-{start}"}
+    begin = {} if start == "none" else {"start": runs / f"pretrained-{start}"}
     rates = {"ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
     settings = {**begin, **way, "optim": {**rates, **way.get("optim", {})}}
     done = study.finetune(out, SPLIT, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)

@@ -155,11 +155,12 @@ def epochs(steps: int, key_frames: int, batch_size: int) -> int:
 
 def tune(plan: Plan, tuning: Tuning) -> bool:
     """Fine-tune and evaluate, and add the row; whether it is done."""
-    begin = {"recipe": RECIPE} if tuning.arm == "none" else {"start": plan.pretrained(tuning)}
+    begin = {} if tuning.arm == "none" else {"start": plan.pretrained(tuning)}
     out = plan.runs / tuning.name
     done = jobs.finetune(
         out,
         "test",
+        recipe=RECIPE,
         data=plan.data,
         split="labels",
         classes=("vehicle", "drivable_area"),

@@ -123,12 +123,13 @@ def finetune(out: Path, split: str, /, *, draw: int, seed: int, **settings: Any)
         split: Where to evaluate.
         draw: Draw of the labelled key frames.
         seed: Random seed.
-        **settings: Settings that differ, `recipe` or `start` among them.
+        **settings: Settings that differ from the recipe, such as `start`.
     """
     optim = {**TUNED, **settings.pop("optim", {})}
     return jobs.finetune(
         out,
         split,
+        recipe=RECIPE,
         data=street(out.parent),
         classes=CLASSES,
         label_seed=draw,

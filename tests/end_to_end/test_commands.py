@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -293,7 +294,9 @@ def test_students__are_pretrained_fine_tuned_and_loaded(
     assert len(list((tmp_path / "out").glob("*_vehicle.npy"))) == 6
 
 
-def test_python_api__runs_the_same_commands(flags: Flags, folder: Path, tmp_path: Path) -> None:
+def test_python_api__runs_the_same_commands(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     grid = {"lower_m": (-16, -16, -1), "upper_m": (16, 16, 3), "cell_m": (1, 1, 1)}
     student = {
         "backbone": "test_efficientnet",
@@ -315,14 +318,19 @@ def test_python_api__runs_the_same_commands(flags: Flags, folder: Path, tmp_path
         engine={"workers": 0},
     )
     assert run.weights.is_file()
-    tuned = occfeat.finetune(
-        data=folder,
-        out=tmp_path / "tuned",
-        start=run.weights,
-        split="mini_train",
-        val_split="mini_val",
-        optim={"epochs": 1, "batch_size": 3},
-        engine={"workers": 0},
-    )
+    few: dict[str, Any] = {
+        "data": folder,
+        "start": run.weights,
+        "split": "mini_train",
+        "engine": {"workers": 0},
+    }
+    optim: dict[str, Any] = {"epochs": 1, "batch_size": 3}
+    tuned = occfeat.finetune(out=tmp_path / "tuned", val_split="mini_val", optim=optim, **few)
+    assert "at the default rate, 0.0003 for 1 epochs. Name the recipe" in caplog.text
+    caplog.clear()
+    occfeat.finetune(out=tmp_path / "named", recipe="cpu-small", val_split=None, optim=optim, **few)
+    rate = {**optim, "learning_rate": 1e-3}
+    occfeat.finetune(out=tmp_path / "rated", val_split=None, optim=rate, **few)
+    assert "default rate" not in caplog.text
     assert 0 <= tuned.metrics["vehicle_iou/visible"] <= 1
     assert len(occfeat.open_dataset(folder)) == 6

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from occfeat.commands.layers import base_layer
-from occfeat.settings.commands import PretrainConfig
+from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.layers import build, merge
 from tests.experiments.scripts import load
 
@@ -125,6 +125,28 @@ def test_claim__arms_are_settings_that_pretraining_takes(
     config = build(PretrainConfig, merge(base_layer(PretrainConfig, recipe=recipe, above=told), told))
     assert config.loss.occupancy == (0 if name == "features" else 1)
     assert (config.teacher_cache == (None,)) == (config.loss.features == 0)
+
+
+def _rate(told: dict[str, Any]) -> float:
+    """Learning rate of a fine-tuning with these settings."""
+    above = {name: value for name, value in told.items() if name not in ("recipe", "start", "val_split")}
+    config = build(FinetuneConfig, merge(base_layer(FinetuneConfig, recipe=told["recipe"]), above))
+    return config.optim.learning_rate
+
+
+def test_tune__a_pretrained_network_learns_at_the_rates_of_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = _Runs(monkeypatch)
+    arms = {"none": None, "occupancy": study.OCCUPANCY}
+    rows = ledger.Ledger(tmp_path / "rows.jsonl", comparison.Result)
+    compared = comparison.Comparison(arms, rows, tmp_path)
+    rates = {}
+    for tuning in comparison.planned([*arms], ["fine-tuned", "linear"], [0], [0]):
+        compared.tune(tuning)
+        rates[tuning.arm, tuning.mode] = _rate({**dict(runs.called)[tuning.name], "out": tmp_path / "run"})
+    assert rates["none", "fine-tuned"] == rates["occupancy", "fine-tuned"] == 3e-3
+    assert rates["none", "linear"] == rates["occupancy", "linear"] == 0.1
 
 
 def test_planned__has_all_arms_of_a_draw_first() -> None:

@@ -82,6 +82,7 @@ def test_tune__evaluates_the_average_and_the_last_weights(
         noise.weights_of(tuning, averaged=False): {"vehicle_iou/visible": 0.1},
     }
     assert told["start"] == tmp_path / "pretrained-occupancy-averaged"
+    assert told["recipe"] == "cpu-small"
     assert (told["optim"]["layer_decay"], told["optim"]["ema"], told["optim"]["student_rate"]) == (
         0.7,
         0.2,

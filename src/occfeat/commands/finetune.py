@@ -1,5 +1,6 @@
 """`occfeat finetune`: learn to segment classes in BEV from few labels, then evaluate."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ from occfeat.training.loop import Job
 from occfeat.training.optim.adamw import require_layers
 from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
+logger = logging.getLogger(__name__)
+
 MAY_DIFFER = ("backbone_weights", "freeze_stem", "freeze_backbone", "name")
 """Settings of a student that say nothing about its architecture."""
 
@@ -78,6 +81,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     rows = _labelled_rows(config, sets)
     val_rows = _val_rows(config, sets)
     training = begin_training(config, sets, resume=resume)
+    _warn_of_default_rate(config)
     for checked in (rows, val_rows):
         if checked is not None:
             training.require_files(checked, needs_lidar=False)
@@ -105,6 +109,17 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         else:
             metrics = _evaluate(training, run, network.segmenter, val_rows)
     return outcome_of(run, metrics)
+
+
+def _warn_of_default_rate(config: FinetuneConfig) -> None:
+    """Warn if what was pretrained learns at a rate that nobody chose: a run says nothing about it."""
+    chosen = "optim" in config.model_fields_set and "learning_rate" in config.optim.model_fields_set
+    if config.start is not None and not chosen:
+        what = (
+            "No recipe and no optim.learning_rate were given: what %s pretrained learns at the default rate, "
+            "%g for %d epochs. Name the recipe that it was pretrained with to learn as that does."
+        )
+        logger.warning(what, config.start, config.optim.learning_rate, config.optim.epochs)
 
 
 def _labelled_rows(config: FinetuneConfig, sets: DataSets) -> NDArray[np.int64]:
