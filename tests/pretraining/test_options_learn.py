@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torchmetrics import AveragePrecision
 
 from occfeat.commands.cache.cache import cache as make_cache
 from occfeat.commands.pretrain import Rigs, build_network, key_frames_of, objectives_of
@@ -16,7 +17,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.sample import Batch, collate
 from occfeat.geometry.grid import build_grid
 from occfeat.pretraining.network import TargetMaker, Targets
-from occfeat.pretraining.objectives.contract import needs_of
+from occfeat.pretraining.objectives.contract import Panel, needs_of
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import OF_TEACHERS
 from occfeat.settings.commands import CacheConfig, PretrainConfig
@@ -89,6 +90,8 @@ class Learned:
 
     evidence: Evidence
     targets: Targets
+    panels: list[Panel]
+    """What would be drawn."""
     metrics: list[dict[str, float]]
     """Those of each step."""
 
@@ -96,6 +99,17 @@ class Learned:
         """By what share of its first value a loss fell."""
         first, last = (self.metrics[number][f"loss/{name}"] for number in (0, -1))
         return (first - last) / first
+
+    def scores(self) -> dict[str, tuple[float, float]]:
+        """Return the average precision of what is drawn, by title, and that of a constant."""
+        precision, scores = AveragePrecision(task="binary"), {}
+        for panel in self.panels:
+            true = panel.true[panel.known]
+            scores[panel.title] = (
+                float(precision(panel.probability[panel.known], true.long())),
+                float(true.float().mean()),
+            )
+        return scores
 
 
 @pytest.fixture
@@ -127,7 +141,9 @@ def learned(drive: Path, tmp_path: Path) -> Callable[..., Learned]:
                 one.prepare(network.outputs[one.name], Survey(maker, batch))
         targets = maker(batch)
         metrics = learn(network, batch, targets, steps=STEPS, rate=0.01)
-        return Learned(maker.evidence(batch), targets, metrics)
+        with torch.no_grad():
+            panels = network.panels(network.see(batch.images, batch.cameras), targets)
+        return Learned(maker.evidence(batch), targets, panels, metrics)
 
     return of
 
@@ -142,6 +158,14 @@ class Survey:
         yield self.maker.evidence(self.batch)
 
 
+def assert_right(found: Learned, titles: list[str]) -> None:
+    """Check what is drawn: clearly better than one probability for all cells would be."""
+    scores = found.scores()
+    assert list(scores) == titles
+    for score, constant in scores.values():
+        assert score > constant + 0.3 * (1 - constant)
+
+
 def test_window__is_learned(learned: Callable[..., Learned]) -> None:
     found = learned(PretrainLossConfig(features=0, window_s=0.5))
     target = found.targets["occupancy"]
@@ -149,6 +173,7 @@ def test_window__is_learned(learned: Callable[..., Learned]) -> None:
     assert target.window.sweeps.tolist() == [6, *[11] * 6, 6]
     assert found.fell("occupancy") > 0.5
     assert found.metrics[-1]["window_occupancy_iou"] > constant + 0.3
+    assert_right(found, ["occupied in the window"])
 
 
 def test_times__are_learned(learned: Callable[..., Learned]) -> None:
@@ -159,6 +184,7 @@ def test_times__are_learned(learned: Callable[..., Learned]) -> None:
         there = states.present[:, number]
         constant = states.occupied[there, number].sum() / states.known[there, number].sum()
         assert found.metrics[-1][f"occupancy_iou_at_{time}"] > constant + 0.2
+    assert_right(found, [f"occupied at {time} s" for time in ("-1", "-0.5", "+0", "+0.5", "+1")])
 
 
 def test_path__is_learned(learned: Callable[..., Learned]) -> None:
@@ -167,6 +193,7 @@ def test_path__is_learned(learned: Callable[..., Learned]) -> None:
     constant = target.driven.sum() / target.known.sum()
     assert found.fell("path") > 0.5
     assert found.metrics[-1]["path_iou"] > constant + 0.3
+    assert_right(found, ["path of the car"])
 
 
 @pytest.mark.parametrize("teacher", ["transformer", "blocks", "stages", "two"])

@@ -38,9 +38,10 @@ from occfeat.pretraining.objectives.build import add_own, build_objectives
 from occfeat.pretraining.objectives.contract import AnyObjective, Need, TeacherShape, needs_of
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.release.shipped import write_model
+from occfeat.report.pictures.learned import draw_panels
 from occfeat.report.pictures.plots import draw_occupancy
 from occfeat.runs.card import ModelCard
-from occfeat.runs.folder import OCCUPANCY
+from occfeat.runs.folder import LEARNED, OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
@@ -359,7 +360,7 @@ def _draw(
     run: Run,
     training: Training[PretrainConfig],
 ) -> None:
-    """Draw what was learned about the first key frame: occupancy, and features."""
+    """Draw what was learned about the first key frame: occupancy and features, and what else there is."""
     loaded = collate_readable([job.key_frames.read(Draw(job.mix.first, 0))])
     if loaded.batch is None or loaded.batch.points is None:
         return
@@ -369,6 +370,9 @@ def _draw(
     views = network.see(batch.images, batch.cameras)
     probability = network.occupancy_probability(views)
     features = network.compare_features(views, evidence)
+    targets = {one.name: one.target(evidence) for one in network.objectives}
+    if panels := network.panels(views, targets):
+        draw_panels(run.folder.pictures / LEARNED, panels, maker.grid.bev, title=batch.tokens[0])
     draw_occupancy(
         run.folder.pictures / OCCUPANCY,
         None if probability is None else probability[0].cpu(),

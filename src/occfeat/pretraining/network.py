@@ -18,6 +18,7 @@ from occfeat.pretraining.objectives.contract import (
     AnyObjective,
     ComparedFeatures,
     HeadShape,
+    Panel,
     TeacherShape,
     Term,
 )
@@ -206,6 +207,14 @@ class PretrainingNetwork(nn.Module):
     def compare_features(self, views: Views, evidence: Evidence) -> ComparedFeatures | None:
         """Return predicted and true teacher features of occupied voxels; None if none are predicted."""
         return self._first(lambda one, *read: one.compare_features(*read, evidence), views)
+
+    def panels(self, views: Views, targets: Targets) -> list[Panel]:
+        """Return what the objectives want drawn besides occupancy and features."""
+        return [
+            panel
+            for one in self.objectives
+            for panel in one.panels(self.outputs[one.name], views[one.reads], targets[one.name])
+        ]
 
     def _first(self, ask: Callable[..., Answer | None], views: Views) -> Answer | None:
         """Return the first result of an objective that is not None."""

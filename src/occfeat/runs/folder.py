@@ -18,6 +18,8 @@ ANALYSIS = "analysis.json"
 """Metrics of an analysis, in its folder."""
 CURVES = "curves.png"
 """Picture of the metrics over the steps, among the pictures of a run."""
+LEARNED = "learned.png"
+"""Picture of what other objectives of pretraining predict, if there are any."""
 OCCUPANCY = "occupancy.png"
 """Picture of what pretraining predicts, drawn last."""
 

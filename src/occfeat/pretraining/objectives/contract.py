@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.errors import SettingsError
@@ -97,6 +97,27 @@ class ComparedFeatures(NamedTuple):
     """Whether the mean teacher feature of the training set is subtracted from both."""
 
 
+class Panel(NamedTuple):
+    """What an objective predicts of a batch beside what is true, seen from above."""
+
+    title: str
+    probability: Float[Tensor, "B X Y"]
+    true: Bool[Tensor, "B X Y"]
+    known: Bool[Tensor, "B X Y"]
+    """Whether the truth of each cell is known."""
+
+    @staticmethod
+    def of_voxels(
+        title: str,
+        probability: Float[Tensor, "B X Y Z"],
+        true: Bool[Tensor, "B X Y Z"],
+        known: Bool[Tensor, "B X Y Z"],
+    ) -> "Panel":
+        """Return the most likely of the known voxels of each column, and whether one of them is true."""
+        likeliest = probability.float().masked_fill(~known, 0).amax(-1)
+        return Panel(title, likeliest, (true & known).any(-1), known.any(-1))
+
+
 class Objective(ABC, Generic[Output, Target]):
     """Base class of objectives: something that pretraining learns to predict.
 
@@ -172,6 +193,10 @@ class Objective(ABC, Generic[Output, Target]):
     ) -> Float[Tensor, "K F"] | None:
         """Return predicted teacher features of voxels (key frame, x, y, z), or None if not predicted."""
         return None
+
+    def panels(self, output: Output, read: Tensor, target: Target) -> list[Panel]:
+        """Return what is drawn, besides occupancy and features, when a run has ended."""
+        return []
 
     def compare_features(self, output: Output, read: Tensor, evidence: Evidence) -> ComparedFeatures | None:
         """Return predicted and true teacher features of occupied voxels; None if they are not predicted."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import Window
-from occfeat.pretraining.objectives.contract import POINTS, WINDOW, HeadShape, Need, Objective, Term
+from occfeat.pretraining.objectives.contract import POINTS, WINDOW, HeadShape, Need, Objective, Panel, Term
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.visibility import known_voxels
@@ -93,6 +93,13 @@ class Occupancy(Objective[nn.Conv3d, OccupancyTarget]):
     def occupancy_probability(self, output: nn.Conv3d, read: Tensor) -> Float[Tensor, "B X Y Z"]:
         """Return the occupancy probability of each voxel."""
         return occupancy_logits(output, read).sigmoid()
+
+    def panels(self, output: nn.Conv3d, read: Tensor, target: OccupancyTarget) -> list[Panel]:
+        """Return what a window of sweeps makes known; what one sweep hits is drawn anyway."""
+        if target.window is None or target.counted is None:
+            return []
+        probability = self.occupancy_probability(output, read)
+        return [Panel.of_voxels("occupied in the window", probability, target.occupied, target.counted)]
 
 
 def _counts(window: Window) -> dict[str, Ratio]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.pretraining.objectives.contract import PATH, HeadShape, Objective, Term
+from occfeat.pretraining.objectives.contract import PATH, HeadShape, Objective, Panel, Term
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.training.overlap import is_positive, overlap
@@ -69,6 +69,10 @@ class DrivenPath(Objective[nn.Conv2d, PathTarget]):
     def of_key_frames(self, target: PathTarget, chosen: Int64[Tensor, " b"]) -> PathTarget:
         """Return the cells of some key frames of a batch."""
         return PathTarget(target.driven[chosen], target.blocked[chosen])
+
+    def panels(self, output: nn.Conv2d, read: Tensor, target: PathTarget) -> list[Panel]:
+        """Return the path."""
+        return [Panel("path of the car", output(read)[:, 0].float().sigmoid(), target.driven, target.known)]
 
 
 def blocked_cells(points: Points, key_frames: int, grid: VoxelGrid) -> Bool[Tensor, "B X Y"]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import TimedStates
 from occfeat.geometry.waiting import numbers_like
-from occfeat.pretraining.objectives.contract import TIMES, HeadShape, Objective, Term
+from occfeat.pretraining.objectives.contract import TIMES, HeadShape, Objective, Panel, Term
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.occupancy import voxel_logits
@@ -66,6 +66,18 @@ class TimedOccupancy(Objective[nn.Conv3d, TimedStates]):
         if 0.0 not in self.times_s:
             return None
         return voxel_logits(output, read)[:, self.times_s.index(0.0)].sigmoid()
+
+    def panels(self, output: nn.Conv3d, read: Tensor, target: TimedStates) -> list[Panel]:
+        """Return what is occupied at each time."""
+        probability = voxel_logits(output, read).sigmoid()
+        each = zip(
+            self.times_s,
+            probability.unbind(1),
+            target.occupied.unbind(1),
+            target.known.unbind(1),
+            strict=True,
+        )
+        return [Panel.of_voxels(f"occupied at {time_s:+g} s", *of_time) for time_s, *of_time in each]
 
 
 def timed_losses(logits: Float[Tensor, "B T X Y Z"], target: TimedStates) -> Float[Tensor, " T"]:
