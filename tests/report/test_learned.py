@@ -24,7 +24,8 @@ def test_panel__of_voxels_shows_known_ones_only() -> None:
     known[0, 0, 0] = torch.tensor([True, False, True])
     true[0, 0, 0] = torch.tensor([False, True, False])
     panel = Panel.of_voxels("voxels", probability, true, known)
-    assert panel.probability.flatten().tolist() == torch.tensor([0.3, 0]).tolist()
+    assert panel.probability[0, 0, 0] == torch.tensor(0.3)
+    assert panel.probability[0, 0, 1].isnan()
     assert panel.true.flatten().tolist() == [False, False]
     assert panel.known.flatten().tolist() == [True, False]
 

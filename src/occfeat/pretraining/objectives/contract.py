@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
@@ -102,6 +103,7 @@ class Panel(NamedTuple):
 
     title: str
     probability: Float[Tensor, "B X Y"]
+    """NaN where nothing is to be drawn."""
     true: Bool[Tensor, "B X Y"]
     known: Bool[Tensor, "B X Y"]
     """Whether the truth of each cell is known."""
@@ -114,8 +116,8 @@ class Panel(NamedTuple):
         known: Bool[Tensor, "B X Y Z"],
     ) -> "Panel":
         """Return the most likely of the known voxels of each column, and whether one of them is true."""
-        likeliest = probability.float().masked_fill(~known, 0).amax(-1)
-        return Panel(title, likeliest, (true & known).any(-1), known.any(-1))
+        likeliest, is_known = probability.float().masked_fill(~known, 0).amax(-1), known.any(-1)
+        return Panel(title, likeliest.masked_fill(~is_known, torch.nan), (true & known).any(-1), is_known)
 
 
 class Objective(ABC, Generic[Output, Target]):
