@@ -15,11 +15,7 @@ SHAPE = GRID.bev.shape
 
 
 def test_panel__of_voxels_shows_known_ones_only() -> None:
-    probability, true, known = (
-        torch.zeros(3, 1, 1, 2, 3),
-        torch.ones(1, 1, 2, 3) > 0,
-        torch.zeros(1, 1, 2, 3) > 0,
-    )
+    true, known = torch.zeros(2, 1, 1, 2, 3, dtype=torch.bool)
     probability = torch.tensor([0.1, 0.9, 0.3, 0.2, 0.8, 0.4]).view(1, 1, 2, 3)
     known[0, 0, 0] = torch.tensor([True, False, True])
     true[0, 0, 0] = torch.tensor([False, True, False])
