@@ -260,7 +260,29 @@ BREAKING: list[Damage] = [
     same_camera_twice,
     same_key_frame_twice,
 ]
-"""Damage that makes at least one key frame unreadable."""
+"""Damage that costs at least one key frame, or one of its cameras."""
+
+COSTING_A_CAMERA = frozenset(
+    {
+        cut_jpeg,
+        empty_jpeg,
+        text_instead_of_jpeg,
+        other_size,
+        absent_image,
+        folder_instead_of_image,
+        parent_folder,
+        absolute_name,
+        link_out,
+        empty_name,
+        singular_intrinsics,
+        no_intrinsics,
+        intrinsics_of_text,
+        zero_rotation,
+        null_translation,
+        missing_pose,
+    }
+)
+"""Those of `BREAKING` after which key frames are used without a camera."""
 
 COSTING_A_BOX: list[Damage] = [missing_instance, missing_category, flat_box, far_away]
 """Damage that costs one box alone."""

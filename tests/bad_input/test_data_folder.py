@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from occfeat.data.check.check import Report, check
+from occfeat.data.check.check import Report, check, quick_check
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES
 from occfeat.data.index.index import Index
@@ -14,20 +14,22 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.settings.sections import DataConfig, ViewConfig
+from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 from tests.bad_input.damage import (
     BREAKING,
     COSTING_A_BOX,
+    COSTING_A_CAMERA,
     Damage,
     absent_lidar,
     alter,
     cut_jpeg,
+    dangling_sensor,
     first,
     first_record,
     flat_box,
     singular_intrinsics,
 )
-from tests.nuscenes_folder import Records, build_nuscenes_folder, edit_table, read_records
+from tests.nuscenes_folder import CHANNELS, Records, build_nuscenes_folder, edit_table, read_records
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 
@@ -49,7 +51,7 @@ def read(folder: Path, row: int) -> Sample | BrokenKeyFrame:
 
 @pytest.mark.parametrize("damage", BREAKING)
 def test_one_damage(folder: Path, damage: Damage) -> None:
-    """`check` names kind and token; the key frame cannot be read, and says why; the others can."""
+    """`check` names kind and token; the key frame is not read, or without a camera, and says why."""
     kind, token = damage(folder)
     report = check(DataConfig(root=folder))
     assert set(found(report)) == {kind}
@@ -62,8 +64,8 @@ def test_one_damage(folder: Path, damage: Damage) -> None:
     incomplete = [one for one in every if isinstance(one, Sample) and one.lost_images]
     assert len(broken) + len(incomplete) == report.key_frames - report.complete >= 1
     assert all(one.token in one.message for one in broken)
-    of_images = {"damaged image", "missing image", "image of another size", "file outside the data folder"}
-    assert bool(incomplete) == (kind in of_images)
+    assert bool(incomplete) == (damage in COSTING_A_CAMERA)
+    assert all(token in one.lost_images[0] for one in incomplete if "record" in one.lost_images[0])
 
 
 @pytest.mark.parametrize("damage", COSTING_A_BOX)
@@ -184,13 +186,36 @@ def test_missing_field(folder: Path, table: str, field: str) -> None:
 
 
 def test_key_frame_error_names_file_and_token(folder: Path) -> None:
-    _, token = singular_intrinsics(folder)
+    _, token = dangling_sensor(folder)
     index = Index.open(DataConfig(root=folder))
     with pytest.raises(KeyFrameError) as caught:
         index.key_frame(0)
     assert index.token(0) in str(caught.value)
     assert "calibrated_sensor.json" in str(caught.value)
     assert token in str(caught.value)
+
+
+def test_wrong_calibration__costs_its_camera_alone(folder: Path) -> None:
+    _, token = singular_intrinsics(folder)
+    key_frame = Index.open(DataConfig(root=folder)).key_frame(0)
+    assert list(key_frame.faulty_cameras) == ["CAM_FRONT"]
+    assert token in key_frame.faulty_cameras["CAM_FRONT"]
+    assert [camera.channel for camera in key_frame.cameras] == list(CHANNELS[1:])
+    sample = read(folder, 0)
+    assert isinstance(sample, Sample)
+    assert sample.cameras.present.tolist() == [False, *[True] * 5]
+    assert sample.cameras.intrinsics.isfinite().all()
+    assert not sample.images[0].any()
+    assert len(sample.lost_images) == 1
+    config = {"view": ViewConfig(cameras=CHANNELS[1:]), "needs_lidar": True}
+    index = Index.open(DataConfig(root=folder))
+    quick_check(index, index.rows("all"), **config)  # a run without this camera is not concerned
+    with pytest.raises(DatasetError, match=r"4 of 4 key frames .* lack a camera") as caught:
+        quick_check(index, index.rows("all"), view=ViewConfig(), needs_lidar=True, engine=EngineConfig())
+    assert "--engine.max-incomplete" in str(caught.value)
+    quick_check(
+        index, index.rows("all"), view=ViewConfig(), needs_lidar=True, engine=EngineConfig(max_incomplete=1)
+    )
 
 
 def test_no_key_frames(folder: Path) -> None:

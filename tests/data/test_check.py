@@ -139,16 +139,16 @@ def test_quick_check__images(folder: Path, index: Index, caplog: pytest.LogCaptu
     (folder / index.key_frame(1).cameras[3].path).unlink()
     quick_check(index, rows, view=view, needs_lidar=True, engine=EngineConfig())
     assert "1 of 6 key frames in" in caplog.text
-    assert "lack an image" in caplog.text
+    assert "lack a camera" in caplog.text
     assert index.key_frame(1).cameras[3].path in caplog.text
     caplog.clear()
     quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
     assert not caplog.text
-    with pytest.raises(DatasetError, match="lack an image") as caught:
+    with pytest.raises(DatasetError, match="lack a camera") as caught:
         quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig(max_incomplete=0))
     assert "--engine.max-incomplete" in str(caught.value.hint)
     (folder / index.key_frame(2).cameras[0].path).write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"2 of 6 key frames in .* lack an image"):
+    with pytest.raises(DatasetError, match=r"2 of 6 key frames in .* lack a camera"):
         quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig())
     quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig(max_incomplete=0.2))
     with pytest.raises(DatasetError, match=r"1 of 6 key frames in .* cannot be used"):

@@ -1,5 +1,6 @@
 """The teacher cache: the same training as with the teacher, and nothing half or foreign is ever read."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from occfeat.data.index.index import Index
 from occfeat.errors import CacheError, KeyFrameError
 from occfeat.settings.sections import DataConfig
 from occfeat.teacher.cache import TeacherCache
+from tests.bad_input.damage import singular_intrinsics
 from tests.nuscenes_folder import build_nuscenes_folder
 from tests.small_runs import Flags, rows_of
 
@@ -70,7 +72,7 @@ def test_cache__a_lost_image_is_an_absent_camera_for_the_teacher_too(
     (data / index.key_frame(row).cameras[2].path).unlink()
     assert main(words(cached, "--data", str(data))) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1] == "1 of these without some camera, whose image cannot be read"
+    assert printed[1] == "1 of these without some camera, which cannot be used"
     assert float(printed[2].split(": ")[1]) > 0.999
     known = (TeacherCache(cached).read(row).scales > 0).flatten(1)
     assert known.any(1).tolist() == known.all(1).tolist() == [True, True, False, True, True, True]
@@ -82,6 +84,37 @@ def test_cache__a_lost_image_is_an_absent_camera_for_the_teacher_too(
     for one, other in zip(seen, read, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], abs=1e-3)
         assert other["cosine"] == pytest.approx(one["cosine"], abs=1e-3)
+
+
+def test_commands__go_on_without_a_camera_whose_calibration_cannot_be_used(
+    flags: Flags, words: Words, tmp_path: Path
+) -> None:
+    data, cached = build_nuscenes_folder(tmp_path / "data", key_frames=3), tmp_path / "cache"
+    singular_intrinsics(data)
+    allowed = ["--data", str(data), "--engine.max-incomplete", "1"]
+    assert main(flags("pretrain", tmp_path / "refused", "--data", str(data))) == 2
+    assert main(words(cached, *allowed)) == 0
+    for row in Index.open(DataConfig(root=data)).rows("mini_train").tolist():
+        known = (TeacherCache(cached).read(row).scales > 0).flatten(1)
+        assert known.any(1).tolist() == known.all(1).tolist() == [False, *[True] * 5]
+    assert main(flags("pretrain", tmp_path / "pre", *allowed, "--teacher-cache", str(cached))) == 0
+    assert rows_of(tmp_path / "pre")[-1]["incomplete_key_frames"] == 3
+    assert (
+        main(
+            flags(
+                "finetune",
+                tmp_path / "tuned",
+                *allowed,
+                "--start",
+                str(tmp_path / "pre"),
+                "--val-split",
+                "mini_val",
+            )
+        )
+        == 0
+    )
+    found = json.loads((tmp_path / "tuned" / "evaluation-mini_val" / "results.json").read_text())
+    assert (found["key_frames"], found["incomplete"]) == (3, 3)
 
 
 def test_cache__says_size_and_likeness(

@@ -190,7 +190,7 @@ def test_incomplete_key_frames__are_named_and_counted_once_up_to_the_limit(
     assert _learned_rows(tmp_path / "run")[-1]["incomplete_key_frames"] == 2
     assert caplog.text.count("A camera is left out of key frame frame5: frame5.jpg is missing.") == 1
     less = _job(Numbers(incomplete=(3, 5)), max_incomplete=0.01)
-    with pytest.raises(TrainingError, match=r"2 key frame\(s\) lack an image, 1 allowed") as caught:
+    with pytest.raises(TrainingError, match=r"2 key frame\(s\) lack a camera, 1 allowed") as caught:
         _train(tmp_path / "less", less)
     assert "--engine.max-incomplete" in str(caught.value)
 

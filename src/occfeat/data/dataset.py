@@ -83,10 +83,11 @@ class BrokenKeyFrame:
 class KeyFrames(Dataset[Sample]):
     """A map-style data set of key frames: `key_frames[3]` is the fourth of its split.
 
-    Use it in a `torch.utils.data.DataLoader` with `collate`. A camera whose image cannot be read is absent
-    from its sample, which says so in `lost_images`. A key frame without any image, or with other files that
-    cannot be read, raises a `KeyFrameError`, also from loader processes: leave it out of `rows`, or repair
-    its files (`occfeat check` lists them). Only maps are cached between samples, once per process.
+    Use it in a `torch.utils.data.DataLoader` with `collate`. A camera whose image or calibration cannot be
+    used is absent from its sample, which says so in `lost_images`. A key frame without any image, or with
+    other files that cannot be read, raises a `KeyFrameError`, also from loader processes: leave it out of
+    `rows`, or repair its files (`occfeat check` lists them). Only maps are cached between samples, once per
+    process.
     """
 
     def __init__(
@@ -204,12 +205,16 @@ class KeyFrames(Dataset[Sample]):
             seen = _packed(self.stored, draw.row, rig)
         images, lost = _images(seen, change.images, self.view.image_size)
         rig = [None if camera in lost else record for camera, record in enumerate(rig)]
-        if lost and not any(rig):
-            raise KeyFrameError(f"No image can be read: {next(iter(lost.values()))}")
+        faulty = [
+            key_frame.faulty_cameras[name] for name in self.channels if name in key_frame.faulty_cameras
+        ]
+        messages = (*faulty, *lost.values())
+        if messages and not any(rig):
+            raise KeyFrameError(f"No image can be used: {messages[0]}")
         return Sample(
             token=key_frame.token,
             images=images,
-            lost_images=tuple(lost.values()),
+            lost_images=messages,
             cameras=self._cameras(rig, change.images, self.view.image_size, change),
             teacher=self._teacher(draw.row, key_frame, files, rig, change),
             points=self._points(key_frame, change) if self.contents.points else None,

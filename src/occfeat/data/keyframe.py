@@ -3,7 +3,7 @@
 Axes: `n` boxes, `p` poses. Poses are kept in float64, because global coordinates reach kilometres.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -105,13 +105,15 @@ class KeyFrame:
     place: Place
     """Where the scene was recorded: name of the map and file of its base map."""
     cameras: tuple[CameraRecord, ...]
-    """Cameras that have an image, in the data set's default order."""
+    """Cameras that have an image and can be used, in the data set's default order."""
     sweeps: tuple[SweepRecord, ...]
     """LiDAR sweeps, LiDAR by LiDAR, latest first: the key frame's own, then earlier ones.
 
     A LiDAR without a sweep of this key frame is left out.
     """
     boxes: Boxes
+    faulty_cameras: dict[str, str] = field(default_factory=dict)
+    """What is wrong with the records of cameras that cannot be used, by their names."""
 
 
 @dataclass(frozen=True)

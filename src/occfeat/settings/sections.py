@@ -323,7 +323,7 @@ class EngineConfig(Strict):
     """What to do if calibration, poses or boxes of the data seem to be impossible."""
 
     def allowed_incomplete(self, key_frames: int) -> int:
-        """Return how many of some key frames may lack an image."""
+        """Return how many of some key frames may lack a camera."""
         return ceil(self.max_incomplete * key_frames)
 
 

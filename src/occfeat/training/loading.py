@@ -254,7 +254,7 @@ class LeftOut:
             )
         if len(self.incomplete) > self.allowed_incomplete:
             raise TrainingError(
-                f"{len(self.incomplete)} key frame(s) lack an image, {self.allowed_incomplete} allowed.",
+                f"{len(self.incomplete)} key frame(s) lack a camera, {self.allowed_incomplete} allowed.",
                 first=[lacking.message for lacking in loaded.incomplete[:3]],
                 hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-incomplete`.",
             )

@@ -82,7 +82,7 @@ class Added:
         """Return what is said of a cache of some key frames."""
         lines = [f"{key_frames} key frames, {self.key_frames} of them now"]
         if self.incomplete:
-            lines.append(f"{self.incomplete} of these without some camera, whose image cannot be read")
+            lines.append(f"{self.incomplete} of these without some camera, which cannot be used")
         return lines
 
 

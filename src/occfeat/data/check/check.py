@@ -158,7 +158,7 @@ def quick_check(
     limits = engine or EngineConfig()
     for found, allowed, what, setting in (
         (findings.broken_rows, limits.max_broken, "cannot be used", "max-broken"),
-        (findings.incomplete_rows, limits.allowed_incomplete(len(rows)), "lack an image", "max-incomplete"),
+        (findings.incomplete_rows, limits.allowed_incomplete(len(rows)), "lack a camera", "max-incomplete"),
     ):
         if not found:
             continue
@@ -176,7 +176,7 @@ def _break_without_images(index: Index, findings: Findings, channels: Sequence[s
     """Count key frames of which all images of some cameras are lost as broken."""
     lost = np.array(sorted(findings.lost_images), dtype=np.int64)
     images = Counter(file.row for file in image_files(index, lost, channels))
-    findings.broken_rows |= {row for row, count in images.items() if findings.lost_images[row] >= count}
+    findings.broken_rows |= {row for row, count in images.items() if len(findings.lost_images[row]) >= count}
 
 
 def require_plausible(

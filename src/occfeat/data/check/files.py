@@ -38,6 +38,8 @@ class KeyFrameFile:
     """(height, width) in pixels of an image; None for a LiDAR file."""
     lidar: str = ""
     """Name of the LiDAR, if the data set has several."""
+    fault: tuple[str, str] = ("", "")
+    """Kind and message of what makes its record unusable; empty if nothing does."""
 
     @property
     def kind(self) -> str:
@@ -63,10 +65,10 @@ def image_files(
     count = offsets[rows + 1] - offsets[rows]
     indices = _ranges(offsets[rows], count)
     wanted = np.isin(index.channels, list(channels))[entries.field("channel").to_numpy()[indices]]
-    names = ("path", "token", "height", "width")
+    names = ("path", "token", "height", "width", "fault_kind", "fault")
     columns = [entries.field(name).take(pa.array(indices[wanted])).to_pylist() for name in names]
-    for row, path, token, height, width in zip(np.repeat(rows, count)[wanted], *columns, strict=True):
-        yield KeyFrameFile(int(row), path, token, (height, width))
+    for row, path, token, height, width, *fault in zip(np.repeat(rows, count)[wanted], *columns, strict=True):
+        yield KeyFrameFile(int(row), path, token, (height, width), fault=(fault[0], fault[1]))
 
 
 def lidar_files(
@@ -114,7 +116,7 @@ def with_lidar(index: Index, rows: Int64[ndarray, " n"], lidars: Collection[str]
 def check_presence(
     source: DataSource, files: Iterator[KeyFrameFile], findings: Findings
 ) -> list[KeyFrameFile]:
-    """Add files that are missing, empty, of an impossible size or outside the data folder.
+    """Add files that are missing, empty, of an impossible size, outside the data folder or not usable.
 
     Returns:
         The others.
@@ -122,6 +124,8 @@ def check_presence(
     listing, record, present = Listing(source.root), source.record, []
     for file in files:
         listed = listing.look_up(file.path)
+        if file.fault[0]:
+            _add(findings, file, *file.fault)
         if listed.leaves_root:
             _add(findings, file, "file outside the data folder", file.describe(record))
         elif listed.size < 0:
@@ -136,7 +140,7 @@ def check_presence(
 def _add(findings: Findings, file: KeyFrameFile, kind: str, example: str) -> None:
     """Add a problem of a file: an image costs itself, a LiDAR file its key frame."""
     if file.size is not None:
-        findings.add_image(kind, example, file.row)
+        findings.add_image(kind, example, file.row, file.path)
     else:
         findings.add(kind, example, row=file.row, lidar=file.lidar)
 

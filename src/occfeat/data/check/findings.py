@@ -63,8 +63,8 @@ class Findings:
     examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     broken_rows: set[int] = field(default_factory=set)
     """Key frames that cannot be used."""
-    lost_images: Counter[int] = field(default_factory=Counter)
-    """Number of images that cannot be used, by key frame."""
+    lost_images: dict[int, set[str]] = field(default_factory=dict)
+    """Files of the images that cannot be used, by key frame."""
     hints: dict[str, str] = field(default_factory=dict)
     """Hints for kinds of problems that have none of their own."""
     notes: list[str] = field(default_factory=list)
@@ -76,10 +76,10 @@ class Findings:
         if row is not None:
             self.broken_rows.add(row)
 
-    def add_image(self, kind: str, example: str, row: int) -> None:
+    def add_image(self, kind: str, example: str, row: int, path: str) -> None:
         """Add a problem that costs a key frame an image."""
         self.add_many(kind, 1, (example,))
-        self.lost_images[row] += 1
+        self.lost_images.setdefault(row, set()).add(path)
 
     @property
     def incomplete_rows(self) -> set[int]:

@@ -11,15 +11,15 @@ from dataclasses import asdict
 import numpy as np
 import orjson
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy import ndarray
 
 from occfeat.data.index.validate import matrix, one_array, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists, is_pose
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
 
 
@@ -28,13 +28,16 @@ def _listed(table: pa.Schema, *, without: tuple[str, ...]) -> pa.DataType:
     return pa.list_(pa.struct([field for field in table if field.name not in without]))
 
 
+IMAGE_FAULT = (pa.field("fault_kind", pa.string()), pa.field("fault", pa.string()))
+"""Kind and message of what makes an image unusable; empty for most."""
+
 SCHEMA = pa.schema(
     {
         "token": pa.string(),
         "scene": pa.int32(),
         "timestamp_us": pa.int64(),
         "ego_pose": pa.list_(pa.float64(), 7),
-        "cameras": _listed(CAMERAS.append(LENS), without=("row",)),
+        "cameras": _listed(pa.schema([*CAMERAS, LENS, *IMAGE_FAULT]), without=("row",)),
         "sweeps": _listed(SWEEPS.append(LIDAR), without=("row",)),
         "boxes": _listed(BOXES, without=("row",)),
         "faults": pa.list_(pa.struct({"kind": pa.string(), "message": pa.string()})),
@@ -119,9 +122,9 @@ def _reference_poses(
     """Return the ego poses of key frames, and a mask of the known ones.
 
     The pose is that of the key frame's own sweep of the first LiDAR that has one, or else that of the image
-    nearest in time.
+    nearest in time, of those with a pose.
     """
-    cameras = joined.cameras
+    cameras = joined.cameras.filter(pa.array(is_pose(matrix(joined.cameras["ego_pose"]))))
     pose = np.tile((0.0, 0, 0, 1, 0, 0, 0), (len(own), 1))
     row = cameras["row"].to_numpy()
     apart_us = np.abs(cameras["timestamp_us"].to_numpy() - joined.timestamp_us[row])
@@ -131,7 +134,7 @@ def _reference_poses(
     swept = matrix(joined.sweeps["ego_pose"])
     for of_lidar in own.T[::-1]:  # the first LiDAR last: it wins
         pose[of_lidar >= 0] = swept[of_lidar[of_lidar >= 0]]
-    known[row] = True
+    known[joined.cameras["row"].to_numpy()] = True
     return pose, known
 
 
@@ -147,7 +150,22 @@ def _cameras(joined: Joined, record: str, rows: int) -> pa.ListArray:
         what = f"{record} {token} is a second image of {name} for the same key frame"
         joined.faults.add(int(row[i]), Fault("duplicate record", what))
     order = order[~again]
+    for column, values in zip(IMAGE_FAULT, _image_faults(joined), strict=True):
+        cameras = cameras.append_column(column, pa.array(values, pa.string()))
     return _nest(cameras, order, rows)
+
+
+def _image_faults(joined: Joined) -> tuple[Shaped[ndarray, " n"], Shaped[ndarray, " n"]]:
+    """Return kind and message of what makes each image unusable; empty for those that are usable."""
+    width = len(joined.channels)
+    known = np.array([row * width + channel for row, channel in joined.faults.of_image], dtype=np.int64)
+    row, channel = (joined.cameras[name].to_numpy() for name in ("row", "channel"))
+    faulty = np.flatnonzero(np.isin(row * width + channel, known))
+    kinds, messages = (np.full(len(joined.cameras), "", dtype=object) for _ in IMAGE_FAULT)
+    for i in faulty:
+        fault = joined.faults.of_image[int(row[i]), int(channel[i])]
+        kinds[i], messages[i] = fault.kind, fault.message
+    return kinds, messages
 
 
 def _sweeps(joined: Joined, own: Int64[ndarray, "rows lidars"]) -> pa.ListArray:

@@ -42,6 +42,7 @@ def read_key_frame(
         global_from_ego=global_from_ego,
         place=metadata.places[scene],
         cameras=_cameras(table["cameras"].chunk(0), metadata, row, ego_from_global),
+        faulty_cameras=_faulty_cameras(table["cameras"].chunk(0), metadata, row),
         sweeps=_sweeps(table["sweeps"].chunk(0), metadata, ego_from_global, chosen),
         boxes=_boxes(table["boxes"].chunk(0), metadata, row, ego_from_global),
     )
@@ -94,14 +95,14 @@ def read_path(table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_
 def _cameras(
     lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]
 ) -> tuple[CameraRecord, ...]:
-    """Return the images of a key frame."""
+    """Return the usable images of a key frame."""
     entries, begin, end = lists.values, *_bounds(lists, row)
     intrinsics = _matrix(entries.field("intrinsics"), begin, end).reshape(-1, 3, 3)
     ego_from_camera = transform_from_pose(_matrix(entries.field("calibration"), begin, end))
     global_from_ego = transform_from_pose(_matrix(entries.field("ego_pose"), begin, end))
     lidar_ego_from_camera = ego_from_global @ global_from_ego @ ego_from_camera
-    channel, token, path, height, width, lens = _values(
-        entries, begin, end, "channel", "token", "path", "height", "width", "lens"
+    channel, token, path, height, width, lens, fault = _values(
+        entries, begin, end, "channel", "token", "path", "height", "width", "lens", "fault"
     )
     return tuple(
         CameraRecord(
@@ -115,7 +116,14 @@ def _cameras(
             lens=metadata.lenses[lens[i]],
         )
         for i in range(end - begin)
+        if not fault[i]
     )
+
+
+def _faulty_cameras(lists: pa.ListArray, metadata: Metadata, row: int) -> dict[str, str]:
+    """Return what is wrong with the unusable images of a key frame, by camera."""
+    channel, fault = _values(lists.values, *_bounds(lists, row), "channel", "fault")
+    return {metadata.channels[i]: message for i, message in zip(channel, fault, strict=True) if message}
 
 
 def _chosen_sweeps(

@@ -23,8 +23,8 @@ from occfeat.geometry.pinhole import is_pinhole
 def validate(joined: Joined, record: str) -> Joined:
     """Return the tables in the types of their schemas, without sweeps and boxes that cannot be used.
 
-    Wrong images stay, so that their files are checked, too. A key frame that the source itself noted a fault
-    of gets no more: it is unreadable anyway.
+    Wrong images stay, so that their files are checked, too; their key frames are used without these cameras.
+    A key frame or an image that the source itself noted a fault of gets no more: it is unusable anyway.
 
     Args:
         joined: What a data source joined; faults are added to it.
@@ -35,8 +35,8 @@ def validate(joined: Joined, record: str) -> Joined:
     """
     _require_key_frames(joined)
     rows, known = len(joined.tokens), frozenset(joined.faults.of_row)
-    if known and max(known) >= rows:
-        raise ValueError(f"faults: expected key frames below {rows}, got {max(known)}")
+    if (last := max((*known, *(row for row, _ in joined.faults.of_image)), default=-1)) >= rows:
+        raise ValueError(f"faults: expected key frames below {rows}, got {last}")
     joined = _with_optional(joined)
     ends = {"row": rows, "channel": len(joined.channels), "lens": len(joined.lenses)}
     cameras = _typed(joined.cameras, CAMERAS.append(LENS), "cameras", **ends)
@@ -164,13 +164,15 @@ def _note_scenes(joined: Joined) -> None:
 
 def _note_images(joined: Joined, cameras: pa.Table, record: str, known: frozenset[int]) -> None:
     """Note images without usable poses or intrinsics."""
-    row = cameras["row"].to_numpy()
-    for name in ("calibration", "ego_pose"):
-        usable = is_pose(matrix(cameras[name]))
-        _note(joined, cameras, ~usable, row, known, _fault_of_shot(record, "impossible pose", name))
+    poses = {name: is_pose(matrix(cameras[name])) for name in ("calibration", "ego_pose")}
+    wrong = [(~usable, "impossible pose", name) for name, usable in poses.items()]
     usable = is_pinhole(matrix(cameras["intrinsics"]).reshape(-1, 3, 3))
-    fault = _fault_of_shot(record, "singular intrinsics", "intrinsics")
-    _note(joined, cameras, ~usable, row, known, fault)
+    row = cameras["row"].to_numpy()
+    for bad, kind, name in (*wrong, (~usable, "singular intrinsics", "intrinsics")):
+        fault = _fault_of_shot(record, kind, name)
+        chosen = np.flatnonzero(bad & ~np.isin(row, list(known)))
+        for shot in cameras.take(pa.array(chosen)).to_pylist():
+            joined.faults.add_image(shot["row"], shot["channel"], fault(shot))
 
 
 def _note_sweeps(joined: Joined, sweeps: pa.Table, record: str, known: frozenset[int]) -> Bool[ndarray, " n"]:

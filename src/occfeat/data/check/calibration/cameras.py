@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
@@ -62,7 +63,8 @@ def calibrations(
     entries = index.column("cameras").values
     channel = entries.field("channel").to_numpy()
     wanted = np.isin(index.channels, list(channels))
-    used = np.flatnonzero(index.entries("cameras", rows) & wanted[channel])
+    usable = pc.equal(entries.field("fault"), "").to_numpy(zero_copy_only=False)
+    used = np.flatnonzero(index.entries("cameras", rows) & wanted[channel] & usable)
     names = ("channel", "lens", "height", "width")
     plain = [entries.field(name).to_numpy()[used].astype(np.float64)[:, None] for name in names]
     vectors = [

@@ -167,6 +167,9 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
         elif sensor[i] < 0:
             missing = records[i]["calibrated_sensor_token"]
             fault = dangling("sample_data", tokens[i], "calibrated_sensor", missing)
+        elif rig.kind[sensor[i]] == CAMERA:
+            faults.add_image(int(row[i]), int(rig.number[sensor[i]]), rig.faults[int(sensor[i])])
+            continue
         else:
             fault = rig.faults[int(sensor[i])]
         faults.add(int(row[i]) if is_key[i] else -1, fault)
@@ -183,7 +186,7 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
         }
     )
-    # an image is kept, so that its file is also checked; its key frame is unreadable
+    # an image is kept, so that its file is also checked; its key frame is used without this camera
     is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
     return table.filter(pa.array(~bad | is_image))
 
@@ -232,7 +235,11 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
     number = np.array([wanted.setdefault(token, len(wanted)) for token in tokens], dtype=np.int64)
     pose, found, unclear = _read_poses(tables, wanted, faults)
     usable = (is_pose(pose) & ~unclear)[number]
-    row = np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1)
+    row, sensor = (
+        np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1),
+        shots["sensor"].to_numpy(),
+    )
+    is_image = rig.kind[sensor] == CAMERA
     for i in np.flatnonzero(~usable):
         if unclear[number[i]]:
             fault = repeated("ego_pose", tokens[i], differ=True)
@@ -240,9 +247,11 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
             fault = Fault("impossible pose", f"ego_pose.json: record {tokens[i]} has no usable pose")
         else:
             fault = dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
-        faults.add(int(row[i]), fault)
+        if is_image[i]:
+            faults.add_image(int(row[i]), int(rig.number[sensor[i]]), fault)
+        else:
+            faults.add(int(row[i]), fault)
     shots = shots.drop_columns("ego_pose_token").append_column("ego_pose", fixed_lists(pose[number]))
-    is_image = rig.kind[shots["sensor"].to_numpy()] == CAMERA
     return shots.filter(pa.array(usable | is_image))
 
 
