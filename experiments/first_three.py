@@ -64,7 +64,7 @@ def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
 
 def _finetune(plan: Plan, tuning: Tuning) -> bool:
     labels, mode = LABELS[tuning.share], MODES[tuning.mode]
-    base: dict[str, Any] = {"recipe": "cpu-small"}
+    base: dict[str, Any] = {}
     if ARMS[tuning.arm].loss is not None:
         base = {"start": plan.pretrained(tuning.arm, tuning.seed)}
         if not jobs.is_pretrained(base["start"]):
@@ -73,6 +73,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
         plan.runs / tuning.name,
         plan.split,
         **base,
+        recipe="cpu-small",
         data=plan.street,
         classes=CLASSES,
         label_fraction=labels.fraction,

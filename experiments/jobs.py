@@ -37,11 +37,21 @@ def pretrain(out: Path, **settings: Any) -> bool:
         return mine
 
 
-def finetune(out: Path, split: str, /, *, keep_checkpoint: bool = False, **settings: Any) -> bool:
-    """Fine-tune and evaluate on a split, or go on with it; whether it is done."""
+def finetune(
+    out: Path, split: str, /, *, recipe: str, keep_checkpoint: bool = False, **settings: Any
+) -> bool:
+    """Fine-tune and evaluate on a split, or go on with it; whether it is done.
+
+    Args:
+        out: Folder of the run.
+        split: Where to evaluate.
+        recipe: How to learn. What was pretrained learns at the rates of its recipe only if it is named again.
+        keep_checkpoint: Whether to keep the checkpoint.
+        **settings: Settings that differ.
+    """
     with claim(out) as mine:
         if mine and not results_file(out, split).is_file():
-            _run(occfeat.finetune, out, {**settings, "val_split": split})
+            _run(occfeat.finetune, out, {"recipe": recipe, **settings, "val_split": split})
             if not keep_checkpoint:
                 shutil.rmtree(RunFolder(out).checkpoint.parent)
         return mine

@@ -68,7 +68,7 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
     street, view = runs / f"street-{tuning.rig}", {"image_size": RIGS[tuning.rig]}
     common = {"data": street, "view": view, "augment": TURNED, "engine": {"seed": tuning.seed, "workers": 0}}
     start = runs / f"pretrained-{tuning.rig}-{tuning.seed}"
-    begin: dict[str, Any] = {"recipe": "cpu-small"}
+    begin: dict[str, Any] = {}
     rate = 1.0
     if tuning.pretrained:
         jobs.pretrain(
@@ -85,6 +85,7 @@ def tune(runs: Path, tuning: Tuning) -> dict[str, float]:
     jobs.finetune(
         runs / tuning.name,
         SPLIT,
+        recipe="cpu-small",
         classes=("vehicle", "drivable_area"),
         label_fraction=0.06,
         label_draw="key-frame",
