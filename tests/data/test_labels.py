@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from occfeat.data.formats.nuscenes.source import NuScenes
@@ -187,9 +187,10 @@ def clip_by_hand(polygon: np.ndarray, reach: float) -> np.ndarray:
 @settings(deadline=None, max_examples=300)
 @given(
     center=st.tuples(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5)),
-    size=st.tuples(st.floats(0.5, 1e6), st.floats(0.5, 1e6)),
+    size=st.tuples(st.floats(1e-30, 1e6), st.floats(0.5, 1e6)),
     yaw=st.floats(-4, 4),
 )
+@example((4146.0477, 50.298), (5e-30, 45.9), 2.63)
 def test_rasterize__far_polygons_as_clipped_by_hand(
     center: tuple[float, float], size: tuple[float, float], yaw: float
 ) -> None:

@@ -96,7 +96,9 @@ def test_wrong_records__are_faults_of_their_key_frame(
     assert index.key_frame(0).token == "north-0"
 
 
-@pytest.mark.parametrize("values", [{"size_m": [4.0, 0.0, 1.5]}, {"pose": [0.0] * 7}])
+@pytest.mark.parametrize(
+    "values", [{"size_m": [4.0, 0.0, 1.5]}, {"size_m": [1.9e40, 4.0, 1.5]}, {"pose": [0.0] * 7}]
+)
 def test_wrong_boxes__are_left_out(drives: Path, values: dict[str, Any]) -> None:
     change(drives, lambda document: document["frames"][1]["boxes"][0].update(values))
     report = check(DataConfig(root=drives))

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-import shapely
 import torch
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
@@ -113,11 +112,19 @@ def draw_labels(
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:
-    """Clip a convex polygon to coordinates between -reach and reach.
+    """Clip a convex polygon, which may be as thin as a line, to coordinates between -reach and reach.
 
-    The orientation is kept, because cv2 rounds an edge by its direction.
+    One side of the square after the other (Sutherland and Hodgman, 1974). GEOS refuses rings that become
+    lines. The orientation is kept, because cv2 rounds an edge by its direction.
     """
-    whole = shapely.Polygon(polygon.clip(-1e12, 1e12))  # beyond this, floats cannot separate cells
-    left = shapely.get_coordinates(shapely.clip_by_rect(whole, -reach, -reach, reach, reach))
-    same = len(left) < 4 or shapely.is_ccw(shapely.LinearRing(left)) == whole.exterior.is_ccw
-    return left if same else left[::-1]
+    left = polygon.clip(-1e12, 1e12)  # beyond this, floats cannot separate cells
+    for axis, sign in ((0, 1.0), (0, -1.0), (1, 1.0), (1, -1.0)):
+        inside_by = reach - sign * left[:, axis]
+        following, following_by = np.roll(left, -1, axis=0), np.roll(inside_by, -1)
+        crosses = (inside_by >= 0) != (following_by >= 0)
+        share = inside_by[crosses] / (inside_by[crosses] - following_by[crosses])
+        crossings = np.full_like(left, np.nan)
+        crossings[crosses] = left[crosses] + (following[crosses] - left[crosses]) * share[:, None]
+        kept = np.stack((inside_by >= 0, crosses), axis=1)
+        left = np.stack((left, crossings), axis=1)[kept]
+    return left

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import LEFT_OUT, Fault
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, is_pose
+from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, is_box_size, is_pose
 from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.pinhole import is_pinhole
 
@@ -192,7 +192,7 @@ def _note_sweeps(joined: Joined, sweeps: pa.Table, record: str, known: frozenset
 def _note_boxes(joined: Joined, boxes: pa.Table, known: frozenset[int]) -> Bool[ndarray, " n"]:
     """Note boxes without a usable pose or size, and return which have them; the others are left out."""
     size_m = matrix(boxes["size_m"])
-    good = is_pose(matrix(boxes["pose"])) & (np.isfinite(size_m) & (size_m > 0)).all(axis=1)
+    good = is_pose(matrix(boxes["pose"])) & is_box_size(size_m)
 
     def fault(box: dict[str, object]) -> Fault:
         """Return what is wrong with a box."""

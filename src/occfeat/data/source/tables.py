@@ -18,6 +18,9 @@ from occfeat.geometry.lens import PINHOLE, Lens
 FARTHEST_M = 1e9
 """Largest plausible coordinate."""
 
+LONGEST_M = 1e3
+"""Largest plausible side of a box (this project's choice; a train is 400 m long)."""
+
 
 def _vectors_of(width: int) -> pa.DataType:
     """Return the type of a column of vectors."""
@@ -126,3 +129,9 @@ def is_pose(pose: Float64[ndarray, "n 7"]) -> Bool[ndarray, " n"]:
         near = (np.abs(pose[:, :3]) < FARTHEST_M).all(axis=1)
         usable: ndarray = near & np.isfinite(length) & (length > 1e-6)
     return usable
+
+
+def is_box_size(size_m: Float64[ndarray, "n 3"]) -> Bool[ndarray, " n"]:
+    """Return a mask of the boxes with three plausible sides."""
+    plausible: ndarray = np.all((size_m > 0) & (size_m < LONGEST_M), axis=1)  # false for NaN, too
+    return plausible

@@ -26,7 +26,7 @@ from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults, left_out
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import hash_file
-from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_pose
+from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_box_size, is_pose
 from occfeat.data.source.tables import LIDAR as LIDAR_COLUMN
 from occfeat.errors import DatasetError
 
@@ -341,7 +341,7 @@ def _boxes_of(
     category = np.array([category_of.get(token, -1) for token in instances], dtype=np.int64)
     pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
     size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
-    real = is_pose(pose) & np.isfinite(size_m).all(axis=1) & (size_m > 0).all(axis=1)
+    real = is_pose(pose) & is_box_size(size_m)
     bad = (row < 0) | (category < 0) | ~real
     for i in np.flatnonzero(bad):
         if row[i] < 0:
