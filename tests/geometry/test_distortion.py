@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -89,6 +89,8 @@ def test_project__pinhole_beside_other_lenses(point: Tensor) -> None:
 
 
 @given(lenses(), floats(0.05, 0.999))
+@example(("brown_conrady", (0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03125)), 0.875)  # Newton swings back
+@example(("brown_conrady", (0.0, 0.25, 0.0, 0.0, 0.0, -0.015625, 0.0, 0.0)), 0.75)  # a pole at the limit
 def test_undistort__undoes_distort(made: Made, share: float) -> None:
     lens = Lens(*made)
     points, numbers = points_within(lens, share), numbers_of(lens)[0]

@@ -21,6 +21,8 @@ PLANE_STEPS = 12
 """Newton steps in the plane, from the radius that the radial part gives."""
 SOLVED = 1e-5
 """Largest error of what is found, in normalised coordinates and relative to 1 plus the radius."""
+NEAR = SOLVED / 10
+"""Error, as for `SOLVED`, below which rounding may keep a Newton step from reducing it."""
 
 _TINY = 1e-12
 
@@ -152,11 +154,12 @@ def _solve_radius(
 ) -> Float[Tensor, "*B P"]:
     """Return the angle of a fisheye, or the radius before another lens, whose image has a radius.
 
-    Both grow up to the limit, which bounds the result. Newton steps that leave the bracket of what is known
-    are replaced by its middle. Tangential terms do not count.
+    Both grow up to the limit, which bounds the result. A Newton step is replaced by the middle of the bracket
+    of what is known if it leaves the bracket, or if the step before it left more than a third of the error:
+    Newton steps can go back and forth forever, and they leave a pole slowly. Tangential terms do not count.
     """
     low, high = torch.zeros_like(wanted), limit.expand_as(wanted)
-    found = wanted.minimum(high)
+    found, missed = wanted.minimum(high), torch.full_like(wanted, torch.inf)
     for _ in range(RADIAL_STEPS):
         factor, factor_slope = _radial(coefficients, found * found)
         value = torch.where(is_fisheye, _polynomial(coefficients, found), found * factor)
@@ -165,9 +168,11 @@ def _solve_radius(
         )
         too_far = value > wanted
         low, high = torch.where(too_far, low, found), torch.where(too_far, found, high)
+        last, missed = missed, (value - wanted).abs()
+        nears = (missed <= last / 3) | (missed <= NEAR * (1 + wanted))
         step = found - (value - wanted) / slope
         margin = 1e-9 * (1 + found)  # of rounding, where it has converged to an end of the bracket
-        usable = (step >= low - margin) & (step <= high + margin)
+        usable = nears & (step >= low - margin) & (step <= high + margin)
         found = torch.where(usable, step.clamp(min=0).minimum(limit), (low + high) / 2)
     return found
 
