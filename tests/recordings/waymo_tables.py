@@ -12,7 +12,8 @@ CAMERA, LASER, OBJECT = "key.camera_name", "key.laser_name", "key.laser_object_i
 MATRIX = pa.list_(pa.float64(), 16)
 RANGES, SHAPE = pa.list_(pa.float32()), pa.list_(pa.int32(), 3)
 FIRST = {"range_image_return1.values": RANGES, "range_image_return1.shape": SHAPE}
-SECOND = {"range_image_return2.values": RANGES, "range_image_return2.shape": SHAPE}
+# Rows may lack it: pyarrow below 26 reads no lists of a fixed size that are null.
+SECOND = {"range_image_return2.values": RANGES, "range_image_return2.shape": pa.list_(pa.int32())}
 VECTOR = ("x", "y", "z")
 INTRINSICS = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")
 
