@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from occfeat.data.sample.lidar import Points
@@ -25,6 +25,7 @@ def points_of(returns: list[Point], origins: list[Point]) -> Points:
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.tuples(positions, positions), min_size=1, max_size=6))
+@example([((0.25, 0.0, 0.0), (0.0, 0.0, -(2.0**-24)))])  # along a plane between two voxels, but for rounding
 def test_trace__finds_the_voxels_that_plain_python_finds(rays: list[tuple[Point, Point]]) -> None:
     points = points_of([point for _, point in rays], [origin for origin, _ in rays])
     found = trace(points, GRID, all_rays=True)
@@ -32,20 +33,21 @@ def test_trace__finds_the_voxels_that_plain_python_finds(rays: list[tuple[Point,
     hit = {tuple(one) for one in cell[inside].tolist()}
     assert {tuple(one) for one in np.argwhere(found.hit).tolist()} == hit
     crossed = {tuple(one) for one in np.argwhere(found.crossed).tolist()}
-    must = {cell for ray in rays for cell, length in segments(*ray, GRID) if length > TOLERANCE}
-    assert must - hit <= crossed
-    grown = [cell for ray in rays for cell in near(*ray)]
+    for ray in rays:
+        must = {cell for cell, length in segments(*ray, GRID) if length > TOLERANCE}
+        assert (must & near(*ray, -TOLERANCE)) - hit <= crossed
+    grown = [cell for ray in rays for cell in near(*ray, TOLERANCE)]
     assert crossed <= set(grown) - hit
 
 
-def near(origin: Point, point: Point) -> set[tuple[int, ...]]:
-    """Voxels that a ray passes within the tolerance."""
+def near(origin: Point, point: Point, margin: float) -> set[tuple[int, ...]]:
+    """Voxels that a ray would pass if they were larger by a margin on each side, in cells."""
     begin = (np.array(origin) - GRID.lower_m) / GRID.cell_m
     ray = (np.array(point) - GRID.lower_m) / GRID.cell_m - begin
     cells = np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     safe = np.where(np.abs(ray) < 1e-12, 1e-12, ray)
-    one = (cells - TOLERANCE - begin) / safe
-    other = (cells + 1 + TOLERANCE - begin) / safe
+    one = (cells - margin - begin) / safe
+    other = (cells + 1 + margin - begin) / safe
     enter = np.minimum(one, other).max(axis=1).clip(min=0)
     leave = np.maximum(one, other).min(axis=1).clip(max=1)
     return {tuple(cell) for cell in cells[leave >= enter].tolist()}
