@@ -275,7 +275,7 @@ def test_view__key_frame_that_cannot_be_read(
     for image in images[1:]:
         image.write_bytes(image.read_bytes()[:100])
     said = refused(["view", str(folder), "--out", str(tmp_path / "b.png")])
-    assert "No image can be read" in said
+    assert "No image can be used" in said
     assert "`occfeat check` lists all broken ones" in said
 
 
