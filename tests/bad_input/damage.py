@@ -232,18 +232,13 @@ def token_of_a_path(folder: Path) -> tuple[str, str]:
     return "impossible token", path
 
 
-BREAKING: list[Damage] = [
-    token_of_a_path,
+COSTING_A_CAMERA: list[Damage] = [
     cut_jpeg,
     empty_jpeg,
     text_instead_of_jpeg,
     other_size,
     absent_image,
     folder_instead_of_image,
-    absent_lidar,
-    odd_lidar,
-    empty_lidar,
-    lidar_of_nan,
     parent_folder,
     absolute_name,
     link_out,
@@ -252,37 +247,25 @@ BREAKING: list[Damage] = [
     no_intrinsics,
     intrinsics_of_text,
     zero_rotation,
-    dangling_sensor,
     null_translation,
     missing_pose,
+]
+"""Damage after which at least one key frame is used without one of its cameras."""
+
+BREAKING: list[Damage] = [
+    *COSTING_A_CAMERA,
+    token_of_a_path,
+    absent_lidar,
+    odd_lidar,
+    empty_lidar,
+    lidar_of_nan,
+    dangling_sensor,
     missing_calibration,
     missing_scene,
     same_camera_twice,
     same_key_frame_twice,
 ]
 """Damage that costs at least one key frame, or one of its cameras."""
-
-COSTING_A_CAMERA = frozenset(
-    {
-        cut_jpeg,
-        empty_jpeg,
-        text_instead_of_jpeg,
-        other_size,
-        absent_image,
-        folder_instead_of_image,
-        parent_folder,
-        absolute_name,
-        link_out,
-        empty_name,
-        singular_intrinsics,
-        no_intrinsics,
-        intrinsics_of_text,
-        zero_rotation,
-        null_translation,
-        missing_pose,
-    }
-)
-"""Those of `BREAKING` after which key frames are used without a camera."""
 
 COSTING_A_BOX: list[Damage] = [missing_instance, missing_category, flat_box, far_away]
 """Damage that costs one box alone."""

@@ -370,8 +370,7 @@ def _draw(
     views = network.see(batch.images, batch.cameras)
     probability = network.occupancy_probability(views)
     features = network.compare_features(views, evidence)
-    targets = {one.name: one.target(evidence) for one in network.objectives}
-    if panels := network.panels(views, targets):
+    if panels := network.panels(views, maker.targets(evidence)):
         draw_panels(run.folder.pictures / LEARNED, panels, maker.grid.bev, title=batch.tokens[0])
     draw_occupancy(
         run.folder.pictures / OCCUPANCY,

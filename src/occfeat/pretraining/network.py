@@ -53,7 +53,10 @@ class TargetMaker:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Targets:
         """Return the targets of a batch."""
-        evidence = self.evidence(batch)
+        return self.targets(self.evidence(batch))
+
+    def targets(self, evidence: Evidence) -> Targets:
+        """Return the targets that evidence of a batch gives."""
         return {objective.name: objective.target(evidence) for objective in self.objectives}
 
     def evidence(self, batch: Batch) -> Evidence:

@@ -5,7 +5,8 @@ A wrong record is noted as a fault of its key frame. A mistake in the structure 
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -170,9 +171,8 @@ def _note_images(joined: Joined, cameras: pa.Table, record: str, known: frozense
     row = cameras["row"].to_numpy()
     for bad, kind, name in (*wrong, (~usable, "singular intrinsics", "intrinsics")):
         fault = _fault_of_shot(record, kind, name)
-        chosen = np.flatnonzero(bad & ~np.isin(row, list(known)))
-        for shot in cameras.take(pa.array(chosen)).to_pylist():
-            joined.faults.add_image(shot["row"], shot["channel"], fault(shot))
+        for at, shot in _unknown(cameras, bad, row, known):
+            joined.faults.add_image(at, shot["channel"], fault(shot))
 
 
 def _note_sweeps(joined: Joined, sweeps: pa.Table, record: str, known: frozenset[int]) -> Bool[ndarray, " n"]:
@@ -223,6 +223,13 @@ def _note(
     fault: Callable[[dict[str, object]], Fault],
 ) -> None:
     """Note what is wrong with the bad records of a table, unless their key frame is known to be broken."""
+    for at, shot in _unknown(table, bad, row, known):
+        joined.faults.add(at, fault(shot))
+
+
+def _unknown(
+    table: pa.Table, bad: Bool[ndarray, " n"], row: ndarray, known: frozenset[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Return the bad records of a table and their key frames, without those known to be broken."""
     chosen = np.flatnonzero(bad & ~np.isin(row, list(known)))
-    for at, shot in zip(row[chosen], table.take(pa.array(chosen)).to_pylist(), strict=True):
-        joined.faults.add(int(at), fault(shot))
+    return zip(row[chosen].tolist(), table.take(pa.array(chosen)).to_pylist(), strict=True)

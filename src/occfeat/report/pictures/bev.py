@@ -6,6 +6,8 @@ the right. Only `for_display` turns one into the other.
 Axes: `X Y` BEV cells, `K` classes, `P` points.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from matplotlib.axes import Axes
@@ -92,6 +94,13 @@ def outline(axes: Axes, values: Float[Tensor, "X Y"], threshold: float, grid: Be
         return
     x, y = grid.centers().unbind(-1)
     axes.contour(y.numpy(), x.numpy(), values.numpy(), levels=[threshold], colors="white", linewidths=0.8)
+
+
+def explain(axes: Axes, colors: Mapping[str, str]) -> None:
+    """Explain colours of cells, given by their meaning, below the axes."""
+    for name, color in colors.items():
+        axes.plot([], [], "s", color=color, markeredgecolor="gray", label=name)
+    legend(axes)
 
 
 def legend(axes: Axes) -> None:

@@ -17,11 +17,10 @@ from occfeat.pretraining.objectives.contract import Panel
 from occfeat.report.pictures import bev
 from occfeat.report.pictures.palette import BACKGROUND, PROBABILITY_COLORS, SERIES_COLORS
 from occfeat.report.pictures.plots import PANEL_IN, save_figure
+from occfeat.training.overlap import THRESHOLD
 
 ANSWER_COLORS = {"unknown": BACKGROUND, "no": SERIES_COLORS[4], "yes": SERIES_COLORS[1]}
 """Colour of what is true of a cell."""
-LIKELY = 0.5
-"""Probability whose outline is drawn."""
 
 
 def draw_panels(
@@ -48,10 +47,8 @@ def draw_panels(
         shown = bev.show_cells(
             predicted, probability.numpy(), grid, colors=PROBABILITY_COLORS, limits=(0.0, 1.0)
         )
-        bev.outline(predicted, probability, LIKELY, grid)
-    for name, color in ANSWER_COLORS.items():
-        above[0].plot([], [], "s", color=color, markeredgecolor="gray", label=name)
-    bev.legend(above[0])
+        bev.outline(predicted, probability, THRESHOLD, grid)
+    bev.explain(above[0], ANSWER_COLORS)
     figure.colorbar(shown, ax=list(below), shrink=0.8, label="probability")
     save_figure(figure, path)
 

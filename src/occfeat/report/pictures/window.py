@@ -59,9 +59,7 @@ def draw_window(
     for axes, states, title in zip(others, (alone, together), titles, strict=True):
         bev.bev_axes(axes, grid.bev, title)
         bev.show_cells(axes, state_colors(states), grid.bev)
-        for name, color in STATE_COLORS.items():
-            axes.plot([], [], "s", color=color, markeredgecolor="gray", label=name)
-        bev.legend(axes)
+        bev.explain(axes, STATE_COLORS)
     save_figure(figure, path)
 
 

@@ -167,12 +167,9 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
         elif sensor[i] < 0:
             missing = records[i]["calibrated_sensor_token"]
             fault = dangling("sample_data", tokens[i], "calibrated_sensor", missing)
-        elif rig.kind[sensor[i]] == CAMERA:
-            faults.add_image(int(row[i]), int(rig.number[sensor[i]]), rig.faults[int(sensor[i])])
-            continue
         else:
             fault = rig.faults[int(sensor[i])]
-        faults.add(int(row[i]) if is_key[i] else -1, fault)
+        _note_shot(faults, rig, int(sensor[i]), int(row[i]) if is_key[i] else -1, fault)
     table = pa.table(
         {
             "row": row,
@@ -189,6 +186,14 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
     # an image is kept, so that its file is also checked; its key frame is used without this camera
     is_image = (row >= 0) & (sensor >= 0) & (rig.kind[sensor] == CAMERA)
     return table.filter(pa.array(~bad | is_image))
+
+
+def _note_shot(faults: Faults, rig: Rig, sensor: int, row: int, fault: Fault) -> None:
+    """Add a fault of a shot: a camera's costs its image, another one its key frame."""
+    if rig.kind[sensor] == CAMERA:
+        faults.add_image(row, int(rig.number[sensor]), fault)
+    else:
+        faults.add(row, fault)
 
 
 def _paths(records: list[Record], path: Path) -> list[str]:
@@ -235,11 +240,8 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
     number = np.array([wanted.setdefault(token, len(wanted)) for token in tokens], dtype=np.int64)
     pose, found, unclear = _read_poses(tables, wanted, faults)
     usable = (is_pose(pose) & ~unclear)[number]
-    row, sensor = (
-        np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1),
-        shots["sensor"].to_numpy(),
-    )
-    is_image = rig.kind[sensor] == CAMERA
+    row = np.where(shots["is_key"].to_numpy(), shots["row"].to_numpy(), -1)
+    sensor = shots["sensor"].to_numpy()
     for i in np.flatnonzero(~usable):
         if unclear[number[i]]:
             fault = repeated("ego_pose", tokens[i], differ=True)
@@ -247,12 +249,9 @@ def _with_poses(shots: pa.Table, tables: Tables, rig: Rig, faults: Faults) -> pa
             fault = Fault("impossible pose", f"ego_pose.json: record {tokens[i]} has no usable pose")
         else:
             fault = dangling("sample_data", shots["token"][int(i)].as_py(), "ego_pose", tokens[i])
-        if is_image[i]:
-            faults.add_image(int(row[i]), int(rig.number[sensor[i]]), fault)
-        else:
-            faults.add(int(row[i]), fault)
+        _note_shot(faults, rig, int(sensor[i]), int(row[i]), fault)
     shots = shots.drop_columns("ego_pose_token").append_column("ego_pose", fixed_lists(pose[number]))
-    return shots.filter(pa.array(usable | is_image))
+    return shots.filter(pa.array(usable | (rig.kind[sensor] == CAMERA)))
 
 
 def _read_poses(
