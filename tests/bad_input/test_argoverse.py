@@ -10,10 +10,15 @@ import pytest
 from pyarrow import feather
 
 from occfeat.data.check.check import check
+from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.argoverse2.lidar import read_sweep
 from occfeat.data.formats.argoverse2.map_file import read_map_file
+from occfeat.data.index.index import Index
+from occfeat.data.sample.contents import Contents
+from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError
-from occfeat.settings.sections import DataConfig
+from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.data.argoverse_folder import build_argoverse_folder, log_name, write_feather
 from tests.nuscenes_folder import build_nuscenes_folder
 
@@ -56,14 +61,31 @@ def without_front(path: Path) -> None:
     )
 
 
+def of_lidars(path: Path) -> None:
+    """Keep the rows of the LiDARs alone."""
+    keep(path, lambda table: np.array(["lidar" in one for one in table["sensor_name"].to_pylist()]))
+
+
 def cut(path: Path) -> None:
     """Cut a file off in the middle."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def sweep_times(log: Path) -> list[int]:
+    """Times of the sweeps, of which each third is a key frame's."""
+    return sorted(int(path.stem) for path in (log / "sensors/lidar").iterdir())
+
+
 def spare_time(log: Path) -> int:
     """Time of the second key frame."""
-    return sorted(int(path.stem) for path in (log / "sensors/lidar").iterdir())[3]
+    return sweep_times(log)[3]
+
+
+def read(root: Path, row: int) -> Sample:
+    """Read a key frame."""
+    grid = VoxelGrid((-16.0, -16.0, -1.0), (16.0, 16.0, 3.0), (1.0, 1.0, 1.0))
+    index = Index.open(DataConfig(root=root))
+    return KeyFrames(index, ViewConfig(image_size=(16, 24)), Contents(points=True), grid=grid).sample(row)
 
 
 CASES: dict[str, tuple[Damage, dict[str, int], str]] = {
@@ -76,6 +98,16 @@ CASES: dict[str, tuple[Damage, dict[str, int], str]] = {
         lambda log: without_front(log / CALIBRATION),
         {"missing calibration": 3},
         "ring_front_center",
+    ),
+    "no camera in the intrinsics": (
+        lambda log: of_lidars(log / INTRINSICS),
+        {"missing calibration": 3},
+        "expected rows of cameras in both tables",
+    ),
+    "no camera among the sensor poses": (
+        lambda log: of_lidars(log / CALIBRATION),
+        {"missing calibration": 3},
+        "expected rows of cameras in both tables",
     ),
     "no table of intrinsics": (lambda log: (log / INTRINSICS).unlink(), {"missing table": 3}, INTRINSICS),
     "poses cut off": (lambda log: cut(log / POSES), {"unreadable table": 3}, POSES),
@@ -156,6 +188,55 @@ def test_damage__is_named_and_nothing_else(sensor: Path, case: str) -> None:
     assert problem.hint
     assert report.key_frames == 6
     assert report.complete >= 3
+
+
+def test_camera_without_calibration__costs_itself_alone(sensor: Path) -> None:
+    without_front(sensor / LOG / INTRINSICS)
+    report = check(DataConfig(root=sensor), decode=True)
+    assert report.complete == 3
+    assert "3 key frames are used without some camera." in report.notes
+    sample, other = read(sensor, 0), read(sensor, 3)
+    assert sample.cameras.present.tolist() == [False, *[True] * 5]
+    assert other.cameras.present.all()
+    (message,) = sample.lost_images
+    assert message.endswith("calibration: expected rows of ring_front_center in both tables, got none")
+    assert not sample.images[0].any()
+    assert sample.images[1].any()
+
+
+def test_stereo_camera_without_calibration__is_nobody_s_loss(sensor: Path) -> None:
+    cameras = sensor / LOG / "sensors/cameras"
+    shutil.copytree(cameras / "ring_front_center", cameras / "stereo_front_left")
+    report = check(DataConfig(root=sensor), decode=True)
+    assert (report.problems, report.complete) == ((), 6)
+
+
+def test_images_without_poses__cost_themselves_alone(sensor: Path) -> None:
+    """An image before the first pose, and a sweep after it."""
+    log = sensor / LOG
+    image = sorted((log / FRONT).iterdir())[0]
+    image = image.rename(image.with_name(f"{sweep_times(log)[0] - 20_000_000}.jpg"))
+    report = check(DataConfig(root=sensor), decode=True)
+    (problem,) = report.problems
+    assert (problem.kind, problem.count) == ("missing pose", 1)
+    assert image.stem in problem.first[0]
+    assert report.complete == 5
+    assert "1 key frames are used without some camera." in report.notes
+    assert read(sensor, 0).cameras.present.tolist() == [False, *[True] * 5]
+
+
+def test_key_frame_without_lidar__takes_no_pose_of_an_image_without_one(sensor: Path) -> None:
+    """The image without a pose is the nearest in time, after which the poses have a gap."""
+    log = sensor / LOG
+    key_ns = spare_time(log)
+    before = Index.open(DataConfig(root=sensor)).key_frame(1).global_from_ego
+    for folder in (log / "sensors/cameras").iterdir():
+        image = sorted(folder.iterdir())[1]
+        image.rename(folder / f"{key_ns + (20_000_000 if folder.name == FRONT[-17:] else -24_000_000)}.jpg")
+    shutil.rmtree(log / "sensors/lidar")
+    key_frame = Index.open(DataConfig(root=sensor)).key_frame(1)
+    assert list(key_frame.faulty_cameras) == ["ring_front_center"]
+    assert (key_frame.global_from_ego - before).abs().max() < 1.0  # not the origin of the city
 
 
 def test_sweep__of_nothing_or_infinity(sensor: Path) -> None:

@@ -19,7 +19,7 @@ from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists, is_pose
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
 
 

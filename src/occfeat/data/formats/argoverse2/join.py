@@ -31,10 +31,10 @@ def join(
         on_bytes(_size_of(root / log.path))
     counts = np.array([len(part.tokens) for part in parts], dtype=np.int64)
     first = counts.cumsum() - counts
+    cameras, channels = _only_used(_stack([part.cameras for part in parts], first, CAMERAS))
     faults = Faults()
     for part, row in zip(parts, first, strict=True):
-        _note(part.faults, range(int(row), int(row) + len(part.tokens)), faults)
-    cameras, channels = _only_used(_stack([part.cameras for part in parts], first, CAMERAS))
+        _note(part.faults, range(int(row), int(row) + len(part.tokens)), channels, faults)
     boxes = _stack([part.boxes for part in parts], first, BOXES_OF_LOG)
     category = boxes["category"].combine_chunks().dictionary_encode()
     at = boxes.column_names.index("category")
@@ -75,13 +75,15 @@ def _only_used(cameras: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     return numbered, tuple(CHANNELS[number] for number in used)
 
 
-def _note(found: LogFaults, rows: range, faults: Faults) -> None:
+def _note(found: LogFaults, rows: range, channels: tuple[str, ...], faults: Faults) -> None:
     """Add the faults of a log to those of the set."""
     for fault in found.of_all:
         for row in rows or (-1,):  # a log without key frames is only reported
             faults.add(row, fault)
     for number, fault in found.of_row:
         faults.add(rows[number], fault)
+    for number, channel, fault in found.of_image:
+        faults.add_image(rows[number], channels.index(CHANNELS[channel]), fault)
     for fault in found.loose:
         faults.add(-1, fault)
 

@@ -26,7 +26,15 @@ from occfeat.data.formats.argoverse2.folders import (
     read_times,
 )
 from occfeat.data.formats.argoverse2.poses import Poses, compose
-from occfeat.data.formats.argoverse2.rig import POSE, POSE_KINDS, RING, STEREO, Camera, read_cameras
+from occfeat.data.formats.argoverse2.rig import (
+    POSE,
+    POSE_KINDS,
+    RING,
+    STEREO,
+    UNCALIBRATED,
+    Camera,
+    read_cameras,
+)
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.place import Place
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, fixed_lists
@@ -64,6 +72,8 @@ class LogFaults:
     """Faults that make every key frame unreadable."""
     of_row: list[tuple[int, Fault]] = field(default_factory=list)
     """Faults of single key frames."""
+    of_image: list[tuple[int, int, Fault]] = field(default_factory=list)
+    """Faults of single images: key frame, index into `CHANNELS`, fault."""
     loose: list[Fault] = field(default_factory=list)
     """Faults that are only reported."""
 
@@ -115,7 +125,13 @@ class _LogReader:
         key_ns = sweep_ns[is_key]
         poses = self._poses() if len(key_ns) else None
         number = np.where(is_key, np.cumsum(is_key) - 1, -1)
-        ego_pose, known = self._poses_of(number, sweep_ns, poses)
+        ego_pose, faults = self._poses_of(sweep_ns, poses)
+        for i, fault in faults:
+            self._note_sweep(int(number[i]), fault)
+        known = np.isfinite(ego_pose).all(axis=1)
+        ego_pose = np.where(
+            known[:, None], ego_pose, _AT_EGO
+        )  # so that a faulty key frame's files are checked
         used = is_key | known
         return LogTables(
             tokens=[self._token(time_ns) for time_ns in key_ns.tolist()],
@@ -182,30 +198,27 @@ class _LogReader:
         return Poses(time_ns[order], numbers(table, *POSE)[order])
 
     def _poses_of(
-        self, row: Int64[ndarray, " n"], time_ns: Int64[ndarray, " n"], poses: Poses | None
-    ) -> tuple[Float64[ndarray, "n 7"], Bool[ndarray, " n"]]:
-        """Return the pose of the car at the time of each file, and a mask of the known ones.
-
-        A missing one becomes a fault of the key frame of the file, and a stand-in, with which the other
-        files of the faulty key frame are checked, too.
+        self, time_ns: Int64[ndarray, " n"], poses: Poses | None
+    ) -> tuple[Float64[ndarray, "n 7"], list[tuple[int, Fault]]]:
+        """Return the pose of the car at the time of each file, and the faults of those without one: NaN.
 
         Args:
-            row: Key frame of each file; -1 for a sweep between key frames.
             time_ns: Time of each file.
             poses: None if all are missing, which was noted before.
         """
-        stand_in = np.tile(_AT_EGO, (len(time_ns), 1))
         if poses is None:
-            return stand_in, np.zeros(len(time_ns), dtype=bool)
+            return np.full((len(time_ns), 7), np.nan), []
         pose = poses.at(time_ns)
-        known = np.isfinite(pose).all(axis=1)
-        for i in np.flatnonzero(~known):
-            fault = Fault("missing pose", f"{self._log.path}/{POSES}: no pose at {time_ns[i]} ns")
-            if row[i] < 0:
-                self._faults.loose.append(fault)
-            else:
-                self._faults.of_row.append((int(row[i]), fault))
-        return np.where(known[:, None], pose, stand_in), known
+        unknown = np.flatnonzero(~np.isfinite(pose).all(axis=1)).tolist()
+        where = f"{self._log.path}/{POSES}"
+        return pose, [(i, Fault("missing pose", f"{where}: no pose at {time_ns[i]} ns")) for i in unknown]
+
+    def _note_sweep(self, row: int, fault: Fault) -> None:
+        """Add a fault of a sweep to its key frame; that of one between key frames (-1) is only reported."""
+        if row < 0:
+            self._faults.loose.append(fault)
+        else:
+            self._faults.of_row.append((row, fault))
 
     def _sweeps(
         self, time_ns: Int64[ndarray, " n"], is_key: Bool[ndarray, " n"], ego_pose: Float64[ndarray, "n 7"]
@@ -235,14 +248,13 @@ class _LogReader:
             kind = "missing table" if error.message.endswith("is missing.") else "unreadable table"
             self._faults.of_all.append(Fault(kind, error.message))
             return CAMERAS.empty_table()
-        parts = [CAMERAS.empty_table()]
-        for channel, name in enumerate(CHANNELS):
-            if name in rig:
-                parts.append(self._images_of(channel, rig[name], key_ns, poses))
-            elif name in present:
-                what = f"{self._log.path}/calibration: expected rows of {name} in both tables, got none"
-                self._faults.of_all.append(Fault("missing calibration", what))
-        return pa.concat_tables(parts)
+        if rig.keys().isdisjoint(CHANNELS):
+            what = f"{self._log.path}/calibration: expected rows of cameras in both tables, got none"
+            self._faults.of_all.append(Fault("missing calibration", what))
+            return CAMERAS.empty_table()
+        named = [(i, name) for i, name in enumerate(CHANNELS) if name in rig or name in present]
+        parts = [self._images_of(i, rig.get(name, UNCALIBRATED), key_ns, poses) for i, name in named]
+        return pa.concat_tables([CAMERAS.empty_table(), *parts])
 
     def _images_of(
         self, channel: int, camera: Camera, key_ns: Int64[ndarray, " k"], poses: Poses | None
@@ -259,7 +271,11 @@ class _LogReader:
             for i in np.setdiff1d(np.arange(len(key_ns)), row):
                 what = f"{self._log.path}/{folder}: no image within 25 ms of {key_ns[i]}"
                 self._faults.loose.append(Fault("missing image", what))
-        ego_pose, _ = self._poses_of(row, time_ns, poses)
+        ego_pose, faults = self._poses_of(time_ns, poses)
+        if camera is UNCALIBRATED:
+            what = f"{self._log.path}/calibration: expected rows of {name} in both tables, got none"
+            faults = [(i, Fault("missing calibration", what)) for i in range(len(row))]
+        self._faults.of_image += [(int(row[i]), channel, fault) for i, fault in faults]
         count = len(row)
         columns = {
             "row": row,

@@ -50,6 +50,10 @@ class Camera:
     """Camera frame to ego frame."""
 
 
+UNCALIBRATED = Camera(np.full(9, np.nan), 0, 0, np.full(7, np.nan))
+"""A camera without a row in both tables, which cannot be used."""
+
+
 def read_sensor_poses(folder: Path) -> dict[str, Float64[ndarray, " 7"]]:
     """Return the pose of each sensor of a log in the ego frame, by name.
 

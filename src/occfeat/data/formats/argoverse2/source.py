@@ -30,7 +30,8 @@ _SPLITS_FILE = "splits.json"
 _HINTS = {
     "missing table": "Download this file of the log again, or remove the log.",
     "unreadable table": "Download this file of the log again, or remove the log.",
-    "missing calibration": "Download the folder `calibration` of the log again.",
+    "missing calibration": "Download the folder `calibration` of the log again. Until then, a camera without "
+    "rows is left out of all key frames of the log, and a log without a camera cannot be used.",
     "missing pose": "Download city_SE3_egovehicle.feather of the log again: it has a pose for each file.",
     "missing annotations": "Pretraining needs none. Fine-tuning would take these logs for empty streets: "
     "download the files, or leave the logs out with a `splits.json`.",
