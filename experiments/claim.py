@@ -3,19 +3,17 @@
     python experiments/claim.py RUNS [--arms none occupancy ...] [--modes fine-tuned linear]
       [--seeds 0 1 2 3 4] [--draws 0 1 2] [--split val] [--report]
 
-Arms after `oracle` are tries: what could make features add to occupancy. Rows go to `claim.jsonl`. Choose in
+Arms after `oracle` are tries: what could make features add to occupancy. Rows go to `street.jsonl`. Choose in
 the validation town, and report once with `--split test`. `--report` runs nothing.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from comparison import main
 from first_three_plan import PACKAGED
+from question import Question, ask
 from study import BOTH, EPOCHS, OCCUPANCY, Arm
 
-LEDGER = Path(__file__).with_name("claim.jsonl")
 LONG = {"epochs": 2 * EPOCHS}
 BLOCKS = (5, 8, 10)
 RANDOM = {"backbone_weights": "none", "freeze_stem": False}
@@ -47,4 +45,4 @@ ARMS: dict[str, Arm | None] = {
 }
 
 if __name__ == "__main__":
-    main(__doc__, ARMS, LEDGER, "claim.png")
+    ask(Question(__doc__ or "", ARMS, "claim.png"))

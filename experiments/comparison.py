@@ -1,34 +1,34 @@
-"""Compare ways to pretrain on the street of `study.py`: seeds, draws, ledger, tables and plots.
+"""Compare ways to pretrain on a street of `study.py`: what is run, and the rows that it adds to a ledger.
 
-A script of a question names its arms and calls `main`. Each arm is pretrained with several seeds, and each of
-these is fine-tuned on several draws of 1 % of the labels, as a whole and with a linear head. What has rows in
-the ledger is not run again. An interrupted run goes on, and several processes can share the work.
+Each arm is pretrained with several seeds and analysed, and each of these is fine-tuned on several draws of
+three labelled key frames, as a whole and with a linear head. What has rows in the ledger of the world is not
+run again. So questions about one world share their runs, if they get the same folder. An interrupted run goes
+on, and several processes can share the work.
 """
 
-import argparse
 import json
+import shutil
 import time
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import jobs
-import study
 from ledger import Ledger, Metrics
-from plots import draw_arms
-from spread import Cell, markdown, paired, with_intervals
-from study import Arm
+from study import FROM_SCRATCH, MODES, Arm, Study
 
 import occfeat
+from occfeat.runs.folder import ANALYSIS, RunFolder
 
 METRICS = {"vehicle_iou/visible": "vehicle, visible", "mean_iou/map": "map"}
-BASES = ("none", "occupancy")
-"""Arms that the others are compared with."""
 SPLITS = ("val", "test")
 """Towns to choose in and to report."""
 PRETRAINING = "pretraining"
-"""Mode of the rows that say what a pretraining took."""
+"""Mode of the rows that say what a pretraining took and learned."""
+PROBED = 12
+"""Key frames of the validation town on which a pretraining is analysed."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,19 @@ Rows = dict[Result, Metrics]
 class Comparison:
     """A question."""
 
-    arms: dict[str, Arm | None]
+    arms: Mapping[str, Arm | None]
     """Ways to pretrain; None: no pretraining."""
     ledger: Ledger[Result]
-    runs: Path
+    study: Study
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs."""
+        return self.study.runs
 
     def run(self, tunings: list[Tuning]) -> None:
         """Work through fine-tunings and what they start from."""
-        jobs.work(lambda: study.build_world(self.runs))
+        jobs.work(self.study.build_world)
         jobs.work(lambda: self.one_round(tunings))
 
     def one_round(self, tunings: list[Tuning]) -> bool:
@@ -84,26 +89,38 @@ class Comparison:
         return all(result_of(tuning, split) in known for split in SPLITS)
 
     def pretrain(self, name: str, seed: int) -> bool:
-        """Pretrain an arm; whether it is done."""
+        """Pretrain an arm, and look at what it learned; whether that is done."""
         arm, out = self.arms[name], self.runs / f"pretrained-{name}-{seed}"
-        if arm is None or jobs.is_pretrained(out):
+        if arm is None:
             return True
-        begin = time.process_time()
-        done = study.pretrain(self.runs, out, arm, seed)
-        if done:
-            row = Result(name, PRETRAINING, seed, 0, "train")
-            self.ledger.add({row: {"cpu_s": time.process_time() - begin}}, self.runs / "locks")
-        return done
+        begin, row = time.process_time(), Result(name, PRETRAINING, seed, 0, SPLITS[0])
+        if not jobs.is_pretrained(out) and not self.study.pretrain(out, arm, seed):
+            return False
+        with jobs.claim(out) as mine:
+            if mine and row not in self.ledger.read():
+                measured = self.measure(out)
+                self.ledger.add(
+                    {row: {**measured, "cpu_s": time.process_time() - begin}}, self.runs / "locks"
+                )
+        return mine
+
+    def measure(self, run: Path) -> Metrics:
+        """Return what a pretraining learned: probes of its features, and the occupancy that it predicts."""
+        out = RunFolder(run).analysis(SPLITS[0])
+        if not (out / ANALYSIS).is_file():
+            shutil.rmtree(out, ignore_errors=True)  # what was interrupted
+            occfeat.analyse(run, data=self.study.folder, split=SPLITS[0], key_frames=PROBED)
+        return measures_of(json.loads((out / ANALYSIS).read_text(encoding="utf-8")))
 
     def tune(self, tuning: Tuning) -> bool:
         """Fine-tune, and evaluate in both towns; whether it is done."""
         begin, out, arm = time.process_time(), self.runs / tuning.name, self.arms[tuning.arm]
-        settings = dict(study.MODES[tuning.mode])
+        settings = dict(MODES[tuning.mode])
         if arm is None:
-            settings |= study.FROM_SCRATCH[tuning.mode]
+            settings |= FROM_SCRATCH[tuning.mode]
         else:
             settings |= {"start": self.runs / f"pretrained-{tuning.arm}-{tuning.seed}"}
-        if not study.finetune(out, SPLITS[0], draw=tuning.draw, seed=tuning.seed, **settings):
+        if not self.study.finetune(out, SPLITS[0], draw=tuning.draw, seed=tuning.seed, **settings):
             return False
         with jobs.claim(out) as mine:
             if mine:
@@ -116,8 +133,7 @@ class Comparison:
         for split in SPLITS:
             file = jobs.results_file(out, split)
             if not file.is_file():
-                settings = {"split": split, "pictures": 0, "engine": {"workers": 0}}
-                occfeat.evaluate(out, data=study.street(self.runs), **settings)
+                self.study.evaluate(out, split)
             rows[result_of(tuning, split)] = dict(json.loads(file.read_text(encoding="utf-8"))["metrics"])
         rows[result_of(tuning, SPLITS[0])]["cpu_s"] = time.process_time() - begin
         self.ledger.add(rows, self.runs / "locks")
@@ -131,69 +147,20 @@ def result_of(tuning: Tuning, split: str) -> Result:
     return Result(tuning.arm, tuning.mode, tuning.seed, tuning.draw, split)
 
 
+def measures_of(analysis: Mapping[str, Any]) -> Metrics:
+    """Return the numbers of an analysis that are compared: AUC of probes, cosines, IoU of occupancy."""
+    probes = {
+        f"probe_auc/{who}/{name}": value
+        for who, found in analysis["probe_auc"].items()
+        for name, value in found.items()
+    }
+    cosines = {f"cosine/{name}": value for name, value in analysis["cosine_by_class"].items()}
+    rings = {
+        f"occupancy_iou/{ring}": found["iou"] for ring, found in analysis["occupancy_by_distance"].items()
+    }
+    return {**probes, **cosines, **rings}
+
+
 def planned(arms: list[str], modes: list[str], seeds: list[int], draws: list[int]) -> list[Tuning]:
     """Return all fine-tunings, a seed of all arms before the next, so that arms can be compared early."""
     return [Tuning(arm, mode, *pair) for *pair, arm, mode in product(seeds, draws, arms, modes)]
-
-
-def cells_of(rows: Rows, mode: str, split: str, metric: str) -> dict[str, Cell]:
-    """Return per cent by arm, of a mode and a town."""
-    cells: dict[str, Cell] = defaultdict(dict)
-    for one, metrics in rows.items():
-        if (one.mode, one.split) == (mode, split):
-            cells[one.arm][one.seed, one.draw] = 100 * metrics[metric]
-    return cells
-
-
-def table(rows: Rows, titles: dict[str, str], mode: str, split: str) -> str:
-    """Return the table of a mode and a town: means with intervals over seeds and over draws, and gains."""
-    lines = []
-    cells = {metric: cells_of(rows, mode, split, metric) for metric in METRICS}
-    for arm in (arm for arm in titles if arm in cells["mean_iou/map"]):
-        row = [titles[arm], len(cells["mean_iou/map"][arm])]
-        row += [with_intervals(of_arm[arm]) for of_arm in cells.values()]
-        for base, of_arm in product(BASES, cells.values()):
-            gain = {} if arm in ("none", base) else paired(of_arm[arm], of_arm.get(base, {}))
-            row.append(with_intervals(gain, sign=True))
-        lines.append(row)
-    gains = [f"{title}, over {titles[base]}" for base, title in product(BASES, METRICS.values())]
-    return markdown([f"{mode}, {split}", "runs", *METRICS.values(), *gains], lines)
-
-
-def hours(rows: Rows) -> float:
-    """Return the hours of two cores that the rows took."""
-    return sum(metrics.get("cpu_s", 0.0) for metrics in rows.values()) / 3600 / 2
-
-
-def main(about: str | None, arms: dict[str, Arm | None], ledger: Path, picture: str) -> None:
-    """Read the command line of a question, run what is missing, and print and draw what there is.
-
-    Args:
-        about: Docstring of the script.
-        arms: Ways to pretrain by name, `none` and `occupancy` among them.
-        ledger: File of the rows.
-        picture: Name of the plot, in the folder of the runs.
-    """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--arms", nargs="+", default=list(arms), choices=list(arms))
-    parser.add_argument("--modes", nargs="+", default=list(study.MODES), choices=list(study.MODES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--draws", nargs="+", type=int, default=list(range(3)))
-    parser.add_argument("--split", default=SPLITS[0], choices=SPLITS, help="town of tables and plot")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    given = parser.parse_args()
-    comparison = Comparison(arms, Ledger(ledger, Result), given.runs)
-    if not given.report:
-        comparison.run(planned(given.arms, given.modes, given.seeds, given.draws))
-    rows = comparison.ledger.read()
-    titles = {name: arm.title if arm else "no BEV pretraining" for name, arm in arms.items()}
-    print("\n\n".join(table(rows, titles, mode, given.split) for mode in given.modes))
-    print(f"\n{hours(rows):.1f} hours of two cores")
-    panels = {
-        f"{mode}: {title}, IoU in %": {titles[arm]: cell for arm, cell in cells.items()}
-        for mode, (metric, title) in product(given.modes, METRICS.items())
-        if (cells := cells_of(rows, mode, given.split, metric))
-    }
-    if panels:
-        draw_arms(given.runs / picture, panels)

@@ -21,13 +21,12 @@ from typing import Any
 import first_three_plan
 import jobs
 import numpy as np
-import study
 from ledger import Ledger
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
 from spread import Cell, markdown, of_draws, paired, with_interval
+from study import BOTH, OCCUPANCY, STREET, Study
 
-import occfeat
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.folder import RunFolder
 
@@ -37,7 +36,7 @@ MAPS = "mean_iou/map"
 SEEDS, DRAWS = 3, 3
 EMA = 0.2
 """Share of a run over which weights are averaged."""
-OBJECTIVES = {"occupancy": study.OCCUPANCY, "both": study.BOTH}
+OBJECTIVES = {"occupancy": OCCUPANCY, "both": BOTH}
 STARTS = ("none", "occupancy", "occupancy-averaged", "both", "both-averaged")
 """What fine-tuning starts from; averaged: from the averaged weights of the same pretraining."""
 WAYS: dict[str, dict[str, Any]] = {
@@ -96,7 +95,7 @@ def pretrain(runs: Path, start: str) -> bool:
     """Pretrain what a fine-tuning starts from; whether it is there."""
     objective = start.removesuffix("-averaged")
     averaged, last = (runs / f"pretrained-{objective}{which}" for which in ("-averaged", ""))
-    if not study.pretrain(runs, averaged, OBJECTIVES[objective], 0, ema=EMA):
+    if not Study(STREET, runs).pretrain(averaged, OBJECTIVES[objective], 0, ema=EMA):
         return False
     with jobs.claim(last) as mine:
         if mine and not last.is_dir():
@@ -122,7 +121,8 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
     begin = {} if start == "none" else {"start": runs / f"pretrained-{start}"}
     rates = {"ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
     settings = {**begin, **way, "optim": {**rates, **way.get("optim", {})}}
-    done = study.finetune(out, SPLIT, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)
+    street = Study(STREET, runs)
+    done = street.finetune(out, SPLIT, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)
     if not done:
         return {}
     with jobs.claim(out) as mine:
@@ -131,12 +131,11 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
         last = runs / f"{tuning.name}-last"
         shutil.rmtree(last, ignore_errors=True)
         write_last_weights(out, last, "segmenter.")
-        settings = {"split": SPLIT, "pictures": 0, "engine": {"workers": 0}}
-        found = occfeat.evaluate(last, data=study.street(runs), out=last / "evaluation", **settings)
+        found = street.evaluate(last, SPLIT, out=last / "evaluation")
         averaged = json.loads(jobs.results_file(out, SPLIT).read_text(encoding="utf-8"))["metrics"]
         rows = {
             weights_of(tuning, averaged=True): averaged,
-            weights_of(tuning, averaged=False): dict(found.metrics),
+            weights_of(tuning, averaged=False): found,
         }
         LEDGER.add(rows, runs / "locks")
         shutil.rmtree(out)
@@ -246,7 +245,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()
     if not given.report:
-        jobs.work(lambda: study.build_world(given.runs))
+        jobs.work(Study(STREET, given.runs).build_world)
         jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
     print(table(LEDGER.read()))
     print(table_of_modes(first_three_plan.read_ledger(first_three_plan.LEDGER)))

@@ -1,9 +1,8 @@
-"""The street of the comparisons that need many seeds: its world, its caches, how arms pretrain and fine-tune.
+"""The streets of the comparisons that need many seeds: worlds, caches, how arms pretrain and fine-tune."""
 
-It is the world of `first_three.sh`, so its numbers can be set beside theirs.
-"""
-
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,36 @@ from first_three_plan import CHOSEN, CLASSES, PACKAGED, TRUTH, TURNED
 from oracle_cache import write_oracle_cache
 
 import occfeat
+from occfeat.atomic import write_text_atomic
 from occfeat.teacher.cache import TEACHER
 
-WORLD: dict[str, Any] = {
-    "scenes": 107,
-    "val_scenes": 12,
-    "test_scenes": 20,
-    "key_frames": 4,
-    "lights": ("noon", "overcast"),
-    "truth": True,
-}
-"""300 key frames to learn from, 48 to choose with, 80 to report, the last two in towns of their own."""
+VAL_SCENES, TEST_SCENES = 12, 20
+LABELLED = 3
+"""Key frames with labels: 1 % of 300."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A street world with towns of its own to choose and to report in."""
+
+    name: str
+    key_frames: int
+    """To learn from."""
+    per_scene: int = 4
+    """Key frames of a scene."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the street of the first three experiments."""
+    parts: tuple[int, ...] = ()
+    """Numbers of key frames that splits of their own hold, each the first ones of the next."""
+
+
+STREET = World("street", 300)
+"""The world of `first_three.sh`, so numbers can be set beside its own."""
 RECIPE = "cpu-small"
 EPOCHS = 6
 """Of pretraining: 450 steps."""
-ONE_PER_CENT: dict[str, Any] = {"label_fraction": 0.01, "label_draw": "key-frame"}
 TUNED: dict[str, Any] = {"epochs": 60, "batch_size": 3}
-"""Of fine-tuning with three labelled key frames: 60 steps."""
+"""Of fine-tuning: 60 steps."""
 MODES: dict[str, dict[str, Any]] = {
     "fine-tuned": {"optim": {"student_rate": 0.1}},
     "linear": {"freeze": True, "optim": {"learning_rate": 0.1}},
@@ -62,33 +74,94 @@ BOTH = Arm(
 """What did best on the validation town of the first three experiments."""
 
 
-def street(runs: Path) -> Path:
-    """Return the folder of the world."""
-    return runs / "street"
+def part(key_frames: int) -> str:
+    """Return the split of the first key frames to learn from."""
+    return f"train-{key_frames}"
 
 
-def build_world(runs: Path) -> bool:
-    """Build the world, or what is left of it; whether it is there."""
-    with jobs.claim(street(runs)) as mine:
-        if mine:
-            occfeat.build_world(street(runs), workers=1, **WORLD)
-        return mine
+@dataclass(frozen=True)
+class Study:
+    """A world in a folder of runs, where arms pretrain, and what they learned is fine-tuned."""
 
+    world: World
+    runs: Path
 
-def fill_cache(runs: Path, arm: Arm) -> bool:
-    """Compute the features that an arm learns, or what is left of them; whether they are there."""
-    with jobs.claim(cache_of(runs, arm)) as mine:
-        if mine and not arm.oracle:
-            occfeat.cache(street(runs), cache_of(runs, arm), recipe=RECIPE, teacher=teacher_of(arm))
-        elif mine and not (cache_of(runs, arm) / TEACHER.card_file).is_file():
-            shutil.rmtree(cache_of(runs, arm), ignore_errors=True)  # what was interrupted
-            write_oracle_cache(street(runs), cache_of(runs, arm))
-        return mine
+    @property
+    def folder(self) -> Path:
+        """The world."""
+        return self.runs / self.world.name
 
+    def build_world(self) -> bool:
+        """Build the world, or what is left of it; whether it is there."""
+        with jobs.claim(self.folder) as mine:
+            if mine and not {"train", *map(part, self.world.parts)} <= set(_splits_of(self.folder)):
+                occfeat.build_world(self.folder, workers=1, **_settings_of(self.world))
+                _write_parts(self.folder, self.world)
+            return mine
 
-def cache_of(runs: Path, arm: Arm) -> Path:
-    """Return the folder of the features that an arm learns."""
-    return runs / (f"cache-{arm.cache}" if arm.cache else "oracle-cache" if arm.oracle else "teacher-cache")
+    def fill_cache(self, arm: Arm) -> bool:
+        """Compute the features that an arm learns, or what is left of them; whether they are there."""
+        cache = self.cache_of(arm)
+        with jobs.claim(cache) as mine:
+            if mine and not arm.oracle:
+                occfeat.cache(self.folder, cache, recipe=RECIPE, teacher=teacher_of(arm))
+            elif mine and not (cache / TEACHER.card_file).is_file():
+                shutil.rmtree(cache, ignore_errors=True)  # what was interrupted
+                write_oracle_cache(self.folder, cache)
+            return mine
+
+    def cache_of(self, arm: Arm) -> Path:
+        """Return the folder of the features that an arm learns."""
+        name = f"cache-{arm.cache}" if arm.cache else "oracle-cache" if arm.oracle else "teacher-cache"
+        return self.runs / name
+
+    def pretrain(self, out: Path, arm: Arm, seed: int, **optim: Any) -> bool:
+        """Pretrain, or go on with it; whether it is done.
+
+        Args:
+            out: Folder of the run.
+            arm: What is learned.
+            seed: Random seed.
+            **optim: Settings of the optimiser that differ.
+        """
+        if not jobs.is_pretrained(out) and arm.features and not self.fill_cache(arm):
+            return False
+        settings: dict[str, Any] = {"augment": TURNED, "engine": {"seed": seed, "workers": 0}}
+        if arm.features:
+            settings |= {"teacher": teacher_of(arm), "teacher_cache": self.cache_of(arm)}
+        settings |= {**arm.settings, "optim": {"epochs": EPOCHS, **arm.settings.get("optim", {}), **optim}}
+        return jobs.pretrain(out, recipe=RECIPE, data=self.folder, **settings)
+
+    def finetune(self, out: Path, split: str, *, draw: int, seed: int, **settings: Any) -> bool:
+        """Fine-tune on few labels and evaluate on a split, or go on with it; whether it is done.
+
+        Args:
+            out: Folder of the run.
+            split: Where to evaluate.
+            draw: Draw of the labelled key frames.
+            seed: Random seed.
+            **settings: Settings that differ from the recipe, such as `start`.
+        """
+        optim = {**TUNED, **settings.pop("optim", {})}
+        return jobs.finetune(
+            out,
+            split,
+            recipe=RECIPE,
+            data=self.folder,
+            classes=CLASSES,
+            label_fraction=LABELLED / self.world.key_frames,
+            label_draw="key-frame",
+            label_seed=draw,
+            augment=TURNED,
+            optim=optim,
+            engine={"seed": seed, "workers": 0},
+            **{"pictures": 0, **settings},
+        )
+
+    def evaluate(self, run: Path, split: str, **where: Path) -> dict[str, float]:
+        """Evaluate what was fine-tuned on a split; its metrics."""
+        settings = {"split": split, "pictures": 0, "engine": {"workers": 0}, **where}
+        return dict(occfeat.evaluate(run, data=self.folder, **settings).metrics)
 
 
 def teacher_of(arm: Arm) -> dict[str, Any]:
@@ -96,46 +169,30 @@ def teacher_of(arm: Arm) -> dict[str, Any]:
     return arm.settings.get("teacher", TRUTH if arm.oracle else PACKAGED)
 
 
-def pretrain(runs: Path, out: Path, arm: Arm, seed: int, **optim: Any) -> bool:
-    """Pretrain, or go on with it; whether it is done.
-
-    Args:
-        runs: Folder of the world and the caches.
-        out: Folder of the run.
-        arm: What is learned.
-        seed: Random seed.
-        **optim: Settings of the optimiser that differ.
-    """
-    if not jobs.is_pretrained(out) and arm.features and not fill_cache(runs, arm):
-        return False
-    settings: dict[str, Any] = {"augment": TURNED, "engine": {"seed": seed, "workers": 0}}
-    if arm.features:
-        settings |= {"teacher": teacher_of(arm), "teacher_cache": cache_of(runs, arm)}
-    settings |= {**arm.settings, "optim": {"epochs": EPOCHS, **arm.settings.get("optim", {}), **optim}}
-    return jobs.pretrain(out, recipe=RECIPE, data=street(runs), **settings)
+def _settings_of(world: World) -> dict[str, Any]:
+    """Return the settings of a world."""
+    scenes = {
+        "scenes": world.key_frames // world.per_scene + VAL_SCENES + TEST_SCENES,
+        "val_scenes": VAL_SCENES,
+        "test_scenes": TEST_SCENES,
+        "key_frames": world.per_scene,
+    }
+    return {**scenes, "lights": ("noon", "overcast"), "truth": True, **world.settings}
 
 
-def finetune(out: Path, split: str, /, *, draw: int, seed: int, **settings: Any) -> bool:
-    """Fine-tune on 1 % of the labels and evaluate on a split, or go on with it; whether it is done.
+def _splits_of(folder: Path) -> dict[str, list[str]]:
+    """Return the scenes of each split of a world; none if it is not finished."""
+    file = _splits_file(folder)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
-    Args:
-        out: Folder of the run, beside the world.
-        split: Where to evaluate.
-        draw: Draw of the labelled key frames.
-        seed: Random seed.
-        **settings: Settings that differ from the recipe, such as `start`.
-    """
-    optim = {**TUNED, **settings.pop("optim", {})}
-    return jobs.finetune(
-        out,
-        split,
-        recipe=RECIPE,
-        data=street(out.parent),
-        classes=CLASSES,
-        label_seed=draw,
-        augment=TURNED,
-        optim=optim,
-        engine={"seed": seed, "workers": 0},
-        **ONE_PER_CENT,
-        **{"pictures": 0, **settings},
-    )
+
+def _splits_file(folder: Path) -> Path:
+    """Return the file that names the scenes of the splits of a world."""
+    return folder / "v1.0-street" / "splits.json"
+
+
+def _write_parts(folder: Path, world: World) -> None:
+    """Add splits of the first key frames to learn from."""
+    splits = _splits_of(folder)
+    splits |= {part(count): splits["train"][: count // world.per_scene] for count in world.parts}
+    write_text_atomic(_splits_file(folder), json.dumps(splits, indent=2))

@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from occfeat.commands.layers import base_layer
+from occfeat.runs.folder import ANALYSIS, RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.layers import build, merge
 from tests.experiments.scripts import load
 
-comparison, claim, study, ledger = (load(name) for name in ("comparison", "claim", "study", "ledger"))
+comparison, question, study, ledger = map(load, ("comparison", "question", "study", "ledger"))
+claim, weight, amount = map(load, ("claim", "weight", "amount"))
+ANALYSED = {
+    "probe_auc": {"bev": {"car": 0.8, "mean": 0.7}},
+    "cosine_by_class": {"all": 0.5},
+    "occupancy_by_distance": {"0-10 m": {"iou": 0.4, "recall": 0.6}},
+}
 VEHICLE, MAP = comparison.METRICS
 TITLES = {"none": "nothing", "occupancy": "occupancy", "both": "both"}
 
@@ -23,12 +30,13 @@ class _Runs:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.called: list[tuple[str, dict[str, Any]]] = []
-        monkeypatch.setattr(study, "build_world", lambda runs: True)
-        monkeypatch.setattr(study, "fill_cache", lambda runs, arm: True)
+        monkeypatch.setattr(study.Study, "build_world", lambda self: True)
+        monkeypatch.setattr(study.Study, "fill_cache", lambda self, arm: True)
         monkeypatch.setattr(comparison.jobs, "pretrain", self.pretrain)
         monkeypatch.setattr(comparison.jobs, "finetune", self.finetune)
         monkeypatch.setattr(comparison.jobs, "is_pretrained", Path.is_dir)
         monkeypatch.setattr(comparison.occfeat, "evaluate", self.evaluate)
+        monkeypatch.setattr(comparison.occfeat, "analyse", self.analyse)
 
     def pretrain(self, out: Path, **settings: Any) -> bool:
         """Note it."""
@@ -45,7 +53,14 @@ class _Runs:
     def evaluate(self, run: Path, *, split: str, **settings: Any) -> SimpleNamespace:
         """Write metrics."""
         self.write(run, split, 5)
-        return SimpleNamespace()
+        return SimpleNamespace(metrics={})
+
+    @staticmethod
+    def analyse(run: Path, *, split: str, **settings: Any) -> None:
+        """Write what a pretraining learned."""
+        file = RunFolder(run).analysis(split) / ANALYSIS
+        file.parent.mkdir()
+        file.write_text(json.dumps(ANALYSED))
 
     @staticmethod
     def write(run: Path, split: str, draw: int) -> None:
@@ -59,10 +74,11 @@ def _main(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: object) -> None:
     """Ask the paper's claim of two arms, with one seed and two draws."""
     few = ("--arms", "none", "both", "--modes", "fine-tuned", "--seeds", "0", "--draws", "0", "1")
     monkeypatch.setattr("sys.argv", ["claim.py", str(runs), *few, *map(str, words)])
-    comparison.main("about", claim.ARMS, runs / "rows.jsonl", "claim.png")
+    monkeypatch.setattr(question, "LEDGERS", runs)
+    question.ask(question.Question("about", claim.ARMS, "claim.png"))
 
 
-def test_main__runs_once_what_the_rows_lack(
+def test_ask__runs_once_what_the_rows_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = _Runs(monkeypatch)
@@ -75,19 +91,24 @@ def test_main__runs_once_what_the_rows_lack(
         "none-fine-tuned-0-1",
         "both-fine-tuned-0-1",
     ]
-    rows = ledger.Ledger(tmp_path / "rows.jsonl", comparison.Result).read()
+    rows = ledger.Ledger(tmp_path / "street.jsonl", comparison.Result).read()
     assert rows[comparison.Result("both", "fine-tuned", 0, 1, "test")][VEHICLE] == 0.5
     assert rows[comparison.Result("both", "fine-tuned", 0, 1, "val")][VEHICLE] == 0.1
-    assert rows[comparison.Result("both", "pretraining", 0, 0, "train")]["cpu_s"] >= 0
+    learned = rows[comparison.Result("both", "pretraining", 0, 0, "val")]
+    assert learned.pop("cpu_s") >= 0
+    probed = {"probe_auc/bev/car": 0.8, "probe_auc/bev/mean": 0.7}
+    assert learned == {**probed, "cosine/all": 0.5, "occupancy_iou/0-10 m": 0.4}
     assert (tmp_path / "claim.png").stat().st_size > 10_000
-    assert "| both, centred, λ 0.3, own branch | 2 | 5.0 ± - / -" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| both, centred, λ 0.3, own branch | 2 | 5.0 ± - / -" in said
+    assert "| both, centred, λ 0.3, own branch | 80.0 | 70.0 | - | - | 40.0 | - |" in said
     _main(monkeypatch, tmp_path)
     assert len(runs.called) == len(names)
     _main(monkeypatch, tmp_path, "--split", "test")
     assert "| 2 | 50.0 ± - / -" in capsys.readouterr().out
 
 
-def test_main__what_was_pretrained_learns_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ask__what_was_pretrained_learns_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = _Runs(monkeypatch)
     _main(monkeypatch, tmp_path)
     told = dict(runs.called)
@@ -105,7 +126,7 @@ def test_study__arms_have_their_own_teachers_and_caches(
 ) -> None:
     runs = _Runs(monkeypatch)
     for name in ("occupancy", "oracle", "blocks", "long"):
-        study.pretrain(tmp_path, tmp_path / name, claim.ARMS[name], 3)
+        study.Study(study.STREET, tmp_path).pretrain(tmp_path / name, claim.ARMS[name], 3)
     told = dict(runs.called)
     assert "teacher" not in told["occupancy"]
     assert (told["oracle"]["teacher"], told["oracle"]["teacher_cache"].name) == (study.TRUTH, "oracle-cache")
@@ -114,13 +135,20 @@ def test_study__arms_have_their_own_teachers_and_caches(
     assert (told["long"]["optim"]["epochs"], told["long"]["engine"]["seed"]) == (2 * study.EPOCHS, 3)
 
 
-@pytest.mark.parametrize("name", [name for name, arm in claim.ARMS.items() if arm])
-def test_claim__arms_are_settings_that_pretraining_takes(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+ASKED = {"claim": study.STREET, "weight": study.STREET, "amount": amount.LARGE}
+"""The world of each question."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [(asked, name) for asked in ASKED for name, arm in load(asked).ARMS.items() if arm]
+)
+def test_questions__arms_are_settings_that_pretraining_takes(
+    asked: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arms, world = load(asked).ARMS, ASKED[asked]
     runs = _Runs(monkeypatch)
-    study.pretrain(tmp_path, tmp_path / name, claim.ARMS[name], 0)
-    told = {**runs.called[0][1], "out": tmp_path / name}
+    study.Study(world, tmp_path).pretrain(tmp_path / "run", arms[name], 0)
+    told = {**runs.called[0][1], "out": tmp_path / "run"}
     recipe = told.pop("recipe")
     config = build(PretrainConfig, merge(base_layer(PretrainConfig, recipe=recipe, above=told), told))
     assert config.loss.occupancy == (0 if name == "features" else 1)
@@ -140,7 +168,7 @@ def test_tune__a_pretrained_network_learns_at_the_rates_of_the_recipe(
     runs = _Runs(monkeypatch)
     arms = {"none": None, "occupancy": study.OCCUPANCY}
     rows = ledger.Ledger(tmp_path / "rows.jsonl", comparison.Result)
-    compared = comparison.Comparison(arms, rows, tmp_path)
+    compared = comparison.Comparison(arms, rows, study.Study(study.STREET, tmp_path))
     rates = {}
     for tuning in comparison.planned([*arms], ["fine-tuned", "linear"], [0], [0]):
         compared.tune(tuning)
@@ -161,15 +189,74 @@ def test_table__compares_equal_seeds_and_draws() -> None:
         value = 0.2 + 0.1 * (arm != "none") + 0.02 * (arm == "both") + 0.01 * seed + 0.03 * draw
         rows[comparison.Result(arm, "linear", seed, draw, "val")] = {VEHICLE: value, MAP: 0.5}
         rows[comparison.Result(arm, "linear", seed, draw, "test")] = {VEHICLE: 0, MAP: 0}
-    lines = comparison.table(rows, TITLES, "linear", "val").splitlines()
+    lines = question.table(rows, TITLES, "linear", "val").splitlines()
     assert lines[2].startswith("| nothing | 9 | 24.0 ± 2.5 / 7.5 | 50.0 ± 0.0 / 0.0 | - |")
     assert "| +12.0 ± 0.0 / 0.0 | +0.0 ± 0.0 / 0.0 | +2.0 ± 0.0 / 0.0 |" in lines[4]
 
 
 def test_hours__are_those_of_two_cores() -> None:
     rows = {
-        comparison.Result("both", "pretraining", 0, 0, "train"): {"cpu_s": 7200.0},
+        comparison.Result("both", "pretraining", 0, 0, "val"): {"cpu_s": 7200.0},
         comparison.Result("both", "linear", 0, 0, "val"): {"cpu_s": 3600.0, VEHICLE: 0.2},
         comparison.Result("both", "linear", 0, 0, "test"): {VEHICLE: 0.2},
     }
-    assert comparison.hours(rows) == 1.5
+    assert question.hours(rows) == 1.5
+
+
+def _optim_of(name: str) -> int:
+    """Epochs of an arm on the large street."""
+    return int(amount.ARMS[name].settings["optim"]["epochs"])
+
+
+def test_amount__schedules_are_equal_in_steps_or_in_epochs() -> None:
+    curve = amount.CURVES["both, equal steps"]
+    assert {at * _optim_of(name) for at, name in curve.items()} == {2400}
+    assert {_optim_of(name) for name in amount.CURVES["both, equal epochs"].values()} == {8}
+    splits = {at: amount.ARMS[name].settings.get("split", "train") for at, name in curve.items()}
+    assert splits == {
+        75: "train-75",
+        150: "train-150",
+        300: "train-300",
+        600: "train-600",
+        1200: "train",
+    }
+
+
+def test_weight__ratios_lie_along_four_curves() -> None:
+    loss = weight.ARMS[weight.CURVES["centred, own branch"][0.3]].settings["loss"]
+    assert loss == {"features": "auto", "ratio": 0.3, "center": "mean"}
+    assert weight.ARMS[weight.CURVES["raw, shared"][3.0]].settings["head"] == {}
+    assert {len(curve) for curve in weight.CURVES.values()} == {5}
+
+
+def test_draw__arms_along_an_axis_become_curves(tmp_path: Path) -> None:
+    asked = question.Question("", weight.ARMS, "weight.png", curves=weight.CURVES, axis="ratio")
+    rows = {
+        comparison.Result(arm, "linear", seed, 0, "val"): {VEHICLE: 0.2 + 0.01 * seed, MAP: 0.5}
+        for arm, seed in product(("occupancy", "ratio-0.3-raw-shared"), range(2))
+    }
+    asked.draw({}, ["linear"], "val", tmp_path / "none.png")
+    asked.draw(rows, ["linear"], "val", tmp_path / "some.png")
+    assert not (tmp_path / "none.png").exists()
+    assert (tmp_path / "some.png").stat().st_size > 10_000
+
+
+def test_build_world__a_large_street_has_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(out: Path, **settings: Any) -> None:
+        (out / "v1.0-street").mkdir(parents=True)
+        scenes = [str(number) for number in range(settings["scenes"] - 32)]
+        (out / "v1.0-street" / "splits.json").write_text(json.dumps({"train": scenes, "val": ["v"]}))
+
+    monkeypatch.setattr(study.occfeat, "build_world", build)
+    large = study.Study(amount.LARGE, tmp_path)
+    assert large.build_world()
+    splits = json.loads((large.folder / "v1.0-street" / "splits.json").read_text())
+    assert {name: 5 * len(scenes) for name, scenes in splits.items() if "train" in name} == {
+        "train": 1200,
+        "train-75": 75,
+        "train-150": 150,
+        "train-300": 300,
+        "train-600": 600,
+    }
+    monkeypatch.setattr(study.occfeat, "build_world", lambda *_, **__: pytest.fail("it is there"))
+    assert large.build_world()

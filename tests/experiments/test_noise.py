@@ -16,6 +16,7 @@ from tests.experiments.scripts import load
 
 jobs = load("jobs")
 noise = load("noise")
+study = load("study")
 ledger = load("ledger")
 PLAIN = noise.planned(list(noise.STARTS), ["plain"])
 
@@ -74,7 +75,7 @@ def test_tune__evaluates_the_average_and_the_last_weights(
     rows = ledger.Ledger(tmp_path / "rows.jsonl", noise.Weights)
     monkeypatch.setattr(noise, "LEDGER", rows)
     monkeypatch.setattr(noise.jobs, "finetune", finetune)
-    monkeypatch.setattr(noise.occfeat, "evaluate", evaluate)
+    monkeypatch.setattr(study.occfeat, "evaluate", evaluate)
     tuning = noise.Tuning("occupancy-averaged", "layers", 1, 2)
     noise.tune(tmp_path, tuning)
     assert rows.read() == {
@@ -99,7 +100,7 @@ def test_main__runs_what_has_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for tuning in plan[3:]:
         rows.add(_rows(tuning, 0.1), tmp_path)
     ran: list[str] = []
-    monkeypatch.setattr(noise.study, "build_world", lambda runs: True)
+    monkeypatch.setattr(noise.Study, "build_world", lambda self: True)
     monkeypatch.setattr(noise, "pretrain", lambda runs, start: ran.append(start) is None)
 
     def tune(runs: Path, tuning: Any) -> Any:
