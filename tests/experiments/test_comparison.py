@@ -3,71 +3,20 @@
 import json
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from occfeat.commands.layers import base_layer
-from occfeat.runs.folder import ANALYSIS, RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.layers import build, merge
 from tests.experiments.scripts import load
+from tests.experiments.stand_in import Runs
 
 comparison, question, study, ledger = map(load, ("comparison", "question", "study", "ledger"))
 claim, weight, amount = map(load, ("claim", "weight", "amount"))
-ANALYSED = {
-    "probe_auc": {"bev": {"car": 0.8, "mean": 0.7}},
-    "cosine_by_class": {"all": 0.5},
-    "occupancy_by_distance": {"0-10 m": {"iou": 0.4, "recall": 0.6}},
-}
 VEHICLE, MAP = comparison.METRICS
 TITLES = {"none": "nothing", "occupancy": "occupancy", "both": "both"}
-
-
-class _Runs:
-    """Stands in for training: notes what is called, and writes results that depend on arm, seed and draw."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.called: list[tuple[str, dict[str, Any]]] = []
-        monkeypatch.setattr(study.Study, "build_world", lambda self: True)
-        monkeypatch.setattr(study.Study, "fill_cache", lambda self, arm: True)
-        monkeypatch.setattr(comparison.jobs, "pretrain", self.pretrain)
-        monkeypatch.setattr(comparison.jobs, "finetune", self.finetune)
-        monkeypatch.setattr(comparison.jobs, "is_pretrained", Path.is_dir)
-        monkeypatch.setattr(comparison.occfeat, "evaluate", self.evaluate)
-        monkeypatch.setattr(comparison.occfeat, "analyse", self.analyse)
-
-    def pretrain(self, out: Path, **settings: Any) -> bool:
-        """Note it."""
-        self.called.append((out.name, settings))
-        out.mkdir()
-        return True
-
-    def finetune(self, out: Path, split: str, /, **settings: Any) -> bool:
-        """Note it, and write its metrics."""
-        self.called.append((out.name, settings))
-        self.write(out, split, settings["label_seed"])
-        return True
-
-    def evaluate(self, run: Path, *, split: str, **settings: Any) -> SimpleNamespace:
-        """Write metrics."""
-        self.write(run, split, 5)
-        return SimpleNamespace(metrics={})
-
-    @staticmethod
-    def analyse(run: Path, *, split: str, **settings: Any) -> None:
-        """Write what a pretraining learned."""
-        file = RunFolder(run).analysis(split) / ANALYSIS
-        file.parent.mkdir()
-        file.write_text(json.dumps(ANALYSED))
-
-    @staticmethod
-    def write(run: Path, split: str, draw: int) -> None:
-        """Write metrics."""
-        file = comparison.jobs.results_file(run, split)
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"metrics": {VEHICLE: 0.1 * draw, MAP: 0.5}}))
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: object) -> None:
@@ -81,7 +30,7 @@ def _main(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: object) -> None:
 def test_ask__runs_once_what_the_rows_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = _Runs(monkeypatch)
+    runs = Runs(monkeypatch)
     _main(monkeypatch, tmp_path)
     names = [name for name, _ in runs.called]
     assert names == [
@@ -109,7 +58,7 @@ def test_ask__runs_once_what_the_rows_lack(
 
 
 def test_ask__what_was_pretrained_learns_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = _Runs(monkeypatch)
+    runs = Runs(monkeypatch)
     _main(monkeypatch, tmp_path)
     told = dict(runs.called)
     none, both = told["none-fine-tuned-0-0"], told["both-fine-tuned-0-1"]
@@ -124,7 +73,7 @@ def test_ask__what_was_pretrained_learns_slowly(tmp_path: Path, monkeypatch: pyt
 def test_study__arms_have_their_own_teachers_and_caches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = _Runs(monkeypatch)
+    runs = Runs(monkeypatch)
     for name in ("occupancy", "oracle", "blocks", "long"):
         study.Study(study.STREET, tmp_path).pretrain(tmp_path / name, claim.ARMS[name], 3)
     told = dict(runs.called)
@@ -146,7 +95,7 @@ def test_questions__arms_are_settings_that_pretraining_takes(
     asked: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arms, world = load(asked).ARMS, ASKED[asked]
-    runs = _Runs(monkeypatch)
+    runs = Runs(monkeypatch)
     study.Study(world, tmp_path).pretrain(tmp_path / "run", arms[name], 0)
     told = {**runs.called[0][1], "out": tmp_path / "run"}
     recipe = told.pop("recipe")
@@ -165,7 +114,7 @@ def _rate(told: dict[str, Any]) -> float:
 def test_tune__a_pretrained_network_learns_at_the_rates_of_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = _Runs(monkeypatch)
+    runs = Runs(monkeypatch)
     arms = {"none": None, "occupancy": study.OCCUPANCY}
     rows = ledger.Ledger(tmp_path / "rows.jsonl", comparison.Result)
     compared = comparison.Comparison(arms, rows, study.Study(study.STREET, tmp_path))

@@ -1,0 +1,64 @@
+"""Training that only notes what is asked of it, and writes results that depend on the draw."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from occfeat.runs.folder import ANALYSIS, RunFolder
+from tests.experiments.scripts import load
+
+comparison, study = load("comparison"), load("study")
+VEHICLE, MAP = comparison.METRICS
+ANALYSED = {
+    "probe_auc": {"bev": {"car": 0.8, "mean": 0.7}},
+    "cosine_by_class": {"all": 0.5},
+    "occupancy_by_distance": {"0-10 m": {"iou": 0.4, "recall": 0.6}},
+}
+
+
+class Runs:
+    """Stands in for training: notes what is called, and writes results that depend on arm, seed and draw."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        monkeypatch.setattr(study.Study, "build_world", lambda self: True)
+        monkeypatch.setattr(study.Study, "fill_cache", lambda self, arm: True)
+        monkeypatch.setattr(comparison.jobs, "pretrain", self.pretrain)
+        monkeypatch.setattr(comparison.jobs, "finetune", self.finetune)
+        monkeypatch.setattr(comparison.jobs, "is_pretrained", Path.is_dir)
+        monkeypatch.setattr(comparison.occfeat, "evaluate", self.evaluate)
+        monkeypatch.setattr(comparison.occfeat, "analyse", self.analyse)
+
+    def pretrain(self, out: Path, **settings: Any) -> bool:
+        """Note it."""
+        self.called.append((out.name, settings))
+        out.mkdir()
+        return True
+
+    def finetune(self, out: Path, split: str, /, **settings: Any) -> bool:
+        """Note it, and write its metrics."""
+        self.called.append((out.name, settings))
+        self.write(out, split, settings["label_seed"])
+        return True
+
+    def evaluate(self, run: Path, *, split: str, **settings: Any) -> SimpleNamespace:
+        """Write metrics."""
+        self.write(run, split, 5)
+        return SimpleNamespace(metrics={})
+
+    @staticmethod
+    def analyse(run: Path, *, split: str, **settings: Any) -> None:
+        """Write what a pretraining learned."""
+        file = RunFolder(run).analysis(split) / ANALYSIS
+        file.parent.mkdir()
+        file.write_text(json.dumps(ANALYSED))
+
+    @staticmethod
+    def write(run: Path, split: str, draw: int) -> None:
+        """Write metrics."""
+        file = comparison.jobs.results_file(run, split)
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"metrics": {VEHICLE: 0.1 * draw, MAP: 0.5}}))
