@@ -27,6 +27,7 @@ def boxes_at(
         ego_from_box=rotation_about_z(torch.tensor([yaw for *_, yaw in positions], dtype=torch.float64)),
         visibility=torch.full((count,), 4),
         lidar_points=torch.full((count,), 9),
+        speed_mps=torch.zeros(count),
     )
 
 

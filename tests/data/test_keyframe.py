@@ -15,6 +15,7 @@ def one_box(yaw: float) -> Boxes:
         ego_from_box=rotation_about_z(torch.tensor([yaw], dtype=torch.float64)),
         visibility=torch.tensor([4]),
         lidar_points=torch.tensor([7]),
+        speed_mps=torch.tensor([0.0]),
     )
 
 

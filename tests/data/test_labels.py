@@ -37,6 +37,7 @@ def boxes_at(centers: list[tuple[float, float]], **changes: object) -> Boxes:
         "ego_from_box": rotation_about_z(torch.linspace(0, 3, n, dtype=torch.float64)),
         "visibility": torch.full((n,), 4),
         "lidar_points": torch.zeros(n, dtype=torch.int64),
+        "speed_mps": torch.full((n,), math.nan),
     }
     return Boxes(**(values | changes))  # type: ignore[arg-type]
 
@@ -200,3 +201,27 @@ def test_rasterize__far_polygons_as_clipped_by_hand(
     if len(cells):
         cv2.fillPoly(expected, [np.round(cells).astype(np.int32)[:, ::-1]], 1)
     np.testing.assert_array_equal(rasterize(footprint, GRID), expected > 0)
+
+
+def test_draw_labels__motion_ignores_those_that_are_not_known_to_move_or_to_stand() -> None:
+    """A fast, a slow, a limiting and an unknown car, and a slow pedestrian."""
+    boxes = boxes_at(
+        [(-20, 0), (-10, 0), (0, 0), (10, 0), (20, 0)],
+        category=(*("vehicle.car",) * 4, "human.pedestrian.adult"),
+        speed_mps=torch.tensor([5.0, 0.2, 1.0, math.nan, 0.5]),
+    )
+    classes = ("vehicle", "pedestrian")
+    labels = draw_labels(boxes, NuScenes.taxonomy, ONE, GRID, classes, motion=True)
+    footprints = boxes.footprint_ego()
+    drawn = {
+        "not_moving": (rasterize(footprints[1:4], GRID), rasterize(footprints[4:], GRID)),
+        "not_still": (
+            rasterize(footprints[[0, 3]], GRID),
+            rasterize(footprints[:0], GRID),
+        ),
+    }
+    for name, expected in drawn.items():
+        torch.testing.assert_close(getattr(labels, name), torch.stack(expected))
+    plain = draw_labels(boxes, NuScenes.taxonomy, ONE, GRID, classes)
+    assert (plain.not_moving, plain.not_still) == (None, None)
+    torch.testing.assert_close(plain.target, labels.target)

@@ -8,6 +8,7 @@ import occfeat
 from occfeat.cli import main
 from occfeat.data.formats import sources
 from occfeat.data.formats.sources import register_source
+from occfeat.errors import SettingsError
 from tests.own_source import Drives, build_drives_folder
 from tests.small_runs import Flags
 
@@ -30,6 +31,8 @@ def test_own_source__from_check_to_report(
     metrics = occfeat.evaluate(tuned, data=data, split="learn", engine=engine).metrics
     assert 0 <= metrics["vehicle_iou/all"] <= 1
     assert "vehicle_iou/visible" not in metrics  # it has no levels of visibility
+    with pytest.raises(SettingsError, match="which boxes of two key frames are of one object"):
+        occfeat.evaluate(tuned, data=data, split="learn", out=tmp_path / "moving", motion=True, engine=engine)
     occfeat.analyse(pre, data=data, split="all", clusters=3, device="cpu")
     pytest.importorskip("plotly", reason="comes with the extra `report`")
     occfeat.write_report([pre, tuned], tmp_path / "report.html")

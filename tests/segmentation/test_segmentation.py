@@ -127,6 +127,25 @@ def test_bev_iou__map_layers_are_reported_once_and_on_average() -> None:
     assert metrics["vehicle_iou/all"] == 0
 
 
+def test_bev_iou__what_moves_and_what_stands_still_are_counted_apart() -> None:
+    """Three true cells: one moves, one stands, one is hidden; the first and a cell of none are predicted."""
+    cells = torch.zeros(5, 1, 2, 2, 4, dtype=torch.bool)
+    target, predicted, hidden, not_moving, not_still = cells
+    target[0, :, 0, :3] = True
+    predicted[0, :, 0, 0], predicted[0, :, 1, 0] = True, True
+    hidden[0, :, 0, 2] = True
+    not_moving[0, :, 0, 1], not_still[0, :, 0, 0] = True, True
+    iou = BevIou(("vehicle", "walkway"), has_visibility=True, motion=True)
+    iou.update(predicted, Labels(iou.classes, target, hidden, not_moving, not_still))
+    metrics = iou.compute()
+    assert list(metrics) == metric_names(iou.classes, has_visibility=True, motion=True)
+    assert metrics["vehicle_iou/all"] == 1 / 4
+    assert metrics["vehicle_iou/visible"] == 1 / 3
+    assert metrics["vehicle_iou/moving"] == 1 / 2
+    assert metrics["vehicle_iou/still"] == 0
+    assert "walkway_iou/moving" not in metrics
+
+
 def test_bev_iou__without_visibility_levels_has_no_visible_protocol() -> None:
     iou = BevIou(("vehicle", "divider"), has_visibility=False)
     cells = torch.ones(1, 2, 2, 2, dtype=torch.bool)

@@ -144,6 +144,20 @@ def require_labels(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, 
             _require_known_categories(one.index, classes)
 
 
+def require_motion(sets: DataSets, rows: NDArray[np.int64]) -> None:
+    """Refuse a data set in which nobody knows how fast objects move.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    for one, of_set in sets.parts(rows):
+        with one.named_in_errors():
+            if not one.index.knows_motion(of_set):
+                what = f"Nothing in {one.index.root} says which boxes of two key frames are of one object"
+                hint = "Leave out `--motion`."
+                raise SettingsError(f"{what}, or key frames are too far apart to tell a speed.", hint=hint)
+
+
 def _require_known_categories(index: Index, classes: tuple[str, ...]) -> None:
     """Refuse a data set without a box of a class, if the class may be among unknown categories.
 

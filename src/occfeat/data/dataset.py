@@ -308,7 +308,13 @@ class KeyFrames(Dataset[Sample]):
         source, classes = self.index.source, self.contents.classes
         ground = find_ground(source, key_frame, classes)
         return draw_labels(
-            key_frame.boxes, self.index.taxonomy, change.new_ego_from_ego, self.grid.bev, classes, ground
+            key_frame.boxes,
+            self.index.taxonomy,
+            change.new_ego_from_ego,
+            self.grid.bev,
+            classes,
+            ground,
+            motion=self.contents.motion,
         )
 
     def _image(self, record: CameraRecord, change: ImageChange) -> UInt8[Tensor, "3 height width"]:

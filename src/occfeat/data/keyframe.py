@@ -71,6 +71,8 @@ class Boxes:
     """Visibility level of the data source, 0 if unknown; see `Taxonomy.low_visibility`."""
     lidar_points: Int64[Tensor, " n"]
     """Number of LiDAR returns inside each box, from the tables."""
+    speed_mps: Float[Tensor, " n"]
+    """Speed of each object over ground, from its boxes in the key frames around; NaN if it is not known."""
 
     def __len__(self) -> int:
         return len(self.tokens)

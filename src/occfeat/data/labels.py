@@ -28,6 +28,9 @@ from occfeat.geometry.grid import BevGrid
 CLASSES = (*OBJECT_CLASSES, *LAYERS)
 """All classes that can be segmented."""
 
+MOVING_MPS = 1.0
+"""Speed in metres per second above which an object moves (this project's choice)."""
+
 _FAR_CELLS = 8192
 """Polygons are clipped at this many cells beyond the grid's centre, or at the size of larger grids, because
 cv2's fixed-point arithmetic overflows far outside."""
@@ -73,6 +76,8 @@ def draw_labels(
     grid: BevGrid,
     classes: Sequence[str],
     ground: Ground | None = None,
+    *,
+    motion: bool = False,
 ) -> Labels:
     """Draw the masks of some classes.
 
@@ -83,6 +88,7 @@ def draw_labels(
         grid: Cells in the augmented ego frame.
         classes: Names among `CLASSES`.
         ground: The map under the car, for map layers.
+        motion: Whether to draw which objects move and which stand still, too.
 
     Raises:
         SettingsError: A class does not exist.
@@ -92,23 +98,27 @@ def draw_labels(
         raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(known)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
     footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
-    hidden = torch.tensor([level == taxonomy.low_visibility for level in boxes.visibility.tolist()]).bool()
+    subsets = _subsets(boxes, taxonomy, motion=motion)
     masks = []
     for name in classes:
         if name in LAYERS:
             if ground is None:
                 raise ValueError(f"class {name} expected the map under the car, got none")
             target = ground.draw(name, new_ego_from_ego, grid)
-            masks.append((target, torch.zeros_like(target)))
+            masks.append((target, *(torch.zeros_like(target) for _ in subsets)))
         else:
             of_class = torch.tensor([taxonomy.class_of(one) == name for one in boxes.category]).bool()
             target = rasterize(footprints_ego[of_class], grid)
-            masks.append((target, rasterize(footprints_ego[of_class & hidden], grid)))
-    return Labels(
-        classes=tuple(classes),
-        target=torch.stack([target for target, _ in masks]),
-        low_visibility=torch.stack([low for _, low in masks]),
-    )
+            masks.append((target, *(rasterize(footprints_ego[of_class & some], grid) for some in subsets)))
+    return Labels(tuple(classes), *map(torch.stack, zip(*masks, strict=True)))
+
+
+def _subsets(boxes: Boxes, taxonomy: Taxonomy, *, motion: bool) -> list[Bool[Tensor, " n"]]:
+    """Return which boxes are hardly visible; with motion, also which are not known to move, or to stand."""
+    hidden = torch.tensor([level == taxonomy.low_visibility for level in boxes.visibility.tolist()]).bool()
+    if not motion:
+        return [hidden]
+    return [hidden, ~(boxes.speed_mps > MOVING_MPS), ~(boxes.speed_mps <= MOVING_MPS)]
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:

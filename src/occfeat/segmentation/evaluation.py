@@ -56,6 +56,7 @@ def evaluate_segmenter(
     rows: NDArray[np.int64],
     *,
     has_visibility: Mapping[str, bool],
+    motion: bool = False,
     split: str,
     batch_size: int,
     engine: EngineConfig,
@@ -73,6 +74,7 @@ def evaluate_segmenter(
         rows: Which ones.
         has_visibility: Whether boxes have levels of visibility: by the names of several data sets, and by the
             empty name for all of them together.
+        motion: Whether labels say which objects move, and these are reported apart.
         split: Name of the split.
         batch_size: Key frames per batch.
         engine: Loading and precision.
@@ -83,7 +85,10 @@ def evaluate_segmenter(
     """
     device = fabric.device
     segmenter.to(device).eval()
-    iou = {name: BevIou(classes, has_visibility=levels).to(device) for name, levels in has_visibility.items()}
+    iou = {
+        name: BevIou(classes, has_visibility=levels, motion=motion).to(device)
+        for name, levels in has_visibility.items()
+    }
     batches = in_order(rows[fabric.global_rank :: fabric.world_size], batch_size)
     loader = load_batches(key_frames, batches, engine, pin=device.type == "cuda")
     left_out = LeftOut(engine, [len(rows)])

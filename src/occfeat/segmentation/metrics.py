@@ -3,8 +3,10 @@
 `CLASS_iou/all` counts every annotated object. `CLASS_iou/visible` ignores the cells of objects of low
 visibility, in prediction and truth (the rule of Simple-BEV and PointBeV). The data source defines the low
 level: 1 (0-40 %) for nuScenes. For a format without visibility levels it is not reported. Map layers have
-no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. See
-`training.overlap` for the threshold.
+no visibility: `LAYER_iou/map` counts every cell, and `mean_iou/map` is the mean over the layers. On request,
+`CLASS_iou/moving` also ignores the cells of objects that are not known to move (faster than 1 m/s), and
+`CLASS_iou/still` those of objects that are not known to stand still. See `training.overlap` for the
+threshold.
 
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
@@ -20,33 +22,40 @@ from occfeat.data.sample.sample import Labels
 from occfeat.training.overlap import Overlap, overlap
 
 PROTOCOLS = ("all", "visible", "map")
-"""Names of the protocols, in the order of the counts."""
+"""Names of the protocols that need no request, in the order of the counts."""
+
+MOTION = ("moving", "still")
+"""Protocols that part objects by their speed; their counts follow."""
 
 
-def protocols_of(name: str, *, has_visibility: bool) -> tuple[str, ...]:
+def protocols_of(name: str, *, has_visibility: bool, motion: bool = False) -> tuple[str, ...]:
     """Return the protocols under which the IoU of a class is reported.
 
     Args:
         name: The class.
         has_visibility: Whether the boxes have visibility levels, see `Taxonomy.has_visibility`.
+        motion: Whether objects that move are reported apart.
     """
     if name in LAYERS:
         return ("map",)
-    return ("all", "visible") if has_visibility else ("all",)
+    return (*(("all", "visible") if has_visibility else ("all",)), *(MOTION if motion else ()))
 
 
-def metric_names(classes: tuple[str, ...], *, has_visibility: bool) -> list[str]:
+def metric_names(classes: tuple[str, ...], *, has_visibility: bool, motion: bool = False) -> list[str]:
     """Return the names of the metrics of some classes, as `BevIou` computes them."""
     names = [
         f"{name}_iou/{protocol}"
         for name in classes
-        for protocol in protocols_of(name, has_visibility=has_visibility)
+        for protocol in protocols_of(name, has_visibility=has_visibility, motion=motion)
     ]
     return [*names, "mean_iou/map"] if layers_of(classes) else names
 
 
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     """Return a mask of the cells that a protocol counts."""
+    others = {"moving": labels.not_moving, "still": labels.not_still}.get(protocol)
+    if others is not None:
+        return ~(labels.low_visibility | others)
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
 
@@ -67,20 +76,22 @@ class BevIou(Metric):
     Args:
         classes: Names of the classes.
         has_visibility: Whether the boxes have visibility levels.
+        motion: Whether labels say which objects move, and these are reported apart.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, classes: tuple[str, ...], *, has_visibility: bool) -> None:
+    def __init__(self, classes: tuple[str, ...], *, has_visibility: bool, motion: bool = False) -> None:
         super().__init__()
-        self.classes, self.has_visibility = classes, has_visibility
-        zeros = torch.zeros(len(PROTOCOLS), 2, len(classes), dtype=torch.int64)
+        self.classes, self.has_visibility, self.motion = classes, has_visibility, motion
+        self.protocols = (*PROTOCOLS, *(MOTION if motion else ()))
+        zeros = torch.zeros(len(self.protocols), 2, len(classes), dtype=torch.int64)
         self.add_state("counts", zeros, dist_reduce_fx="sum")
 
     def update(self, predicted: Bool[Tensor, "B K X Y"], labels: Labels) -> None:
         """Add the predictions of a batch."""
-        for row, protocol in enumerate(PROTOCOLS):
+        for row, protocol in enumerate(self.protocols):
             found = overlap_by_class(predicted, labels, protocol)
             self.counts[row, 0] += torch.stack([of_class.both for of_class in found])
             self.counts[row, 1] += torch.stack([of_class.union for of_class in found])
@@ -93,9 +104,9 @@ class BevIou(Metric):
         both, either = self.counts.cpu().double().unbind(1)  # not every device supports float64
         iou = both / either
         metrics = {
-            f"{name}_iou/{protocol}": float(iou[PROTOCOLS.index(protocol), column])
+            f"{name}_iou/{protocol}": float(iou[self.protocols.index(protocol), column])
             for column, name in enumerate(self.classes)
-            for protocol in protocols_of(name, has_visibility=self.has_visibility)
+            for protocol in protocols_of(name, has_visibility=self.has_visibility, motion=self.motion)
         }
         if layers := layers_of(self.classes):
             of_layers = torch.tensor([metrics[f"{name}_iou/map"] for name in layers])

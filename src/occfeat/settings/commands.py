@@ -245,6 +245,8 @@ class EvaluateConfig(UsesSets):
     """Key frames to evaluate on; one split for all data sets, or one per data set."""
     labels: LabelsConfig = LabelsConfig()
     """What boxes are labels of. Without categories: as in fine-tuning."""
+    motion: bool = False
+    """Also report objects that move (faster than 1 m/s) and objects that stand still apart."""
     corruptions: tuple[CorruptionChoice, ...] = ()
     """Also evaluate under these nuScenes-C corruptions, each at three severities. `all`: all eight."""
     corrupted_data: InputPath | None = None

@@ -72,7 +72,7 @@ class CorruptedPlan:
         plan = cls(config, index, _effects(config, index, card), baseline, read_begun(out))
         if baseline is not None:
             has_visibility = index.taxonomy.has_visibility
-            names = metric_names(card.classes, has_visibility=has_visibility)
+            names = metric_names(card.classes, has_visibility=has_visibility, motion=config.motion)
             plan.start(baseline.key_frames, dict.fromkeys(names))
         return plan
 

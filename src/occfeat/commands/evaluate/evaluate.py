@@ -10,7 +10,7 @@ from torch import nn
 
 from occfeat.commands.evaluate.corrupted import CorruptedPlan, begin, draw_examples, evaluate_corrupted
 from occfeat.commands.outcome import RunOutcome, table
-from occfeat.commands.sets import draw_predictions_of_sets, require_files, require_labels
+from occfeat.commands.sets import draw_predictions_of_sets, require_files, require_labels, require_motion
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
 from occfeat.data.index.subsets import spread
@@ -63,6 +63,8 @@ def _evaluate(
     rows = sets.rows(config.each(config.split))
     require_files(sets, rows, view=card.view, needs_lidar=False, engine=config.engine)
     require_labels(sets, rows, card.classes)
+    if config.motion:
+        require_motion(sets, rows)
     plan = CorruptedPlan.make(config, sets.each[0].index, card, out) if config.corruptions else None
     split = _Split(config, card, sets, rows, model.segmenter, fabric)
     evaluation, writes = split.evaluate(), fabric.is_global_zero
@@ -107,7 +109,7 @@ class _Split:
     def _of_set(self, one: DataSet, effect: ImageEffect | None) -> KeyFrames:
         """Return the key frames of one data set."""
         card = self.card
-        contents = Contents(classes=card.classes)
+        contents = Contents(classes=card.classes, motion=self.config.motion)
         with one.named_in_errors():
             return KeyFrames(one.index, card.view, contents, grid=build_grid(card.grid), effect=effect)
 
@@ -119,6 +121,7 @@ class _Split:
             self.key_frames(effect),
             self.rows,
             has_visibility=self.sets.has_visibility(self.rows),
+            motion=self.config.motion,
             split=name_of_splits(self.config.split),
             batch_size=self.config.batch_size,
             engine=self.config.engine,

@@ -14,10 +14,21 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy import ndarray
 
+from occfeat.data.index.motion import speeds_mps
 from occfeat.data.index.validate import matrix, one_array, validate
 from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import DataSource
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, fixed_lists, is_pose
+from occfeat.data.source.tables import (
+    BOXES,
+    CAMERAS,
+    LENS,
+    LIDAR,
+    SWEEPS,
+    TRACK,
+    Joined,
+    fixed_lists,
+    is_pose,
+)
 
 SCHEMA_VERSION = 8
 """Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
@@ -31,6 +42,9 @@ def _listed(table: pa.Schema, *, without: tuple[str, ...]) -> pa.DataType:
 IMAGE_FAULT = (pa.field("fault_kind", pa.string()), pa.field("fault", pa.string()))
 """Kind and message of what makes an image unusable; empty for most."""
 
+SPEED = pa.field("speed_mps", pa.float32())
+"""Speed of the object that a box is of; NaN if it is not known."""
+
 SCHEMA = pa.schema(
     {
         "token": pa.string(),
@@ -39,7 +53,7 @@ SCHEMA = pa.schema(
         "ego_pose": pa.list_(pa.float64(), 7),
         "cameras": _listed(pa.schema([*CAMERAS, LENS, *IMAGE_FAULT]), without=("row",)),
         "sweeps": _listed(SWEEPS.append(LIDAR), without=("row",)),
-        "boxes": _listed(BOXES, without=("row",)),
+        "boxes": _listed(BOXES.append(SPEED), without=("row",)),
         "faults": pa.list_(pa.struct({"kind": pa.string(), "message": pa.string()})),
     }
 )
@@ -66,7 +80,7 @@ def assemble(joined: Joined, source: DataSource) -> pa.Table:
         "ego_pose": fixed_lists(pose),
         "cameras": _cameras(joined, source.record, rows),
         "sweeps": _sweeps(joined, own),
-        "boxes": _boxes(joined.boxes, rows),
+        "boxes": _boxes(joined, rows),
         "faults": _faults(joined.faults, rows),
     }
     return pa.table(columns, schema=SCHEMA).replace_schema_metadata(
@@ -207,8 +221,12 @@ def _first_due(
     return row
 
 
-def _boxes(boxes: pa.Table, rows: int) -> pa.ListArray:
-    """Return the boxes of each key frame, in their order."""
+def _boxes(joined: Joined, rows: int) -> pa.ListArray:
+    """Return the boxes of each key frame, in their order, with their speeds."""
+    boxes = joined.boxes
+    row, track = boxes["row"].to_numpy(), boxes["track"].to_numpy()
+    speed = speeds_mps(row, track, matrix(boxes["pose"])[:, :3], joined.timestamp_us, joined.scene)
+    boxes = boxes.drop_columns(TRACK.name).append_column(SPEED, pa.array(speed))
     order = np.argsort(boxes["row"].to_numpy(), kind="stable")
     return _nest(boxes, order, rows)
 

@@ -238,6 +238,11 @@ class Index:
         """Return the number of annotated boxes in some key frames whose visibility is not known."""
         return int((self._of_boxes("visibility", rows) == 0).sum())
 
+    def knows_motion(self, rows: Int64[ndarray, " n"]) -> bool:
+        """Whether the speed of any annotated box in some key frames is known, or there are no boxes."""
+        speed_mps = self._of_boxes("speed_mps", rows)
+        return len(speed_mps) == 0 or bool(np.isfinite(speed_mps).any())
+
     def _of_boxes(self, name: str, rows: Int64[ndarray, " n"]) -> ndarray:
         """Return a number of each annotated box in some key frames, in the order of the index."""
         numbers: ndarray = self.column("boxes").values.field(name).to_numpy()[self.entries("boxes", rows)]

@@ -187,6 +187,7 @@ def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: F
         ego_from_box=ego_from_box[:, :3, :3],
         visibility=_numbers(entries.field("visibility"), begin, end),
         lidar_points=_numbers(entries.field("lidar_points"), begin, end),
+        speed_mps=torch.from_numpy(entries.field("speed_mps").slice(begin, end - begin).to_numpy().copy()),
     )
 
 

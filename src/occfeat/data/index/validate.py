@@ -16,7 +16,17 @@ from numpy import ndarray
 
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import LEFT_OUT, Fault
-from occfeat.data.source.tables import BOXES, CAMERAS, LENS, LIDAR, SWEEPS, Joined, is_box_size, is_pose
+from occfeat.data.source.tables import (
+    BOXES,
+    CAMERAS,
+    LENS,
+    LIDAR,
+    SWEEPS,
+    TRACK,
+    Joined,
+    is_box_size,
+    is_pose,
+)
 from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.pinhole import is_pinhole
 
@@ -42,7 +52,7 @@ def validate(joined: Joined, record: str) -> Joined:
     ends = {"row": rows, "channel": len(joined.channels), "lens": len(joined.lenses)}
     cameras = _typed(joined.cameras, CAMERAS.append(LENS), "cameras", **ends)
     sweeps = _typed(joined.sweeps, SWEEPS.append(LIDAR), "sweeps", row=rows, lidar=len(joined.lidars))
-    boxes = _typed(joined.boxes, BOXES, "boxes", row=rows, category=len(joined.categories))
+    boxes = _typed(joined.boxes, BOXES.append(TRACK), "boxes", row=rows, category=len(joined.categories))
     _note_tokens(joined, known)
     _note_scenes(joined)
     _note_images(joined, cameras, record, known)
@@ -106,17 +116,22 @@ def _require_integers(values: object, count: int, name: str) -> None:
 
 
 def _with_optional(joined: Joined) -> Joined:
-    """Return the tables with their optional columns: all cameras are pinholes, and there is one LiDAR."""
+    """Return the tables with their optional columns.
+
+    Without them all cameras are pinholes, there is one LiDAR, and nobody knows which boxes are of one object.
+    """
     if isinstance(joined.cameras, pa.Table) and LENS.name not in joined.cameras.column_names:
-        joined = dataclasses.replace(joined, cameras=_with_zeros(joined.cameras, LENS), lenses=(PINHOLE,))
+        joined = dataclasses.replace(joined, cameras=_with_column(joined.cameras, LENS, 0), lenses=(PINHOLE,))
     if isinstance(joined.sweeps, pa.Table) and LIDAR.name not in joined.sweeps.column_names:
-        joined = dataclasses.replace(joined, sweeps=_with_zeros(joined.sweeps, LIDAR))
+        joined = dataclasses.replace(joined, sweeps=_with_column(joined.sweeps, LIDAR, 0))
+    if isinstance(joined.boxes, pa.Table) and TRACK.name not in joined.boxes.column_names:
+        joined = dataclasses.replace(joined, boxes=_with_column(joined.boxes, TRACK, -1))
     return joined
 
 
-def _with_zeros(table: pa.Table, column: pa.Field) -> pa.Table:
-    """Return a table with a column of zeros."""
-    return table.append_column(column, pa.array(np.zeros(len(table)), column.type))
+def _with_column(table: pa.Table, column: pa.Field, value: int) -> pa.Table:
+    """Return a table with a column of one value."""
+    return table.append_column(column, pa.array(np.full(len(table), value), column.type))
 
 
 def _typed(table: object, schema: pa.Schema, name: str, **ends: int) -> pa.Table:

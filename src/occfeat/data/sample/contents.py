@@ -76,6 +76,8 @@ class Contents:
     """LiDAR returns."""
     classes: tuple[str, ...] = ()
     """Classes of the BEV labels. Empty: no labels."""
+    motion: bool = False
+    """With labels, which of their objects move and which stand still."""
     teacher: ImagesForTeacher | StoredFeatures | ViewsRequest | None = None
     """Images for the teacher, a store of its features, or those of several key frames. None: no teacher."""
     window: WindowRequest | None = None

@@ -33,10 +33,16 @@ class Labels(Tensors):
     low_visibility: Bool[Tensor, "*B K X Y"]
     """Cells covered by an object of nuScenes visibility 1 (0-40 %), which `/visible` protocols ignore. Empty
     for map layers."""
+    not_moving: Bool[Tensor, "*B K X Y"] | None = None
+    """Cells covered by an object that is not known to move, which the protocol `/moving` ignores. None: not
+    requested."""
+    not_still: Bool[Tensor, "*B K X Y"] | None = None
+    """Cells covered by an object that is not known to stand still, which `/still` ignores. None: not
+    requested."""
 
     def of_key_frames(self, chosen: Int64[Tensor, " b"]) -> "Labels":
         """Return the labels of some key frames of a batch."""
-        return replace(self, target=self.target[chosen], low_visibility=self.low_visibility[chosen])
+        return self._each(lambda cells: cells[chosen])
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,10 @@ if unknown. `lidar_points` is the number of returns inside. `size_m` is length, 
 transforms the frame of the box (origin at its centre, x forward) to the global frame.
 """
 
+TRACK = pa.field("track", pa.int64())
+"""Optional column of `BOXES`: the object that a box is of, the same number for all its boxes in a scene, -1
+if unknown. Without it the speeds of objects are not known."""
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -104,7 +108,7 @@ class Joined:
     sweeps: pa.Table
     """Columns as in `SWEEPS`."""
     boxes: pa.Table
-    """Columns as in `BOXES`."""
+    """Columns as in `BOXES`, and maybe `TRACK`."""
     categories: tuple[str, ...]
     """Names of the categories of boxes in the format."""
     hashes: dict[str, str]

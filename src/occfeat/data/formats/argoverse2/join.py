@@ -11,7 +11,7 @@ from numpy import ndarray
 from occfeat.data.formats.argoverse2.folders import TABLES, Log
 from occfeat.data.formats.argoverse2.log import BOXES_OF_LOG, CHANNELS, LogFaults, read_log
 from occfeat.data.source.faults import Faults
-from occfeat.data.source.tables import CAMERAS, SWEEPS, Joined
+from occfeat.data.source.tables import CAMERAS, SWEEPS, TRACK, Joined
 
 
 def join(
@@ -38,6 +38,7 @@ def join(
     boxes = _stack([part.boxes for part in parts], first, BOXES_OF_LOG)
     category = boxes["category"].combine_chunks().dictionary_encode()
     at = boxes.column_names.index("category")
+    track = boxes["token"].combine_chunks().dictionary_encode().indices.cast(TRACK.type)
     return Joined(
         tokens=[token for part in parts for token in part.tokens],
         timestamp_us=_concatenated([part.timestamp_us for part in parts]),
@@ -47,7 +48,7 @@ def join(
         channels=channels,
         cameras=cameras,
         sweeps=_stack([part.sweeps for part in parts], first, SWEEPS),
-        boxes=boxes.set_column(at, "category", category.indices.cast(pa.int16())),
+        boxes=boxes.set_column(at, "category", category.indices.cast(pa.int16())).append_column(TRACK, track),
         categories=tuple(category.dictionary.to_pylist()),
         hashes=hashes,
         faults=faults,

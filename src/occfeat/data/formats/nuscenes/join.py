@@ -7,7 +7,7 @@ becomes a fault of its key frame: `occfeat check` reports it, and the key frame 
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults, left_out
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import hash_file
-from occfeat.data.source.tables import LENS, Joined, fixed_lists, is_box_size, is_pose
+from occfeat.data.source.tables import LENS, TRACK, Joined, fixed_lists, is_box_size, is_pose
 from occfeat.data.source.tables import LIDAR as LIDAR_COLUMN
 from occfeat.errors import DatasetError
 
@@ -302,6 +302,18 @@ def _read_visibility(tables: Tables, dialect: Dialect) -> Mapping[str, int] | No
     return {token: dialect.levels.get(level, TOKENS.get(token, 0)) for token, level in found}
 
 
+@dataclass(frozen=True)
+class _Instances:
+    """The objects that boxes are of, by the tokens of their records."""
+
+    track: dict[str, int] = field(default_factory=dict)
+    """Number of each."""
+    category: dict[str, int] = field(default_factory=dict)
+    """Index into the categories, -1 if it is not known."""
+    lost: dict[str, Fault] = field(default_factory=dict)
+    """What is wrong with those of no known category."""
+
+
 def _read_boxes(
     tables: Tables, samples: _Samples, visibility: Mapping[str, int] | None, faults: Faults
 ) -> tuple[pa.Table, tuple[str, ...]]:
@@ -311,16 +323,16 @@ def _read_boxes(
     number = {token: i for i, token in enumerate(texts(records, "token", path))}
     records, path = tables.records("instance"), tables.path("instance")
     category_tokens = texts(records, "category_token", path)
-    category_of: dict[str, int] = {}
-    lost: dict[str, Fault] = {}
+    instances = _Instances()
     for token, category_token in zip(texts(records, "token", path), category_tokens, strict=True):
-        category_of[token] = number.get(category_token, -1)
+        instances.track.setdefault(token, len(instances.track))
+        instances.category[token] = number.get(category_token, -1)
         if category_token not in number:
-            lost[token] = dangling("instance", token, "category", category_token)
+            instances.lost[token] = dangling("instance", token, "category", category_token)
     path = tables.path("sample_annotation")
-    parts = [_boxes_of([], path, samples, category_of, lost, visibility, faults)]
+    parts = [_boxes_of([], path, samples, instances, visibility, faults)]
     for records in tables.batches("sample_annotation"):
-        parts.append(_boxes_of(records, path, samples, category_of, lost, visibility, faults))
+        parts.append(_boxes_of(records, path, samples, instances, visibility, faults))
     return _without_repeated(pa.concat_tables(parts), "sample_annotation", faults), tuple(names)
 
 
@@ -328,16 +340,16 @@ def _boxes_of(
     records: list[Record],
     path: Path,
     samples: _Samples,
-    category_of: dict[str, int],
-    lost: dict[str, Fault],
+    instances: _Instances,
     visibility: Mapping[str, int] | None,
     faults: Faults,
 ) -> pa.Table:
     """Return the usable boxes of some records; the others become faults."""
     tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
-    instances = texts(records, "instance_token", path)
+    of_instance = texts(records, "instance_token", path)
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
-    category = np.array([category_of.get(token, -1) for token in instances], dtype=np.int64)
+    category = np.array([instances.category.get(token, -1) for token in of_instance], dtype=np.int64)
+    track = np.array([instances.track.get(token, -1) for token in of_instance], dtype=np.int64)
     pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
     size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
     real = is_pose(pose) & is_box_size(size_m)
@@ -346,8 +358,8 @@ def _boxes_of(
         if row[i] < 0:
             fault = dangling("sample_annotation", tokens[i], "sample", sample_tokens[i])
         elif category[i] < 0:
-            missing = dangling("sample_annotation", tokens[i], "instance", instances[i])
-            fault = lost.get(instances[i], missing)
+            missing = dangling("sample_annotation", tokens[i], "instance", of_instance[i])
+            fault = instances.lost.get(of_instance[i], missing)
         else:
             fault = Fault("impossible box", f"sample_annotation.json: record {tokens[i]} is not a box")
         faults.add(-1, left_out(fault))
@@ -360,6 +372,7 @@ def _boxes_of(
             "lidar_points": np.array([_count(r.get("num_lidar_pts")) for r in records], dtype=np.int32),
             "size_m": fixed_lists(size_m),
             "pose": fixed_lists(pose),
+            TRACK.name: track,
         }
     )
     return table.filter(pa.array(~bad))
