@@ -30,7 +30,7 @@ from occfeat.data.source.tables import (
     is_pose,
 )
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Version of this layout and of what is noted as a fault; an index of another version is rebuilt."""
 
 
