@@ -105,12 +105,16 @@ def evaluate_segmenter(
             iou[name].update(predicted[chosen], labels.of_key_frames(chosen))
     mine = torch.tensor([len(left_out.broken), len(left_out.incomplete)], device=device)
     skipped, incomplete = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
-    metrics = {
+    return Evaluation(split, len(rows) - skipped, skipped, incomplete, THRESHOLD, _metrics(iou))
+
+
+def _metrics(iou: Mapping[str, BevIou]) -> dict[str, float]:
+    """Return the metrics by name; those of one of several data sets begin with its name."""
+    return {
         f"{name}/{metric}" if name else metric: value
         for name, of_set in iou.items()
         for metric, value in of_set.compute().items()
     }
-    return Evaluation(split, len(rows) - skipped, skipped, incomplete, THRESHOLD, metrics)
 
 
 def _shown(loader: Iterator[Loaded], split: str, count: int, *, hidden: bool) -> Iterable[Loaded]:

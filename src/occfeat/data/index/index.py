@@ -239,7 +239,7 @@ class Index:
         return int((self._of_boxes("visibility", rows) == 0).sum())
 
     def knows_motion(self, rows: Int64[ndarray, " n"]) -> bool:
-        """Whether the speed of any annotated box in some key frames is known, or there are no boxes."""
+        """Return whether the speed of any annotated box in some key frames is known, or there is no box."""
         speed_mps = self._of_boxes("speed_mps", rows)
         return len(speed_mps) == 0 or bool(np.isfinite(speed_mps).any())
 
