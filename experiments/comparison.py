@@ -129,12 +129,7 @@ class Comparison:
 
     def _evaluate(self, tuning: Tuning, out: Path, begin: float) -> None:
         """Add the rows of a fine-tuning, evaluated where it is not yet."""
-        rows = {}
-        for split in SPLITS:
-            file = jobs.results_file(out, split)
-            if not file.is_file():
-                self.study.evaluate(out, split)
-            rows[result_of(tuning, split)] = dict(json.loads(file.read_text(encoding="utf-8"))["metrics"])
+        rows = {result_of(tuning, split): self.study.evaluate(out, split) for split in SPLITS}
         rows[result_of(tuning, SPLITS[0])]["cpu_s"] = time.process_time() - begin
         self.ledger.add(rows, self.runs / "locks")
         chosen = rows[result_of(tuning, SPLITS[0])]

@@ -131,7 +131,7 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
         last = runs / f"{tuning.name}-last"
         shutil.rmtree(last, ignore_errors=True)
         write_last_weights(out, last, "segmenter.")
-        found = street.evaluate(last, SPLIT, out=last / "evaluation")
+        found = street.evaluate(last, SPLIT)
         averaged = json.loads(jobs.results_file(out, SPLIT).read_text(encoding="utf-8"))["metrics"]
         rows = {
             weights_of(tuning, averaged=True): averaged,

@@ -39,37 +39,6 @@ def cells_of(rows: Rows, mode: str, split: str, metric: str) -> dict[str, Cell]:
     return cells
 
 
-def table(rows: Rows, titles: dict[str, str], mode: str, split: str) -> str:
-    """Return the table of a mode and a town: means with intervals over seeds and over draws, and gains."""
-    lines = []
-    cells = {metric: cells_of(rows, mode, split, metric) for metric in METRICS}
-    for arm in (arm for arm in titles if arm in cells["mean_iou/map"]):
-        row = [titles[arm], len(cells["mean_iou/map"][arm])]
-        row += [with_intervals(of_arm[arm]) for of_arm in cells.values()]
-        for base, of_arm in product(BASES, cells.values()):
-            gain = {} if arm in ("none", base) else paired(of_arm[arm], of_arm.get(base, {}))
-            row.append(with_intervals(gain, sign=True))
-        lines.append(row)
-    gains = [f"{title}, over {titles[base]}" for base, title in product(BASES, METRICS.values())]
-    return markdown([f"{mode}, {split}", "runs", *METRICS.values(), *gains], lines)
-
-
-def table_of_measures(rows: Rows, titles: dict[str, str]) -> str:
-    """Return what pretrainings learned: means and intervals over seeds, in per cent."""
-    cells = {name: cells_of(rows, PRETRAINING, SPLITS[0], name) for name in MEASURES}
-    arms = [arm for arm in titles if any(arm in of_arm for of_arm in cells.values())]
-    lines = [
-        (titles[arm], *(with_interval([*of_arm.get(arm, {}).values()]) for of_arm in cells.values()))
-        for arm in arms
-    ]
-    return markdown(["pretraining, val", *MEASURES.values()], lines)
-
-
-def hours(rows: Rows) -> float:
-    """Return the hours of two cores that the rows took."""
-    return sum(metrics.get("cpu_s", 0.0) for metrics in rows.values()) / 3600 / 2
-
-
 @dataclass(frozen=True)
 class Question:
     """What a script asks."""
@@ -80,6 +49,8 @@ class Question:
     """Ways to pretrain by name, `none` and `occupancy` among them; names are the same for all questions."""
     picture: str
     """Name of the plot, in the folder of the runs."""
+    metrics: Mapping[str, str] = field(default_factory=lambda: METRICS)
+    """What tables and plot show, with titles."""
     world: World = STREET
     curves: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     """Arms along an axis, by the title of their curve. Without curves every arm is a line of its own."""
@@ -95,7 +66,7 @@ class Question:
         """Draw what there is; nothing without rows."""
         cells = {
             f"{mode}: {title}, IoU in %": found
-            for mode, (metric, title) in product(modes, METRICS.items())
+            for mode, (metric, title) in product(modes, self.metrics.items())
             if (found := cells_of(rows, mode, split, metric))
         }
         if not cells:
@@ -117,6 +88,38 @@ class Question:
         ]
 
 
+def table(rows: Rows, question: Question, mode: str, split: str) -> str:
+    """Return the table of a mode and a town: means with intervals over seeds and over draws, and gains."""
+    lines, titles, metrics = [], question.titles, question.metrics
+    cells = {metric: cells_of(rows, mode, split, metric) for metric in metrics}
+    runs = {arm: len(found) for of_arm in cells.values() for arm, found in of_arm.items()}
+    for arm in (arm for arm in titles if arm in runs):
+        row = [titles[arm], runs[arm]]
+        row += [with_intervals(of_arm.get(arm, {})) for of_arm in cells.values()]
+        for base, of_arm in product(BASES, cells.values()):
+            gain = {} if arm in ("none", base) else paired(of_arm.get(arm, {}), of_arm.get(base, {}))
+            row.append(with_intervals(gain, sign=True))
+        lines.append(row)
+    gains = [f"{title}, over {titles[base]}" for base, title in product(BASES, metrics.values())]
+    return markdown([f"{mode}, {split}", "runs", *metrics.values(), *gains], lines)
+
+
+def table_of_measures(rows: Rows, titles: dict[str, str]) -> str:
+    """Return what pretrainings learned: means and intervals over seeds, in per cent."""
+    cells = {name: cells_of(rows, PRETRAINING, SPLITS[0], name) for name in MEASURES}
+    arms = [arm for arm in titles if any(arm in of_arm for of_arm in cells.values())]
+    lines = [
+        (titles[arm], *(with_interval([*of_arm.get(arm, {}).values()]) for of_arm in cells.values()))
+        for arm in arms
+    ]
+    return markdown(["pretraining, val", *MEASURES.values()], lines)
+
+
+def hours(rows: Rows) -> float:
+    """Return the hours of two cores that the rows took."""
+    return sum(metrics.get("cpu_s", 0.0) for metrics in rows.values()) / 3600 / 2
+
+
 def ask(question: Question) -> None:
     """Read the command line of a question, run what is missing, and print and draw what there is."""
     parser = argparse.ArgumentParser(
@@ -135,7 +138,7 @@ def ask(question: Question) -> None:
     if not given.report:
         comparison.run(planned(given.arms, given.modes, given.seeds, given.draws))
     rows = {one: metrics for one, metrics in ledger.read().items() if one.arm in question.arms}
-    tables = [table(rows, question.titles, mode, given.split) for mode in given.modes]
+    tables = [table(rows, question, mode, given.split) for mode in given.modes]
     print("\n\n".join([*tables, table_of_measures(rows, question.titles)]))
     print(f"\n{hours(rows):.1f} hours of two cores")
     question.draw(rows, given.modes, given.split, given.runs / question.picture)

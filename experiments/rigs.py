@@ -9,7 +9,6 @@ Rows go to `rigs.jsonl`. What has a row is not run again. RUNS is a folder of it
 """
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -115,7 +114,7 @@ def tune(runs: Path, arm: str, rig: str, seed: int, draw: int) -> bool:
         return False
     with jobs.claim(out) as mine:
         if mine:
-            LEDGER.add({of: metrics_of(study, out, split) for split, of in tunings.items()}, runs / "locks")
+            LEDGER.add({of: study.evaluate(out, split) for split, of in tunings.items()}, runs / "locks")
             print(*(f"{of.name}, {split}: {LEDGER.read()[of]}" for split, of in tunings.items()), flush=True)
     return mine
 
@@ -126,15 +125,6 @@ def one_round(runs: Path, order: list[tuple[int, int, str, str]]) -> bool:
     for seed, draw, arm, rig in order:
         done &= tune(runs, arm, rig, seed, draw)
     return done
-
-
-def metrics_of(study: Study, run: Path, split: str) -> dict[str, float]:
-    """Return the metrics of a fine-tuning in a town, which it is evaluated in if it was not yet."""
-    file = jobs.results_file(run, split)
-    if not file.is_file():
-        study.evaluate(run, split)
-    found = json.loads(file.read_text(encoding="utf-8"))["metrics"]
-    return {metric: found[metric] for metric in METRICS}
 
 
 def cells_of(rows: Rows, split: str, metric: str) -> dict[tuple[str, str], Cell]:

@@ -13,6 +13,7 @@ from oracle_cache import write_oracle_cache
 
 import occfeat
 from occfeat.atomic import write_text_atomic
+from occfeat.runs.folder import RESULTS
 from occfeat.teacher.cache import TEACHER
 
 VAL_SCENES, TEST_SCENES = 12, 20
@@ -158,10 +159,15 @@ class Study:
             **{"pictures": 0, **settings},
         )
 
-    def evaluate(self, run: Path, split: str, **where: Path) -> dict[str, float]:
-        """Evaluate what was fine-tuned on a split; its metrics."""
-        settings = {"split": split, "pictures": 0, "engine": {"workers": 0}, **where}
-        return dict(occfeat.evaluate(run, data=self.folder, **settings).metrics)
+    def evaluate(self, run: Path, split: str) -> dict[str, float]:
+        """Return the metrics of what was fine-tuned on a split, with what moves and what stands apart."""
+        out = run / f"{split}-motion"
+        if not (out / RESULTS).is_file():
+            shutil.rmtree(out, ignore_errors=True)  # what was interrupted
+            settings = {"split": split, "motion": True, "pictures": 0, "engine": {"workers": 0}}
+            occfeat.evaluate(run, data=self.folder, out=out, **settings)
+        found = json.loads((out / RESULTS).read_text(encoding="utf-8"))["metrics"]
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def teacher_of(arm: Arm) -> dict[str, Any]:

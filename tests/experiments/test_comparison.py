@@ -14,9 +14,9 @@ from tests.experiments.scripts import load
 from tests.experiments.stand_in import Runs
 
 comparison, question, study, ledger = map(load, ("comparison", "question", "study", "ledger"))
-claim, weight, amount = map(load, ("claim", "weight", "amount"))
+claim, weight, amount, times = map(load, ("claim", "weight", "amount", "times"))
 VEHICLE, MAP = comparison.METRICS
-TITLES = {"none": "nothing", "occupancy": "occupancy", "both": "both"}
+ASKED_OF_THREE = question.Question("", {"none": None, "occupancy": study.OCCUPANCY, "both": study.BOTH}, "")
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: object) -> None:
@@ -84,7 +84,7 @@ def test_study__arms_have_their_own_teachers_and_caches(
     assert (told["long"]["optim"]["epochs"], told["long"]["engine"]["seed"]) == (2 * study.EPOCHS, 3)
 
 
-ASKED = {"claim": study.STREET, "weight": study.STREET, "amount": amount.LARGE}
+ASKED = {"claim": study.STREET, "weight": study.STREET, "amount": amount.LARGE, "times": times.SWEPT}
 """The world of each question."""
 
 
@@ -100,7 +100,7 @@ def test_questions__arms_are_settings_that_pretraining_takes(
     told = {**runs.called[0][1], "out": tmp_path / "run"}
     recipe = told.pop("recipe")
     config = build(PretrainConfig, merge(base_layer(PretrainConfig, recipe=recipe, above=told), told))
-    assert config.loss.occupancy == (0 if name == "features" else 1)
+    assert config.loss.occupancy == (0 if name in ("features", "times") else 1)
     assert (config.teacher_cache == (None,)) == (config.loss.features == 0)
 
 
@@ -134,12 +134,12 @@ def test_planned__has_all_arms_of_a_draw_first() -> None:
 
 def test_table__compares_equal_seeds_and_draws() -> None:
     rows = {}
-    for arm, seed, draw in product(TITLES, range(3), range(3)):
+    for arm, seed, draw in product(ASKED_OF_THREE.arms, range(3), range(3)):
         value = 0.2 + 0.1 * (arm != "none") + 0.02 * (arm == "both") + 0.01 * seed + 0.03 * draw
         rows[comparison.Result(arm, "linear", seed, draw, "val")] = {VEHICLE: value, MAP: 0.5}
         rows[comparison.Result(arm, "linear", seed, draw, "test")] = {VEHICLE: 0, MAP: 0}
-    lines = question.table(rows, TITLES, "linear", "val").splitlines()
-    assert lines[2].startswith("| nothing | 9 | 24.0 ± 2.5 / 7.5 | 50.0 ± 0.0 / 0.0 | - |")
+    lines = question.table(rows, ASKED_OF_THREE, "linear", "val").splitlines()
+    assert lines[2].startswith("| no BEV pretraining | 9 | 24.0 ± 2.5 / 7.5 | 50.0 ± 0.0 / 0.0 | - |")
     assert "| +12.0 ± 0.0 / 0.0 | +0.0 ± 0.0 / 0.0 | +2.0 ± 0.0 / 0.0 |" in lines[4]
 
 
@@ -209,3 +209,12 @@ def test_build_world__a_large_street_has_its_parts(tmp_path: Path, monkeypatch: 
     }
     monkeypatch.setattr(study.occfeat, "build_world", lambda *_, **__: pytest.fail("it is there"))
     assert large.build_world()
+
+
+def test_times__windows_hold_what_the_street_keeps() -> None:
+    """The street has sweeps in all of the time between key frames."""
+    assert times.SWEPT.settings == {"sweeps": 9}
+    windows = {name: arm.settings["loss"].get("window_s") for name, arm in times.ARMS.items() if arm}
+    assert windows["window"] == windows["window-all"] == windows["over-time"] == windows["path"] == 0.5
+    assert (windows["window-1"], windows["both"], windows["times"]) == (1.0, None, None)
+    assert times.ARMS["over-time"].settings["head"] == study.BOTH.settings["head"]

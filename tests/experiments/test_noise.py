@@ -1,8 +1,8 @@
 """The experiment on noise: what is run, what a ledger keeps, and how far values vary."""
 
+import json
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,11 @@ def test_tune__evaluates_the_average_and_the_last_weights(
         results.write_text('{"metrics": {"vehicle_iou/visible": 0.3}}')
         return True
 
-    def evaluate(run: Path, **settings: Any) -> SimpleNamespace:
+    def evaluate(run: Path, out: Path, **settings: Any) -> None:
         weights = load_file(RunFolder(run).weights)["student.weight"]
-        return SimpleNamespace(metrics={"vehicle_iou/visible": float(weights[0]) / 10})
+        out.mkdir()
+        metrics = {"vehicle_iou/visible": float(weights[0]) / 10}
+        (out / "results.json").write_text(json.dumps({"metrics": metrics}))
 
     rows = ledger.Ledger(tmp_path / "rows.jsonl", noise.Weights)
     monkeypatch.setattr(noise, "LEDGER", rows)
