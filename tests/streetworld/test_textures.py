@@ -3,7 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streetworld.rendering.facades import facade
+from streetworld.rendering.pavement import Spot
 from streetworld.rendering.textures import TILE, grain, patches, scatter, stripe, stripes
+from streetworld.things.objects import ObjectList
+from streetworld.things.texture_parameters import FacadeParameters
 
 
 def filled_share(start: float, end: float, low: float, high: float, period: float | None) -> float:
@@ -47,3 +51,22 @@ def test_scatter_is_even_and_repeatable() -> None:
     np.testing.assert_array_equal(draws, scatter(i.ravel(), j.ravel()))
     assert draws.mean() == pytest.approx(0.5, abs=0.02)
     assert draws.std() == pytest.approx(12**-0.5, abs=0.02)
+
+
+def test_a_facade__looks_the_same_whatever_stands_beside_it() -> None:
+    objects = ObjectList()
+    for style in range(5):
+        walls = FacadeParameters(float(style), 3.1, 2.4, 0.5, 0.6, 1.0, 12.4)
+        objects.add("building", (0.4, 0.3, 0.2), (0.1, 0.1, 0.3), walls, seed=style)
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 12, (3, 400)).astype(np.float32)
+    footprint, numbers = rng.uniform(0.01, 0.1, 400).astype(np.float32), rng.integers(0, 5, 400, np.int32)
+
+    def look(chosen: np.ndarray) -> np.ndarray:
+        """Return the colours of some of the pixels, drawn without the others."""
+        at, size, whose = places[:, chosen], footprint[chosen], numbers[chosen]
+        return facade(Spot(at, at, at, size, whose, objects.appearance())).albedo
+
+    together = look(np.ones(400, dtype=bool))
+    for style in range(5):
+        np.testing.assert_array_equal(together[:, numbers == style], look(numbers == style))

@@ -89,3 +89,26 @@ def test_leaving_rays_away_from_movers_out_changes_nothing(things: Mesh) -> None
     np.testing.assert_array_equal(exact[0].distance_m, quick[0].distance_m)
     np.testing.assert_array_equal(exact[1], quick[1])
     assert exact[1].any()
+
+
+def test_one_origin__stands_for_all_rays(things: Mesh) -> None:
+    origins, directions = random_rays(200)
+    stage = Stage(Tracer(things), None, np.zeros((0, 4)))
+    hits, moves = stage.hit(origins[0], directions)
+    rows, surface = stage.surface(hits, moves, origins[:1], directions)
+    same_rows, same = stage.surface(hits, moves, origins, directions)
+    np.testing.assert_array_equal(rows, same_rows)
+    np.testing.assert_array_equal(surface.position, same.position)
+
+
+def test_surface__mixes_the_corners_of_its_triangle(things: Mesh) -> None:
+    origins, directions = random_rays(200)
+    tracer = Tracer(things)
+    hits = tracer.hit(origins, directions)
+    rows = np.flatnonzero(hits.face >= 0)
+    surface = tracer.surface(hits, rows, origins, directions)
+    corners = things.faces[hits.face[rows]]
+    u, v = hits.u[rows, None], hits.v[rows, None]
+    local = [things.local[corners[:, i]] for i in range(3)]
+    mixed = local[0] * (1 - u - v) + local[1] * u + local[2] * v
+    np.testing.assert_allclose(surface.local.T, mixed, atol=1e-5)

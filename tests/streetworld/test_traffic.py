@@ -123,6 +123,16 @@ def collided(cast: Cast, time_s: float) -> np.ndarray:
     return np.isin(np.arange(len(boxes)), first[first != second])
 
 
+def test_a_motion__is_interpolated_between_its_time_steps() -> None:
+    rng = np.random.default_rng(0)
+    points, yaw, speed = rng.random((6, 2)), rng.random(6), rng.random(6)
+    motion = Motion(-1.0, 0.5, points, yaw, speed)
+    times = -1.0 + 0.5 * np.arange(6)
+    for time_s in (-1.0, -0.9, 0.0, 1.3, 1.5):
+        expected = [np.interp(time_s, times, column) for column in (*points.T, yaw, speed)]
+        assert motion.at(time_s) == pytest.approx(expected)
+
+
 def test_the_ego_pose_stands_on_the_ground_and_follows_the_way() -> None:
     cast = direct(NETWORK, np.random.default_rng(1), 3.0)
     poses = [ego_pose(cast.ego, t) for t in (0.0, 0.05)]

@@ -62,14 +62,14 @@ def arc_path(curve: Curve) -> list[Record]:
     ways = np.linspace(0, curve.length_m, count + 1)
     points, directions = curve.position(ways), curve.direction(ways)
     yaws = np.unwrap(np.arctan2(directions[:, 1], directions[:, 0]))
+    poses = np.column_stack((points, yaws)).tolist()
     pieces = []
-    for i in range(count):
-        length, turn = float(ways[i + 1] - ways[i]), float(yaws[i + 1] - yaws[i])
+    for i, (length, turn) in enumerate(zip(np.diff(ways).tolist(), np.diff(yaws).tolist(), strict=True)):
         straight = abs(turn) < 1e-3
         pieces.append(
             {
-                "start_pose": [float(points[i, 0]), float(points[i, 1]), float(yaws[i])],
-                "end_pose": [float(points[i + 1, 0]), float(points[i + 1, 1]), float(yaws[i + 1])],
+                "start_pose": poses[i],
+                "end_pose": poses[i + 1],
                 "shape": "LSL" if turn > 0 else "RSR",
                 "radius": 999.999 if straight else length / abs(turn),
                 "segment_length": [0.0, length, 0.0] if straight else [length, 0.0, 0.0],

@@ -28,8 +28,9 @@ def facade(spot: Spot) -> FacadeLook:
     numbers = columns(FacadeParameters, spot.parameters)
     parts, style = _parts(spot, numbers), numbers.style
     wall = spot.color * (0.82 + 0.36 * patches().look(u, w, 0.06, foot))
-    joint = np.maximum(stripes(u / 1.5, 0.0, 0.02, foot / 1.5), stripes(w / 3.1, 0.0, 0.012, foot / 3.1))
-    wall *= np.where(style == 0, bricks(u, w, foot), np.where(style == 4, 1 - 0.35 * joint, np.float32(1)))
+    for kind, pattern in ((0, bricks), (4, panels)):
+        rows = np.flatnonzero(style == kind)
+        wall[:, rows] *= pattern(u.take(rows), w.take(rows), foot.take(rows))
     band = stripe(w, 3.0, 3.3, foot) * (numbers.shop > 0.5)
     wall = paint_over(wall, np.maximum(band * 0.7, parts.frame), spot.accent)
     pane = 0.02 + 0.05 * scatter(parts.column, parts.storey, spot.seed)
@@ -53,6 +54,14 @@ def bricks(
     )
     each = scatter(np.floor(shift), row) * np.clip(1.4 - foot_m / 0.15, 0, 1)
     return 0.82 + 0.35 * each - 0.28 * mortar
+
+
+def panels(
+    u_m: Float32[np.ndarray, " N"], w_m: Float32[np.ndarray, " N"], foot_m: Float32[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
+    """Return the brightness of a wall of panels with joints at (along, up)."""
+    beside, above = stripes(u_m / 1.5, 0.0, 0.02, foot_m / 1.5), stripes(w_m / 3.1, 0.0, 0.012, foot_m / 3.1)
+    return 1 - 0.35 * np.maximum(beside, above)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A sweep is taken at one instant, its time stamp: neither the ego vehicle's nor o
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
@@ -51,11 +52,9 @@ def take_sweep(
     noise = rng.normal(0, RANGE_NOISE_M, len(ring))
     luck = rng.random(len(ring))
     hits.face[(hits.distance_m < RANGE_M[0]) | (hits.distance_m > RANGE_M[1])] = -1
-    rows, surface = stage.surface(
-        hits, moves & (hits.face >= 0), np.broadcast_to(origin, turned.shape), turned
-    )
+    rows, surface = stage.surface(hits, moves & (hits.face >= 0), origin[None], turned)
     distance = hits.distance_m[rows]
-    facing = np.maximum(-(surface.normal * turned[rows].T).sum(axis=0), 0.03)
+    facing = np.maximum(-(surface.normal * turned.take(rows, axis=0).T).sum(axis=0), 0.03)
     footprint = distance * np.float32(0.003) / np.sqrt(facing)
     painted = coat(surface, footprint, appearance)
     bright = painted.albedo.mean(axis=0)
@@ -76,6 +75,7 @@ def take_sweep(
     return Sweep(np.concatenate((points[kept], own))[order].astype(np.float32), objects[order])
 
 
+@cache
 def beam_directions() -> tuple[Float32[np.ndarray, "N 3"], Int32[np.ndarray, " N"]]:
     """Return the unit directions in the LiDAR frame in firing order, and their rings.
 

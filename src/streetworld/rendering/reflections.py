@@ -57,7 +57,7 @@ def reflect_street(
     rows = np.flatnonzero(puddles > 0.2)
     bounced = directions[:, rows] * rgb(1.0, 1.0, -1.0)
     starts = (surface.position[:, rows] + rgb(0.0, 0.0, 0.02)).T
-    hits, moves = stage.hit_from(starts, bounced.T, np.arange(len(rows), dtype=np.int32))
+    hits, moves = stage.hit_from(starts, bounced.T, np.arange(len(rows)))
     mirrored = sky_radiance(bounced, light)
     if (hits.face >= 0).any():
         found, seen = stage.surface(hits, moves, starts, bounced.T)

@@ -66,12 +66,12 @@ def shade(
     hits, moves = stage.hit(origin, directions)
     sky = np.flatnonzero(hits.face < 0)
     radiance = np.empty((3, count), dtype=np.float32)
-    radiance[:, sky] = sky_radiance(directions[sky].T.copy(), light)
+    radiance[:, sky] = sky_radiance(directions.take(sky, axis=0).T.copy(), light)
     class_id = np.zeros(count, dtype=np.uint8)
     object_id, crease = (np.full(count, -1, dtype=np.int32) for _ in range(2))
     if len(sky) < count:
-        rows, surface = stage.surface(hits, moves, np.broadcast_to(origin, directions.shape), directions)
-        seen, distance = directions[rows].T.copy(), hits.distance_m[rows]
+        rows, surface = stage.surface(hits, moves, origin[None], directions)
+        seen, distance = directions.take(rows, axis=0).T.copy(), hits.distance_m.take(rows)
         facing = np.maximum(-(surface.normal * seen).sum(axis=0), np.float32(0.02))
         footprint = distance * np.float32(pixel_rad) / np.sqrt(facing)
         painted = coat(surface, footprint, appearance)
@@ -88,8 +88,8 @@ def shade(
 
 def classes_of(surface: Surface, appearance: Appearance) -> UInt8[np.ndarray, " N"]:
     """Return the class of `materials.CLASSES` at every point."""
-    ground = GROUND_CLASS_TABLE[surface.material]
-    return np.where(ground > 0, ground, appearance.class_id[surface.object_id])
+    ground = GROUND_CLASS_TABLE.take(surface.material)
+    return np.where(ground > 0, ground, appearance.class_id.take(surface.object_id))
 
 
 def _creases(surface: Surface) -> Int32[np.ndarray, " N"]:
@@ -124,7 +124,7 @@ def _light_up(
 ) -> Float32[np.ndarray, "3 N"]:
     """Return the light that surfaces send back along the rays."""
     light, albedo = lighting.light, painted.albedo
-    ground = GROUND_CLASS_TABLE[surface.material] > 0
+    ground = GROUND_CLASS_TABLE.take(surface.material) > 0
     incoming = _ambient(lighting, surface, ground)
     sunlit = _sunlit(stage, light, surface)
     incoming += sunlit * rgb(*light.sun)
@@ -135,11 +135,11 @@ def _light_up(
     lit = albedo * incoming
     shiny = np.flatnonzero(painted.gloss > 0.05)
     lit[:, shiny] = reflect_sky(
-        lit[:, shiny],
-        surface.normal[:, shiny],
-        directions[:, shiny],
-        painted.gloss[shiny],
-        sunlit[shiny],
+        lit.take(shiny, axis=1),
+        surface.normal.take(shiny, axis=1),
+        directions.take(shiny, axis=1),
+        painted.gloss.take(shiny),
+        sunlit.take(shiny),
         light,
     )
     if light.wet:
@@ -156,7 +156,7 @@ def _ambient(
     sky = (rgb(*light.zenith) + rgb(*light.horizon)) * np.float32(0.5 * 1.45 * light.ambient)
     open_sky = np.clip(0.62 + 0.25 * surface.position[2], 0.0, 1.0)
     below = np.flatnonzero(ground)
-    position = surface.position[:, below]
+    position = surface.position.take(below, axis=1)
     open_sky[below] = lighting.contact.look(position) * _shade_below_movers(lighting.boxes, position)
     return sky * ((0.66 + 0.34 * surface.normal[2]) * open_sky)
 
@@ -183,7 +183,9 @@ def _sunlit(stage: Stage, light: Light, surface: Surface) -> Float32[np.ndarray,
     cosine = np.clip(dot(light.to_sun, surface.normal), 0, 1)
     if light.shadows:
         rows = np.flatnonzero(cosine > 0)
-        starts = (surface.position[:, rows] + surface.normal[:, rows] * np.float32(0.02)).T
+        starts = (
+            surface.position.take(rows, axis=1) + surface.normal.take(rows, axis=1) * np.float32(0.02)
+        ).T
         cosine[rows[stage.blocked(starts, np.broadcast_to(light.to_sun, (len(rows), 3)))]] = 0
     return cosine
 

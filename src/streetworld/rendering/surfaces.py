@@ -38,7 +38,7 @@ def coat(surface: Surface, footprint_m: Float32[np.ndarray, " N"], appearance: A
     count = len(surface.material)
     albedo = np.empty((3, count), dtype=np.float32)
     emission = np.zeros((3, count), dtype=np.float32)
-    gloss = _GLOSS[surface.material]
+    gloss = _GLOSS.take(surface.material)
     borders = np.flatnonzero(np.diff(surface.material)) + 1
     for start, end in itertools.pairwise((0, *borders.tolist(), count)):
         kind, run = Material(int(surface.material[start])), slice(start, end)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 TILE = 512
 """Texels along each side of a tile; a power of two."""
@@ -19,7 +19,7 @@ class Tile:
     """A texture that repeats, with its mip levels one after the other."""
 
     texels: Float32[np.ndarray, " T"]
-    starts: tuple[int, ...]
+    starts: Int32[np.ndarray, " L"]
     """First texel of each level."""
 
     def look(
@@ -32,12 +32,12 @@ class Tile:
         """Return the values at surface coordinates when the finest texel is `texel_m` wide."""
         level = np.log2(np.maximum(footprint_m * np.float32(1 / texel_m), 1.0)).astype(np.int32)
         np.minimum(level, len(self.starts) - 1, out=level)
-        scale = np.ldexp(np.float32(1 / texel_m), -level)
+        levels = np.arange(len(self.starts), dtype=np.int32)
+        scale = np.ldexp(np.float32(1 / texel_m), -levels).take(level)
         size = TILE >> level
         column = np.floor(x_m * scale).astype(np.int32) & (size - 1)
         row = np.floor(y_m * scale).astype(np.int32) & (size - 1)
-        start = np.take(np.array(self.starts, dtype=np.int32), level)
-        return self.texels.take(start + row * size + column)
+        return self.texels.take(self.starts.take(level) + row * size + column)
 
 
 def _make_tile(finest: Float32[np.ndarray, "S S"]) -> Tile:
@@ -49,7 +49,7 @@ def _make_tile(finest: Float32[np.ndarray, "S S"]) -> Tile:
         starts.append(start)
         start += level.size
         if len(level) == 1:
-            return Tile(np.concatenate(levels), tuple(starts))
+            return Tile(np.concatenate(levels), np.array(starts, dtype=np.int32))
         level = (level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2]) / 4
 
 

@@ -46,8 +46,8 @@ class Tracer:
         from embreex.rtcore_scene import EmbreeScene
 
         self.mesh = mesh
-        self._corners = mesh.faces.T.copy()
-        self._vertex_columns = np.concatenate((mesh.normals.T, mesh.local.T))
+        self._corners = mesh.faces.T.astype(np.intp, order="C")  # `take` converts and copies all else
+        self._vertex_columns = np.ascontiguousarray(np.concatenate((mesh.normals, mesh.local), axis=1).T)
         self._scene: EmbreeScene = EmbreeScene()
         TriangleMesh(self._scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
 
@@ -65,10 +65,9 @@ class Tracer:
         distance = np.where(face >= 0, found["tfar"], np.float32(FAR_M)).astype(np.float32)
         return Hits(distance, face, np.asarray(found["u"]), np.asarray(found["v"]))
 
-    def by_material(self, hits: Hits, rows: Int[np.ndarray, " M"]) -> Int32[np.ndarray, " M"]:
+    def by_material(self, hits: Hits, rows: Int[np.ndarray, " M"]) -> Int[np.ndarray, " M"]:
         """Return the rays in the order of the materials they hit."""
-        order = np.argsort(self.mesh.material.take(hits.face[rows]), kind="stable")
-        return rows[order].astype(np.int32)
+        return rows.take(np.argsort(self.mesh.material.take(hits.face.take(rows)), kind="stable"))
 
     def blocked(
         self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]
@@ -86,15 +85,16 @@ class Tracer:
     def surface(
         self,
         hits: Hits,
-        rows: Int32[np.ndarray, " M"],
-        origins: Float32[np.ndarray, "N 3"],
+        rows: Int[np.ndarray, " M"],
+        origins: Float32[np.ndarray, "O 3"],
         directions: Float32[np.ndarray, "N 3"],
     ) -> Surface:
-        """Return the surface where the rays `rows` hit; all of them must."""
-        mesh, face = self.mesh, hits.face[rows]
-        direction = directions[rows].T
-        position = origins[rows].T + direction * hits.distance_m[rows]
-        v, w = hits.u[rows], hits.v[rows]
+        """Return the surface where the rays `rows` hit; all of them must. One origin stands for all rays."""
+        mesh, face = self.mesh, hits.face.take(rows).astype(np.intp)
+        direction = directions.take(rows, axis=0).T.copy()
+        start = origins if len(origins) == 1 else origins.take(rows, axis=0)
+        position = start.T + direction * hits.distance_m.take(rows)
+        v, w = hits.u.take(rows), hits.v.take(rows)
         u = 1 - v - w
         a, b, c = (corner.take(face) for corner in self._corners)
         mixed = np.empty((6, len(rows)), dtype=np.float32)
@@ -130,7 +130,7 @@ class Stage:
         self,
         origins: Float32[np.ndarray, "N 3"],
         directions: Float32[np.ndarray, "N 3"],
-        candidates: Int32[np.ndarray, " C"],
+        candidates: Int[np.ndarray, " C"],
     ) -> tuple[Hits, Bool[np.ndarray, " N"]]:
         """Find hits as `hit` does, for rays from anywhere; only `candidates` may hit what moves."""
         hits = self.still.hit(origins, directions)
@@ -154,10 +154,13 @@ class Stage:
         self,
         hits: Hits,
         moves: Bool[np.ndarray, " N"],
-        origins: Float32[np.ndarray, "N 3"],
+        origins: Float32[np.ndarray, "O 3"],
         directions: Float32[np.ndarray, "N 3"],
-    ) -> tuple[Int32[np.ndarray, " M"], Surface]:
-        """Return the surface where rays hit, and which rays they are, in runs of one material."""
+    ) -> tuple[Int[np.ndarray, " M"], Surface]:
+        """Return the surface where rays hit, and which rays they are, in runs of one material.
+
+        One origin stands for all rays.
+        """
         found = hits.face >= 0
         still = self.still.by_material(hits, np.flatnonzero(found & ~moves))
         surface = self.still.surface(hits, still, origins, directions)
@@ -186,15 +189,15 @@ class Stage:
 
     def _toward_movers(
         self, origin: Float32[np.ndarray, "3"], directions: Float32[np.ndarray, "N 3"]
-    ) -> Int32[np.ndarray, " C"]:
+    ) -> Int[np.ndarray, " C"]:
         """Return the rays that pass through the ball around a moving object."""
-        near = np.zeros(len(directions), dtype=bool)
+        near, columns = np.zeros(len(directions), dtype=bool), directions.T.copy()
         for *center, radius in self.spheres:
             toward = np.array(center) - origin
             distance = float(np.linalg.norm(toward))
             if distance <= radius:
-                return np.arange(len(directions), dtype=np.int32)
+                return np.arange(len(directions))
             cosine = np.sqrt(1 - (radius / distance) ** 2)
             x, y, z = (float(part) for part in toward / distance)
-            near |= directions[:, 0] * x + directions[:, 1] * y + directions[:, 2] * z > cosine
-        return np.flatnonzero(near).astype(np.int32)
+            near |= columns[0] * x + columns[1] * y + columns[2] * z > cosine
+        return np.flatnonzero(near)

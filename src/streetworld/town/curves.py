@@ -56,6 +56,11 @@ class Curve:
         return x0 + share * (x1 - x0), y0 + share * (y1 - y0), heading
 
     @cached_property
+    def _left(self) -> Float[np.ndarray, "P 2"]:
+        """Unit vector to the left at each point."""
+        return _left_of(self.tangents)
+
+    @cached_property
     def _arc(self) -> list[float]:
         """Ways of all points along the curve."""
         return self.arc_m.tolist()
@@ -64,15 +69,11 @@ class Curve:
         self, way_m: Float[np.ndarray, " N"], offset_m: Float[np.ndarray, " N"] | float
     ) -> Float[np.ndarray, "N 2"]:
         """Return the points `offset_m` to the left of the curve at given ways."""
-        direction = self.direction(way_m)
-        left = np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
-        return self.position(way_m) + left * np.broadcast_to(offset_m, way_m.shape)[:, None]
+        return self.position(way_m) + _left_of(self.direction(way_m)) * np.reshape(offset_m, (-1, 1))
 
     def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> "Curve":
         """Return the curve moved `offset_m` to its left, point by point."""
-        left = np.stack((-self.tangents[:, 1], self.tangents[:, 0]), axis=-1)
-        offsets = np.broadcast_to(np.asarray(offset_m, dtype=float), len(self.points))
-        return Curve(self.points + left * offsets[:, None])
+        return Curve(self.points + self._left * np.reshape(offset_m, (-1, 1)))
 
     def part(self, start_m: float, end_m: float) -> "Curve":
         """Return the piece between two ways."""
@@ -97,6 +98,11 @@ class Curve:
         length = (np.hypot(*steps[:-1].T) + np.hypot(*steps[1:].T)) / 2
         bends = np.abs(np.diff(heading)) / length
         return float(1 / max(bends.max(initial=0.0), 1e-6))
+
+
+def _left_of(direction: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
+    """Return directions turned a quarter to the left."""
+    return np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
 
 
 def bezier(

@@ -257,8 +257,8 @@ def _is_free(
 
 def _overlap(first: Lot, second: Lot) -> bool:
     """Tell whether two rectangles meet, by the separating axis theorem, with 0.4 m between them."""
-    far = math.hypot(*(first.center - second.center))
-    if far > (math.hypot(*first.size_m) + math.hypot(*second.size_m)) / 2 + 0.4:
+    (x, y), (u, v) = first.center.tolist(), second.center.tolist()
+    if math.hypot(x - u, y - v) > (math.hypot(*first.size_m) + math.hypot(*second.size_m)) / 2 + 0.4:
         return False
     a, b = first.points(CORNERS), second.points(CORNERS)
     angles = np.array([lot.yaw_rad + turn for lot in (first, second) for turn in (0, math.pi / 2)])
@@ -272,5 +272,5 @@ def near_route(
     points: Float[np.ndarray, "N 2"], route: Float[np.ndarray, "R 2"], reach_m: float
 ) -> Bool[np.ndarray, " N"]:
     """Return which points lie within reach of any point of a route."""
-    gaps = np.hypot(*(points[:, None] - route[None]).transpose(2, 0, 1))
+    gaps = np.hypot(points[:, :1] - route[:, 0], points[:, 1:] - route[:, 1])
     return (gaps < reach_m).any(axis=1)
