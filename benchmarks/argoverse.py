@@ -4,8 +4,9 @@
 
 Loading is all of `KeyFrames.read`: seven JPEGs of the real sizes, resized, and one LiDAR file, in the ego
 frame. Decoding alone is what no reader can leave out: cv2 at the same scale, and pyarrow. Decoding and
-resizing is what no loader can leave out. They alternate on one thread, and processor time counts. The logs to
-index have as many files and rows as real ones, but the images are empty.
+resizing is what no loader can leave out. They alternate on one thread, and processor time counts. Freed
+memory is kept, as in training. The logs to index have as many files and rows as real ones, but the images are
+empty.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import build_grid
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
+from occfeat.training.allocator import keep_freed_memory
 
 START_NS, RETURNS, SWEEPS, BOXES = 315_966_253_660_357_000, 99_000, 157, 73
 
@@ -43,6 +45,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         compare_loading(Path(folder) / "one", options.repeats)
         time_index(Path(folder) / "many", options.logs)

@@ -17,12 +17,14 @@ from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats.argoverse2.log import choose_key_frames
 from occfeat.data.formats.argoverse2.map_file import read_map_file
 from occfeat.data.formats.argoverse2.poses import Poses, compose
+from occfeat.data.formats.argoverse2.rig import read_sensor_poses
 from occfeat.data.formats.argoverse2.source import Argoverse2
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import transform_from_pose
 from occfeat.data.labels import require_classes
 from occfeat.data.sample.contents import Contents
+from occfeat.data.sweeps.points import read_points
 from occfeat.errors import DatasetError, SettingsError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
@@ -144,6 +146,28 @@ def test_sweeps__between_key_frames_are_read_on_request(sensor: Path) -> None:
     assert points is not None
     on_ground = (points.points_ego[:, 2].abs() < 0.02).float().mean()
     assert on_ground > 0.8  # half floats, and a car that turns: every sweep lies on the same ground
+
+
+def test_points__equal_a_plain_way(sensor: Path) -> None:
+    """Those of the key frame's own file, without the returns within some metres of either LiDAR."""
+    sweeps = open_index(sensor).key_frame(1).sweeps
+    path = sensor / sweeps[0].path
+    rows = feather.read_table(path)
+    lasers = np.where(np.arange(len(rows)) % 3, rows["laser_number"], 40).astype(np.uint8)
+    write_feather(path, {name: rows[name] for name in rows.column_names} | {"laser_number": lasers})
+    poses = read_sensor_poses(path.parents[2])
+    xyz = np.stack([rows[axis].to_numpy().astype(np.float32) for axis in "xyz"], axis=1)
+    origins = np.where((lasers >= 32)[:, None], poses["down_lidar"][:3], poses["up_lidar"][:3] + 2.0)
+    far = np.linalg.norm((xyz - origins.astype(np.float32))[:, :2], axis=1) >= 8.0
+    assert 0.2 < far.mean() < 0.98
+    moved = feather.read_table(path.parents[2] / "calibration/egovehicle_SE3_sensor.feather")
+    shift = np.where(np.array(moved["sensor_name"].to_pylist()) == "up_lidar", 2.0, 0.0)
+    shifted = {name: moved[name].to_numpy() + shift for name in ("tx_m", "ty_m", "tz_m")}
+    edit_feather(path.parents[2] / "calibration/egovehicle_SE3_sensor.feather", **shifted)
+    points = read_points(Argoverse2(sensor, ""), sweeps, 8.0)
+    assert points.points_ego.is_contiguous()
+    np.testing.assert_array_equal(points.points_ego, xyz[far])
+    np.testing.assert_array_equal(points.origins_ego, origins[far].astype(np.float32))
 
 
 def test_images__are_the_nearest_within_25_ms(sensor: Path) -> None:

@@ -159,6 +159,8 @@ def _crop(
     image: UInt8[Tensor, "3 H W"], corner: tuple[int, int], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
     """Crop an image; pixels from outside it are black."""
+    if corner == (0, 0) and tuple(image.shape[1:]) == size:
+        return image
     (left, top), (height, width) = corner, size
     right, bottom = left + width - image.shape[2], top + height - image.shape[1]
     return F.pad(image, (-left, right, -top, bottom))

@@ -44,7 +44,7 @@ def _read_returns(path: Path) -> Float32[ndarray, "P 5"]:
         table = read_table(path, _KINDS)
     except DatasetError as error:
         raise KeyFrameError(f"LiDAR file {error.message}") from error
-    returns = np.empty((len(table), len(_KINDS)), dtype=np.float32)
+    returns = np.empty((len(_KINDS), len(table)), dtype=np.float32).T  # each column is contiguous
     for column, name in enumerate(_KINDS):
         returns[:, column] = table[name].to_numpy()
     if not len(returns):
