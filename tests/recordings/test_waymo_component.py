@@ -212,7 +212,7 @@ def test_real_poses__are_read(real_folder: Path, tmp_path: Path) -> None:
 def test_real_keys__are_read_frame_by_frame(real_folder: Path, tmp_path: Path) -> None:
     component = open_real(real_folder, "camera_hkp", tmp_path)
     times_us = np.unique(component.times_us())
-    rows = [len(rows) for _, rows in component.frames((CAMERA,), CAMERA, times_us[::5])]
+    rows = [len(list(rows)) for _, rows in component.frames((CAMERA,), CAMERA, times_us[::5])]
     assert sum(rows) == np.isin(component.times_us(), times_us[::5]).sum()
     names = component.read((CAMERA,)).texts(CAMERA)
     assert {channel("CAM", name, CAMERAS) for name in names} <= {f"CAM_{name}" for name in CAMERAS}

@@ -92,9 +92,11 @@ class Component:
 
     def frames(
         self, names: Sequence[str], sensor: str, times_us: Int64[ndarray, " t"]
-    ) -> Iterator[tuple[int, list[Rows]]]:
-        """Yield the rows of each frame in order of time, one by one.
+    ) -> Iterator[tuple[int, Iterator[Rows]]]:
+        """Yield the rows of each frame in order of time.
 
+        A row is decoded when it is asked for, and those of a frame can be asked for until the next frame is.
+        Who makes something else of each row at once therefore finds it in the processor's cache.
         Rows are read in the order of the file. If that is not the order of time, the rows of each sensor are
         read on their own.
 
@@ -116,7 +118,7 @@ class Component:
             raise DatasetError(f"{self.path}: the rows of one sensor are not in order of time.")
         rows = heapq.merge(*(self._rows(names, mask, time_us) for mask in masks), key=itemgetter(0))
         for frame_us, group in groupby(rows, key=itemgetter(0)):
-            yield frame_us, [row for _, row in group]
+            yield frame_us, (row for _, row in group)
 
     def _rows(
         self, names: Sequence[str], mask: Bool[ndarray, " n"], time_us: Int64[ndarray, " n"]

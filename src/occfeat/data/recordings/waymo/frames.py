@@ -1,6 +1,7 @@
 """Images and LiDAR sweeps of a segment, frame by frame in order of time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -50,11 +51,10 @@ def read_images(
     """
     names = (_CAMERA, "image", "pose.transform", "pose_timestamp")
     for time_us, rows in component.frames(names, _CAMERA, times_us):
-        by_channel = _by_channel(rows, _CAMERA, "CAM", CAMERAS)
-        yield time_us, {name: _image(row) for name, row in by_channel.items()}
+        yield time_us, _by_channel(rows, _CAMERA, "CAM", CAMERAS, _image)
 
 
-def _image(row: Rows) -> CameraImage:
+def _image(_: str, row: Rows) -> CameraImage:
     """Return an image as it is stored."""
     seconds, pose = row.numbers("pose_timestamp")[0], row.vectors("pose.transform", 16).reshape(4, 4)
     if not 0 <= seconds < 1e12:
@@ -93,15 +93,13 @@ class SweepReader:
         images = [f"{name}.{part}" for name in (_FIRST, _SECOND) for part in ("values", "shape")]
         poses = InTime(self._poses.frames((_LASER, *images[:2]), _LASER, times_us))
         for time_us, rows in self._lidar.frames((_LASER, *images), _LASER, times_us):
-            of_pixels = _by_channel(poses.at(time_us) or [], _LASER, "LIDAR", LASERS)
-            sweeps = {}
-            for name, row in _by_channel(rows, _LASER, "LIDAR", LASERS).items():
-                points = self._points(name, row, time_us, of_pixels.get(name))
-                if len(points):
-                    sweeps[name] = LidarSweep(points)
-            yield time_us, sweeps
+            of_pixels = _by_channel(poses.at(time_us) or (), _LASER, "LIDAR", LASERS, lambda _, row: row)
+            points = _by_channel(rows, _LASER, "LIDAR", LASERS, partial(self._points, time_us, of_pixels))
+            yield time_us, {name: LidarSweep(found) for name, found in points.items() if len(found)}
 
-    def _points(self, name: str, row: Rows, time_us: int, of_pixels: Rows | None) -> Float32[ndarray, "P 5"]:
+    def _points(
+        self, time_us: int, of_pixels: Mapping[str, Rows], name: str, row: Rows
+    ) -> Float32[ndarray, "P 5"]:
         """Return the points of both returns of a LiDAR in its own frame."""
         if name not in self._lasers:
             hint = "Download lidar_calibration again."
@@ -115,12 +113,14 @@ class SweepReader:
             raise DatasetError(f"{row.where}: the returns of {name} at {time_us} have different shapes.")
         points, pixels = decode_returns(images, self._rays_of(name, images[0].shape))
         if name == TOP:
-            poses = None if of_pixels is None else _range_image(of_pixels, _FIRST, 6)
+            poses = _range_image(of_pixels[name], _FIRST, 6) if name in of_pixels else None
             if poses is None or poses.shape[:2] != images[0].shape[:2]:
                 what = f"{self._poses.path} lacks poses for the range image of {name} at {time_us}."
                 raise DatasetError(what, hint="Download lidar_pose again.")
             own, mounted = poses.reshape(-1, 6).take(pixels, axis=0), self._lasers[name].ego_from_laser
-            points[:, :3] = correct_motion(points[:, :3], own, mounted, self._frames[time_us].global_from_ego)
+            pose = self._frames[time_us].global_from_ego
+            for axis, column in enumerate(correct_motion(points[:, :3], own, mounted, pose).T):
+                points[:, axis] = column
         return points
 
     def _rays_of(self, name: str, shape: tuple[int, ...]) -> Float32[ndarray, "HW 4"]:
@@ -151,10 +151,15 @@ def _range_image(row: Rows, name: str, channels: int) -> Real[ndarray, "H W C"] 
     return values.reshape(sizes)
 
 
-def _by_channel(rows: list[Rows], key: str, kind: str, known: tuple[str, ...]) -> dict[str, Rows]:
-    """Return the rows of a frame by channel, in the order of the sensors' numbers."""
-    found = {channel(kind, row.texts(key)[0], known): row for row in rows}
-    if len(found) < len(rows):
-        raise DatasetError(f"{rows[0].where}: a frame has two rows of one sensor.")
+def _by_channel(
+    rows: Iterable[Rows], key: str, kind: str, known: tuple[str, ...], read: Callable[[str, Rows], T]
+) -> dict[str, T]:
+    """Return what is read of each row of a frame by channel, in the order of the sensors' numbers."""
+    found: dict[str, T] = {}
+    for row in rows:
+        name = channel(kind, row.texts(key)[0], known)
+        if name in found:
+            raise DatasetError(f"{row.where}: a frame has two rows of one sensor.")
+        found[name] = read(name, row)
     order = [f"{kind}_{name}" for name in known]
     return {name: found[name] for name in order if name in found}

@@ -20,7 +20,7 @@ from occfeat.errors import DatasetError
 MAX_PIXELS = 2_000_000
 """Largest range image; that of the LiDAR on the roof has 170 000 pixels."""
 CHUNK = 1 << 14
-"""Points that are corrected together; what is computed of them stays in the processor's cache."""
+"""Points that are handled together; what is computed of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,23 @@ def decode_returns(
     points = np.empty((sum(map(len, kept)), 5), dtype=np.float32)
     parts = np.split(points, np.cumsum([len(pixels) for pixels in kept[:-1]]))
     for image, pixels, part in zip(images, kept, parts, strict=True):
-        seen, along = image.reshape(-1, 4).take(pixels, axis=0), rays.take(pixels, axis=0)
-        np.multiply(along[:, :3], seen[:, :1], out=part[:, :3], casting="same_kind")
-        part[:, 3], part[:, 4] = seen[:, 1], along[:, 3]
+        for begin in range(0, len(pixels), CHUNK):
+            chunk = slice(begin, begin + CHUNK)
+            _place(
+                image.reshape(-1, 4).take(pixels[chunk], axis=0),
+                rays.take(pixels[chunk], axis=0),
+                part[chunk],
+            )
     return points, np.concatenate(kept)
+
+
+def _place(
+    seen: Real[ndarray, "P 4"], along: Float32[ndarray, "P 4"], points: Float32[ndarray, "P 5"]
+) -> None:
+    """Write some points; NumPy is fastest at single columns."""
+    for axis in range(3):
+        np.multiply(along[:, axis], seen[:, 0], out=points[:, axis], casting="same_kind")
+    points[:, 3], points[:, 4] = seen[:, 1], along[:, 3]
 
 
 def correct_motion(
@@ -107,13 +120,13 @@ def correct_motion(
         global_from_ego: Pose of the frame.
     """
     global_from_laser = global_from_ego @ ego_from_laser
-    corrected = np.empty_like(points_laser)
+    corrected = np.empty((3, len(points_laser)), dtype=np.float32)
     for begin in range(0, len(points_laser), CHUNK):
         chunk = slice(begin, begin + CHUNK)
-        corrected[chunk] = _corrected(
+        corrected[:, chunk] = _corrected(
             points_laser[chunk], pixel_poses[chunk], ego_from_laser, global_from_laser
         )
-    return corrected
+    return corrected.T
 
 
 def _corrected(
@@ -121,8 +134,8 @@ def _corrected(
     pixel_poses: Real[ndarray, "P 6"],
     ego_from_laser: Float64[ndarray, "4 4"],
     global_from_laser: Float64[ndarray, "4 4"],
-) -> Float32[ndarray, "P 3"]:
-    """Return some corrected points."""
+) -> Float32[ndarray, "3 P"]:
+    """Return some corrected points by axis."""
     mounted = ego_from_laser.astype(np.float32)
     x, y, z = mounted[:3, :3] @ points_laser.T + mounted[:3, 3:]
     roll, pitch, yaw = pixel_poses[:, :3].T.astype(np.float32, order="C")
@@ -130,9 +143,11 @@ def _corrected(
     z, x = _turn(z, x, pitch)
     x, y = _turn(x, y, yaw)
     # Differences of positions are small, and exact enough in float32; positions themselves are not.
-    moved = (pixel_poses[:, 3:].T - global_from_laser[:3, 3:]).astype(np.float32)
-    moved += x, y, z
-    return (global_from_laser[:3, :3].T.astype(np.float32) @ moved).T
+    moved = np.empty((3, len(points_laser)), dtype=np.float32)
+    for axis, turned in enumerate((x, y, z)):
+        moved[axis] = pixel_poses[:, 3 + axis] - global_from_laser[axis, 3]
+        moved[axis] += turned
+    return global_from_laser[:3, :3].T.astype(np.float32) @ moved
 
 
 def _turn(
