@@ -1,22 +1,26 @@
 """Known errors of cameras are found where they were put in, and none where there is none."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from occfeat.commands.dataset.check import check
 from occfeat.data.check.alignment.align import Alignment, align
 from occfeat.data.check.alignment.depth_edges import find_edges
+from occfeat.data.check.alignment.image_edges import FOCAL_PX, pyramid
 from occfeat.data.check.alignment.judge import faults, lines
 from occfeat.data.check.alignment.search import best_step, design
+from occfeat.data.check.alignment.shots import read_grey
 from occfeat.data.index.index import Index
 from occfeat.data.source.sweep import Sweep
 from occfeat.errors import RunError, SettingsError
 from occfeat.settings.commands import CheckConfig
 from occfeat.settings.sections import DataConfig
-from tests.data.posts_world import BARREL, FISHEYE, Camera, Street, build_posts
+from tests.data.posts_world import BARREL, FISHEYE, SIZE, Camera, Street, build_posts
 from tests.nuscenes_folder import edit_table
 
 RIG = {
@@ -149,6 +153,25 @@ def test_find_edges__finds_none_on_the_ground() -> None:
     far_m = 1.8 / np.tan(-rise)
     points = np.column_stack((far_m * np.cos(azimuth), far_m * np.sin(azimuth), np.full(len(rise), -1.8)))
     assert len(find_edges(Sweep(points.astype(np.float32))).weight) == 0
+
+
+def test_pyramid__takes_away_what_is_usual_at_a_height() -> None:
+    grey = np.full((120, 400), 120, dtype=np.uint8)
+    grey[60:] = np.random.default_rng(0).integers(60, 180, (60, 400))
+    grey[:50, 200:] = 20
+    edges = pyramid(grey)[0]
+    ground, sky = edges[70:110, 130:-130].mean(axis=(0, 1)), edges[10:40]
+    assert ground == pytest.approx(0, abs=0.01)
+    assert sky[:, 198:202, 0].min() > 0.3
+    assert np.abs(sky[:, 20:100]).max() < 0.01
+
+
+def test_read_grey__has_pixels_of_one_angle(posts: Path) -> None:
+    index = Index.open(DataConfig(root=posts))
+    record = index.key_frame(0).cameras[0]
+    near, far = (torch.diag(torch.tensor((f, f, 1.0), dtype=torch.float64)) for f in (80.0, 2 * FOCAL_PX))
+    assert read_grey(index, replace(record, intrinsics=near)).shape == SIZE
+    assert read_grey(index, replace(record, intrinsics=far)).shape == (SIZE[0] // 2, SIZE[1] // 2)
 
 
 def test_best_step__is_the_maximum_of_a_quadratic_form() -> None:

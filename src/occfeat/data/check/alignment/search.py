@@ -38,7 +38,7 @@ class Fit:
     spread: Float64[ndarray, "4"]
     """Standard deviation of each; NaN if not searched."""
     score: tuple[float, float]
-    """The score without errors and with them, 0 to 1."""
+    """The score without errors and with them, -1 to 1."""
     gains: float
     """Share of the draws in which the score with errors is the better one."""
 
@@ -58,7 +58,7 @@ class Scorer:
         return np.concatenate([one.sums(errors, level) for one in self.matches])
 
     def score(self, errors: Float64[ndarray, "4"], level: int) -> float:
-        """Return the mean strength of image edges below depth edges."""
+        """Return the mean strength of image edges below depth edges, beyond what is usual there."""
         return float(_ratio(self.sums(errors, level).sum(axis=0)))
 
     def design_steps(self, level: int) -> Float64[ndarray, "4"]:

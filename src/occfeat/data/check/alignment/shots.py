@@ -9,7 +9,7 @@ from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
 from occfeat.data.check.alignment.depth_edges import DepthEdges, find_edges
-from occfeat.data.check.alignment.image_edges import WIDTH_PX, pyramid
+from occfeat.data.check.alignment.image_edges import FOCAL_PX, WIDEST_PX, pyramid
 from occfeat.data.check.alignment.match import Optics, Shot
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
@@ -70,13 +70,14 @@ def read_scan(index: Index, row: int) -> Scan | None:
 
 
 def read_grey(index: Index, record: CameraRecord) -> UInt8[ndarray, "H W"]:
-    """Return an image in grey, at most `WIDTH_PX` wide.
+    """Return an image in grey, resized to at most `FOCAL_PX` and `WIDEST_PX`.
 
     Raises:
         KeyFrameError: It cannot be read.
     """
     height, width = record.size
-    shrunk = min(1.0, WIDTH_PX / max(width, 1))
+    focal_px = max(float(record.intrinsics[0, 0]), 1.0)
+    shrunk = min(1.0, FOCAL_PX / focal_px, WIDEST_PX / max(width, 1))
     size = (max(1, round(height * shrunk)), max(1, round(width * shrunk)))
     image = read_image(resolve(index.root, record.path), record.size, size)
     grey = cv2.cvtColor(image.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
