@@ -21,7 +21,6 @@ from tests.bad_input.damage import (
     COSTING_A_CAMERA,
     Damage,
     absent_lidar,
-    alter,
     cut_jpeg,
     dangling_sensor,
     first,
@@ -162,27 +161,73 @@ def test_several_tables(folder: Path) -> None:
     assert found(check(DataConfig(root=folder))) == {"missing table": 2, "unreadable table": 1}
 
 
+@pytest.mark.parametrize("value", [None, 7, ["x"], {}])
 @pytest.mark.parametrize(
-    ("table", "field"),
+    ("table", "field", "kind"),
     [
-        ("sample", "timestamp"),
-        ("sample_data", "filename"),
-        ("sample_data", "is_key_frame"),
-        ("ego_pose", "rotation"),
-        ("sample_annotation", "size"),
+        ("sample", "scene_token", "record left out"),
+        ("sample_data", "filename", "record left out"),
+        ("sample_data", "is_key_frame", "record left out"),
+        ("sample_annotation", "token", "record left out"),
+        ("ego_pose", "rotation", "impossible pose"),
+        ("sample_annotation", "size", "box left out"),
     ],
 )
-def test_missing_field(folder: Path, table: str, field: str) -> None:
-    def drop(records: Records) -> dict[str, Any]:
-        del records[1][field]
-        return records[1]
+def test_a_field_that_is_another_thing(folder: Path, table: str, field: str, kind: str, value: Any) -> None:
+    """It costs its record and what refers to it, not the data set."""
+    if (field, value) == ("is_key_frame", 7):  # a number in place of a Boolean
+        return
+    records = read_records(folder, table)
+    token = records[1]["token"]
+    edit_table(folder, table, lambda records: records[1].update({field: value}))
+    report = check(DataConfig(root=folder))
+    assert report.key_frames - report.complete <= 1
+    assert kind in found(report)
+    first = next(problem.first[0] for problem in report.problems if problem.kind == kind)
+    assert f"{table}.json" in first
+    assert field == "token" or token in first
+    assert len(Index.open(DataConfig(root=folder))) == 4 - (table == "sample")
 
-    token = alter(folder, table, drop)
-    with pytest.raises(DatasetError, match=f"{token}.*no field '{field}'"):
+
+@pytest.mark.parametrize(("table", "field"), [("sample", "timestamp"), ("sample_data", "filename")])
+def test_a_field_that_no_record_has(folder: Path, table: str, field: str) -> None:
+    """Then the table is another one."""
+    edit_table(folder, table, lambda records: [one.pop(field) for one in records])
+    with pytest.raises(DatasetError, match=f"{table}.json has no usable record.*no field '{field}'"):
         Index.open(DataConfig(root=folder))
     (problem,) = check(DataConfig(root=folder)).problems
     assert problem.kind == "unreadable table"
-    assert token in problem.first[0]
+
+
+def test_a_sweep_of_an_unknown_sensor(folder: Path) -> None:
+    record = first(read_records(folder, "sample_data"), "sweeps/")
+
+    def change(records: Records) -> None:
+        next(one for one in records if one["token"] == record["token"])["calibrated_sensor_token"] = "gone"
+
+    edit_table(folder, "sample_data", change)
+    assert found(check(DataConfig(root=folder))) == {"dangling token": 1}
+
+
+@pytest.mark.parametrize("modality", ["Camera", "CAMERA"])
+def test_modality__in_other_letters(folder: Path, modality: str) -> None:
+    edit_table(folder, "sensor", lambda records: [_rename(one, modality) for one in records])
+    assert check(DataConfig(root=folder)).problems == ()
+    assert len(Index.open(DataConfig(root=folder)).channels) == 6
+
+
+def test_modality__of_another_name(folder: Path) -> None:
+    """A camera that is called something else is not passed over in silence."""
+    edit_table(folder, "sensor", lambda records: records[0].update(modality="rgb"))
+    report = check(DataConfig(root=folder))
+    assert found(report) == {"sensor not read": 1}
+    assert 'is not read: its modality is "rgb"' in report.problems[0].first[0]
+
+
+def _rename(record: dict[str, Any], modality: str) -> None:
+    """Give a camera another modality."""
+    if record["modality"] == "camera":
+        record["modality"] = modality
 
 
 def test_key_frame_error_names_file_and_token(folder: Path) -> None:

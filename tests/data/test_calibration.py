@@ -106,6 +106,26 @@ def unmoved(record: Record) -> None:
     record["translation"], record["rotation"] = [0, 0, 0], [1, 0, 0, 0]
 
 
+def upside_down_rows(record: Record) -> None:
+    record["camera_intrinsic"][1][1] *= -1
+
+
+def squeezed(record: Record) -> None:
+    record["camera_intrinsic"][1][1] *= 4
+
+
+def of_half_the_size(record: Record) -> None:
+    record["camera_intrinsic"] = [[value / 2 for value in row] for row in record["camera_intrinsic"][:2]]
+    record["camera_intrinsic"].append([0, 0, 1])
+
+
+def from_the_middle(record: Record) -> None:
+    record["camera_intrinsic"][0][2] = record["camera_intrinsic"][1][2] = 0
+
+
+INTRINSICS = [upside_down_rows, squeezed, of_half_the_size, from_the_middle]
+
+
 def test_look__names_nothing_where_nothing_is_wrong(sound: Path) -> None:
     assert found(sound) == []
     index = Index.open(DataConfig(root=sound))
@@ -114,7 +134,7 @@ def test_look__names_nothing_where_nothing_is_wrong(sound: Path) -> None:
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("change", [inverse, in_millimetres, normalised, on_its_side, upwards])
+@pytest.mark.parametrize("change", [inverse, in_millimetres, normalised, on_its_side, upwards, *INTRINSICS])
 def test_look__names_a_camera_that_cannot_be(folder: Path, channel: str, change: Change) -> None:
     spoil(folder, (channel,), change)
     assert named(folder) == {channel}
@@ -161,6 +181,48 @@ def test_look__names_a_lidar_on_its_side(folder: Path) -> None:
     ((kind, said),) = found(folder)
     assert kind == "implausible calibration"
     assert said.startswith("LIDAR_TOP sees the ground tilted by")
+
+
+def test_look__names_a_lidar_that_is_elsewhere_or_sees_nothing(folder: Path) -> None:
+    edit_table(folder, "sample_annotation", lambda records: records.clear())  # nothing is said of boxes
+    spoil(folder, ("LIDAR_TOP",), lambda record: record.update(translation=[94, 0, 184]))
+    assert found(folder) == [
+        (
+            "implausible calibration",
+            "LIDAR_TOP is 206.6 m from the origin of the car; positions are in metres",
+        )
+    ]
+    spoil(folder, ("LIDAR_TOP",), lambda record: record.update(translation=[0.94, 0, 1.84]))
+    for file in (folder / "samples" / "LIDAR_TOP").iterdir():
+        content = np.zeros((200, 5), dtype="<f4")
+        file.unlink()  # a link to the file of the sound folder
+        content.tofile(file)
+    ((_, said),) = found(folder)
+    assert said == "LIDAR_TOP has 0 returns per key frame besides those of the car itself"
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3])
+def test_look__names_times_in_other_units(folder: Path, unit: float) -> None:
+    for table in ("sample", "sample_data"):
+        edit_table(
+            folder, table, lambda records: [one.update(timestamp=one["timestamp"] * unit) for one in records]
+        )
+    said = [said for kind, said in found(folder, lidars=None) if kind == "implausible times"]
+    assert len(said) == 2
+    assert all("key frames are" in one and "s apart" in one for one in said)
+
+
+def test_look__names_boxes_whose_length_is_written_first(tmp_path: Path) -> None:
+    folder = build_nuscenes_folder(tmp_path, sweeps=0, key_frames=4, boxes=12, image_size=(45, 80))
+    assert found(folder) == []
+    edit_table(
+        folder,
+        "sample_annotation",
+        lambda records: [one.update(size=[one["size"][i] for i in (1, 0, 2)]) for one in records],
+    )
+    ((kind, said),) = found(folder)
+    assert kind == "implausible boxes"
+    assert "if they are turned by 90 degrees; sizes are width, length, height" in said
 
 
 def test_look__names_boxes_in_the_frame_of_the_car(folder: Path) -> None:

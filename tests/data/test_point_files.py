@@ -219,13 +219,15 @@ def test_pcd__organised_clouds_lose_what_has_no_return(tmp_path: Path, encoding:
     np.testing.assert_array_equal(read_pcd(tmp_path / "a.pcd")[:, 2], points["z"][kept])
     points["z"] = np.nan
     (tmp_path / "a.pcd").write_bytes(write_pcd(points, encoding))
-    assert read_pcd(tmp_path / "a.pcd").shape == (0, 3)
+    with pytest.raises(KeyFrameError, match="no returns with a finite position"):
+        read_pcd(tmp_path / "a.pcd")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_pcd__without_points(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.pcd").write_bytes(write_pcd(cloud(PLAIN, 0), encoding))
-    assert read_pcd(tmp_path / "a.pcd").shape == (0, 3)
+    with pytest.raises(KeyFrameError, match="no returns with a finite position"):
+        read_pcd(tmp_path / "a.pcd")
 
 
 SOUND = write_pcd(cloud(PLAIN), "binary")
@@ -320,12 +322,26 @@ def test_npy__points_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), np.delete(points, (3, 5), axis=0))
 
 
+@pytest.mark.parametrize("points", [POINTS[:0], np.full_like(POINTS, np.nan)])
+def test_npy__without_finite_points_is_refused(tmp_path: Path, points: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", points)
+    with pytest.raises(KeyFrameError, match="no returns with a finite position"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_files__endings_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "a.BIN").write_bytes(POINTS.astype("<f4").tobytes())
+    check_points_file(tmp_path / "a.BIN", POINTS.size * 4)
+    assert read_points_file(tmp_path / "a.BIN").points.shape == POINTS.shape
+
+
 @pytest.mark.parametrize(
     "array",
     [
         np.zeros(3),
         np.zeros((4, 2)),
         np.zeros((2, 3, 3)),
+        np.zeros((3, 2000)),
         np.array([{"x": 1}], dtype=object),
         np.zeros((4, 3), dtype=complex),
         np.zeros((4, 3), dtype="U3"),

@@ -116,12 +116,23 @@ def test_rows__have_all_scenes_of_a_name(folder: Path) -> None:
     assert Index.open(DataConfig(root=folder)).rows("train").tolist() == [0, 1, 2, 3]
 
 
-def test_check__a_scene_in_training_and_validation(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("train", "val"), ("training", "holdout"), ("Train", "Dev"), ("mini_train", "mini_eval")],
+)
+def test_check__a_scene_in_training_and_validation(folder: Path, train: str, val: str) -> None:
     both = ["scene-0061", "scene-0103"]
-    splits: dict[str, Any] = {"train": both, "val": both[1:], "few": both[:1]}
+    splits: dict[str, Any] = {train: both, val: both[1:], "few": both[:1], "other_val": both}
     (folder / "splits.json").write_text(json.dumps(splits))
     report = check(DataConfig(root=folder))
-    assert [problem.first for problem in report.problems] == [("scene-0103 is in train and in val",)]
+    assert [problem.first for problem in report.problems] == [(f"scene-0103 is in {train} and in {val}",)]
+
+
+def test_check__notes_that_no_split_has_key_frames(folder: Path) -> None:
+    note = "No split has key frames: name the scenes of each in a splits.json beside the tables."
+    assert note not in check(DataConfig(root=folder)).notes
+    (folder / "splits.json").write_text('{"train": ["SCENE-0061"], "val": ["scene_0103"]}')
+    assert note in check(DataConfig(root=folder)).notes
 
 
 def test_training__names_what_is_there_twice(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

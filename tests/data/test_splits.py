@@ -30,7 +30,16 @@ def test_read_splits__with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"train": "scene-1"}', '{"train": [1]}', '{"all": []}', '{"a": ["s", "t", "s"]}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"train": "scene-1"}',
+        '{"train": [1]}',
+        '{"all": []}',
+        '{"a": ["s", "t", "s"]}',
+        '{"a": ["s"], "a": ["t"]}',
+    ],
 )
 def test_read_splits__bad(tmp_path: Path, text: str) -> None:
     (tmp_path / "splits.json").write_text(text)

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from occfeat.data.formats.nuscenes.json_tables import integers, read_table, texts, vectors
+from occfeat.data.formats.nuscenes.json_tables import (
+    FLAG,
+    NAME,
+    TEXT,
+    TIME,
+    Kind,
+    flags,
+    read_table,
+    texts,
+    times,
+    usable_records,
+    vectors,
+)
 from occfeat.errors import DatasetError
 
 AWKWARD = st.text(alphabet='{}[],:"\\ a\né', max_size=12)
@@ -111,35 +123,35 @@ def test_read_table__numbers_that_json_does_not_have_are_null(path: Path, chunk_
 
 
 def test_columns() -> None:
-    records = [{"token": "a", "time": 3, "size": [1, 2.5]}, {"token": "b", "time": True, "size": [0, None]}]
-    path = Path("sample.json")
-    assert texts(records, "token", path) == ["a", "b"]
-    assert integers(records, "time", path).tolist() == [3, 1]
-    np.testing.assert_array_equal(vectors(records, "size", path, 2), [[1, 2.5], [0, np.nan]])
-    assert vectors([], "size", path, 3).shape == (0, 3)
+    records = [{"token": "a", "time": 3, "size": [1, 2.5]}, {"token": "b", "time": 1.6, "size": [0, None]}]
+    assert texts(records, "token") == ["a", "b"]
+    assert times(records, "time").tolist() == [3, 2]
+    assert flags([{"key": True}, {"key": 0}], "key").tolist() == [True, False]
+    np.testing.assert_array_equal(vectors(records, "size", 2), [[1, 2.5], [0, np.nan]])
+    assert vectors([], "size", 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("record", [{}, {"size": None}, {"size": [1, 2, 3]}, {"size": ["a", 2]}])
+def test_vectors__what_is_none_is_not_a_number(record: dict[str, Any]) -> None:
+    records = [{"size": [1, 2]}, record, {"size": [3, 4]}]
+    np.testing.assert_array_equal(vectors(records, "size", 2), [[1, 2], [np.nan, np.nan], [3, 4]])
 
 
 @pytest.mark.parametrize(
-    ("record", "complaint"),
+    ("kind", "good", "bad"),
     [
-        ({}, "has no field 'size'"),
-        ({"size": None}, "'size' that is not 2 numbers"),
-        ({"size": [1, 2, 3]}, "'size' that is not 2 numbers"),
-        ({"size": ["a", 2]}, "'size' that is not 2 numbers"),
+        (TEXT, ["", "a"], [None, 3, ["a"]]),
+        (NAME, ["a"], ["", None]),
+        (FLAG, [True, 0, 1], [None, "true", 1.0]),
+        (TIME, [1, 1.5, 2**63 - 1], [None, True, "1", 0, -1, 2**63, 1e30, float("inf"), float("nan")]),
     ],
 )
-def test_vectors__names_the_bad_record(record: dict[str, Any], complaint: str) -> None:
-    records = [{"token": "good", "size": [1, 2]}, {"token": "bad", **record}]
-    with pytest.raises(DatasetError, match=complaint) as caught:
-        vectors(records, "size", Path("sample.json"), 2)
-    assert "record 'bad'" in str(caught.value)
-
-
-def test_texts__wrong_type() -> None:
-    with pytest.raises(DatasetError, match="not a text"):
-        texts([{"token": 3}], "token", Path("sample.json"))
-
-
-def test_integers__wrong_type() -> None:
-    with pytest.raises(DatasetError, match="not a whole number"):
-        integers([{"timestamp": "3"}], "timestamp", Path("sample.json"))
+def test_usable_records__are_those_with_all_fields(kind: Kind, good: list[Any], bad: list[Any]) -> None:
+    kept = [{"token": "t", "field": value} for value in good]
+    lost = [{"token": "t", "field": value} for value in bad]
+    kinds = {"token": TEXT, "field": kind}
+    assert usable_records(kept, kinds) == (kept, [])
+    for record in lost:
+        what = f"record t has a field 'field' that is not {kind.name}"
+        assert usable_records([*kept, record], kinds) == (kept, [what])
+    assert usable_records([*kept, {"token": "t"}], kinds) == (kept, ["record t has no field 'field'"])

@@ -29,7 +29,7 @@ from occfeat.data.check.files import (
 )
 from occfeat.data.check.findings import Findings, Problem
 from occfeat.data.check.lenses import lens_notes
-from occfeat.data.check.whole import add_whole_set
+from occfeat.data.check.whole import add_whole_set, notes_on_splits
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread
@@ -247,9 +247,7 @@ def _add_index_problems(source: DataSource, findings: Findings, error: DatasetEr
         findings.add(kind, example)
     if findings.counts.total() == before:
         kind = "unusable data set" if isinstance(error, UnusableSetError) else "unreadable table"
-        findings.add(kind, " ".join((error.message, *error.first)))
-        if kind == "unusable data set":
-            findings.hints[kind] = error.hint or ""
+        findings.add(kind, " ".join((error.message, *error.first)), hint=error.hint)
 
 
 def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
@@ -271,6 +269,8 @@ def _notes(index: Index, rows: Int64[ndarray, " n"]) -> tuple[str, ...]:
     if lost := int((~index.has_poses(rows)).sum()):
         what = "sweeps cannot be joined, and ego motion between LiDAR and cameras is not counted"
         notes.append(f"The ego poses of {lost} key frames are not known: {what}.")
+    if len(rows):
+        notes += notes_on_splits(index)
     return (*notes, *index.source.notes(index.places(rows)))
 
 

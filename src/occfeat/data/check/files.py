@@ -131,18 +131,18 @@ def check_presence(
         elif listed.size < 0:
             _add(findings, file, f"missing {file.kind}", file.describe(record))
         elif fault := _size_fault(source, file, listed.size):
-            _add(findings, file, f"damaged {file.kind}", file.describe(record, fault))
+            _add(findings, file, f"damaged {file.kind}", file.describe(record, fault.message), fault.hint)
         else:
             present.append(file)
     return present
 
 
-def _add(findings: Findings, file: KeyFrameFile, kind: str, example: str) -> None:
+def _add(findings: Findings, file: KeyFrameFile, kind: str, example: str, hint: str = "") -> None:
     """Add a problem of a file: an image costs itself, a LiDAR file its key frame."""
     if file.size is not None:
         findings.add_image(kind, example, file.row, file.path)
     else:
-        findings.add(kind, example, row=file.row, lidar=file.lidar)
+        findings.add(kind, example, row=file.row, lidar=file.lidar, hint=hint)
 
 
 def check_content(
@@ -155,7 +155,7 @@ def check_content(
     real_root, console = source.root.resolve(), Console(file=sys.stderr)
     left_out: list[int] = []
 
-    def look(file: KeyFrameFile) -> tuple[str, str] | None:
+    def look(file: KeyFrameFile) -> tuple[str, KeyFrameError] | None:
         """Return a file and the problem of its content."""
         return _content_fault(source, real_root / file.path, file, left_out, decode=file.row in decoded_rows)
 
@@ -169,27 +169,28 @@ def check_content(
             strict=True,
         ):
             if fault is not None:
-                _add(findings, file, fault[0], file.describe(source.record, fault[1]))
+                kind, error = fault
+                _add(findings, file, kind, file.describe(source.record, error.message), error.hint)
     if sum(left_out):
         what = "returns of {} of the {} LiDAR files that were decoded are not finite and left out"
         findings.notes.append(f"{sum(left_out)} {what.format(sum(map(bool, left_out)), len(left_out))}.")
 
 
-def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> str:
-    """Return the problem of a file's size in bytes; empty if it is fine."""
+def _size_fault(source: DataSource, file: KeyFrameFile, size: int) -> KeyFrameError | None:
+    """Return the problem of a file's size in bytes, if any."""
     if file.size is not None:
-        return "the file is empty" if size == 0 else ""
+        return KeyFrameError("the file is empty") if size == 0 else None
     try:
         source.check_bytes(Path(file.path), size)
     except KeyFrameError as error:
-        return error.message
-    return ""
+        return error
+    return None
 
 
 def _content_fault(
     source: DataSource, path: Path, file: KeyFrameFile, left_out: list[int], *, decode: bool
-) -> tuple[str, str] | None:
-    """Return kind and description of the problem of a file's content; append the returns it leaves out."""
+) -> tuple[str, KeyFrameError] | None:
+    """Return kind and error of the problem of a file's content; append the returns it leaves out."""
     kind = f"damaged {file.kind}"
     try:
         if file.size is None:
@@ -198,12 +199,12 @@ def _content_fault(
             return None
         size = read_size(path)
         kind = "image of another size"
-        check_size(path, size, None if file.fault[0] else file.size)
+        check_size(path, size, file.size)
         kind = f"damaged {file.kind}"
         if decode or not ends_properly(path):
             read_image(path)
     except KeyFrameError as error:
-        return kind, error.message
+        return kind, error
     except OSError as error:
-        return kind, str(error)
+        return kind, KeyFrameError(str(error))
     return None

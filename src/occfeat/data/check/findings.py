@@ -15,6 +15,8 @@ _HINTS = {
     "dangling token": "Correct the record, or remove the records that refer to it.",
     "impossible token": "Correct the record.",
     "impossible pose": "Correct the record.",
+    "sensor not read": 'The modality of a camera is "camera", and that of a LiDAR "lidar".',
+    "record left out": "Correct the record. What refers to it is left out, too.",
     "box left out": "Correct the record. The other boxes of its key frame are used.",
     "unknown category": "No box is a label. Map categories to classes, such as "
     "`--labels.categories car vehicle person pedestrian`, in fine-tuning and evaluation, too.",
@@ -22,7 +24,9 @@ _HINTS = {
     "forward, y left, z up from the ground below the rear axle. Cameras have x right, y down, z forward. "
     "Quaternions are w, x, y, z. See `occfeat view --calibration`.",
     "implausible poses": "Poses take the frame of the car to that of the map, in metres, by w, x, y, z.",
-    "implausible boxes": "Boxes are in the frame of the map, in metres, not in that of the car.",
+    "implausible times": "Times are in microseconds, and those of key frames differ.",
+    "implausible boxes": "Boxes are in the frame of the map, in metres, not in that of the car. Or the poses "
+    "of the car, or the calibration of the LiDAR, are wrong.",
     "singular intrinsics": "Correct the record.",
     "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",
@@ -66,12 +70,16 @@ class Findings:
     lost_images: dict[int, set[str]] = field(default_factory=dict)
     """Files of the images that cannot be used, by key frame."""
     hints: dict[str, str] = field(default_factory=dict)
-    """Hints for kinds of problems that have none of their own."""
+    """Hints of problems that know better than their kind, by kind; the first one counts."""
     notes: list[str] = field(default_factory=list)
     """Facts worth knowing that are not problems."""
 
-    def add(self, kind: str, example: str, *, row: int | None = None, lidar: str = "") -> None:
-        """Add a problem, and the key frame and the LiDAR it belongs to, if any."""
+    def add(
+        self, kind: str, example: str, *, row: int | None = None, lidar: str = "", hint: str = ""
+    ) -> None:
+        """Add a problem, the key frame and the LiDAR it belongs to, if any, and what to do about it."""
+        if hint:
+            self.hints.setdefault(kind, hint)
         self.add_many(kind, 1, (example,), lidar)
         if row is not None:
             self.broken_rows.add(row)
@@ -94,8 +102,8 @@ class Findings:
 
     def problems(self, source: DataSource) -> tuple[Problem, ...]:
         """Return the problems by kind, in order of discovery."""
-        hints = {kind: hint.format(root=source.root) for kind, hint in _HINTS.items()} | dict(source.hints())
-        hints |= self.hints
+        hints = {kind: hint.format(root=source.root) for kind, hint in _HINTS.items()}
+        hints |= self.hints | dict(source.hints())
         return tuple(
             Problem(
                 f"{kind} of {lidar}" if lidar else kind,

@@ -3,10 +3,9 @@
 The file is `{"train": ["scene name", …], "any other name": […]}`.
 """
 
-import codecs
+import json
 from pathlib import Path
-
-import orjson
+from typing import Any
 
 from occfeat.errors import DatasetError
 
@@ -22,8 +21,8 @@ def read_splits_file(path: Path) -> dict[str, tuple[str, ...]]:
     """
     hint = 'Write {"train": ["scene name", ...], "val": [...]}, with any names of splits except "all".'
     try:
-        splits = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    except (OSError, orjson.JSONDecodeError) as error:
+        splits = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_each_once)
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", hint=hint) from error
     if not isinstance(splits, dict) or ALL in splits:
         raise DatasetError(f"{path} is not an object of splits.", hint=hint)
@@ -35,3 +34,11 @@ def read_splits_file(path: Path) -> dict[str, tuple[str, ...]]:
             hint = "Name each scene of a split once; its key frames would count twice."
             raise DatasetError(f"{path}: split {split!r} names {twice!r} twice.", hint=hint)
     return {split: tuple(scenes) for split, scenes in splits.items()}
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; refuse a name that is given twice, of which JSON keeps the last."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return dict(pairs)

@@ -29,6 +29,11 @@ FARTHEST_M = 20.0
 """Largest distance of a camera from the origin of the car. Real ones are at most 4 m away, on trucks 6 m."""
 FOCAL = (0.1, 30.0)
 """Smallest and largest focal length in widths of the image. Fisheye lenses have 0.3, nuScenes 0.5 to 0.8."""
+MAX_RATIO = 2.5
+"""Largest ratio of the focal lengths of rows and columns. Real ones are 1.0; images may be squeezed."""
+OFF_CENTER = 0.2
+"""Largest distance of the principal point from the middle in both widths and heights of the image. Real ones
+are off by 0.05; images cropped at one side are off in one of both."""
 LOWEST_M = 0.2
 """Smallest height of a camera above the ground. Real ones are at 0.6 m or higher."""
 LARGEST_ROLL_DEG = 45.0
@@ -120,13 +125,15 @@ def faults_of_order(yaw_rad: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 def _fault_of_intrinsics(one: Calibration) -> str:
     """Return whether the intrinsics are those of another image."""
     height, width = one.size
-    focal_px = abs(float(one.intrinsics[0, 0]))
+    fx_px, fy_px = one.intrinsics.diagonal()[:2].tolist()
     u, v = one.intrinsics[:2, 2].tolist()
-    inside = -0.5 <= u / width <= 1.5 and -0.5 <= v / height <= 1.5
-    if inside and FOCAL[0] <= focal_px / width <= FOCAL[1]:
+    off = sorted((abs(u / width - 0.5), abs(v / height - 0.5)))
+    in_image = off[0] <= OFF_CENTER and off[1] <= 1
+    if in_image and FOCAL[0] <= fx_px / width <= FOCAL[1] and 1 / MAX_RATIO <= fy_px / fx_px <= MAX_RATIO:
         return ""
     of_image = f"an image of {width} x {height} pixels"
-    return f"has a focal length of {focal_px:.4g} px and its centre at ({u:.4g}, {v:.4g}) px in {of_image}"
+    focal = f"focal lengths of {fx_px:.4g} and {fy_px:.4g} px"
+    return f"has {focal} and its principal point at ({u:.4g}, {v:.4g}) px in {of_image}"
 
 
 def _fault_of_position(one: Calibration) -> str:

@@ -9,13 +9,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from occfeat.data.check.calibration.boxes import fault_of_places, fault_of_returns, hold_returns
+from occfeat.data.check.calibration.boxes import (
+    are_long,
+    count_returns,
+    fault_of_places,
+    fault_of_returns,
+    fault_of_sides,
+)
 from occfeat.data.check.calibration.cameras import calibrations, fault_of, faults_of_order
-from occfeat.data.check.calibration.poses import faults_of_poses
+from occfeat.data.check.calibration.poses import faults_of_poses, faults_of_times
 from occfeat.data.check.calibration.sweeps import fault_of_lidar, fault_of_view, seen_ahead
 from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread
@@ -29,6 +36,7 @@ OWN_RADIUS_M = 1.0
 """Returns nearer to their LiDAR hit the car itself."""
 
 CALIBRATION, POSES, BOXES = "implausible calibration", "implausible poses", "implausible boxes"
+TIMES = "implausible times"
 
 
 @dataclass
@@ -37,12 +45,16 @@ class _Seen:
 
     sweeps: dict[str, list[ndarray]] = field(default_factory=lambda: defaultdict(list))
     """Returns of each LiDAR in the ego frame, by key frame."""
+    away_m: dict[str, float] = field(default_factory=dict)
+    """Distance of each LiDAR from the origin of the car."""
     ahead: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Returns ahead of each camera and in its image, by key frame; see `seen_ahead`."""
     boxes: list[Boxes] = field(default_factory=list)
     """Boxes of key frames whose poses are known."""
     held: list[ndarray] = field(default_factory=list)
-    """Whether each box that counts returns holds any, by key frame."""
+    """Returns of each box that counts some, as it is and turned, by key frame; see `count_returns`."""
+    long: list[ndarray] = field(default_factory=list)
+    """Whether each of these boxes is longer than wide."""
 
 
 def look_at_calibration(
@@ -60,21 +72,28 @@ def look_at_calibration(
     rows = rows[offsets[rows + 1] == offsets[rows]]  # others are reported, and not used
     wrong = dict(_faults_of_cameras(index, rows, channels))
     yield from ((CALIBRATION, f"{name} {fault}") for name, fault in wrong.items())
+    yield from ((TIMES, fault) for fault in faults_of_times(index, rows))
     poses = [(POSES, fault) for fault in faults_of_poses(index, rows)]
     yield from poses
     seen = _look(index, spread(rows, LOOKED_AT), set(channels) - wrong.keys(), lidars)
     places = fault_of_places(seen.boxes) if not poses else ""
     if places:
         yield BOXES, places
-    faults = [f"{name} {fault}" for name, sweeps in seen.sweeps.items() if (fault := fault_of_lidar(sweeps))]
+    faults = [
+        f"{name} {fault}"
+        for name, sweeps in seen.sweeps.items()
+        if (fault := fault_of_lidar(sweeps, seen.away_m[name]))
+    ]
     yield from ((CALIBRATION, fault) for fault in faults)
     if faults or poses:  # what follows would only repeat it
         return
     for channel, counts in seen.ahead.items():
         if fault := fault_of_view(counts):
             yield CALIBRATION, f"{channel} {fault}"
-    if not places and (fault := fault_of_returns(seen.held)):
-        yield BOXES, fault
+    if not places and seen.held:
+        held, is_long = np.concatenate(seen.held), np.concatenate(seen.long)
+        if fault := fault_of_returns(held) or fault_of_sides(held[is_long]):
+            yield BOXES, fault
 
 
 def _faults_of_cameras(
@@ -120,10 +139,12 @@ def _measure(
         points = read_points(index.source, (sweep,), OWN_RADIUS_M).points_ego.double()
         each.append(points[points.isfinite().all(1)])
         seen.sweeps[sweep.lidar].append(each[-1].numpy())
+        seen.away_m[sweep.lidar] = float(sweep.ego_from_lidar[:3, 3].norm())
     points_ego = torch.cat(each)
     for record in key_frame.cameras:
         if record.channel in channels and min(record.size):
             seen.ahead[record.channel].append(seen_ahead(record, points_ego))
     if boxes is not None:
         counted = boxes.lidar_points > 0
-        seen.held.append(hold_returns(boxes, points_ego)[counted].numpy())
+        seen.held.append(count_returns(boxes, points_ego)[counted].numpy())
+        seen.long.append(are_long(boxes)[counted].numpy())

@@ -16,8 +16,22 @@ MOVED_M = 1.0
 """Distance between key frames from which on a car has moved."""
 BACKWARDS = -0.7
 """Median cosine of the angle between heading and motion below which a car only drives backwards."""
+INTERVAL_S = (0.002, 60.0)
+"""Smallest and largest median time between the key frames of a scene."""
 MANY = 5
 """Smallest number of moves that tell something of a scene."""
+
+
+def faults_of_times(index: Index, rows: Int64[ndarray, " n"]) -> Iterator[str]:
+    """Find scenes whose key frames are too near to each other, or too far from each other, in time."""
+    rows = np.sort(rows)
+    time_s, names = index.column("timestamp_us").to_numpy()[rows] / 1e6, index.scene_of(rows)
+    first = index.first_of_scene(rows)
+    for one in np.unique(first):
+        here = first == one
+        step_s = np.diff(time_s[here]) / np.diff(rows[here])
+        if len(step_s) and not INTERVAL_S[0] <= (median := float(np.median(step_s))) <= INTERVAL_S[1]:
+            yield f"{names[here][0]}: key frames are {median:.4g} s apart"
 
 
 def faults_of_poses(index: Index, rows: Int64[ndarray, " n"]) -> Iterator[str]:

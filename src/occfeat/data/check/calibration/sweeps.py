@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
+from occfeat.data.check.calibration.cameras import FARTHEST_M
 from occfeat.data.keyframe import CameraRecord
 from occfeat.geometry import camera
 from occfeat.geometry.distortion import stack_lenses
@@ -26,6 +27,8 @@ GROUND_M = (-1.3, 0.8)
 """Height of the ground in the ego frame. Real ones are -0.35 to 0.2 m; the frame of an IMU has -1 m."""
 MAX_TILT_DEG = 15.0
 """Largest tilt of the ground. Real ones are below 4 degrees."""
+MIN_RETURNS = 100
+"""Smallest median number of returns. Real sweeps have thousands."""
 MAX_RANGE_M = 300.0
 """Largest median distance of returns. Real ones are 6 to 30 m."""
 AHEAD_M = (8.0, 40.0)
@@ -69,11 +72,19 @@ def find_ground(points_ego: Float64[ndarray, "P 3"], seed: int = 0) -> Ground | 
     return Ground(float(share[best]), math.degrees(math.acos(min(1.0, upwards))), height_m)
 
 
-def fault_of_lidar(sweeps: list[Float64[ndarray, "_ 3"]]) -> str:
-    """Return what is implausible about the returns of a LiDAR in several key frames, in the ego frame."""
+def fault_of_lidar(sweeps: list[Float64[ndarray, "_ 3"]], away_m: float) -> str:
+    """Return what is implausible about a LiDAR.
+
+    Args:
+        sweeps: Its returns in several key frames, in the ego frame, without those of the car itself.
+        away_m: Its distance from the origin of the car.
+    """
+    if away_m > FARTHEST_M:
+        return f"is {away_m:.4g} m from the origin of the car; positions are in metres"
+    number = int(np.median([len(points) for points in sweeps]))
+    if number < MIN_RETURNS:
+        return f"has {number} returns per key frame besides those of the car itself"
     sweeps = [points for points in sweeps if len(points)]
-    if not sweeps:
-        return ""
     range_m = float(np.median([np.median(np.linalg.norm(points, axis=1)) for points in sweeps]))
     if range_m > MAX_RANGE_M:
         return f"has returns {range_m:.4g} m from the car; they are in metres"

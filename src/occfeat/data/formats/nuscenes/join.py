@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.formats.nuscenes.dialect import NUSCENES, TOKENS, Dialect
-from occfeat.data.formats.nuscenes.json_tables import Record, integers, texts, times, vectors
+from occfeat.data.formats.nuscenes.json_tables import Record, flags, texts, times, vectors
 from occfeat.data.formats.nuscenes.places import read_places
 from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.formats.nuscenes.sizes import size_on_disk
@@ -55,7 +55,8 @@ def join(folder: Path, on_bytes: Callable[[int], object], dialect: Dialect = NUS
     Raises:
         DatasetError: A table is missing or not JSON, or a record has a missing field.
     """
-    tables, faults = Tables(folder, on_bytes), Faults()
+    tables = Tables(folder, on_bytes)
+    faults = tables.faults
     rig = read_rig(tables, dialect)
     scenes = tables.records("scene")
     samples = _read_samples(tables, scenes, faults)
@@ -124,13 +125,12 @@ def _sweeps_of(shots: pa.Table, rig: Rig) -> pa.Table:
 
 def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -> _Samples:
     """Return the key frames, ordered."""
-    path = tables.path("scene")
-    scenes = texts(scene_records, "name", path)
-    number = {token: i for i, token in enumerate(texts(scene_records, "token", path))}
-    records, path = tables.records("sample"), tables.path("sample")
-    tokens, scene_tokens = texts(records, "token", path), texts(records, "scene_token", path)
+    scenes = texts(scene_records, "name")
+    number = {token: i for i, token in enumerate(texts(scene_records, "token"))}
+    records = tables.records("sample")
+    tokens, scene_tokens = texts(records, "token"), texts(records, "scene_token")
     scene = np.array([number.get(token, len(scenes)) for token in scene_tokens], dtype=np.int64)
-    timestamp_us = times(records, "timestamp", path)
+    timestamp_us = times(records, "timestamp")
     order = np.lexsort((timestamp_us, scene))
     row = {tokens[i]: at for at, i in enumerate(order)}
     for token in tokens:
@@ -145,20 +145,20 @@ def _read_samples(tables: Tables, scene_records: list[Record], faults: Faults) -
 
 def _read_shots(tables: Tables, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
     """Return key-frame images and all LiDAR sweeps, each with its sensor and row."""
-    path, empty = tables.path("sample_data"), _shots_of([], tables.path("sample_data"), rig, samples, faults)
-    parts = [_shots_of(records, path, rig, samples, faults) for records in tables.batches("sample_data")]
+    empty = _shots_of([], rig, samples, faults)
+    parts = [_shots_of(records, rig, samples, faults) for records in tables.batches("sample_data")]
     return _without_repeated(pa.concat_tables([empty, *parts]), "sample_data", faults)
 
 
-def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
+def _shots_of(records: list[Record], rig: Rig, samples: _Samples, faults: Faults) -> pa.Table:
     """Return the usable shots of some records; the others become faults."""
-    sensor_tokens = texts(records, "calibrated_sensor_token", path)
+    sensor_tokens = texts(records, "calibrated_sensor_token")
     sensor = np.array([rig.position.get(token, -1) for token in sensor_tokens], dtype=np.int64)
-    kind, is_key = rig.kind[sensor], integers(records, "is_key_frame", path).astype(bool)
+    kind, is_key = rig.kind[sensor], flags(records, "is_key_frame")
     is_valid = np.array([record.get("is_valid") is not False for record in records], dtype=bool)
-    used = np.flatnonzero(is_valid & ((kind == LIDAR) | (is_key & ((kind == CAMERA) | (kind == UNKNOWN)))))
+    used = np.flatnonzero(is_valid & ((kind == LIDAR) | (kind == UNKNOWN) | (is_key & (kind == CAMERA))))
     records, sensor, is_key = [records[i] for i in used], sensor[used], is_key[used]
-    tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
+    tokens, sample_tokens = texts(records, "token"), texts(records, "sample_token")
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
     bad = (sensor < 0) | (row < 0) | np.isin(sensor, list(rig.faults))
     for i in np.flatnonzero(bad):
@@ -175,12 +175,12 @@ def _shots_of(records: list[Record], path: Path, rig: Rig, samples: _Samples, fa
             "row": row,
             "sensor": sensor,
             "is_key": is_key,
-            "timestamp_us": times(records, "timestamp", path),
+            "timestamp_us": times(records, "timestamp"),
             "height": _pixels(records, "height"),
             "width": _pixels(records, "width"),
             "token": pa.array(tokens, pa.string()),
-            "path": pa.array(_paths(records, path), pa.string()),
-            "ego_pose_token": pa.array(texts(records, "ego_pose_token", path), pa.string()),
+            "path": pa.array(_paths(records), pa.string()),
+            "ego_pose_token": pa.array(texts(records, "ego_pose_token"), pa.string()),
         }
     )
     # an image is kept, so that its file is also checked; its key frame is used without this camera
@@ -196,9 +196,9 @@ def _note_shot(faults: Faults, rig: Rig, sensor: int, row: int, fault: Fault) ->
         faults.add(row, fault)
 
 
-def _paths(records: list[Record], path: Path) -> list[str]:
+def _paths(records: list[Record]) -> list[str]:
     """Return the names of files; backslashes of Windows become slashes."""
-    return [name.replace("\\", "/") for name in texts(records, "filename", path)]
+    return [name.replace("\\", "/") for name in texts(records, "filename")]
 
 
 def _with_prefix(shots: pa.Table, prefix: str) -> pa.Table:
@@ -261,13 +261,12 @@ def _read_poses(
 
     The pose of a missing token is NaN. A token that is there twice with one pose becomes a fault.
     """
-    path = tables.path("ego_pose")
     pose, found, unclear = np.full((len(wanted), 7), np.nan), *np.zeros((2, len(wanted)), dtype=bool)
     for records in tables.batches("ego_pose"):
-        number = np.array([wanted.get(token, -1) for token in texts(records, "token", path)], dtype=np.int64)
+        number = np.array([wanted.get(token, -1) for token in texts(records, "token")], dtype=np.int64)
         used = np.flatnonzero(number >= 0)
         records, number = [records[i] for i in used], number[used]
-        read = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
+        read = np.hstack((vectors(records, "translation", 3), vectors(records, "rotation", 4)))
         first = np.unique(number, return_index=True)[1]
         once = first[~found[number[first]]]
         pose[number[once]], found[number[once]] = read[once], True
@@ -293,7 +292,7 @@ def _read_visibility(tables: Tables, dialect: Dialect) -> Mapping[str, int] | No
         return TOKENS
     try:
         records = tables.records("visibility")
-        columns = (texts(records, name, path) for name in ("token", "level"))
+        columns = (texts(records, name) for name in ("token", "level"))
         found = list(zip(*columns, strict=True))
     except DatasetError as error:
         _log.warning("%s Tokens of visibility are taken as levels.", error.message)
@@ -318,40 +317,38 @@ def _read_boxes(
     tables: Tables, samples: _Samples, visibility: Mapping[str, int] | None, faults: Faults
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """Return the annotations with row and category index, and the category names."""
-    records, path = tables.records("category"), tables.path("category")
-    names = texts(records, "name", path)
-    number = {token: i for i, token in enumerate(texts(records, "token", path))}
-    records, path = tables.records("instance"), tables.path("instance")
-    category_tokens = texts(records, "category_token", path)
+    records = tables.records("category")
+    names = texts(records, "name")
+    number = {token: i for i, token in enumerate(texts(records, "token"))}
+    records = tables.records("instance")
+    category_tokens = texts(records, "category_token")
     instances = _Instances()
-    for token, category_token in zip(texts(records, "token", path), category_tokens, strict=True):
+    for token, category_token in zip(texts(records, "token"), category_tokens, strict=True):
         instances.track.setdefault(token, len(instances.track))
         instances.category[token] = number.get(category_token, -1)
         if category_token not in number:
             instances.lost[token] = dangling("instance", token, "category", category_token)
-    path = tables.path("sample_annotation")
-    parts = [_boxes_of([], path, samples, instances, visibility, faults)]
+    parts = [_boxes_of([], samples, instances, visibility, faults)]
     for records in tables.batches("sample_annotation"):
-        parts.append(_boxes_of(records, path, samples, instances, visibility, faults))
+        parts.append(_boxes_of(records, samples, instances, visibility, faults))
     return _without_repeated(pa.concat_tables(parts), "sample_annotation", faults), tuple(names)
 
 
 def _boxes_of(
     records: list[Record],
-    path: Path,
     samples: _Samples,
     instances: _Instances,
     visibility: Mapping[str, int] | None,
     faults: Faults,
 ) -> pa.Table:
     """Return the usable boxes of some records; the others become faults."""
-    tokens, sample_tokens = texts(records, "token", path), texts(records, "sample_token", path)
-    of_instance = texts(records, "instance_token", path)
+    tokens, sample_tokens = texts(records, "token"), texts(records, "sample_token")
+    of_instance = texts(records, "instance_token")
     row = np.array([samples.row.get(token, -1) for token in sample_tokens], dtype=np.int64)
     category = np.array([instances.category.get(token, -1) for token in of_instance], dtype=np.int64)
     track = np.array([instances.track.get(token, -1) for token in of_instance], dtype=np.int64)
-    pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
-    size_m = vectors(records, "size", path, 3)[:, [1, 0, 2]]  # the table has width first
+    pose = np.hstack((vectors(records, "translation", 3), vectors(records, "rotation", 4)))
+    size_m = vectors(records, "size", 3)[:, [1, 0, 2]]  # the table has width first
     real = is_pose(pose) & is_box_size(size_m)
     bad = (row < 0) | (category < 0) | ~real
     for i in np.flatnonzero(bad):

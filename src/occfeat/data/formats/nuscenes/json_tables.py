@@ -5,18 +5,19 @@ chunks. Each is cut after its last complete record and parsed separately.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
 
 from occfeat.errors import DatasetError
 
 Record = dict[str, Any]
-Column = TypeVar("Column")
 
 OFFICIAL_VERSIONS = ("v1.0-trainval", "v1.0-test", "v1.0-mini")
 """Folders of tables as nuScenes' archives name them."""
@@ -27,6 +28,7 @@ CHUNK_BYTES = 8 << 20
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
 _NOT_FINITE = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity)(?=[\s,\]}])")
 _SPACE = b" \t\r\n"
+_NOT_NUMBERS = (KeyError, TypeError, ValueError, OverflowError)
 
 
 def read_table(
@@ -163,70 +165,103 @@ def _fetch_hint(path: Path) -> str:
     return "Restore or correct the file."
 
 
-def texts(records: list[Record], field: str, path: Path) -> list[str]:
-    """Return one string field of every record, such as a token."""
-    return _column(records, field, path, _as_texts, "a text")
+@dataclass(frozen=True)
+class Kind:
+    """What the values of a field must be."""
+
+    name: str
+    """For messages, with its article."""
+    holds_of_all: Callable[[list[Any]], bool]
+    """Returns whether all of some values are."""
 
 
-def integers(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
-    """Return one integer or Boolean field of every record."""
-    return _column(records, field, path, _as_integers, "a whole number")
+def _are_texts(values: list[Any]) -> bool:
+    """Return whether values are texts."""
+    return set(map(type, values)) <= {str}
 
 
-def times(records: list[Record], field: str, path: Path) -> NDArray[np.int64]:
-    """Return one field of whole microseconds of every record; fractions, which Lyft has, are rounded."""
-    return _column(records, field, path, _as_times, "a time in microseconds")
+def _are_flags(values: list[Any]) -> bool:
+    """Return whether values are Booleans, or numbers in their place."""
+    return set(map(type, values)) <= {bool, int}
 
 
-def vectors(records: list[Record], field: str, path: Path, width: int) -> NDArray[np.float64]:
-    """Return one field of `width` numbers of every record as (records, width); null becomes NaN."""
-    return _column(records, field, path, lambda values: _as_vectors(values, width), f"{width} numbers")
+def _are_times(values: list[Any]) -> bool:
+    """Return whether values are positive numbers of 63 bits."""
+    return not values or (set(map(type, values)) <= {int, float} and min(values) > 0 and max(values) < 2**63)
 
 
-def _column(
-    records: list[Record], field: str, path: Path, convert: Callable[[list[Any]], Column], kind: str
-) -> Column:
-    """Convert a field of all records; on failure, find the faulty record."""
+TEXT = Kind("a text", _are_texts)
+NAME = Kind("a name", lambda values: _are_texts(values) and all(values))
+FLAG = Kind("true or false", _are_flags)
+TIME = Kind("a time in microseconds", _are_times)
+
+
+def usable_records(records: list[Record], kinds: Mapping[str, Kind]) -> tuple[list[Record], list[str]]:
+    """Return the records whose fields are what they must be, and what is wrong with each of the others."""
+    if all(kind.holds_of_all([record.get(name) for record in records]) for name, kind in kinds.items()):
+        return records, []
+    wrong = [_wrong_field(record, kinds) for record in records]
+    kept = [record for record, what in zip(records, wrong, strict=True) if not what]
+    lost = [(record.get("token"), what) for record, what in zip(records, wrong, strict=True) if what]
+    return kept, [f"record {token!s:.100} {what}" for token, what in lost]
+
+
+def _wrong_field(record: Record, kinds: Mapping[str, Kind]) -> str:
+    """Return the first field of a record that is not what it must be; empty if there is none."""
+    for name, kind in kinds.items():
+        if name not in record:
+            return f"has no field {name!r}"
+        if not kind.holds_of_all([record[name]]):
+            return f"has a field {name!r} that is not {kind.name}"
+    return ""
+
+
+def texts(records: list[Record], field: str) -> list[str]:
+    """Return one field of every record that is a `TEXT`, such as a token."""
+    return [record[field] for record in records]
+
+
+def flags(records: list[Record], field: str) -> Bool[ndarray, " n"]:
+    """Return one field of every record that is a `FLAG`."""
+    return np.array([bool(record[field]) for record in records], dtype=bool)
+
+
+def times(records: list[Record], field: str) -> Int64[ndarray, " n"]:
+    """Return one field of every record that is a `TIME`; fractions, which Lyft has, are rounded."""
+    return np.array([round(record[field]) for record in records], dtype=np.int64)
+
+
+def vectors(records: list[Record], field: str, width: int) -> Float64[ndarray, "n k"]:
+    """Return one field of `width` numbers of every record; whatever else it is becomes NaN."""
+    if not records:
+        return np.empty((0, width))
     try:
-        return convert([record[field] for record in records])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        for record in records:
-            try:
-                convert([record[field]])
-            except KeyError:
-                raise _bad_field(path, record, f"has no field {field!r}") from None
-            except (TypeError, ValueError, OverflowError):
-                raise _bad_field(path, record, f"has a field {field!r} that is not {kind}") from None
-        raise
+        return _as_vectors([record[field] for record in records], width)
+    except _NOT_NUMBERS:
+        return np.concatenate([_vector(record.get(field), width) for record in records])
 
 
-def _as_texts(values: list[Any]) -> list[str]:
-    """Return strings; refuse other values."""
-    if not set(map(type, values)) <= {str}:
-        raise TypeError
-    return values
+def _vector(value: object, width: int) -> Float64[ndarray, "1 k"]:
+    """Return one vector; NaN if it is none."""
+    try:
+        return _as_vectors([value], width)
+    except _NOT_NUMBERS:
+        return np.full((1, width), np.nan)
 
 
-def _as_integers(values: list[Any]) -> NDArray[np.int64]:
-    """Return integers and Booleans; refuse other values."""
-    if not set(map(type, values)) <= {int, bool}:
-        raise TypeError
-    return np.array(values, dtype=np.int64)
-
-
-def _as_times(values: list[Any]) -> NDArray[np.int64]:
-    """Return times; refuse other values."""
-    return _as_integers([round(value) if type(value) is float else value for value in values])
-
-
-def _as_vectors(values: list[Any], width: int) -> NDArray[np.float64]:
+def _as_vectors(values: list[Any], width: int) -> Float64[ndarray, "n k"]:
     """Return vectors of one width; refuse other values."""
-    array = np.array(values, dtype=np.float64).reshape(len(values), -1) if values else np.empty((0, width))
+    array = np.array(values, dtype=np.float64).reshape(len(values), -1)
     if array.shape[1] != width:
         raise ValueError
     return array
 
 
-def _bad_field(path: Path, record: Record, what: str) -> DatasetError:
-    """Return the error for a record with an unusable field."""
-    return DatasetError(f"Table {path}: record {record.get('token')!r} {what}.", hint=_fetch_hint(path))
+def no_usable_record(path: Path, first: str) -> DatasetError:
+    """Return the error for a table of which no record is usable: it is another one.
+
+    Args:
+        path: Its file.
+        first: What is wrong with the first record.
+    """
+    return DatasetError(f"Table {path} has no usable record: {first}.", hint=_fetch_hint(path))

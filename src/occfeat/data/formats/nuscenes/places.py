@@ -37,15 +37,15 @@ def read_places(tables: Tables, scenes: list[Record], faults: Faults) -> tuple[P
 
 def _locations(tables: Tables) -> dict[str, str]:
     """Return the location of each log token."""
-    records, path = _optional_records(tables, "log", ("token", "location")), tables.path("log")
-    return dict(zip(texts(records, "token", path), texts(records, "location", path), strict=True))
+    records = _optional_records(tables, "log")
+    return dict(zip(texts(records, "token"), texts(records, "location"), strict=True))
 
 
 def _base_maps(tables: Tables) -> dict[str, str]:
     """Return the base map file of each log token."""
     return {
         log: record["filename"]
-        for record in _optional_records(tables, "map", ("filename",))
+        for record in _optional_records(tables, "map")
         for log in _texts_of(record.get("log_tokens"))
     }
 
@@ -55,17 +55,14 @@ def _texts_of(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _optional_records(tables: Tables, name: str, fields: tuple[str, ...]) -> list[Record]:
-    """Return the records of a table that have these string fields; none if it is missing or damaged."""
+def _optional_records(tables: Tables, name: str) -> list[Record]:
+    """Return the records of a table; none if it is missing or damaged."""
     path = tables.path(name)
     if not path.is_file():
         return []
     try:
-        records = tables.records(name)
-        for field in fields:
-            texts(records, field, path)
+        return tables.records(name)
     except DatasetError as error:
         _log.warning("%s The locations of scenes are unknown.", error.message)
         tables.hashes[name] = hash_file(path)
         return []
-    return records

@@ -1,6 +1,7 @@
 """The calibrated sensors of a data set: kind, channel, pose and intrinsics."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from occfeat.geometry.pinhole import is_pinhole
 
 REFERENCE = "LIDAR_TOP"
 """The LiDAR whose time is the key frame's; without it, the first by name."""
+
+_MEANT = re.compile(r"cam|li-?dar")
+"""What stands in the name or modality of a sensor that is a camera or a LiDAR."""
 
 OTHER, CAMERA, LIDAR, UNKNOWN = range(4)
 """Kinds of sensor; unknown if a record dangles."""
@@ -52,9 +56,9 @@ class Rig:
 def read_rig(tables: Tables, dialect: Dialect = NUSCENES) -> Rig:
     """Return the sensors and their calibrations."""
     sensors = _sensors(tables)
-    records, path = tables.records("calibrated_sensor"), tables.path("calibrated_sensor")
-    tokens, sensor_tokens = texts(records, "token", path), texts(records, "sensor_token", path)
-    pose = np.hstack((vectors(records, "translation", path, 3), vectors(records, "rotation", path, 4)))
+    records = tables.records("calibrated_sensor")
+    tokens, sensor_tokens = texts(records, "token"), texts(records, "sensor_token")
+    pose = np.hstack((vectors(records, "translation", 3), vectors(records, "rotation", 4)))
     intrinsics = np.array([_matrix(record.get("camera_intrinsic")) for record in records]).reshape(-1, 9)
     seen = [sensors.get(token, ("", UNKNOWN)) for token in sensor_tokens]
     kind = np.array([kind for _, kind in seen] + [UNKNOWN], dtype=np.int64)
@@ -138,8 +142,9 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
         UnusableSetError: There are sensors, and none is a camera or a LiDAR.
     """
     records, path = tables.records("sensor"), tables.path("sensor")
-    columns = [texts(records, name, path) for name in ("token", "channel", "modality")]
+    columns = [texts(records, name) for name in ("token", "channel", "modality")]
     kinds = {"camera": CAMERA, "lidar": LIDAR}
+    columns[2] = [modality.lower() for modality in columns[2]]
     if records and kinds.keys().isdisjoint(columns[2]):
         others = [f"{channel} ({modality})" for _, channel, modality in zip(*columns, strict=True)]
         hint = (
@@ -147,6 +152,10 @@ def _sensors(tables: Tables) -> dict[str, tuple[str, int]]:
             'are these, their modality is "camera" or "lidar".'
         )
         raise UnusableSetError(f"{path} lists no camera and no LiDAR.", first=others, hint=hint)
+    for channel, modality in zip(*columns[1:], strict=True):
+        if modality not in kinds and _MEANT.search(f"{channel} {modality}".lower()):
+            what = f'sensor.json: {channel} is not read: its modality is "{modality}"'
+            tables.faults.add(-1, Fault("sensor not read", what))
     return {
         token: (channel, kinds.get(modality, OTHER))
         for token, channel, modality in zip(*columns, strict=True)

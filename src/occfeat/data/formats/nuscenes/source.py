@@ -30,6 +30,7 @@ _HINTS = {
     "dangling token": "Tables of different versions may be mixed: extract {meta} again.",
     "impossible token": "Correct the record, or extract {meta} again.",
     "impossible pose": "Correct the record, or extract {meta} again.",
+    "record left out": "Correct the record, or extract {meta} again. What refers to it is left out, too.",
     "box left out": "Correct the record, or extract {meta} again. The other boxes are used.",
     "singular intrinsics": "Correct the record, or extract {meta} again.",
     "missing LiDAR file": "Extract the LiDAR archives ({lidar}) into {root}. Fine-tuning and evaluation work "

@@ -1,10 +1,20 @@
 """The tables of one nuScenes folder, while an index is built from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from occfeat.data.formats.nuscenes.json_tables import Record, read_table
-from occfeat.data.source.faults import Fault
+from occfeat.data.formats.nuscenes.json_tables import (
+    FLAG,
+    NAME,
+    TEXT,
+    TIME,
+    Kind,
+    Record,
+    no_usable_record,
+    read_table,
+    usable_records,
+)
+from occfeat.data.source.faults import Fault, Faults
 from occfeat.data.source.source import new_hash
 
 NEEDED_TABLES = (
@@ -26,6 +36,27 @@ PLACE_TABLES = ("log", "map")
 OTHER_TABLES = ("attribute", *PLACE_TABLES, "visibility")
 """Further tables of a complete nuScenes data set."""
 
+FIELDS: Mapping[str, Mapping[str, Kind]] = {
+    "sensor": {"token": TEXT, "channel": NAME, "modality": TEXT},
+    "calibrated_sensor": {"token": TEXT, "sensor_token": TEXT},
+    "scene": {"token": TEXT, "name": TEXT},
+    "sample": {"token": TEXT, "scene_token": TEXT, "timestamp": TIME},
+    "sample_data": {
+        **dict.fromkeys(("token", "sample_token", "ego_pose_token", "calibrated_sensor_token"), TEXT),
+        "is_key_frame": FLAG,
+        "timestamp": TIME,
+        "filename": TEXT,
+    },
+    "ego_pose": {"token": TEXT},
+    "category": {"token": TEXT, "name": TEXT},
+    "instance": {"token": TEXT, "category_token": TEXT},
+    "sample_annotation": {"token": TEXT, "sample_token": TEXT, "instance_token": TEXT},
+    "log": {"token": TEXT, "location": TEXT},
+    "map": {"filename": TEXT},
+    "visibility": {"token": TEXT, "level": TEXT},
+}
+"""Fields without which a record is of no use. It is left out then, and so is what refers to it."""
+
 
 class Tables:
     """The tables of one folder, hashed while they are read."""
@@ -35,6 +66,8 @@ class Tables:
         self.hashes: dict[str, str] = {}
         self.repeated: dict[str, dict[str, bool]] = {}
         """Tokens that a small table has more than once, by table; whether their records differ."""
+        self.faults = Faults()
+        """Faults of records; those that are left out are among them."""
         self._on_bytes = on_bytes
 
     def path(self, name: str) -> Path:
@@ -42,7 +75,11 @@ class Tables:
         return self.folder / f"{name}.json"
 
     def batches(self, name: str) -> Iterator[list[Record]]:
-        """Return the records of a table in batches."""
+        """Return the usable records of a table in batches.
+
+        Raises:
+            DatasetError: The table cannot be read, or no record is usable.
+        """
         digest = new_hash()
 
         def count(piece: bytes) -> None:
@@ -50,7 +87,15 @@ class Tables:
             digest.update(piece)
             self._on_bytes(len(piece))
 
-        yield from read_table(self.path(name), on_bytes=count)
+        number, first = 0, ""
+        for records in read_table(self.path(name), on_bytes=count):
+            usable, lost = usable_records(records, FIELDS.get(name, {}))
+            for what in lost:
+                self.faults.add(-1, Fault("record left out", f"{name}.json: {what}"))
+            number, first = number + len(usable), first or "".join(lost[:1])
+            yield usable
+        if first and not number:
+            raise no_usable_record(self.path(name), first)
         self.hashes[name] = digest.hexdigest()
 
     def records(self, name: str) -> list[Record]:

@@ -13,10 +13,13 @@ from numpy import ndarray
 
 from occfeat.data.formats.points import pcd
 from occfeat.data.formats.points.floats import MAX_BYTES, WIDTHS, check_floats, read_floats
-from occfeat.data.formats.points.opening import opening
+from occfeat.data.formats.points.opening import finite_points, opening
 from occfeat.data.formats.points.pcd import read_pcd
 from occfeat.data.source.sweep import Sweep
 from occfeat.errors import KeyFrameError
+
+MAX_COLUMNS = 100
+"""Largest number of columns of a `.npy` file; more are an array that is transposed."""
 
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError),
@@ -38,9 +41,10 @@ def read_points_file(path: Path, widths: Sequence[int] = WIDTHS) -> Sweep:
     Raises:
         KeyFrameError: The file is missing or damaged, or has another ending.
     """
-    if path.suffix == ".npy":
+    ending = path.suffix.lower()
+    if ending == ".npy":
         return Sweep(read_npy(path))
-    if path.suffix == ".pcd":
+    if ending == ".pcd":
         points = read_pcd(path)
         return Sweep(points, ring_column=pcd.RING_COLUMN if points.shape[1] > pcd.RING_COLUMN else None)
     _require_known(path)
@@ -54,7 +58,7 @@ def check_points_file(path: Path, size: int, widths: Sequence[int] = WIDTHS) -> 
         KeyFrameError: It is empty, too large, has an incomplete return, or another ending.
     """
     _require_known(path)
-    if path.suffix == ".bin":
+    if path.suffix.lower() == ".bin":
         check_floats(path, size, widths)
     elif not 0 < size <= MAX_BYTES:
         raise KeyFrameError(f"LiDAR file {path} has {size:,} bytes; expected 1 to {MAX_BYTES:,}.")
@@ -66,7 +70,7 @@ def read_npy(path: Path) -> Float[ndarray, "P C"]:
     Points that are not finite are left out.
 
     Raises:
-        KeyFrameError: The file is missing or damaged, or is something else.
+        KeyFrameError: The file is missing, damaged or something else, or has no finite points.
     """
     try:
         with opening(path):
@@ -78,8 +82,7 @@ def read_npy(path: Path) -> Float[ndarray, "P C"]:
         raise KeyFrameError(
             f"LiDAR file {path} is not a readable .npy file: {str(error).rstrip('.')}."
         ) from error
-    finite: ndarray = points[np.isfinite(points[:, :3]).all(axis=1)]
-    return finite
+    return finite_points(path, points)
 
 
 def _coordinates(array: ndarray) -> Float[ndarray, "P C"]:
@@ -91,6 +94,8 @@ def _coordinates(array: ndarray) -> Float[ndarray, "P C"]:
         if {column.dtype.kind for column in columns} - set("fiu"):
             raise ValueError(f"expected numbers, got {array.dtype}")
         array = np.stack(columns, axis=1)
+    if array.ndim == 2 and array.shape[1] > MAX_COLUMNS:
+        raise ValueError(f"expected returns in rows of at most {MAX_COLUMNS} numbers, got {array.shape}")
     if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
         raise ValueError(f"expected numbers of shape (P, 3) or more columns, got {array.dtype} {array.shape}")
     with np.errstate(over="ignore"):  # what is too large becomes infinite
@@ -99,6 +104,6 @@ def _coordinates(array: ndarray) -> Float[ndarray, "P C"]:
 
 def _require_known(path: Path) -> None:
     """Refuse a file with another ending."""
-    if path.suffix not in (".bin", ".pcd", ".npy"):
+    if path.suffix.lower() not in (".bin", ".pcd", ".npy"):
         hint = "Name LiDAR files .bin or .pcd.bin (float32), .pcd or .npy."
         raise KeyFrameError(f"LiDAR file {path} has an unknown ending.", hint=hint)

@@ -30,11 +30,13 @@ MAX_BYTES = 100_000_000
 FARTHEST_M = 10_000.0
 """Largest plausible coordinate of a return."""
 
-RING_COLUMN = 4
-"""Column of the ring number in files of five floats."""
-
 MIN_FINITE = 0.5
 """Smallest share of returns with a finite position; fewer are a damaged file (this project's choice)."""
+
+_HINT = (
+    "Store float32: x, y, z in metres, intensity and ring; or write .pcd files, which name their fields. "
+    "Restore the file if it is damaged."
+)
 
 RINGS = (-1, 4096)
 """Plausible ring numbers; -1 is unknown."""
@@ -83,7 +85,8 @@ def check_floats(path: Path, size: int, widths: Sequence[int] = WIDTHS) -> None:
         multiples = " or ".join(str(4 * width) for width in widths)
         raise KeyFrameError(
             f"LiDAR file {path} has {size:,} bytes; expected a multiple of {multiples}, "
-            f"at most {MAX_BYTES:,}."
+            f"at most {MAX_BYTES:,}.",
+            hint=_HINT,
         )
 
 
@@ -104,8 +107,7 @@ def _split(
         raise KeyFrameError(f"LiDAR file {path} holds numbers of eight bytes; expected float32.", hint=hint)
     names = " or ".join(map(str, widths))
     what = "values that are implausible" if not plausible else "values that are plausible"
-    hint = "Store x, y, z in metres, intensity and ring; or write .pcd files, which name their fields."
-    raise KeyFrameError(f"LiDAR file {path} has {what} with {names} numbers per return.", hint=hint)
+    raise KeyFrameError(f"LiDAR file {path} has {what} with {names} numbers per return.", hint=_HINT)
 
 
 def _is_double(values: Float32[ndarray, " n"], widths: Sequence[int]) -> bool:

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from occfeat.data.formats.points.floats import MAX_BYTES
 from occfeat.data.formats.points.lzf import decompress
-from occfeat.data.formats.points.opening import opening
+from occfeat.data.formats.points.opening import finite_points, opening
 from occfeat.errors import KeyFrameError
 
 COORDINATES = ("x", "y", "z")
@@ -86,7 +86,7 @@ def read_pcd(path: Path) -> Float[ndarray, "P C"]:
         float64 if a coordinate has eight bytes, else float32.
 
     Raises:
-        KeyFrameError: The file is missing or damaged, or has no coordinates.
+        KeyFrameError: The file is missing or damaged, or has no coordinates that are finite.
     """
     try:
         with opening(path):
@@ -99,8 +99,7 @@ def read_pcd(path: Path) -> Float[ndarray, "P C"]:
         raise KeyFrameError(
             f"LiDAR file {path} is not a readable PCD file: {str(error).rstrip('.')}."
         ) from error
-    finite: ndarray = points[np.isfinite(points[:, :RING_COLUMN]).all(axis=1)]
-    return finite
+    return finite_points(path, points)
 
 
 def _read_header(content: bytes) -> tuple[_Header, int]:
