@@ -311,10 +311,12 @@ def test_portrait_camera__beside_landscape_ones(sensor: Path) -> None:
 
     log = sensor / "train" / TRAIN
     table = feather.read_table(log / "calibration/intrinsics.feather")
-    height, width = (table[name].to_numpy().copy() for name in ("height_px", "width_px"))
+    names = ("height_px", "width_px", "cx_px", "cy_px")
+    columns = {name: table[name].to_numpy().copy() for name in names}
     assert table["sensor_name"][0].as_py() == "ring_front_center"
-    height[0], width[0] = 160, 90
-    edit_feather(log / "calibration/intrinsics.feather", height_px=height, width_px=width)
+    for name, value in zip(names, (160, 90, 45, 80), strict=True):
+        columns[name][0] = value
+    edit_feather(log / "calibration/intrinsics.feather", **columns)
     for path in (log / "sensors/cameras/ring_front_center").iterdir():
         with Image.open(path) as image:
             image.resize((90, 160)).save(path)

@@ -27,8 +27,6 @@ GROUND_M = (-1.3, 0.8)
 """Height of the ground in the ego frame. Real ones are -0.35 to 0.2 m; the frame of an IMU has -1 m."""
 MAX_TILT_DEG = 15.0
 """Largest tilt of the ground. Real ones are below 4 degrees."""
-MIN_RETURNS = 100
-"""Smallest median number of returns. Real sweeps have thousands."""
 MAX_RANGE_M = 300.0
 """Largest median distance of returns. Real ones are 6 to 30 m."""
 AHEAD_M = (8.0, 40.0)
@@ -81,10 +79,8 @@ def fault_of_lidar(sweeps: list[Float64[ndarray, "_ 3"]], away_m: float) -> str:
     """
     if away_m > FARTHEST_M:
         return f"is {away_m:.4g} m from the origin of the car; positions are in metres"
-    number = int(np.median([len(points) for points in sweeps]))
-    if number < MIN_RETURNS:
-        return f"has {number} returns per key frame besides those of the car itself"
-    sweeps = [points for points in sweeps if len(points)]
+    if not (sweeps := [points for points in sweeps if len(points)]):
+        return "has no returns besides those of the car itself"
     range_m = float(np.median([np.median(np.linalg.norm(points, axis=1)) for points in sweeps]))
     if range_m > MAX_RANGE_M:
         return f"has returns {range_m:.4g} m from the car; they are in metres"

@@ -187,7 +187,7 @@ def _are_flags(values: list[Any]) -> bool:
 
 def _are_times(values: list[Any]) -> bool:
     """Return whether values are positive numbers of 63 bits."""
-    return not values or (set(map(type, values)) <= {int, float} and min(values) > 0 and max(values) < 2**63)
+    return set(map(type, values)) <= {int, float} and all(0 < value < 2**63 for value in values)
 
 
 TEXT = Kind("a text", _are_texts)
