@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from occfeat.data.images import MAX_PIXELS, _read_frame, ends_properly, read_image, read_size, resize
+from occfeat.data.images import (
+    MAX_PIXELS,
+    _read_frame,
+    ends_properly,
+    read_image,
+    read_size,
+    resize,
+    with_planes,
+)
 from occfeat.errors import KeyFrameError
 
 
@@ -210,6 +219,37 @@ def test_resize__halves_like_pillow_bit_for_bit() -> None:
     expected = np.asarray(image.resize((800, 450), Image.Resampling.BILINEAR))
     ours = resize(torch.from_numpy(np.array(image)).permute(2, 0, 1), (450, 800))
     np.testing.assert_array_equal(as_array(ours), expected)
+
+
+@pytest.mark.parametrize("size", [(20, 41), (60, 99), (90, 160)])
+def test_resize__planes_and_pixels_give_torchs_plain_result_bit_for_bit(size: tuple[int, int]) -> None:
+    planes = torch.randint(0, 256, (3, 90, 160), dtype=torch.uint8)
+    pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    every_second = torch.stack((planes, planes), dim=-1)[..., 0]
+    plain = F.interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
+    for image in (planes, pixels, every_second):
+        assert torch.equal(resize(image, size), plain)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        (slice(0, 9), slice(0, 16)),
+        (slice(2, 7), slice(3, 14)),
+        (slice(2, 3), slice(0, 16)),
+        (slice(0, 9), slice(5, 6)),
+        (slice(1, 2), slice(1, 2)),
+        (slice(4, 4), slice(0, 3)),
+    ],
+)
+def test_with_planes__copies_what_is_not_contiguous(part: tuple[slice, slice]) -> None:
+    planes = torch.randint(0, 256, (3, 9, 16), dtype=torch.uint8)
+    pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for image in (planes[:, *part], pixels[:, *part], pixels.flip(-1)[:, *part], pixels[..., ::2][:, *part]):
+        copied = with_planes(image)
+        assert copied.is_contiguous()
+        assert torch.equal(copied, image)
+    assert with_planes(planes) is planes
 
 
 @pytest.mark.parametrize("size", [(224, 400), (224, 392), (448, 800), (1000, 1700), (30, 1600), (7, 5)])

@@ -52,6 +52,7 @@ def test_read_points__radius(folder: Path, index: Index) -> None:
     sweeps = index.key_frame(0).sweeps
     everything, others = (read_points(index.source, sweeps, radius_m).points_ego for radius_m in (0.0, 1.0))
     assert len(everything) - len(others) == 50
+    assert len(read_points(index.source, sweeps, 1e6)) == 0
     nothing = read_points(index.source, (), 1.0)
     assert nothing.points_ego.shape == nothing.origins_ego.shape == (0, 3)
     assert nothing.key_frame.shape == (0,)

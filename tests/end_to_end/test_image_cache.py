@@ -1,7 +1,7 @@
 """`occfeat cache --images`: packed images equal those of the files, and what does not match is refused."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +185,7 @@ def test_finetune__reads_what_it_learns_from_in_the_cache(
 ) -> None:
     rows, read_row = list[int](), ImageCache.read
 
-    def note(cache: ImageCache, row: int) -> torch.Tensor:
+    def note(cache: ImageCache, row: int) -> Sequence[torch.Tensor]:
         rows.append(row)
         return read_row(cache, row)
 

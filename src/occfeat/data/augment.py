@@ -127,7 +127,7 @@ def change_image(
         moved = _crop(scaled, _corner(change, zoomed, size), size)
         moved = moved.flip(-1) if change.flip else moved
     else:
-        moved = _warp(scaled, _new_from_zoomed_px(change, zoomed, size), size)
+        moved = _warp(images.with_planes(scaled), _new_from_zoomed_px(change, zoomed, size), size)
     return _change_light(moved, change)
 
 
@@ -160,10 +160,13 @@ def _crop(
 ) -> UInt8[Tensor, "3 h w"]:
     """Crop an image; pixels from outside it are black."""
     if corner == (0, 0) and tuple(image.shape[1:]) == size:
-        return image
+        return images.with_planes(image)
     (left, top), (height, width) = corner, size
     right, bottom = left + width - image.shape[2], top + height - image.shape[1]
-    return F.pad(image, (-left, right, -top, bottom))
+    inside = image[:, max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)]
+    planes = images.with_planes(inside)
+    outside = [max(0, one) for one in (-left, right, -top, bottom)]
+    return F.pad(planes, outside) if any(outside) else planes
 
 
 def _warp(

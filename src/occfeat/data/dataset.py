@@ -347,14 +347,15 @@ class KeyFrames(Dataset[Sample]):
         change: Change,
     ) -> Cameras:
         """Return the calibration for images of one size."""
-        intrinsics = torch.eye(3, dtype=torch.float64).repeat(len(rig), 1, 1)
-        ego_from_camera = torch.eye(4, dtype=torch.float64).repeat(len(rig), 1, 1)
-        for i, record in enumerate(rig):
-            if record is not None:
-                intrinsics[i] = new_from_old_px(changes[i], record.size, size) @ record.intrinsics
-                ego_from_camera[i] = change.new_ego_from_ego @ self._ego_from_camera(record)
+        intrinsics = torch.eye(3).repeat(len(rig), 1, 1)
+        ego_from_camera = torch.eye(4).repeat(len(rig), 1, 1)
         present = torch.tensor([record is not None for record in rig])
-        return Cameras(intrinsics.float(), ego_from_camera.float(), present, size, _lenses(rig))
+        if known := [(one, record) for one, record in zip(changes, rig, strict=True) if record is not None]:
+            moves = torch.stack([new_from_old_px(one, record.size, size) for one, record in known])
+            mounts = torch.stack([self._ego_from_camera(record) for _, record in known])
+            intrinsics[present] = (moves @ torch.stack([one.intrinsics for _, one in known])).float()
+            ego_from_camera[present] = (change.new_ego_from_ego @ mounts).float()
+        return Cameras(intrinsics, ego_from_camera, present, size, _lenses(rig))
 
     def _unchanged_cameras(
         self, rig: list[CameraRecord | None], size: tuple[int, int], change: Change

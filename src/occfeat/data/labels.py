@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int32
 from numpy import ndarray
 from torch import Tensor
 
@@ -45,13 +45,19 @@ def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Ten
     corners = footprints_ego.detach().cpu().double().numpy()
     cells = (corners - np.array(grid.lower_m)) / np.array(grid.cell_m)
     reach = float(max(_FAR_CELLS, 2 * max(grid.shape)))
-    for polygon in cells[np.isfinite(cells).all(axis=(1, 2))]:
-        if np.abs(polygon).max() > reach:
-            polygon = _clip(polygon, reach)
-        if len(polygon):
-            # cv2's first coordinate is the column, here y
-            cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)[:, ::-1]], 1)
+    farthest = np.abs(cells).max(axis=(1, 2), initial=0)  # NaN where a corner is
+    beyond = cells[(farthest > reach) & (farthest < np.inf)]
+    clipped = [polygon for polygon in (_clip(one, reach) for one in beyond) if len(polygon)]
+    within = _rounded(cells[farthest <= reach])
+    touching = ((within.max(axis=1) >= 0) & (within.min(axis=1) < grid.shape[::-1])).all(axis=1)
+    for polygon in (*within[touching], *map(_rounded, clipped)):
+        cv2.fillPoly(mask, [polygon], 1)  # one by one, because it clears what two polygons share
     return torch.from_numpy(mask.astype(bool))
+
+
+def _rounded(cells: Float64[ndarray, "*polygons 2"]) -> Int32[ndarray, "*polygons 2"]:
+    """Return corners as whole cells for cv2, whose first coordinate is the column, here y."""
+    return np.ascontiguousarray(np.round(cells).astype(np.int32)[..., ::-1])
 
 
 def require_classes(index: Index, places: Iterable[Place], classes: Sequence[str]) -> None:
@@ -99,6 +105,7 @@ def draw_labels(
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
     footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
     subsets = _subsets(boxes, taxonomy, motion=motion)
+    class_of = {category: taxonomy.class_of(category) for category in set(boxes.category)}
     masks = []
     for name in classes:
         if name in LAYERS:
@@ -107,7 +114,7 @@ def draw_labels(
             target = ground.draw(name, new_ego_from_ego, grid)
             masks.append((target, *(torch.zeros_like(target) for _ in subsets)))
         else:
-            of_class = torch.tensor([taxonomy.class_of(one) == name for one in boxes.category]).bool()
+            of_class = torch.tensor([class_of[one] == name for one in boxes.category]).bool()
             target = rasterize(footprints_ego[of_class], grid)
             masks.append((target, *(rasterize(footprints_ego[of_class & some], grid) for some in subsets)))
     return Labels(tuple(classes), *map(torch.stack, zip(*masks, strict=True)))

@@ -7,6 +7,7 @@ upper borders do not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,7 +34,7 @@ class BevGrid:
     def __post_init__(self) -> None:
         _require_possible(self)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Number of cells along x and y."""
         x, y = count_cells(self.lower_m, self.upper_m, self.cell_m)
@@ -59,13 +60,13 @@ class VoxelGrid:
     def __post_init__(self) -> None:
         _require_possible(self)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Number of cells along x, y and z."""
         x, y, z = count_cells(self.lower_m, self.upper_m, self.cell_m)
         return x, y, z
 
-    @property
+    @cached_property
     def bev(self) -> BevGrid:
         """The same cells seen from above."""
         return BevGrid(self.lower_m[:2], self.upper_m[:2], self.cell_m[:2])

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from occfeat.data.images import resize
+from occfeat.data.images import resize, with_planes
 from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import SettingsError
 from occfeat.geometry import camera
@@ -92,7 +92,7 @@ class BevModel(nn.Module):
         resized, follows = [], []
         for image in images:
             old_size = (image.shape[-2], image.shape[-1])
-            resized.append(resize(image.cpu(), self.image_size))  # GPUs cannot resize integers
+            resized.append(with_planes(resize(image.cpu(), self.image_size)))  # GPUs cannot resize integers
             follows.append(camera.resize(old_size, self.image_size))
         present: Bool[Tensor, "1 N"] = torch.ones(1, len(resized), dtype=torch.bool)
         cameras = Cameras(

@@ -20,6 +20,9 @@ from occfeat.data.keyframe import (
 from occfeat.data.source.tables import is_pose
 from occfeat.geometry.frames import invert, transform_points
 
+_MOUNT = ("calibration", "ego_pose")
+"""Fields of a sensor: its pose in the ego frame, and the pose of the ego frame at its time."""
+
 
 def read_key_frame(
     table: pa.Table,
@@ -31,20 +34,28 @@ def read_key_frame(
     lidars: tuple[str, ...],
 ) -> KeyFrame:
     """Return a key frame of the index; see `Index.key_frame` for the arguments."""
-    global_from_ego = transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0])
-    ego_from_global = invert(global_from_ego)
+    lists = table["sweeps"].chunk(0)
+    chosen = _chosen_sweeps(lists, metadata, row, first_of_scene, sweeps, lidars)
+    cameras, boxes = (_entries(table[name].chunk(0), row) for name in ("cameras", "boxes"))
+    of_sweeps = lists.values.take(pa.array(chosen, pa.int64()))
+    own, *mounts, global_from_box = _transforms(
+        table["ego_pose"].chunk(0).slice(row, 1),
+        *(cameras.field(name) for name in _MOUNT),
+        *(of_sweeps.field(name) for name in _MOUNT),
+        boxes.field("pose"),
+    )
+    ego_from_global = invert(own[0])
     scene = table["scene"][row].as_py()
-    chosen = _chosen_sweeps(table["sweeps"].chunk(0), metadata, row, first_of_scene, sweeps, lidars)
     return KeyFrame(
         token=table["token"][row].as_py(),
         scene=metadata.scenes[scene],
         timestamp_us=table["timestamp_us"][row].as_py(),
-        global_from_ego=global_from_ego,
+        global_from_ego=own[0],
         place=metadata.places[scene],
-        cameras=_cameras(table["cameras"].chunk(0), metadata, row, ego_from_global),
-        faulty_cameras=_faulty_cameras(table["cameras"].chunk(0), metadata, row),
-        sweeps=_sweeps(table["sweeps"].chunk(0), metadata, ego_from_global, chosen),
-        boxes=_boxes(table["boxes"].chunk(0), metadata, row, ego_from_global),
+        cameras=_cameras(cameras, metadata, ego_from_global, mounts[0], mounts[1]),
+        faulty_cameras=_faulty_cameras(cameras, metadata),
+        sweeps=_sweeps(of_sweeps, metadata, ego_from_global, mounts[2], mounts[3]),
+        boxes=_boxes(boxes, metadata, ego_from_global, global_from_box),
     )
 
 
@@ -68,8 +79,11 @@ def read_sweeps_within(
         chosen &= np.isin(entries.field("lidar").to_numpy(), numbers)
     inside = np.flatnonzero(chosen)
     by_time = inside[np.argsort(apart_us[inside], kind="stable")]
-    ego_from_global = invert(transform_from_pose(_matrix(table["ego_pose"].chunk(0), row, row + 1)[0]))
-    return _sweeps(lists, metadata, ego_from_global, (begin + by_time).tolist())
+    near = entries.take(pa.array(by_time))
+    own, *mount = _transforms(
+        table["ego_pose"].chunk(0).slice(row, 1), *(near.field(name) for name in _MOUNT)
+    )
+    return _sweeps(near, metadata, invert(own[0]), *mount)
 
 
 def read_path(table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_us: int) -> EgoPath:
@@ -81,8 +95,8 @@ def read_path(table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_
     time_us = np.concatenate((key_times.to_numpy(), sweep_times.to_numpy()))
     pose = torch.cat(
         (
-            _matrix(table["ego_pose"].chunk(0), begin, end),
-            _matrix(entries.field("ego_pose"), first, last),
+            _matrix(table["ego_pose"].chunk(0).slice(begin, end - begin)),
+            _matrix(entries.field("ego_pose").slice(first, last - first)),
         )
     )
     apart_us, order = np.unique(time_us - table["timestamp_us"][row].as_py(), return_index=True)
@@ -93,15 +107,17 @@ def read_path(table: pa.Table, row: int, *, scene_rows: tuple[int, int], window_
 
 
 def _cameras(
-    lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]
+    entries: pa.StructArray,
+    metadata: Metadata,
+    ego_from_global: Float[Tensor, "4 4"],
+    ego_from_camera: Float[Tensor, "n 4 4"],
+    global_from_ego: Float[Tensor, "n 4 4"],
 ) -> tuple[CameraRecord, ...]:
     """Return the usable images of a key frame."""
-    entries, begin, end = lists.values, *_bounds(lists, row)
-    intrinsics = _matrix(entries.field("intrinsics"), begin, end).reshape(-1, 3, 3)
-    ego_from_camera, global_from_ego = _transforms(entries, begin, end, "calibration", "ego_pose")
+    intrinsics = _matrix(entries.field("intrinsics")).reshape(-1, 3, 3)
     lidar_ego_from_camera = ego_from_global @ global_from_ego @ ego_from_camera
     channel, token, path, height, width, lens, fault = _values(
-        entries, begin, end, "channel", "token", "path", "height", "width", "lens", "fault"
+        entries, "channel", "token", "path", "height", "width", "lens", "fault"
     )
     return tuple(
         CameraRecord(
@@ -114,14 +130,14 @@ def _cameras(
             camera_ego_from_camera=ego_from_camera[i],
             lens=metadata.lenses[lens[i]],
         )
-        for i in range(end - begin)
+        for i in range(len(entries))
         if not fault[i]
     )
 
 
-def _faulty_cameras(lists: pa.ListArray, metadata: Metadata, row: int) -> dict[str, str]:
+def _faulty_cameras(entries: pa.StructArray, metadata: Metadata) -> dict[str, str]:
     """Return what is wrong with the unusable images of a key frame, by camera."""
-    channel, fault = _values(lists.values, *_bounds(lists, row), "channel", "fault")
+    channel, fault = _values(entries, "channel", "fault")
     return {metadata.channels[i]: message for i, message in zip(channel, fault, strict=True) if message}
 
 
@@ -146,17 +162,16 @@ def _chosen_sweeps(
 
 
 def _sweeps(
-    lists: pa.ListArray,
+    entries: pa.StructArray,
     metadata: Metadata,
     ego_from_global: Float[Tensor, "4 4"],
-    chosen: list[int],
+    ego_from_lidar: Float[Tensor, "n 4 4"],
+    global_from_ego: Float[Tensor, "n 4 4"],
 ) -> tuple[SweepRecord, ...]:
     """Return some entries as sweeps."""
-    entries = lists.values.take(pa.array(chosen, pa.int64()))
-    ego_from_lidar, global_from_ego = _transforms(entries, 0, len(chosen), "calibration", "ego_pose")
     ego_from_lidar = ego_from_global @ global_from_ego @ ego_from_lidar
     token, path, lidar, timestamp_us, is_key = _values(
-        entries, 0, len(chosen), "token", "path", "lidar", "timestamp_us", "is_key"
+        entries, "token", "path", "lidar", "timestamp_us", "is_key"
     )
     return tuple(
         SweepRecord(
@@ -167,26 +182,35 @@ def _sweeps(
             is_key=is_key[i],
             ego_from_lidar=ego_from_lidar[i],
         )
-        for i in range(len(chosen))
+        for i in range(len(entries))
     )
 
 
-def _boxes(lists: pa.ListArray, metadata: Metadata, row: int, ego_from_global: Float[Tensor, "4 4"]) -> Boxes:
+def _boxes(
+    entries: pa.StructArray,
+    metadata: Metadata,
+    ego_from_global: Float[Tensor, "4 4"],
+    global_from_box: Float[Tensor, "n 4 4"],
+) -> Boxes:
     """Return the boxes of a key frame in its ego frame."""
-    entries, begin, end = lists.values, *_bounds(lists, row)
-    global_from_box = transform_from_pose(_matrix(entries.field("pose"), begin, end))
     ego_from_box = ego_from_global @ global_from_box
-    token, category = _values(entries, begin, end, "token", "category")
+    token, category = _values(entries, "token", "category")
     return Boxes(
         tokens=tuple(token),
         category=tuple(metadata.categories[number] for number in category),
         center_ego=transform_points(ego_from_global, global_from_box[:, :3, 3]),
-        size_m=_matrix(entries.field("size_m"), begin, end),
+        size_m=_matrix(entries.field("size_m")),
         ego_from_box=ego_from_box[:, :3, :3],
-        visibility=_numbers(entries.field("visibility"), begin, end),
-        lidar_points=_numbers(entries.field("lidar_points"), begin, end),
-        speed_mps=torch.from_numpy(entries.field("speed_mps").slice(begin, end - begin).to_numpy().copy()),
+        visibility=_numbers(entries.field("visibility")),
+        lidar_points=_numbers(entries.field("lidar_points")),
+        speed_mps=torch.from_numpy(entries.field("speed_mps").to_numpy().copy()),
     )
+
+
+def _entries(lists: pa.ListArray, row: int) -> pa.StructArray:
+    """Return the entries of a row."""
+    begin, end = _bounds(lists, row)
+    return lists.values.slice(begin, end - begin)
 
 
 def _bounds(lists: pa.ListArray, row: int) -> tuple[int, int]:
@@ -194,23 +218,24 @@ def _bounds(lists: pa.ListArray, row: int) -> tuple[int, int]:
     return lists.offsets[row].as_py(), lists.offsets[row + 1].as_py()
 
 
-def _values(entries: pa.StructArray, begin: int, end: int, *names: str) -> list[list[Any]]:
-    """Return some fields of some entries as Python values."""
-    return [entries.field(name).slice(begin, end - begin).to_pylist() for name in names]
+def _values(entries: pa.StructArray, *names: str) -> list[list[Any]]:
+    """Return some fields of entries as Python values."""
+    return [entries.field(name).to_pylist() for name in names]
 
 
-def _transforms(entries: pa.StructArray, begin: int, end: int, *names: str) -> Float[Tensor, "names n 4 4"]:
-    """Return the transforms of some fields of some entries; small ones take as long together as alone."""
-    return transform_from_pose(torch.stack([_matrix(entries.field(name), begin, end) for name in names]))
+def _transforms(*poses: pa.FixedSizeListArray) -> tuple[Float[Tensor, "_ 4 4"], ...]:
+    """Return the transforms of several lists of poses, made at once: a tensor costs more than its numbers."""
+    joined = transform_from_pose(torch.cat([_matrix(one) for one in poses]))
+    return torch.split(joined, [len(one) for one in poses])
 
 
-def _matrix(vectors: pa.FixedSizeListArray, begin: int, end: int) -> Float[Tensor, "n k"]:
+def _matrix(vectors: pa.FixedSizeListArray) -> Float[Tensor, "n k"]:
     """Return a copy of some vectors of the memory-mapped file."""
     width = vectors.type.list_size
-    values = vectors.values.slice(begin * width, (end - begin) * width).to_numpy()
+    values = vectors.values.slice(vectors.offset * width, len(vectors) * width).to_numpy()
     return torch.from_numpy(values.reshape(-1, width).copy())
 
 
-def _numbers(column: pa.Array, begin: int, end: int) -> Any:
+def _numbers(column: pa.Array) -> Any:
     """Return a copy of some integers of the memory-mapped file."""
-    return torch.from_numpy(column.slice(begin, end - begin).to_numpy().astype(np.int64))
+    return torch.from_numpy(column.to_numpy().astype(np.int64))

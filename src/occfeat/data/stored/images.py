@@ -12,6 +12,7 @@ Axes: `n` key frames, `N` cameras, `H W` stored pixels.
 """
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,7 +118,7 @@ class ImageCache(StoredKeyFrames[ImageCacheCard]):
         place = int(np.searchsorted(self.places.rows, row))
         return [size < 0 for size in self._file_bytes[place].tolist()]
 
-    def read(self, row: int) -> UInt8[Tensor, "N 3 H W"]:
+    def read(self, row: int) -> Sequence[UInt8[Tensor, "3 H W"]]:
         """Return the images of one key frame, black where it lacks a camera.
 
         Raises:
@@ -135,7 +136,7 @@ class ImageCache(StoredKeyFrames[ImageCacheCard]):
         if damaged:
             raise KeyFrameError(f"The shard {file} of the image cache is damaged: a checksum differs.")
         if lengths is None:
-            return stored
+            return stored.unbind()
         return _decode(stored.numpy(), lengths[position].numpy(), self.card.size, file)
 
 
@@ -210,12 +211,12 @@ def _span(lengths: Int64[Tensor, "n N"], position: int) -> tuple[int, int]:
 
 def _decode(
     jpegs: UInt8[ndarray, " bytes"], lengths: Int64[ndarray, " N"], size: tuple[int, int], file: Path
-) -> UInt8[Tensor, "N 3 H W"]:
+) -> list[UInt8[Tensor, "3 H W"]]:
     """Decode the JPEGs of a key frame."""
-    images = np.empty((len(lengths), *size, 3), dtype=np.uint8)
-    for image, jpeg in zip(images, np.split(jpegs, lengths.cumsum()[:-1]), strict=True):
-        decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if len(jpeg) else None
-        if decoded is None or decoded.shape != image.shape:
+    images = []
+    for jpeg in np.split(jpegs, lengths.cumsum()[:-1]):
+        pixels = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if len(jpeg) else None
+        if pixels is None or pixels.shape != (*size, 3):
             raise KeyFrameError(f"The shard {file} of the image cache has an image that cannot be decoded.")
-        image[:] = decoded
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+        images.append(torch.from_numpy(pixels).permute(2, 0, 1))
+    return images

@@ -138,9 +138,11 @@ def _has_rings(returns: Float32[ndarray, "P C"]) -> bool:
     returns = _with_position(returns)
     if not _is_near(returns):
         return False
-    known = np.isfinite(returns[:, RING_COLUMN])
-    rings = returns[known, RING_COLUMN]
-    if known.mean() < MIN_FINITE:
+    rings = np.ascontiguousarray(returns[:, RING_COLUMN])
+    known = np.isfinite(rings)
+    if not known.all():
+        rings = rings[known]
+    if len(rings) < MIN_FINITE * len(returns):
         return False
     return bool((rings == np.rint(rings)).all() and rings.min() >= RINGS[0] and rings.max() <= RINGS[1])
 
@@ -153,4 +155,5 @@ def _is_plausible(returns: Float32[ndarray, "P C"]) -> bool:
 
 def _is_near(returns: Float32[ndarray, "P C"]) -> bool:
     """Return whether there are returns, and the coordinates of all are plausible."""
-    return bool(len(returns) and np.abs(returns[:, :3]).max() <= FARTHEST_M)
+    columns = np.ascontiguousarray(returns[:, :3].T)  # the extremes of columns take a fifth of the time
+    return bool(len(returns) and columns.max() <= FARTHEST_M and columns.min() >= -FARTHEST_M)
