@@ -19,7 +19,7 @@ from occfeat.pretraining.objectives.contract import HeadShape
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.features import Features, cosine, feature_loss
 from occfeat.pretraining.objectives.occupancy import Occupancy, occupancy_logits
-from occfeat.pretraining.trunk import ChannelsLastConv3d, Trunk
+from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig
 
 BEV_CHANNELS, SHAPE, WIDTH, OCCUPIED = 128, (200, 200, 8), 384, 0.02
@@ -58,15 +58,16 @@ def seconds(way: str, head: nn.ModuleDict, bev: Tensor, *truth: Tensor) -> float
     return time.perf_counter() - start
 
 
-def convolution_seconds(kind: type[nn.Conv3d]) -> float:
-    """Time of a 3-D convolution of the head, forward and backward, of plain volumes."""
+def convolution_seconds(layout: torch.memory_format) -> float:
+    """Processor time of a 3-D convolution of the head, forward and backward, of channels-first volumes."""
     torch.manual_seed(0)
     channels = HeadConfig().channels
-    convolution = kind(channels, channels, kernel_size=3, padding=1, bias=False)
+    convolution = nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False)
     volume = torch.randn(1, channels, SHAPE[2], *SHAPE[:2]).requires_grad_()
-    start = time.perf_counter()
-    convolution(volume).sum().backward()
-    return time.perf_counter() - start
+    start = time.process_time()
+    convolved = convolution(volume.contiguous(memory_format=layout)).contiguous()
+    convolved.sum().backward()
+    return time.process_time() - start
 
 
 def main(repeats: int) -> None:
@@ -89,11 +90,13 @@ def main(repeats: int) -> None:
 
 
 def compare_convolutions(repeats: int) -> None:
-    """The package's 3-D convolution beside torch's own."""
-    kinds = {kind.__name__: partial(convolution_seconds, kind) for kind in (ChannelsLastConv3d, nn.Conv3d)}
-    last, first = (times[1:] for times in in_turn(kinds, 1 + repeats).values())
+    """The 3-D convolution in both layouts, whichever the package uses on this processor."""
+    layouts = {"last": torch.channels_last_3d, "first": torch.contiguous_format}
+    ways = {name: partial(convolution_seconds, layout) for name, layout in layouts.items()}
+    last, first = (times[1:] for times in in_turn(ways, 1 + repeats).values())
     faster = ratio(first, last)
-    print(f"\n3-D convolution, channels last: {statistics.median(last):.2f} s, {faster} as fast as first")
+    print(f"\n3-D convolution, channels last: {statistics.median(last):.2f} s of processor time, {faster} as")
+    print(f"fast as first ({torch.backends.cpu.get_cpu_capability()})")
     spread = (faster.low, faster.high)
     record("3-D convolution: times as fast as channels first", faster.median, spread=spread)
 

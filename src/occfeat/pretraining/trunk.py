@@ -47,18 +47,20 @@ class VoxelBlock(Recomputable, ConvolutionNormGelu):
 
     def __init__(self, channels: int) -> None:
         super().__init__(
-            ChannelsLastConv3d(channels, channels, kernel_size=3, padding=1, bias=False),
+            VoxelConvolution(channels, channels, kernel_size=3, padding=1, bias=False),
             nn.GroupNorm(1, channels),
         )
 
 
-class ChannelsLastConv3d(nn.Conv3d):
-    """A 3-D convolution that computes channels-last, with channels-first inputs and outputs.
+class VoxelConvolution(nn.Conv3d):
+    """A 3-D convolution in the memory layout that suits the processor; inputs and outputs are channels-first.
 
-    On some CPUs its backward pass is then faster (`benchmarks/head.py`). Later layers are faster
-    channels-first.
+    With AVX-512 its backward pass is faster channels-last, copies included. With AVX2 both layouts take the
+    same time, and channels-first needs neither copies nor their memory (`benchmarks/head.py`).
     """
 
     def forward(self, volume: Float[Tensor, "B D Z X Y"]) -> Float[Tensor, "B D Z X Y"]:
         """Convolve a volume."""
+        if volume.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+            return super().forward(volume)
         return super().forward(volume.contiguous(memory_format=torch.channels_last_3d)).contiguous()
