@@ -15,7 +15,7 @@ import torch
 from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor, nn
 
-from occfeat.pretraining.objectives.contract import HeadShape
+from occfeat.pretraining.objectives.contract import HeadShape, TeacherShape
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.features import Features, cosine, feature_loss
 from occfeat.pretraining.objectives.occupancy import Occupancy, occupancy_logits
@@ -30,7 +30,7 @@ def inputs() -> tuple[nn.ModuleDict, Tensor, Tensor, Tensor]:
     """Build head, BEV features, occupancy and teacher features, the same every time."""
     torch.manual_seed(0)
     config = HeadConfig()
-    shape = HeadShape(BEV_CHANNELS, config.channels, SHAPE[2], WIDTH)
+    shape = HeadShape(BEV_CHANNELS, config.channels, SHAPE[2], TeacherShape((WIDTH,)))
     parts = {"trunk": Trunk(BEV_CHANNELS, SHAPE[2], config)}
     parts |= {one.name: one.build_output(shape) for one in (Occupancy(1.0), Features(0.01))}
     occupied = torch.rand(1, *SHAPE) < OCCUPIED

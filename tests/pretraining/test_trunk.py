@@ -10,10 +10,10 @@ def test_voxel_convolution__is_torchs_in_either_layout(
     capability: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    convolution = VoxelConvolution(4, 6, kernel_size=3, padding=1)
-    plain = nn.Conv3d(4, 6, kernel_size=3, padding=1)
+    convolution = VoxelConvolution(4, 4, kernel_size=3, padding=1)
+    plain = nn.Conv3d(4, 4, kernel_size=3, padding=1)
     plain.load_state_dict(convolution.state_dict())
-    volume, by_output = torch.randn(2, 4, 3, 7, 5), torch.randn(2, 6, 3, 7, 5)
+    volume, by_output = torch.randn(2, 4, 3, 7, 5), torch.randn(2, 4, 3, 7, 5)
     results = []
     for one in (convolution, plain):
         given = volume.clone().requires_grad_()
