@@ -149,8 +149,8 @@ def test_open__no_space_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(index_file, "_write_table", full)
     with pytest.raises(DatasetError, match="No space left on device"):
         Index.open(DataConfig(root=folder))
-    left = [path.name for path in (folder / "v1.0-mini").iterdir() if "occfeat" in path.name]
-    assert left == [f".{index_file._NAME}.lock"]
+    left = {path.name for path in (folder / "v1.0-mini").iterdir() if "occfeat" in path.name}
+    assert left <= {f".{index_file._NAME}.lock"}  # some versions of filelock remove it
 
 
 def test_open__those_that_start_together_build_once(

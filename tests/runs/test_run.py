@@ -135,7 +135,7 @@ def test_run__two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
 def test_run__a_start_waits_for_nobody_and_leaves_nothing(tmp_path: Path) -> None:
     with lock_folder(tmp_path), pytest.raises(RunError, match="Another process"):
         _create(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == [LOCK]
+    assert {file.name for file in tmp_path.iterdir()} <= {LOCK}  # some versions of filelock remove it
     with _create(tmp_path):
         pass
 
