@@ -11,6 +11,7 @@ from pyarrow import feather
 
 from occfeat.data.check.check import check
 from occfeat.data.dataset import KeyFrames
+from occfeat.data.formats.argoverse2 import lidar
 from occfeat.data.formats.argoverse2.lidar import read_sweep
 from occfeat.data.formats.argoverse2.map_file import read_map_file
 from occfeat.data.index.index import Index
@@ -37,6 +38,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sensor(written: Path, tmp_path: Path) -> Path:
+    lidar._lidar_positions.cache_clear()  # pytest may give folders of one name to several tests
     return shutil.copytree(written, tmp_path / "sensor")
 
 
