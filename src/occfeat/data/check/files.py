@@ -199,7 +199,7 @@ def _content_fault(
             return None
         size = read_size(path)
         kind = "image of another size"
-        check_size(path, size, file.size)
+        check_size(path, size, None if file.fault[0] else file.size)
         kind = f"damaged {file.kind}"
         if decode or not ends_properly(path):
             read_image(path)
