@@ -23,7 +23,7 @@ from pathlib import Path
 import jobs
 from first_three_plan import TURNED
 from ledger import Ledger
-from plots import Curve, draw_curves
+from plots import Curve, draw_arms, draw_curves
 from scene_parts import Part, write_parts
 from spread import Cell, markdown, paired, with_intervals
 from study import BOTH, OCCUPANCY, RECIPE
@@ -223,7 +223,7 @@ def table(rows: Rows) -> str:
 
 
 def draw(rows: Rows, file: Path) -> None:
-    """Draw IoU over the number of labelled key frames, a panel per metric."""
+    """Draw IoU over the number of labelled key frames, or of every arm if there is one number."""
     panels: dict[str, list[Curve]] = {}
     for metric, title in METRICS.items():
         cells = cells_of(rows, metric)
@@ -235,7 +235,14 @@ def draw(rows: Rows, file: Path) -> None:
             )
             for arm, rate in lines
         ]
-    draw_curves(file, panels, "labelled key frames")
+    if len({tuning.labelled for tuning in rows}) > 1:
+        draw_curves(file, panels, "labelled key frames")
+        return
+    arms = {
+        title: {curve.title: cell for curve in curves for cell in curve.cells.values()}
+        for title, curves in panels.items()
+    }
+    draw_arms(file, arms)
 
 
 def read_plan(given: argparse.Namespace) -> Plan:

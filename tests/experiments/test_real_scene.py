@@ -105,3 +105,24 @@ def test_main__from_a_folder_to_a_table(
     monkeypatch.setattr(real_scene, "tune", lambda plan, tuning: pytest.fail("ran what has a row"))
     _run(monkeypatch, root, tmp_path / "runs", *PARTS, *few, *short)
     assert capsys.readouterr().out.strip() in table
+
+
+@pytest.mark.parametrize("labelled", [(4,), (2, 4)])
+def test_draw__one_number_of_labelled_key_frames_gives_a_line_per_arm(
+    labelled: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        real_scene.Tuning("s", 8, arm, count, 1.0, seed, 0): {"vehicle_iou/visible": 0.2 + 0.1 * seed}
+        for arm in ("none", "both")
+        for count in labelled
+        for seed in range(3)
+    }
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(real_scene, "draw_arms", lambda file, panels: drawn.update(panels))
+    monkeypatch.setattr(real_scene, "draw_curves", lambda file, panels, title: drawn.update(curves=panels))
+    real_scene.draw(rows, tmp_path / "plot.png")
+    assert ("curves" in drawn) == (len(labelled) > 1)
+    if len(labelled) == 1:
+        cells = drawn["vehicle, visible, IoU in %"]
+        assert list(cells) == ["none", "both, rate 1"]
+        assert [round(value) for value in cells["none"].values()] == [20, 30, 40]
