@@ -123,7 +123,7 @@ def image_cache(folder: Path) -> Reader:
         opened.require_same_files(np.arange(4), sizes, allowed=4)
         for row in range(4):
             try:
-                opened.read(row).sum()
+                torch.stack(list(opened.read(row))).sum()
             except KeyFrameError:
                 continue
 
