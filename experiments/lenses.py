@@ -10,6 +10,7 @@ What has a row is not run again, and an interrupted run goes on. `--report` prin
 import argparse
 import json
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import jobs
 import numpy as np
 from first_three_plan import CHOSEN, TURNED
 from ledger import Ledger
-from spread import Cell, paired, with_interval
+from spread import cells_by, paired, with_interval
 
 import occfeat
 
@@ -105,12 +106,9 @@ def table(rows: Rows) -> str:
     """Return IoUs in per cent by rig, and the paired differences, with 95 % intervals."""
     lines = []
     for kind, title in ((True, "OccFeat"), (False, "ImageNet")):
-        of = {rig: [(t, m) for t, m in rows.items() if (t.rig, t.pretrained) == (rig, kind)] for rig in RIGS}
+        of_kind = {tuning: metrics for tuning, metrics in rows.items() if tuning.pretrained == kind}
         for metric in METRICS:
-            values: dict[str, Cell] = {
-                rig: {(t.seed, t.draw): 100 * m[metric] for t, m in found if metric in m}
-                for rig, found in of.items()
-            }
+            values = cells_by(of_kind, metric, attrgetter("rig"))
             gaps = list(paired(values["fisheye4"], values["pinhole8"]).values())
             means = "  ".join(f"{rig} {with_interval(list(values[rig].values()))}" for rig in RIGS)
             spread = f"standard deviation {np.std(gaps, ddof=1):.1f}" if len(gaps) > 1 else ""

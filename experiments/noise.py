@@ -24,7 +24,7 @@ import numpy as np
 from ledger import Ledger
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
-from spread import Cell, markdown, of_draws, paired, with_interval
+from spread import Cell, cells_by, markdown, of_draws, paired, with_interval
 from study import BOTH, OCCUPANCY, STREET, Study
 
 from occfeat.runs.checkpoint import load_checkpoint
@@ -195,9 +195,7 @@ def over_all(values: Cell) -> Deviation:
 
 def table(rows: Rows) -> str:
     """Vehicle IoU in per cent by start, way and weights, and how far it varies, with 95 % intervals."""
-    cells: dict[tuple[str, str, bool], Cell] = defaultdict(dict)
-    for one, metrics in rows.items():
-        cells[one.start, one.way, one.averaged][one.seed, one.draw] = 100 * metrics[METRIC]
+    cells = cells_by(rows, METRIC, lambda one: (one.start, one.way, one.averaged))
     titles = ("start", "way", "weights", "runs", "mean", "sd over seeds", "sd over all")
     titles += ("over plain, last weights", "over none", "sd of that")
     lines = []
@@ -211,19 +209,19 @@ def table(rows: Rows) -> str:
     return markdown(titles, lines)
 
 
+def mode_of(tuning: first_three_plan.Tuning) -> tuple[str, str]:
+    """Return the mode and the arm of a fine-tuning."""
+    return tuning.mode, tuning.arm
+
+
 def table_of_modes(rows: first_three_plan.Rows) -> str:
     """Deviations of the first three experiments, 1 % of the labels: root mean squares over pretrained arms.
 
     The gain is that over occupancy only, of equal seeds and draws.
     """
-    cells: dict[tuple[str, str, str], Cell] = defaultdict(dict)
-    for tuning, metrics in rows.items():
-        if tuning.share == "1%":
-            for metric in (METRIC, MAPS):
-                cells[metric, tuning.mode, tuning.arm][tuning.seed, tuning.draw] = 100 * metrics[metric]
-    lines = []
+    few, lines = {tuning: metrics for tuning, metrics in rows.items() if tuning.share == "1%"}, []
     for metric, mode in product((METRIC, MAPS), first_three_plan.MODES):
-        arms = {arm: cell for (of, how, arm), cell in cells.items() if (of, how) == (metric, mode)}
+        arms = {arm: cell for (how, arm), cell in cells_by(few, metric, mode_of).items() if how == mode}
         arms.pop("none", None)
         gains = [paired(cell, arms["occupancy"]) for arm, cell in arms.items() if arm != "occupancy"]
         found = [

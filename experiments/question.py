@@ -4,7 +4,6 @@ A script of a question names its arms and calls `ask`. What is run is in `compar
 """
 
 import argparse
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,7 +12,7 @@ from pathlib import Path
 from comparison import METRICS, PRETRAINING, SPLITS, Comparison, Result, Rows, planned
 from ledger import Ledger
 from plots import Curve, draw_arms, draw_curves
-from spread import Cell, markdown, paired, with_interval, with_intervals
+from spread import Cell, cells_by, markdown, paired, with_interval, with_intervals
 from study import MODES, STREET, Arm, Study, World
 
 LEDGERS = Path(__file__).parent
@@ -32,11 +31,7 @@ MEASURES = {
 
 def cells_of(rows: Rows, mode: str, split: str, metric: str) -> dict[str, Cell]:
     """Return per cent by arm, of a mode and a town."""
-    cells: dict[str, Cell] = defaultdict(dict)
-    for one, metrics in rows.items():
-        if (one.mode, one.split) == (mode, split) and metric in metrics:
-            cells[one.arm][one.seed, one.draw] = 100 * metrics[metric]
-    return cells
+    return cells_by(rows, metric, lambda one: one.arm if (one.mode, one.split) == (mode, split) else None)
 
 
 @dataclass(frozen=True)

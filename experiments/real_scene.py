@@ -14,7 +14,6 @@ reported. `--report` prints the table and draws the plot alone.
 import argparse
 import json
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -25,7 +24,7 @@ from first_three_plan import TURNED
 from ledger import Ledger
 from plots import Curve, draw_arms, draw_curves
 from scene_parts import Part, write_parts
-from spread import Cell, markdown, paired, with_intervals
+from spread import Cell, cells_by, markdown, paired, with_intervals
 from study import BOTH, OCCUPANCY, RECIPE
 
 import occfeat
@@ -198,11 +197,7 @@ def one_round(plan: Plan) -> bool:
 
 def cells_of(rows: Rows, metric: str) -> dict[tuple[int, str, float], Cell]:
     """Return per cent by labelled key frames, arm and rate."""
-    cells: dict[tuple[int, str, float], Cell] = defaultdict(dict)
-    for tuning, metrics in rows.items():
-        if metric in metrics:
-            key = (tuning.labelled, tuning.arm, tuning.rate)
-            cells[key][tuning.seed, tuning.draw] = 100 * metrics[metric]
+    cells = cells_by(rows, metric, lambda tuning: (tuning.labelled, tuning.arm, tuning.rate))
     return dict(sorted(cells.items(), key=lambda item: item[0][0]))
 
 

@@ -19,7 +19,7 @@ from comparison import METRICS, SPLITS
 from first_three_plan import PACKAGED, TURNED
 from ledger import Ledger
 from plots import draw_arms
-from spread import Cell, markdown, paired, with_intervals
+from spread import Cell, cells_by, markdown, paired, with_intervals
 from study import BOTH, MODES, RECIPE, Study, World
 
 EPOCHS = 12
@@ -129,11 +129,7 @@ def one_round(runs: Path, order: list[tuple[int, int, str, str]]) -> bool:
 
 def cells_of(rows: Rows, split: str, metric: str) -> dict[tuple[str, str], Cell]:
     """Return per cent by arm and rig."""
-    cells: dict[tuple[str, str], Cell] = {}
-    for one, metrics in rows.items():
-        if one.split == split:
-            cells.setdefault((one.arm, one.rig), {})[one.seed, one.draw] = 100 * metrics[metric]
-    return cells
+    return cells_by(rows, metric, lambda one: (one.arm, one.rig) if one.split == split else None)
 
 
 def table(rows: Rows, split: str) -> str:

@@ -1,14 +1,37 @@
 """Means of repeated experiments, with how far they can be trusted."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.stats import t as student_t
 
 Cell = dict[tuple[int, int], float]
 """Values of one arm, by pretraining seed and draw of the labels."""
+
+Of = TypeVar("Of")
+"""What the values of a cell are of."""
+
+
+def cells_by(
+    rows: Mapping[Any, Mapping[str, float]], metric: str, what: Callable[[Any], Of | None]
+) -> dict[Of, Cell]:
+    """Return the values of a metric, in per cent, by what their rows are of.
+
+    Args:
+        rows: Metrics by job; a job has a seed and a draw.
+        metric: Its name. Rows without it are left out.
+        what: Returns what a job is of; None: it is left out.
+    """
+    cells: dict[Of, Cell] = defaultdict(dict)
+    for job, metrics in rows.items():
+        of = what(job)
+        if of is not None and metric in metrics:
+            cells[of][job.seed, job.draw] = 100 * metrics[metric]
+    return cells
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -1,6 +1,7 @@
 """Intervals of means."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 
@@ -38,3 +39,16 @@ def test_with_intervals__counts_seeds_and_draws_apart() -> None:
     two = {pair: value for pair, value in CELL.items() if pair[0] < 2}
     assert spread.with_intervals(two, sign=True) == f"+6.5 ± - / {draws:.1f}"
     assert spread.with_intervals({}) == "-"
+
+
+class _Job(NamedTuple):
+    arm: str
+    seed: int
+    draw: int
+
+
+def test_cells_by__leaves_out_rows_without_the_metric_or_of_nothing() -> None:
+    rows = {_Job(arm, seed, 1): {"iou": 0.25 * seed} for arm in ("a", "b", "c") for seed in range(2)}
+    found = spread.cells_by(rows, "iou", lambda job: None if job.arm == "b" else job.arm)
+    assert found == {"a": {(0, 1): 0.0, (1, 1): 25.0}, "c": {(0, 1): 0.0, (1, 1): 25.0}}
+    assert spread.cells_by(rows, "missing", lambda job: job.arm) == {}
