@@ -70,7 +70,7 @@ class Findings:
     lost_images: dict[int, set[str]] = field(default_factory=dict)
     """Files of the images that cannot be used, by key frame."""
     hints: dict[str, str] = field(default_factory=dict)
-    """Hints of problems that know better than their kind, by kind; the first one counts."""
+    """Hints of problems, by kind; the first one counts. They replace usual hints, not those of the format."""
     notes: list[str] = field(default_factory=list)
     """Facts worth knowing that are not problems."""
 

@@ -129,9 +129,8 @@ class _LogReader:
         for i, fault in faults:
             self._note_sweep(int(number[i]), fault)
         known = np.isfinite(ego_pose).all(axis=1)
-        ego_pose = np.where(
-            known[:, None], ego_pose, _AT_EGO
-        )  # so that a faulty key frame's files are checked
+        # a stand-in, so that the other files of a faulty key frame are checked, too
+        ego_pose = np.where(known[:, None], ego_pose, _AT_EGO)
         used = is_key | known
         return LogTables(
             tokens=[self._token(time_ns) for time_ns in key_ns.tolist()],
