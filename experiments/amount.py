@@ -3,15 +3,15 @@
     python experiments/amount.py RUNS [--arms ...] [--modes fine-tuned linear] [--seeds 0 1] [--draws 0 1 2]
       [--split val] [--report]
 
-The street has 1 200 key frames to learn from. Smaller amounts are its first ones. Rows go to `large.jsonl`.
-RUNS is a folder of its own.
+The street has 1 200 key frames to learn from. Smaller amounts are its first ones. Rows go to
+`ledgers/large.jsonl`. RUNS is a folder of its own.
 """
 
 from dataclasses import replace
 from itertools import product
 
-from question import Question, ask
-from study import BOTH, OCCUPANCY, Arm, World, part
+from harness.question import Question, ask
+from harness.study import BOTH, OCCUPANCY, Arm, World, part
 
 AMOUNTS = (75, 150, 300, 600, 1200)
 USUAL, EPOCHS = 300, 8

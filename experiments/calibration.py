@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ledger import Ledger, Metrics
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
+from harness.ledger import Ledger, Metrics
 from occfeat.data.check.alignment.align import LOOKED_AT
 from occfeat.data.check.alignment.judge import LIMIT, SIGMAS, SURE, uncertainty
 from occfeat.data.check.alignment.match import Match, Shot

@@ -3,16 +3,17 @@
     python experiments/claim.py RUNS [--arms none occupancy ...] [--modes fine-tuned linear]
       [--seeds 0 1 2 3 4] [--draws 0 1 2] [--split val] [--report]
 
-Arms after `oracle` are tries: what could make features add to occupancy. Rows go to `street.jsonl`. Choose in
-the validation town, and report once with `--split test`. `--report` runs nothing.
+Arms after `oracle` are tries: what could make features add to occupancy. Rows go to
+`ledgers/street.jsonl`. Choose in the validation town, and report once with `--split test`. `--report` runs
+nothing.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from first_three_plan import PACKAGED
-from question import Question, ask
-from study import BOTH, EPOCHS, OCCUPANCY, Arm
+from harness.question import Question, ask
+from harness.settings import PACKAGED
+from harness.study import BOTH, EPOCHS, OCCUPANCY, Arm
 
 LONG = {"epochs": 2 * EPOCHS}
 BLOCKS = (5, 8, 10)

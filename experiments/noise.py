@@ -4,9 +4,9 @@
 
 Builds the world of `study.py` below RUNS, pretrains once by each objective, and fine-tunes each start in each
 way on 1 % of the labels, with several seeds and draws; evaluates in the validation town. Every run keeps
-averaged weights beside its last ones, so each fine-tuning adds two rows to `noise.jsonl`: of its last weights
-and of their average. What has rows is not run again. Several processes can share the work. `--report` prints
-the tables alone, also one of the rates and seeds of `first_three.jsonl`.
+averaged weights beside its last ones, so each fine-tuning adds two rows to `ledgers/noise.jsonl`: of its last
+weights and of their average. What has rows is not run again. Several processes can share the work. `--report`
+prints the tables alone, also one of the rates and seeds of `ledgers/first_three.jsonl`.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import first_three_plan
-import jobs
 import numpy as np
-from ledger import Ledger
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
-from spread import Cell, cells_by, markdown, of_draws, paired, with_interval
-from study import BOTH, OCCUPANCY, STREET, Study
 
+from concluded.first_three import plan as first_three
+from harness import jobs
+from harness.ledger import LEDGERS, Ledger
+from harness.spread import Cell, cells_by, markdown, of_draws, paired, with_interval
+from harness.study import BOTH, OCCUPANCY, STREET, Study
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.folder import RunFolder
 
@@ -77,7 +77,7 @@ class Weights(Tuning):
 
 
 Rows = dict[Weights, dict[str, float]]
-LEDGER = Ledger(Path(__file__).with_name("noise.jsonl"), Weights)
+LEDGER = Ledger(LEDGERS / "noise.jsonl", Weights)
 
 
 def weights_of(tuning: Tuning, *, averaged: bool) -> Weights:
@@ -209,18 +209,18 @@ def table(rows: Rows) -> str:
     return markdown(titles, lines)
 
 
-def mode_of(tuning: first_three_plan.Tuning) -> tuple[str, str]:
+def mode_of(tuning: first_three.Tuning) -> tuple[str, str]:
     """Return the mode and the arm of a fine-tuning."""
     return tuning.mode, tuning.arm
 
 
-def table_of_modes(rows: first_three_plan.Rows) -> str:
+def table_of_modes(rows: first_three.Rows) -> str:
     """Deviations of the first three experiments, 1 % of the labels: root mean squares over pretrained arms.
 
     The gain is that over occupancy only, of equal seeds and draws.
     """
     few, lines = {tuning: metrics for tuning, metrics in rows.items() if tuning.share == "1%"}, []
-    for metric, mode in product((METRIC, MAPS), first_three_plan.MODES):
+    for metric, mode in product((METRIC, MAPS), first_three.MODES):
         arms = {arm: cell for (how, arm), cell in cells_by(few, metric, mode_of).items() if how == mode}
         arms.pop("none", None)
         gains = [paired(cell, arms["occupancy"]) for arm, cell in arms.items() if arm != "occupancy"]
@@ -246,7 +246,7 @@ def main() -> None:
         jobs.work(Study(STREET, given.runs).build_world)
         jobs.work(lambda: one_round(given.runs, planned(given.starts, given.ways)))
     print(table(LEDGER.read()))
-    print(table_of_modes(first_three_plan.read_ledger(first_three_plan.LEDGER)))
+    print(table_of_modes(first_three.read_ledger(first_three.LEDGER)))
 
 
 if __name__ == "__main__":

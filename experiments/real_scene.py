@@ -6,9 +6,9 @@
 A scene is named as `scene-0916`, or by a part of its duration as `scene-0916:0-0.6`. Parts become scenes of
 a folder below RUNS. Test key frames within `--apart-m` of a labelled one are left out. `--start` adds an arm
 that begins from a network pretrained elsewhere. Every fine-tuning takes equally many steps and adds a row to
-`real_scene.jsonl`. What has a row is not run again; an interrupted run goes on; several processes can share
-the work. Rates are those of what was pretrained, relative to the rest. Choose them on scenes that are not
-reported. `--report` prints the table and draws the plot alone.
+`ledgers/real_scene.jsonl`. What has a row is not run again; an interrupted run goes on; several processes can
+share the work. Rates are those of what was pretrained, relative to the rest. Choose them on scenes that are
+not reported. `--report` prints the table and draws the plot alone.
 """
 
 import argparse
@@ -19,15 +19,14 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-import jobs
-from first_three_plan import TURNED
-from ledger import Ledger
-from plots import Curve, draw_arms, draw_curves
-from scene_parts import Part, write_parts
-from spread import Cell, cells_by, markdown, paired, with_intervals
-from study import BOTH, OCCUPANCY, RECIPE
-
 import occfeat
+from harness import jobs
+from harness.ledger import LEDGERS, Ledger
+from harness.plots import Curve, draw_arms, draw_curves
+from harness.scene_parts import Part, write_parts
+from harness.settings import TURNED
+from harness.spread import Cell, cells_by, markdown, paired, with_intervals
+from harness.study import BOTH, OCCUPANCY, RECIPE
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
 
@@ -64,7 +63,7 @@ class Tuning:
 
 
 Rows = dict[Tuning, dict[str, float]]
-LEDGER = Ledger(Path(__file__).with_name("real_scene.jsonl"), Tuning)
+LEDGER = Ledger(LEDGERS / "real_scene.jsonl", Tuning)
 
 
 @dataclass(frozen=True)

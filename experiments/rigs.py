@@ -5,7 +5,7 @@
 
 Pretrains on rig A, on B, and on both, at equal steps and at equal epochs, and fine-tunes each on three
 labelled key frames of A, of B and of C, which no pretraining sees. Every rig drives in streets of its own.
-Rows go to `rigs.jsonl`. What has a row is not run again. RUNS is a folder of its own.
+Rows go to `ledgers/rigs.jsonl`. What has a row is not run again. RUNS is a folder of its own.
 """
 
 import argparse
@@ -14,13 +14,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jobs
-from comparison import METRICS, SPLITS
-from first_three_plan import PACKAGED, TURNED
-from ledger import Ledger
-from plots import draw_arms
-from spread import Cell, cells_by, markdown, paired, with_intervals
-from study import BOTH, MODES, RECIPE, Study, World
+from harness import jobs
+from harness.comparison import METRICS, SPLITS
+from harness.ledger import LEDGERS, Ledger
+from harness.plots import draw_arms
+from harness.settings import PACKAGED, TURNED
+from harness.spread import Cell, cells_by, markdown, paired, with_intervals
+from harness.study import BOTH, MODES, RECIPE, Study, World
 
 EPOCHS = 12
 """Of pretraining on one rig: 456 steps."""
@@ -71,7 +71,7 @@ class Tuning:
 
 
 Rows = dict[Tuning, dict[str, float]]
-LEDGER = Ledger(Path(__file__).with_name("rigs.jsonl"), Tuning)
+LEDGER = Ledger(LEDGERS / "rigs.jsonl", Tuning)
 
 
 def study_of(runs: Path, rig: str) -> Study:

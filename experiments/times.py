@@ -4,13 +4,13 @@
       [--draws 0 1 2 3 4] [--split val] [--report]
 
 The street is that of `claim.py` with LiDAR sweeps at 20 Hz. Vehicles that move and that stand still are also
-reported apart. Rows go to `swept.jsonl`. RUNS is a folder of its own.
+reported apart. Rows go to `ledgers/swept.jsonl`. RUNS is a folder of its own.
 """
 
 from typing import Any
 
-from question import METRICS, Question, ask
-from study import BOTH, OCCUPANCY, Arm, World
+from harness.question import METRICS, Question, ask
+from harness.study import BOTH, OCCUPANCY, Arm, World
 
 SWEPT = World("swept", 300, settings={"sweeps": 9})
 APART = {**METRICS, "vehicle_iou/moving": "vehicle, moving", "vehicle_iou/still": "vehicle, still"}

@@ -5,14 +5,14 @@
 
 A λ does not carry over from one grid to another, the ratio does (`loss.features: auto`, `loss.ratio`).
 Targets are raw or centred, and predicted from the voxels of occupancy or in a branch of their own. Rows go to
-`street.jsonl`, which has those of `claim.py`, too.
+`ledgers/street.jsonl`, which has those of `claim.py`, too.
 """
 
 from itertools import product
 from typing import Any
 
-from question import Question, ask
-from study import OCCUPANCY, Arm
+from harness.question import Question, ask
+from harness.study import OCCUPANCY, Arm
 
 RATIOS = (0.03, 0.1, 0.3, 1.0, 3.0)
 TARGETS: dict[str, dict[str, Any]] = {"raw": {}, "centred": {"center": "mean"}}

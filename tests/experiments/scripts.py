@@ -1,4 +1,4 @@
-"""The scripts of `experiments/` as modules: they are no package, and import each other by name."""
+"""The scripts of `experiments/` as modules: that folder is on the path, as it is for them."""
 
 import importlib
 import sys
@@ -10,5 +10,5 @@ sys.path.append(str(FOLDER))
 
 
 def load(name: str) -> ModuleType:
-    """A script by name."""
+    """A script, or a module that scripts share, by its name below `experiments/`."""
     return importlib.import_module(name)

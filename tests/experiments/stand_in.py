@@ -9,7 +9,7 @@ import pytest
 from occfeat.runs.folder import ANALYSIS, RESULTS, RunFolder
 from tests.experiments.scripts import load
 
-comparison, study = load("comparison"), load("study")
+comparison, study = load("harness.comparison"), load("harness.study")
 VEHICLE, MAP = comparison.METRICS
 ANALYSED = {
     "probe_auc": {"bev": {"car": 0.8, "mean": 0.7}},

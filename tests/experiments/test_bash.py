@@ -7,10 +7,10 @@ import pytest
 from tests.experiments.scripts import FOLDER
 
 
-@pytest.mark.parametrize("script", ["first_three.sh", "overfit_key_frames.sh"])
+@pytest.mark.parametrize("script", ["first_three/run.sh", "overfit_key_frames.sh"])
 def test_lists_of_options_may_be_empty(script: str) -> None:
     """To it an empty array is not set, which `set -u` refuses; with `${a[@]+"${a[@]}"}` it is not read."""
-    text = (FOLDER / script).read_text()
+    text = (FOLDER / "concluded" / script).read_text()
     empty = re.findall(r"^(\w+)=\(\)", text, flags=re.MULTILINE)
     assert empty
     for name in empty:

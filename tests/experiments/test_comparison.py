@@ -13,7 +13,9 @@ from occfeat.settings.layers import build, merge
 from tests.experiments.scripts import load
 from tests.experiments.stand_in import Runs
 
-comparison, question, study, ledger = map(load, ("comparison", "question", "study", "ledger"))
+comparison, question, study, ledger = (
+    load(f"harness.{name}") for name in ("comparison", "question", "study", "ledger")
+)
 claim, weight, amount, times = map(load, ("claim", "weight", "amount", "times"))
 VEHICLE, MAP = comparison.METRICS
 ASKED_OF_THREE = question.Question("", {"none": None, "occupancy": study.OCCUPANCY, "both": study.BOTH}, "")

@@ -8,12 +8,10 @@ from matplotlib.figure import Figure
 
 from tests.experiments.scripts import load
 
-load("jobs")
-spread = load("spread")
-plans = load("first_three_plan")
-load("first_three_results")
-pictures = load("first_three_pictures")
-report = load("first_three_report")
+spread = load("harness.spread")
+plans = load("concluded.first_three.plan")
+pictures = load("concluded.first_three.pictures")
+report = load("concluded.first_three.report")
 
 
 def plan_of(runs: Path, **changes: object) -> "plans.Plan":  # type: ignore[name-defined]

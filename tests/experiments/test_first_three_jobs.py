@@ -14,9 +14,9 @@ from occfeat.settings.layers import build, merge
 from occfeat.settings.sections import TeacherConfig
 from tests.experiments.scripts import load
 
-jobs = load("jobs")
-plans = load("first_three_plan")
-script = load("first_three")
+jobs = load("harness.jobs")
+plans = load("concluded.first_three.plan")
+script = load("concluded.first_three.work")
 
 PART = ("--arms", "none", "both", "--seeds", "0", "--shares", "1%", "--modes", "full", "frozen")
 
@@ -88,8 +88,8 @@ def test_round__arms_are_pretrained_by_what_they_are_called(tmp_path: Path, made
     assert weights["pretrained-features-1"] == (0, 1)
     assert weights["pretrained-both-1"] == (1, 0.01)
     oracle, branch = made.pretrained["pretrained-oracle-1"], made.pretrained["pretrained-branch-1"]
-    assert oracle.teacher == TeacherConfig(**plans.TRUTH)
-    assert branch.teacher == TeacherConfig(**plans.PACKAGED)
+    assert oracle.teacher == TeacherConfig(**script.TRUTH)
+    assert branch.teacher == TeacherConfig(**script.PACKAGED)
     assert oracle.teacher_cache == (tmp_path / "oracle-cache",)
     assert branch.teacher_cache == (tmp_path / "teacher-cache",)
     assert oracle.loss == branch.loss
@@ -107,7 +107,7 @@ def test_round__modes_and_shares_are_fine_tuned_by_what_they_are_called(tmp_path
     assert (frozen.label_fraction, frozen.label_seed, frozen.optim.epochs) == (1, 0, 2)
     assert (gentle.freeze, gentle.optim.student_rate) == (False, 0.1)
     assert (frozen.freeze, frozen.optim.student_rate) == (True, 1)
-    assert gentle.classes == plans.CLASSES
+    assert gentle.classes == script.CLASSES
     assert Counter(one.freeze for one in made.tuned.values()) == {True: 8 * 7, False: (8 * 2 - 1) * 7}
 
 

@@ -11,12 +11,8 @@ import pytest
 
 from tests.experiments.scripts import FOLDER, load
 
-load("jobs")
-load("spread")
-plans = load("first_three_plan")
-load("first_three_results")
-load("first_three_pictures")
-report = load("first_three_report")
+plans = load("concluded.first_three.plan")
+report = load("concluded.first_three.report")
 
 MARKED = "before\n<!-- first_three: begin -->\nold\n<!-- first_three: end -->\nafter\n"
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -26,13 +22,13 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what is committed, as far as --write touches it."""
     here = tmp_path / "tree" / "experiments"
-    here.mkdir(parents=True)
+    (here / "ledgers").mkdir(parents=True)
     (here.parent / "docs").mkdir()
     for file in (here / "LOG.md", here.parent / "docs" / "results.md"):
         file.write_text(MARKED)
-    shutil.copyfile(plans.LEDGER, here / "first_three.jsonl")
-    monkeypatch.setattr(report, "HERE", here)
-    monkeypatch.setattr(report, "LEDGER", here / "first_three.jsonl")
+    shutil.copyfile(plans.LEDGER, here / "ledgers" / "first_three.jsonl")
+    monkeypatch.setattr(report, "EXPERIMENTS", here)
+    monkeypatch.setattr(report, "LEDGER", here / "ledgers" / "first_three.jsonl")
     return here.parent
 
 
@@ -47,7 +43,7 @@ def contents(tree: Path) -> dict[str, bytes]:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["first_three_report", str(runs / "street"), str(runs), *words])
+    monkeypatch.setattr(sys, "argv", ["report", str(runs / "street"), str(runs), *words])
     report.main()
 
 
@@ -146,9 +142,9 @@ def test_report__without_write_shows_what_there_is_and_touches_nothing(
 
 
 def sh(runs: Path, path: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run first_three.sh with the programs of a folder before all others."""
+    """Run run.sh with the programs of a folder before all others."""
     environment = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
-    command = ["bash", str(FOLDER / "first_three.sh"), str(runs), *words]
+    command = ["bash", str(FOLDER / "concluded" / "first_three" / "run.sh"), str(runs), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -168,11 +164,12 @@ def test_script__passes_everything_on(tmp_path: Path) -> None:
     words = ("--from-ledger", "--seeds", "2", "3", "--write", "--modes", "full")
     ended = sh(runs, recorders(tmp_path / "bin", log), *words)
     assert ended.returncode == 0, ended.stderr
-    called = [line.replace(f"{FOLDER}/", "") for line in log.read_text().splitlines()]
+    called = log.read_text().splitlines()
+    python = "python -m concluded.first_three"
     part = f"{runs}/street {runs} --split test --from-ledger --seeds 2 3 --modes full"
-    assert called[0] == f"python first_three_report.py {part} --write --check"
+    assert called[0] == f"{python}.report {part} --write --check"
     assert called[1].startswith("occfeat world ")
-    assert called[-2:] == [f"python first_three.py {part}", f"python first_three_report.py {part} --write"]
+    assert called[-2:] == [f"{python}.work {part}", f"{python}.report {part} --write"]
 
 
 @needs_bash

@@ -6,7 +6,7 @@ import pytest
 
 from tests.experiments.scripts import load
 
-jobs = load("jobs")
+jobs = load("harness.jobs")
 Calls = list[tuple[str, dict[str, object]]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.experiments.scripts import load
 
-ledger = load("ledger")
+ledger = load("harness.ledger")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.experiments.scripts import load
 
-lenses = load("lenses")
-ledger = load("ledger")
+lenses = load("concluded.lenses")
+ledger = load("harness.ledger")
 ROW = {"vehicle_iou/visible": 0.2, "vehicle_iou/all": 0.1, "drivable_area_iou/map": 0.5}
 
 

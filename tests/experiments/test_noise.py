@@ -14,10 +14,10 @@ from occfeat.runs.checkpoint import Checkpoint, save_checkpoint
 from occfeat.runs.folder import RunFolder
 from tests.experiments.scripts import load
 
-jobs = load("jobs")
+jobs = load("harness.jobs")
 noise = load("noise")
-study = load("study")
-ledger = load("ledger")
+study = load("harness.study")
+ledger = load("harness.ledger")
 PLAIN = noise.planned(list(noise.STARTS), ["plain"])
 
 
@@ -144,10 +144,10 @@ def test_table__compares_equal_seeds_and_draws() -> None:
 def test_table_of_modes__is_of_what_varies_and_not_of_what_arms_share() -> None:
     rows = {}
     for arm, mode, seed, draw in product(
-        ("none", "occupancy", "both"), noise.first_three_plan.MODES, (0, 1), (0, 1)
+        ("none", "occupancy", "both"), noise.first_three.MODES, (0, 1), (0, 1)
     ):
         value = 0.2 + 0.03 * draw + 0.02 * seed + 0.1 * (arm == "both")
-        tuning = noise.first_three_plan.Tuning(arm, seed, mode, "1%", draw)
+        tuning = noise.first_three.Tuning(arm, seed, mode, "1%", draw)
         rows[tuning] = {noise.METRIC: value if arm != "none" else 0.9 * seed, noise.MAPS: 0.5}
     lines = noise.table_of_modes(rows).splitlines()
     assert lines[2] == f"| {noise.METRIC} | full | 1.4 | 2.1 | 0.0 |"

@@ -17,7 +17,7 @@ from streetworld.things.materials import CLASSES
 from tests.experiments.scripts import FOLDER, load
 from tests.small_runs import Flags
 
-oracle_cache = load("oracle_cache")
+oracle_cache = load("harness.oracle_cache")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_oracle__pretraining_learns_from_it(
 
 
 def test_oracle__without_truth_says_how_to_get_it(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(FOLDER / "oracle_cache.py"), str(folder), str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "harness.oracle_cache", str(folder), str(tmp_path / "cache")]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "--truth" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ from tests.experiments.scripts import load
 from tests.nuscenes_folder import build_nuscenes_folder
 
 real_scene = load("real_scene")
-ledger = load("ledger")
+ledger = load("harness.ledger")
 PARTS = ("--pretrain", "scene-0061:0-0.6", "--labels", "scene-0061:0-0.6", "--test", "scene-0061:0.7-1")
 
 

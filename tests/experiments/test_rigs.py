@@ -11,7 +11,7 @@ from occfeat.settings.layers import build, merge
 from tests.experiments.scripts import load
 from tests.experiments.stand_in import MAP, VEHICLE, Runs
 
-rigs, ledger = load("rigs"), load("ledger")
+rigs, ledger = load("rigs"), load("harness.ledger")
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, runs: Path, *words: str) -> Runs:

@@ -12,14 +12,10 @@ from occfeat.runs.folder import ROBUSTNESS
 from occfeat.segmentation.robustness.results import RobustnessResults
 from tests.experiments.scripts import load
 
-jobs = load("jobs")
-load("spread")
-plans = load("first_three_plan")
-load("first_three_results")
-load("first_three_pictures")
-load("first_three_report")
-robustness = load("robustness")
-report = load("robustness_report")
+jobs = load("harness.jobs")
+plans = load("concluded.first_three.plan")
+robustness = load("concluded.first_three.robustness")
+report = load("concluded.first_three.robustness_report")
 
 CLEAN = {"none": 0.2, "occupancy": 0.3, "branch": 0.4}
 DRAWS = [0, 1, 2]
@@ -140,7 +136,7 @@ def test_draw__writes_a_radar_of_all_arms(tmp_path: Path) -> None:
 def test_write__is_refused_for_another_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(report, "EXPERIMENTS", tmp_path)
     monkeypatch.setattr(report, "LEDGER", tmp_path / "robustness.jsonl")
     words = ["robustness_report.py", str(tmp_path / "street"), str(tmp_path), "--split", "val", "--write"]
     monkeypatch.setattr(sys, "argv", words)

@@ -11,7 +11,7 @@ from occfeat.settings.sections import DataConfig
 from tests.experiments.scripts import load
 from tests.nuscenes_folder import build_nuscenes_folder
 
-parts = load("scene_parts")
+parts = load("harness.scene_parts")
 Part, parse = parts.Part, parts.Part.parse
 VERSION = "v1.0-mini"
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.experiments.scripts import load
 
-spread = load("spread")
+spread = load("harness.spread")
 
 
 def test_half_width__is_students_t() -> None:

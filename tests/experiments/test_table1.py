@@ -11,10 +11,9 @@ from occfeat.settings.layers import build, merge
 from occfeat.settings.sections import PretrainLossConfig
 from tests.experiments.scripts import load
 
-jobs = load("jobs")
-load("spread")
-table1 = load("table1")
-report = load("table1_report")
+jobs = load("harness.jobs")
+table1 = load("table1.work")
+report = load("table1.report")
 
 
 def plan_of(runs: Path, **changes: object) -> "table1.Plan":  # type: ignore[name-defined]

@@ -10,7 +10,7 @@ from streetworld.things.shapes import box
 from tests.experiments.scripts import load
 
 pytest.importorskip("embreex", reason="comes with the extra `world`")
-window_truth = load("window_truth")
+window_truth = load("concluded.window_truth")
 
 GRID = VoxelGrid((-20.0, -20.0, 0.5), (20.0, 20.0, 3.5), (0.5, 0.5, 1.0))
 USUAL = build_grid(GridConfig())

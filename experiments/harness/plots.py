@@ -7,8 +7,8 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from spread import Cell, half_width, of_seeds
 
+from harness.spread import Cell, half_width, of_seeds
 from occfeat.report.pictures.palette import SERIES_COLORS
 
 MARKERS = "osD^v<XP"

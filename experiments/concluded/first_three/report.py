@@ -1,12 +1,13 @@
 """Table and picture of the first three experiments, from their results.
 
-    python experiments/first_three_report.py STREET RUNS [--split test] [--seeds 0] [--arms none …] [--write]
+    PYTHONPATH=experiments python -m concluded.first_three.report STREET RUNS [--split test] [--seeds 0]
+      [--arms none …] [--write]
 
 Prints the tables of what has a result in RUNS, and draws the pictures there. With --write (split test only)
-they show the rows of experiments/first_three.jsonl as well, RUNS before those of the same arm, seed, mode,
-share and draw; then all rows go into that file, the tables between the marks in experiments/LOG.md, the short
-one into docs/results.md, the pictures into docs/pictures. Nothing is written unless every seed has all arms,
-shares and modes. With --check nothing is done but to refuse what cannot be done.
+they show the rows of experiments/ledgers/first_three.jsonl as well, RUNS before those of the same arm, seed,
+mode, share and draw; then all rows go into that file, the tables between the marks in experiments/LOG.md, the
+short one into docs/results.md, the pictures into docs/pictures. Nothing is written unless every seed has all
+arms, shares and modes. With --check nothing is done but to refuse what cannot be done.
 
 Metrics are per cent. An interval is Student's t of 95 % over the draws of the labels, each the mean of its
 pretraining seeds; differences are paired: same labelled key frames, same seed.
@@ -19,8 +20,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from first_three_pictures import draw_draws, draw_shares
-from first_three_plan import (
+from concluded.first_three.pictures import draw_draws, draw_shares
+from concluded.first_three.plan import (
     ARMS,
     LABELS,
     LEDGER,
@@ -34,12 +35,11 @@ from first_three_plan import (
     read_ledger,
     restore,
 )
-from first_three_results import BASE, METRICS, TITLES, Results, independent
-from spread import with_interval
-
+from concluded.first_three.results import BASE, METRICS, TITLES, Results, independent
+from harness.spread import with_interval
 from occfeat.atomic import write_atomic, write_text_atomic
 
-HERE = Path(__file__).resolve().parent
+EXPERIMENTS = Path(__file__).resolve().parents[2]
 SHOWN = "gentle"
 """Mode of the table in docs/results.md: the better one on the validation town."""
 PICTURES = {"first_three.png": draw_draws, "first_three_shares.png": draw_shares}
@@ -113,7 +113,7 @@ def put(file: Path, text: str, mark: str) -> None:
 def write(results: Results, drawn: Path) -> None:
     """Put tables, rows and the pictures of a folder where they are kept: nothing before all of it is made."""
     tables = all_tables(results)
-    log, page = HERE / "LOG.md", HERE.parent / "docs" / "results.md"
+    log, page = EXPERIMENTS / "LOG.md", EXPERIMENTS.parent / "docs" / "results.md"
     texts = {
         log: replaced(log, "\n\n".join(tables.values()), "first_three"),
         page: replaced(page, tables[SHOWN, next(iter(LABELS))], "first_three"),
@@ -122,7 +122,7 @@ def write(results: Results, drawn: Path) -> None:
     for file, text in texts.items():
         write_text_atomic(file, text)
     for name in PICTURES:
-        kept = HERE.parent / "docs" / "pictures" / name
+        kept = EXPERIMENTS.parent / "docs" / "pictures" / name
         write_atomic(kept, partial(shutil.copyfile, drawn / name))
 
 
@@ -142,7 +142,7 @@ def refusal(split: str, found: Collection[Tuning]) -> str | None:
 def show(plan: Plan, results: Results) -> None:
     """Print the tables and draw the pictures beside the runs."""
     if not results.found:
-        raise SystemExit(f"No results of the split {plan.split} in {plan.runs}: run first_three.py first.")
+        raise SystemExit(f"No results of the split {plan.split} in {plan.runs}: run run.sh first.")
     print("\n\n".join(all_tables(results).values()))
     draw_pictures(results, plan.runs)
 

@@ -1,6 +1,6 @@
 """A teacher that knows: the true class of every pixel of a street world, as a teacher cache.
 
-    python experiments/oracle_cache.py STREET CACHE [SPLIT]
+    PYTHONPATH=experiments python -m harness.oracle_cache STREET CACHE [SPLIT]
 
 The world must have been built with `--truth`; the split is `train` unless said. A feature is the share of
 each class in a square of 4 x 4 pixels. Pretraining takes it with `--teacher-cache CACHE --teacher.name truth`

@@ -1,10 +1,11 @@
 """The same street through four fisheye lenses and through eight pinholes that see as much.
 
-    python experiments/lenses.py RUNS [--seeds 0 1] [--report]
+    PYTHONPATH=experiments python -m concluded.lenses RUNS [--seeds 0 1] [--report]
 
 Builds both worlds below RUNS, with the same towns and traffic, pretrains and fine-tunes on each with the same
-seeds and labelled key frames, and evaluates in a town of its own. A fine-tuning adds a row to `lenses.jsonl`.
-What has a row is not run again, and an interrupted run goes on. `--report` prints the table alone.
+seeds and labelled key frames, and evaluates in a town of its own. A fine-tuning adds a row to
+`ledgers/lenses.jsonl`. What has a row is not run again, and an interrupted run goes on. `--report` prints the
+table alone.
 """
 
 import argparse
@@ -14,13 +15,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import jobs
 import numpy as np
-from first_three_plan import CHOSEN, TURNED
-from ledger import Ledger
-from spread import cells_by, paired, with_interval
 
 import occfeat
+from harness import jobs
+from harness.ledger import LEDGERS, Ledger
+from harness.settings import CHOSEN, TURNED
+from harness.spread import cells_by, paired, with_interval
 
 RIGS: dict[str, tuple[int, int]] = {"fisheye4": (96, 128), "pinhole8": (96, 88)}
 """Size of the images that the student sees; a pixel in the middle spans about the same angle in both."""
@@ -48,7 +49,7 @@ class Tuning:
 
 
 Rows = dict[Tuning, dict[str, float]]
-LEDGER = Ledger(Path(__file__).with_name("lenses.jsonl"), Tuning)
+LEDGER = Ledger(LEDGERS / "lenses.jsonl", Tuning)
 
 
 def planned(seeds: list[int]) -> list[Tuning]:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from first_three_plan import ARMS, LABELS
-from first_three_results import METRICS, TITLES, Results, independent
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from spread import half_width
 
+from concluded.first_three.plan import ARMS, LABELS
+from concluded.first_three.results import METRICS, TITLES, Results, independent
+from harness.spread import half_width
 from occfeat.report.pictures.palette import SERIES_COLORS
 
 ORDER = ("occupancy", "branch", "oracle", "both", "centered-0.1", "centered-1", "none", "features")

@@ -3,12 +3,13 @@
 # distillation, OccFeat} x {vehicle, map} x {1, 10, 100 %} of the labels. Run it again after an interruption:
 # what is finished stays. One process per GPU; further machines that share RUNS can run the same command.
 #
-#   experiments/table1.sh DATA RUNS [--recipes paper-simplebev-b0] [--tasks vehicle] [--fractions 0.01 --epochs 100] …
+#   experiments/table1/run.sh DATA RUNS [--recipes paper-simplebev-b0] [--tasks vehicle] [--fractions 0.01 --epochs 100] …
 #
-# All options: python experiments/table1.py --help. With CACHE=no the teacher runs in every step instead of being
+# All options: PYTHONPATH=experiments python -m table1.work --help. With CACHE=no the teacher runs in every step instead of being
 # cached (29 GB for nuScenes).
 set -euo pipefail
-here=$(dirname "$0")
+experiments=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONPATH="$experiments${PYTHONPATH:+:$PYTHONPATH}"
 data=${1:?folder of the data set}
 runs=${2:?folder for the runs}
 first=paper-simplebev-b0
@@ -18,5 +19,5 @@ done
 if [ "${CACHE:-yes}" = yes ]; then
   occfeat cache --recipe "$first" --data "$data" --out "$runs/teacher-cache"
 fi
-"$here/workers.sh" "$runs" "$here/table1.py" "$@"
-python "$here/table1_report.py" "$@"
+"$experiments/harness/workers.sh" "$runs" -m table1.work "$@"
+python -m table1.report "$@"

@@ -1,9 +1,10 @@
 """Work through the paper's first table: every network, pretrained by every objective, fine-tuned, evaluated.
 
-    python experiments/table1.py DATA RUNS [--recipes …] [--objectives …] [--tasks …] [--fractions …] …
+    PYTHONPATH=experiments python -m table1.work DATA RUNS [--recipes …] [--objectives …] [--tasks …]
+      [--fractions …] …
 
 What has a result is skipped, and several processes can share the work: each takes what no other is at. With
-`RUNS/teacher-cache`, as `table1.sh` makes it, the teacher is read from there.
+`RUNS/teacher-cache`, as `run.sh` makes it, the teacher is read from there.
 """
 
 import argparse
@@ -13,8 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jobs
-
+from harness import jobs
 from occfeat.data.maps.masks import LAYERS
 
 RECIPES = ("paper-simplebev-b0", "paper-simplebev-r50", "paper-bevformer-b0", "paper-bevformer-r50")

@@ -15,11 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jobs
-from ledger import Ledger, Metrics
-from study import FROM_SCRATCH, MODES, Arm, Study
-
 import occfeat
+from harness import jobs
+from harness.ledger import Ledger, Metrics
+from harness.study import FROM_SCRATCH, MODES, Arm, Study
 from occfeat.runs.folder import ANALYSIS, RunFolder
 
 METRICS = {"vehicle_iou/visible": "vehicle, visible", "mean_iou/map": "map"}

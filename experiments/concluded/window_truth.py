@@ -1,6 +1,6 @@
 """What windows of sweeps get right, beside all surfaces of the street world.
 
-    python experiments/window_truth.py [--scenes 12] [--seed 0] [--sweep-hz 20]
+    PYTHONPATH=experiments python -m concluded.window_truth [--scenes 12] [--seed 0] [--sweep-hz 20]
 
 The LiDAR of each scene is turned at every moment of a window, with all movers where they are then. States of
 voxels from the key frame's own sweep, and from windows with and without the rule for conflicts, are compared
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from spread import with_interval
 
+from harness.spread import with_interval
 from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED, Points
 from occfeat.data.sweeps.accumulate import accumulate
 from occfeat.data.sweeps.slices import RaySlices, trace_slices

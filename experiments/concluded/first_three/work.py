@@ -1,35 +1,32 @@
 """Work through the first three experiments: pretrain every arm, fine-tune it, evaluate it.
 
-    python experiments/first_three.py STREET RUNS [--split val] [--seeds 0] [--arms none occupancy ...]
-      [--from-ledger]
+    PYTHONPATH=experiments python -m concluded.first_three.work STREET RUNS [--split val] [--seeds 0]
+      [--arms none occupancy ...] [--from-ledger]
 
 What has a result in RUNS is skipped, everything else is trained. With --from-ledger (split test), what has a
 row in `first_three.jsonl` is skipped, too, and its metrics are put into RUNS, without networks: for going on
 where another machine stopped. The committed rows are all of the work, so nothing is left of it then. Several
 processes can share the work: each takes what no other is at. STREET needs `teacher-cache` and `oracle-cache`
-beside it, as `first_three.sh` makes them.
+beside it, as `run.sh` makes them.
 """
 
 import json
 from itertools import product
 from typing import Any
 
-import jobs
-from first_three_plan import (
+from concluded.first_three.plan import (
     ARMS,
-    CLASSES,
     LABELS,
     LEDGER,
     MODES,
-    PACKAGED,
-    TRUTH,
-    TURNED,
     Plan,
     Tuning,
     parser,
     read_arguments,
     restore,
 )
+from harness import jobs
+from harness.settings import CLASSES, PACKAGED, TRUTH, TURNED
 
 
 def one_round(plan: Plan) -> bool:

@@ -1,11 +1,12 @@
 """Table and picture of what corruptions cost with and without pretraining: the results of `robustness.py`.
 
-    python experiments/robustness_report.py STREET RUNS [--split test] [--write]
+    PYTHONPATH=experiments python -m concluded.first_three.robustness_report STREET RUNS
+      [--split test] [--write]
 
 Prints the table; with --write (split test only), also puts it between the marks in experiments/LOG.md, the
-picture into docs/pictures, and a row for every network into experiments/robustness.jsonl: refused where a
-network that is asked for, or has a row, has no result in RUNS. Metrics are per cent, IoU means over the three
-severities. Intervals are Student's t of 95 % over the draws; differences are paired.
+picture into docs/pictures, and a row for every network into experiments/ledgers/robustness.jsonl: refused
+where a network that is asked for, or has a row, has no result in RUNS. Metrics are per cent, IoU means over
+the three severities. Intervals are Student's t of 95 % over the draws; differences are paired.
 """
 
 import json
@@ -14,18 +15,18 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
-from first_three_plan import ARMS, REPORTED, Plan, Tuning
-from first_three_report import put
-from robustness import parser, plan_of, read, tunings
-from spread import with_interval
 
+from concluded.first_three.plan import ARMS, REPORTED, Plan, Tuning
+from concluded.first_three.report import EXPERIMENTS, put
+from concluded.first_three.robustness import parser, plan_of, read, tunings
+from harness.ledger import LEDGERS
+from harness.spread import with_interval
 from occfeat.atomic import write_text_atomic
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
 from occfeat.report.pictures.robustness import Radar, draw_radar
 from occfeat.segmentation.robustness.results import RobustnessResults
 
-HERE = Path(__file__).resolve().parent
-LEDGER = HERE / "robustness.jsonl"
+LEDGER = LEDGERS / "robustness.jsonl"
 METRIC = "vehicle_iou/visible"
 BASE = "none"
 """Corruption errors and gains are relative to it."""
@@ -143,9 +144,9 @@ def main() -> None:
     print(text)
     draw(found, plan.arms, plan.runs / "robustness.png")
     if given.write:
-        put(HERE / "LOG.md", text, "robustness")
+        put(EXPERIMENTS / "LOG.md", text, "robustness")
         write_text_atomic(LEDGER, ledger(found))
-        draw(found, plan.arms, HERE.parent / "docs" / "pictures" / "robustness.png")
+        draw(found, plan.arms, EXPERIMENTS.parent / "docs" / "pictures" / "robustness.png")
 
 
 if __name__ == "__main__":

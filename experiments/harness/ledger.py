@@ -10,6 +10,8 @@ from filelock import FileLock
 
 from occfeat.atomic import write_text_atomic
 
+LEDGERS = Path(__file__).parents[1] / "ledgers"
+"""Folder of all ledgers."""
 Job = TypeVar("Job")
 """A frozen dataclass of texts, numbers and flags."""
 Metrics = dict[str, float]

@@ -2,12 +2,12 @@
 # The first three experiments: does occupancy help, does distillation, do both? On a street world, in some
 # hours on two cores. Run it again after an interruption: what is finished stays.
 #
-#   experiments/first_three.sh RUNS_FOLDER [--split test] [--write] [--from-ledger] [--shares 1%]
+#   experiments/concluded/first_three/run.sh RUNS_FOLDER [--split test] [--write] [--from-ledger] [--shares 1%]
 #     [--modes full frozen] [--arms none occupancy] [--seeds 0]
 #
-# The last four choose a part of the work, see first_three.py; all of it takes about six hours of two slow
+# The last four choose a part of the work, see work.py; all of it takes about six hours of two slow
 # cores, `--shares 1% --modes full frozen` about three.
-# Everything is trained here, unless --from-ledger takes over what experiments/first_three.jsonl has: for going
+# Everything is trained here, unless --from-ledger takes over what experiments/ledgers/first_three.jsonl has: for going
 # on where another machine stopped. The committed file has all of seeds 0 and 1, so nothing of them is trained
 # then, and its tables are printed. A folder in which that was done keeps those results: train in a new one.
 # Everything was chosen on the town of the split val; the town of the split test is for reporting, once.
@@ -17,7 +17,8 @@
 set -euo pipefail
 runs=${1:?folder for the runs}
 shift
-here=$(dirname "$0")
+experiments=$(cd "$(dirname "$0")/../.." && pwd)
+export PYTHONPATH="$experiments${PYTHONPATH:+:$PYTHONPATH}"
 split=test
 # To bash 3.2 (macOS) an empty array is not set, so these are given as ${write[@]+"${write[@]}"}.
 write=()
@@ -35,15 +36,15 @@ while (($#)); do
 done
 chosen=("$runs/street" "$runs" --split "$split" ${part[@]+"${part[@]}"})
 # What cannot be done is refused now, not when the world has been built.
-python "$here/first_three_report.py" "${chosen[@]}" ${write[@]+"${write[@]}"} --check
+python -m concluded.first_three.report "${chosen[@]}" ${write[@]+"${write[@]}"} --check
 
 occfeat world --out "$runs/street" --scenes 107 --val-scenes 12 --test-scenes 20 --key-frames 4 \
   --lights noon overcast --seed 0 --truth
 occfeat cache --recipe cpu-small --data "$runs/street" --out "$runs/teacher-cache" --teacher.image-size 224 392
 [ -f "$runs/oracle-cache/cache.json" ] || {
   rm -rf "$runs/oracle-cache"
-  python "$here/oracle_cache.py" "$runs/street" "$runs/oracle-cache"
+  python -m harness.oracle_cache "$runs/street" "$runs/oracle-cache"
 }
 
-"$here/workers.sh" "$runs" "$here/first_three.py" "${chosen[@]}"
-python "$here/first_three_report.py" "${chosen[@]}" ${write[@]+"${write[@]}"}
+"$experiments/harness/workers.sh" "$runs" -m concluded.first_three.work "${chosen[@]}"
+python -m concluded.first_three.report "${chosen[@]}" ${write[@]+"${write[@]}"}

@@ -4,7 +4,7 @@
 # evaluates on the same ones. Cells of 1 m and larger images than cpu-small's: what is to be learned by heart
 # must be visible.
 #
-#   experiments/overfit_key_frames.sh NUSCENES_FOLDER RUNS_FOLDER [simplebev|bevformer|lss]
+#   experiments/concluded/overfit_key_frames.sh NUSCENES_FOLDER RUNS_FOLDER [simplebev|bevformer|lss]
 set -euo pipefail
 data=${1:?folder that holds v1.0-mini} runs=${2:?folder for the runs} student=${3:-simplebev}
 common=(--recipe cpu-small --data "$data" --engine.workers 0)

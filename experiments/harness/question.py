@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from comparison import METRICS, PRETRAINING, SPLITS, Comparison, Result, Rows, planned
-from ledger import Ledger
-from plots import Curve, draw_arms, draw_curves
-from spread import Cell, cells_by, markdown, paired, with_interval, with_intervals
-from study import MODES, STREET, Arm, Study, World
+from harness.comparison import METRICS, PRETRAINING, SPLITS, Comparison, Result, Rows, planned
+from harness.ledger import LEDGERS, Ledger
+from harness.plots import Curve, draw_arms, draw_curves
+from harness.spread import Cell, cells_by, markdown, paired, with_interval, with_intervals
+from harness.study import MODES, STREET, Arm, Study, World
 
-LEDGERS = Path(__file__).parent
 BASES = ("none", "occupancy")
 """Arms that the others are compared with."""
 MEASURES = {

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jobs
-from first_three_plan import CHOSEN, CLASSES, PACKAGED, TRUTH, TURNED
-from oracle_cache import write_oracle_cache
-
 import occfeat
+from harness import jobs
+from harness.oracle_cache import write_oracle_cache
+from harness.settings import CHOSEN, CLASSES, PACKAGED, TRUTH, TURNED
 from occfeat.atomic import write_text_atomic
 from occfeat.runs.folder import RESULTS
 from occfeat.teacher.cache import TEACHER
@@ -37,7 +36,7 @@ class World:
 
 
 STREET = World("street", 300)
-"""The world of `first_three.sh`, so numbers can be set beside its own."""
+"""The world of the first three experiments, so numbers can be set beside its own."""
 RECIPE = "cpu-small"
 EPOCHS = 6
 """Of pretraining: 450 steps."""
@@ -72,7 +71,7 @@ BOTH = Arm(
     "both, centred, λ 0.3, own branch",
     {"loss": CHOSEN, "head": {"feature_channels": 64}},
 )
-"""What did best on the validation town of the first three experiments."""
+"""The way of `CHOSEN`."""
 
 
 def part(key_frames: int) -> str:

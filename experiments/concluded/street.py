@@ -1,6 +1,6 @@
 """One street in every light, seen by the front camera: a sheet of pictures, and what a key frame costs.
 
-    python experiments/street.py OUT [--seed 0]
+    PYTHONPATH=experiments python -m concluded.street OUT [--seed 0]
 
 Builds a world of one scene for each light below OUT, all in one process, writes OUT/lights.jpg
 and prints what each took.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a script whose jobs can be shared, once per GPU, or once per core with one thread each where there is none.
 #
-#   experiments/workers.sh LOG_FOLDER SCRIPT [ARGUMENTS]
+#   experiments/harness/workers.sh LOG_FOLDER SCRIPT [ARGUMENTS]    (SCRIPT: a file, or -m and a module)
 set -euo pipefail
 logs=$1
 shift

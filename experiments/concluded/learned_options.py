@@ -1,6 +1,6 @@
 """Does every option of the objectives learn? Each on eight key frames, with the picture of its run.
 
-    python experiments/learned_options.py RUNS [--steps 90] [--options window path ...]
+    PYTHONPATH=experiments python -m concluded.learned_options RUNS [--steps 90] [--options window path ...]
 
 Writes a street below RUNS, pretrains `cpu-small` on it with each option, and prints the first and the last
 metrics of each. The pictures `learned.png` and `occupancy.png` lie in the folders of the runs. What is there
@@ -12,9 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jobs
-
 import occfeat
+from harness import jobs
 from occfeat.runs.folder import RunFolder
 
 TRANSFORMER: dict[str, Any] = {"name": "packaged", "image_size": (168, 294)}

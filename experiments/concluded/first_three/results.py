@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from statistics import fmean
 
-from first_three_plan import MODES, Plan, Tuning
+from concluded.first_three.plan import MODES, Plan, Tuning
 
 METRICS = {
     "vehicle_iou/visible": "vehicle, visible",

@@ -1,8 +1,9 @@
 """What corruptions cost with and without pretraining: fine-tuned networks of the first three experiments.
 
-    python experiments/robustness.py STREET RUNS [--split test] [--arms …] [--seeds 0] [--draws 0 1 2 3 4]
+    PYTHONPATH=experiments python -m concluded.first_three.robustness STREET RUNS [--split test] [--arms …]
+      [--seeds 0] [--draws 0 1 2 3 4]
 
-After `first_three.sh RUNS`, whose networks with 1 % of the labels it evaluates under all corruptions of
+After `run.sh RUNS`, whose networks with 1 % of the labels it evaluates under all corruptions of
 nuScenes-C. They must have been trained in RUNS: what `--from-ledger` took over has metrics, but no weights.
 What has a result is skipped; several processes can share the work. `robustness_report.py` sums it up.
 """
@@ -10,9 +11,8 @@ What has a result is skipped; several processes can share the work. `robustness_
 import argparse
 from pathlib import Path
 
-import jobs
-from first_three_plan import ARMS, LABELS, Plan, Tuning
-
+from concluded.first_three.plan import ARMS, LABELS, Plan, Tuning
+from harness import jobs
 from occfeat.runs.folder import ROBUSTNESS, RunFolder
 from occfeat.segmentation.robustness.results import RobustnessResults
 
@@ -75,7 +75,7 @@ def main() -> None:
     missing = [one.name for one in chosen if not RunFolder(plan.runs / one.name).weights.is_file()]
     if missing:
         raise SystemExit(
-            f"{plan.runs} lacks the networks of {', '.join(missing)}: run first_three.sh there first. "
+            f"{plan.runs} lacks the networks of {', '.join(missing)}: run run.sh there first. "
             "If it ran there with --from-ledger, run it without, in a new folder."
         )
     jobs.work(lambda: one_round(plan, chosen))

@@ -7,23 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jobs
 from filelock import FileLock
-from ledger import Ledger
 
+from harness import jobs
+from harness.ledger import LEDGERS, Ledger
+from harness.settings import CHOSEN
 from occfeat.atomic import write_text_atomic
-from occfeat.data.maps.masks import LAYERS
 
-LEDGER = Path(__file__).with_name("first_three.jsonl")
-"""A row per fine-tuning evaluated on the split test; `first_three_report.py --write` keeps it."""
+LEDGER = LEDGERS / "first_three.jsonl"
+"""A row per fine-tuning evaluated on the split test; `report.py --write` keeps it."""
 REPORTED = "test"
 """Split of the ledger and of everything that is written down."""
 SEEDS = (0, 1)
 """Of pretraining, and of the order in fine-tuning."""
-TURNED = {"bev_flip": True, "bev_rotation_deg": 180}
-PACKAGED = {"name": "packaged", "image_size": (224, 392)}
-TRUTH = {"name": "truth", "image_size": (224, 400)}
-CLASSES = ("vehicle", *LAYERS)
 
 
 @dataclass(frozen=True)
@@ -38,9 +34,6 @@ class Arm:
     oracle: bool = False
     """The teacher is the world's truth."""
 
-
-CHOSEN = {"features": 0.3, "center": "mean"}
-"""What did best on the validation town."""
 
 ARMS = {
     "none": Arm("no BEV pretraining", None),
@@ -174,7 +167,7 @@ def lacking(known: Collection[Tuning]) -> list[Tuning]:
 
 
 def parser(about: str | None, split: str) -> argparse.ArgumentParser:
-    """What `first_three.py` and its report are told; `split` is the one they take if none is named."""
+    """What `work.py` and its report are told; `split` is the one they take if none is named."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("street", type=Path)
     made.add_argument("runs", type=Path)

@@ -1,14 +1,14 @@
-"""The paper's first table from what is finished of it: `table1.py`'s arguments, same meaning.
+"""The paper's first table from what is finished of it: `work.py`'s arguments, same meaning.
 
-    python experiments/table1_report.py DATA RUNS …
+    PYTHONPATH=experiments python -m table1.report DATA RUNS …
 
 Metrics are IoU in per cent: mean and 95 % interval (Student's t) over pretraining seeds and draws of labels;
 beside them what the paper reports at 1 % of the labels, read off its charts (± 0.2). The paper does not say
 which encoder its map metrics belong to; they stand at EfficientNet-B0.
 """
 
-from spread import with_interval
-from table1 import METRICS, OBJECTIVES, Plan, metric, read_plan
+from harness.spread import with_interval
+from table1.work import METRICS, OBJECTIVES, Plan, metric, read_plan
 
 PUBLISHED = {
     ("paper-simplebev-b0", "vehicle"): {"none": 13.8, "occupancy": 22.9, "occfeat": 24.6},

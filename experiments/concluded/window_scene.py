@@ -1,6 +1,6 @@
 """Windows of sweeps of a real scene: how much they add, and where rays conflict.
 
-    python experiments/window_scene.py DATA [--window-s 0.5] [--picture FILE --row 20]
+    PYTHONPATH=experiments python -m concluded.window_scene DATA [--window-s 0.5] [--picture FILE --row 20]
 
 Counts voxels over all key frames, and conflicts inside boxes that move faster than 1 m/s, inside other
 boxes and outside. Boxes, with their speeds from the tables, are used for this check alone. The picture shows,

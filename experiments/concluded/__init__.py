@@ -1,0 +1,1 @@
+"""Experiments that are over: what their numbers in LOG.md are made by."""

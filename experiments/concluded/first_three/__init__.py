@@ -1,0 +1,1 @@
+"""The first three experiments, and what corruptions cost their networks."""

@@ -1,0 +1,1 @@
+"""What scripts of experiments share: jobs, ledgers, streets, comparisons, tables and plots."""
