@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 # What an environment takes at the most.
 DISK_GB := 8
 # The benchmarks that need no data set and little time; benchmarks/RESULTS.md names the others.
-QUICK := lifting head visibility step
+QUICK := models.lifting models.head models.visibility training.step
 HOOK := --jaxtyping-packages=occfeat,streetworld,beartype.beartype
 # A process per core, each with whole files; more than four would cost memory rather than save time.
 SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -60,8 +60,8 @@ docs: setup ## Build the documentation into docs/_build; warnings are errors
 
 bench: setup ## Measure speed and memory beside their targets (under ten minutes; keep the machine idle)
 	@rm -f benchmarks/latest.json
-	@for script in $(QUICK); do echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py --repeats 3 || exit 1; done
-	@$(BIN)/python benchmarks/measuring.py && echo benchmarks/latest.json
+	@for script in $(QUICK); do echo "== benchmarks.$$script"; $(BIN)/python -m benchmarks.$$script --repeats 3 || exit 1; done
+	@$(BIN)/python -m benchmarks.measuring && echo benchmarks/latest.json
 
 clean: ## Remove what was built, but not the environment
 	rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

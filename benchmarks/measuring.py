@@ -1,6 +1,6 @@
 """How the benchmarks measure: ways in turn, memory in fresh processes, measurements beside their targets.
 
-    python benchmarks/measuring.py
+    python -m benchmarks.measuring
 
 prints the measurements of the benchmarks that ran last, which lie in `benchmarks/latest.json`.
 """
@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-LATEST = Path(__file__).with_name("latest.json")
+ROOT = Path(__file__).resolve().parents[1]
+LATEST = ROOT / "benchmarks" / "latest.json"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def _status_mb(name: str) -> float:
 
 
 def in_fresh_process(script: str, *arguments: object) -> list[float]:
-    """The numbers that a script prints. Call it before anything large: a child inherits its parent's peak."""
-    command = [sys.executable, script, *map(str, arguments)]
+    """The numbers a benchmark prints. Call it before anything large: a child inherits its parent's peak."""
+    module = ".".join(Path(script).resolve().relative_to(ROOT).with_suffix("").parts)
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return [float(word) for word in done.stdout.split()]
 

@@ -56,7 +56,7 @@ class VoxelConvolution(nn.Conv3d):
     """A 3-D convolution in the memory layout that suits the processor; inputs and outputs are channels-first.
 
     With AVX-512 its backward pass is faster channels-last, copies included. With AVX2 both layouts take the
-    same time, and channels-first needs neither copies nor their memory (`benchmarks/head.py`).
+    same time, and channels-first needs neither copies nor their memory (`benchmarks/models/head.py`).
     """
 
     def forward(self, volume: Float[Tensor, "B D Z X Y"]) -> Float[Tensor, "B D Z X Y"]:

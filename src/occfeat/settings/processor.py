@@ -10,7 +10,7 @@ SPINS = "30000"
 """Turns of the loop in which a thread of GNU OpenMP waits before it sleeps.
 
 GNU OpenMP's own value is 300 000. While other programs use the cores, so many turns cost more than the work.
-Fewer turns than this cost time on an idle machine (`benchmarks/busy.py`).
+Fewer turns than this cost time on an idle machine (`benchmarks/training/busy.py`).
 """
 
 BUSY_SPINS = "0"

@@ -1,6 +1,6 @@
 """Argoverse 2: key frames loaded beside decoding alone, and the time to index logs of full size.
 
-    python benchmarks/argoverse.py [--logs 100] [--repeats 7]
+    python -m benchmarks.data.argoverse [--logs 100] [--repeats 7]
 
 Loading is all of `KeyFrames.read`: seven JPEGs of the real sizes, resized, and one LiDAR file, in the ego
 frame. Decoding alone is what no reader can leave out: cv2 at the same scale, and pyarrow. Decoding and

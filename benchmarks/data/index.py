@@ -1,6 +1,6 @@
 """The index of tables of nuScenes trainval's size: time and memory to build, to open and to read.
 
-    python benchmarks/index.py [--devkit PYTHON] [--folder FOLDER] [--share 1.0]
+    python -m benchmarks.data.index [--devkit PYTHON] [--folder FOLDER] [--share 1.0]
 
 Writes tables of 34 149 key frames, 2.6 million `sample_data` and 1.17 million annotations (made up, 3 GB) to
 a temporary folder and measures in fresh processes. `--devkit` names an interpreter with nuscenes-devkit that
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import record
+from benchmarks.measuring import record
 
 SCENES, KEY_FRAMES, BOXES, INSTANCES = 850, 34_149, 1_166_187, 64_386
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")

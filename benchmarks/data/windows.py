@@ -1,6 +1,6 @@
 """Windows of 21 sweeps: time and memory beside a single sweep and beside every ray; sweeps of the world.
 
-    python benchmarks/windows.py
+    python -m benchmarks.data.windows
 
 A street world of three key frames with sweeps at 20 Hz: 21 files within half a second of the second key
 frame are read, turned into its ego frame and traced in the default grid of 200 x 200 x 8 voxels. Times are
@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measuring import arguments, in_fresh_process, in_turn, peak_above_mb, ratio, record
 
+from benchmarks.measuring import arguments, in_fresh_process, in_turn, peak_above_mb, ratio, record
 from occfeat.data.augment import draw_change
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import WindowRequest

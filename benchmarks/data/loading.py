@@ -1,7 +1,7 @@
 """Loading key frames beside a plain loader, and beside decoding alone.
 
     occfeat cache --data NUSCENES --split all --teacher.name packaged --out CACHE
-    python benchmarks/loading.py --data NUSCENES --teacher-cache CACHE
+    python -m benchmarks.data.loading --data NUSCENES --teacher-cache CACHE
 
 Per key frame: the images of all cameras at 224 x 400, the LiDAR sweep, vehicle labels on 200 x 200 cells, and
 what the teacher saw. Plain: Pillow decodes and scales, teacher maps are read as floats of sixteen bits, every
@@ -25,10 +25,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import in_turn, ratio, record
 from PIL import Image
 
 import occfeat
+from benchmarks.measuring import in_turn, ratio, record
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index

@@ -1,6 +1,6 @@
 """What averaged weights cost beside a pretraining step: time and memory.
 
-    python benchmarks/averaging.py
+    python -m benchmarks.training.averaging
 
 The step of `step.py` (SimpleBEV with EfficientNet-B0, batch 1, the teacher's maps cached) with AdamW, and the
 update of the average after it, in turn. Memory: the bytes of the averages beside those of the weights.
@@ -10,10 +10,10 @@ import statistics
 import time
 from collections.abc import Iterable
 
-from measuring import arguments, in_turn, ratio, record
-from step import cached_batch, networks
 from torch import Tensor
 
+from benchmarks.measuring import arguments, in_turn, ratio, record
+from benchmarks.training.step import cached_batch, networks
 from occfeat.pretraining.network import TargetMaker
 from occfeat.settings.sections import OptimConfig
 from occfeat.training.optim.adamw import build_optimizer

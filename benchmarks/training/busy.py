@@ -1,6 +1,6 @@
 """How much longer work takes beside busy programs, by how long OpenMP's threads spin before they sleep.
 
-    python benchmarks/busy.py [--data STREET [--split val]] [--repeats 3]
+    python -m benchmarks.training.busy [--data STREET [--split val]] [--repeats 3]
 
 A program keeps each core busy that this process may use. Beside these programs and without them, a fresh
 process makes eight passes of twelve small convolutions, forward and backward, with as many threads as cores.
@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from measuring import in_fresh_process, in_turn, ratio, record
-
+from benchmarks.measuring import in_fresh_process, in_turn, ratio, record
 from occfeat.settings.processor import share_processor, usable_cores
 
 DEFAULT = "300000"

@@ -1,6 +1,6 @@
 """A pretraining step of every paper-sized student: does it fit, what does it cost?
 
-    python benchmarks/students.py
+    python -m benchmarks.models.students
 
 One key frame, six images of 224 x 400, 200 x 200 x 8 voxels, occupancy and 384-wide features with the
 teacher's maps cached: targets, forward, backward and an optimiser step. Each student in a fresh process; the
@@ -12,10 +12,10 @@ import statistics
 import time
 
 import torch
-from lifting import grid
-from measuring import in_fresh_process, peak_mb, record
-from step import cached_batch, pretraining_network
 
+from benchmarks.measuring import in_fresh_process, peak_mb, record
+from benchmarks.models.lifting import grid
+from benchmarks.training.step import cached_batch, pretraining_network
 from occfeat.models.recompute import recompute_activations
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import TargetMaker

@@ -1,6 +1,6 @@
 """How near the large convolutions of a pretraining step come to the machine's rate of matrix products.
 
-    python benchmarks/convolutions.py
+    python -m benchmarks.models.convolutions
 
 The step of `step.py`: SimpleBEV with EfficientNet-B0, six images of 224 x 400, 200 x 200 x 8 voxels. Every
 convolution that has at least 3 % of the arithmetic is run alone, forward and backward, on noise of the shape
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from measuring import arguments, record
-from step import cached_batch, grid, networks
 from torch import Tensor, nn
 
+from benchmarks.measuring import arguments, record
+from benchmarks.training.step import cached_batch, grid, networks
 from occfeat.pretraining.network import TargetMaker
 
 LARGE = 0.03

@@ -1,6 +1,6 @@
 """Pretraining steps with freed memory kept, and with it given back to the system: time, faults, memory.
 
-    python benchmarks/allocator.py
+    python -m benchmarks.training.allocator
 
 Two recipes, noise for images, the teacher's maps cached: `cpu-small` with four key frames of 128 x 224
 pixels (the upper left of large images), `paper-simplebev-b0` with one of 224 x 400. Every measurement in a
@@ -14,9 +14,9 @@ import time
 from dataclasses import replace
 
 import torch
-from measuring import in_fresh_process, peak_mb, ratio, record
-from step import cached_batch, pretraining_network
 
+from benchmarks.measuring import in_fresh_process, peak_mb, ratio, record
+from benchmarks.training.step import cached_batch, pretraining_network
 from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.models.students.build import build_student

@@ -1,6 +1,6 @@
 """How much faster two processes pretrain than one, with one thread each.
 
-    python benchmarks/processes.py --data STREET [--split val]
+    python -m benchmarks.training.processes --data STREET [--split val]
 
 `occfeat pretrain --recipe cpu-small+occupancy`, two key frames per process and step; one process, then two
 that exchange gradients. Key frames per second come from the difference of a longer and a shorter run, so that
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import record
+from benchmarks.measuring import record
 
 EPOCHS = (2, 6)
 PER_PROCESS = 2

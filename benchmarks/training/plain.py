@@ -1,6 +1,6 @@
 """A pretraining step written straightforwardly, as published networks of this kind do it.
 
-The same weights give the same losses as the package (`benchmarks/step.py` checks it). What is plain: every
+The same weights give the same losses as the package (`step.py` checks it). What is plain: every
 voxel is sampled in every camera, every voxel's features are projected to the teacher's width, every voxel's
 target is sampled in every camera, the teacher runs in every step, memory has PyTorch's default layout, and
 norms and activations keep what PyTorch's and timm's keep.

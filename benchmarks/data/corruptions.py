@@ -1,6 +1,6 @@
 """Corrupted images per second and core, beside each definition written plainly.
 
-    nice python benchmarks/corruptions.py
+    nice python -m benchmarks.data.corruptions
 
 A made-up image of 1600 x 900 pixels, severity mid, one thread; decoding and scaling are not counted. Plain is
 the definition as numpy does it: one shifted copy per pixel of a streak, HSV and back, photons and noise drawn

@@ -1,6 +1,6 @@
 """What the options of objectives cost beside OccFeat on single sweeps: loading, a step, memory, disk.
 
-    python benchmarks/options.py
+    python -m benchmarks.training.options
 
 A street world of three key frames with sweeps at 20 Hz is built, and a teacher cache for each kind of
 teacher. The network of the recipe cpu-small learns from the key frame in the middle. `measured` is a step
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from measuring import arguments, in_turn, peak_above_mb, ratio, record
 
+from benchmarks.measuring import arguments, in_turn, peak_above_mb, ratio, record
 from occfeat.commands.cache.cache import cache
 from occfeat.commands.pretrain import Rigs, build_network, key_frames_of, objectives_of
 from occfeat.data.dataset import KeyFrames

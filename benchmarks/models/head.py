@@ -1,6 +1,6 @@
 """Pretraining head: features at occupied voxels only, beside projecting every voxel; time, memory, agreement.
 
-    python benchmarks/head.py
+    python -m benchmarks.models.head
 
 Both ways run forward and backward from the same BEV features on the default grid, 200 x 200 x 8, with
 384-wide features and 2 % of the voxels occupied. Time: alternating repeats, medians, and the range of the
@@ -12,9 +12,9 @@ import time
 from functools import partial
 
 import torch
-from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor, nn
 
+from benchmarks.measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from occfeat.pretraining.objectives.contract import HeadShape, TeacherShape
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.features import Features, cosine, feature_loss

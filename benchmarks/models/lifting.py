@@ -1,6 +1,6 @@
 """Sparse lifting beside the dense `grid_sample` reference: time, memory and agreement, in one run.
 
-    python benchmarks/lifting.py
+    python -m benchmarks.models.lifting
 
 Time: forward and backward of both, alternating, so that whatever else the machine does hits both; medians and
 the range of the ratio over the repeats. Memory: the growth of the peak resident size of a fresh process over
@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from measuring import Ratio, arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from torch import Tensor
 
+from benchmarks.measuring import Ratio, arguments, growth_mb, in_fresh_process, in_turn, ratio, record
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.distortion import stack_lenses
 from occfeat.geometry.frames import from_rotation, rotation_about_z

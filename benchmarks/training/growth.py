@@ -1,6 +1,6 @@
 """How time and memory grow with the set, the cameras, the grid and the batch.
 
-    python benchmarks/growth.py [--picture benchmarks/growth.png]
+    python -m benchmarks.training.growth [--picture benchmarks/training/growth.png]
 
 The set: made-up tables of 100, 1000 and 28 130 key frames; the index is built and read at random. The rest:
 a pretraining step of SimpleBEV with EfficientNet-B0 (images of 128 x 224, six cameras, 200 x 200 x 8 voxels,
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from index import BUILD, KEY_FRAMES, READ, run, write_tables
-from lifting import surround_rig
 from matplotlib.figure import Figure
-from measuring import in_fresh_process, peak_mb, record
-from step import pretraining_network
 
+from benchmarks.data.index import BUILD, KEY_FRAMES, READ, run, write_tables
+from benchmarks.measuring import in_fresh_process, peak_mb, record
+from benchmarks.models.lifting import surround_rig
+from benchmarks.training.step import pretraining_network
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.lidar import Points
 from occfeat.data.sample.sample import Batch

@@ -1,6 +1,6 @@
 """Reading segments of Waymo Open Dataset v2, beside decoding their parquet files alone.
 
-    PYTHONPATH=. python benchmarks/waymo.py [--data FOLDER] [--frames 20] [--repeats 5]
+    python -m benchmarks.data.waymo [--data FOLDER] [--frames 20] [--repeats 5]
 
 Without `--data`, a made-up segment with range images and JPEGs of the real sizes is written first. Decoding
 reads the same columns of the same rows with pyarrow and throws them away. Times are those of the processor.
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from measuring import in_fresh_process, in_turn, peak_mb, ratio
 from PIL import Image
 
+from benchmarks.measuring import in_fresh_process, in_turn, peak_mb, ratio
 from occfeat.data.recordings.waymo.component import BATCH_ROWS, BUFFER_BYTES
 from occfeat.data.recordings.waymo.recording import find_recordings
 from tests.recordings.waymo_tables import CAMERA, INTRINSICS, LASER, TIME, ComponentWriter, write_component

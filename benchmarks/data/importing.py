@@ -1,6 +1,6 @@
 """`occfeat import` beside reading the bag alone: rate and peak memory.
 
-    python benchmarks/importing.py [--seconds 40] [--workers 1] [--repeats 3] [--deskew] [--cold]
+    python -m benchmarks.data.importing [--seconds 40] [--workers 1] [--repeats 3] [--deskew] [--cold]
 
 Writes a bag (MCAP) of six cameras of 1600 x 900 (JPEG) and a LiDAR of 100 000 points, all at 10 Hz, with
 poses at 100 Hz, to a temporary folder. Every line is a fresh process: reading all messages of the sensors
@@ -21,13 +21,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import ratio
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.recordings.bag_writer import BagFile  # noqa: E402
-from tests.recordings.content import jpeg, points  # noqa: E402
+from benchmarks.measuring import ratio
+from tests.recordings.bag_writer import BagFile
+from tests.recordings.content import jpeg, points
 
 CAMERAS = ("front_left", "front", "front_right", "back_right", "back", "back_left")
 POINT = np.dtype(

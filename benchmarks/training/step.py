@@ -1,6 +1,6 @@
 """A pretraining step beside the plain one: time, memory, agreement, and where the time goes.
 
-    python benchmarks/step.py
+    python -m benchmarks.training.step
 
 SimpleBEV with EfficientNet-B0, six images of 224 x 400, 200 x 200 x 8 voxels, batch 1, 384-wide features: the
 package's step with the teacher's maps cached, and `plain.py`'s with its teacher in the loop (the packaged one
@@ -16,12 +16,12 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from lifting import grid, surround_rig
-from measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
-from plain import PlainStep
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.measuring import arguments, growth_mb, in_fresh_process, in_turn, ratio, record
+from benchmarks.models.lifting import grid, surround_rig
+from benchmarks.training.plain import PlainStep
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.lidar import Points
 from occfeat.data.sample.sample import Batch

@@ -1,6 +1,6 @@
 """A pretraining step compiled by `torch.compile`, beside the same step as it is.
 
-    python benchmarks/compiled.py
+    python -m benchmarks.training.compiled
 
 The step of `step.py`, its teacher's maps cached. Compiling needs a C++ compiler here, which OccFeat does not.
 Alternating repeats, medians, the range of the ratio; the first compiled step, which compiles, is told apart.
@@ -10,9 +10,9 @@ import statistics
 from functools import partial
 
 import torch
-from measuring import arguments, in_turn, ratio, record
-from step import Step, cached_batch, grid, networks, seconds
 
+from benchmarks.measuring import arguments, in_turn, ratio, record
+from benchmarks.training.step import Step, cached_batch, grid, networks, seconds
 from occfeat.pretraining.network import TargetMaker
 from occfeat.training.allocator import keep_freed_memory
 

@@ -1,6 +1,6 @@
 """Known voxels of one sweep, and voxels that cameras see: time, and how many of the crossed voxels are found.
 
-    python benchmarks/visibility.py
+    python -m benchmarks.models.visibility
 
 A made-up sweep of 35 000 returns from a sensor 1.8 m above flat ground, on the ground or up to 65 m away, in
 the default grid of 200 x 200 x 8 voxels. Time: one core. Found: relative to steps of 1/20 cell. Six cameras
@@ -11,8 +11,8 @@ import statistics
 import time
 
 import torch
-from measuring import arguments, record
 
+from benchmarks.measuring import arguments, record
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.lidar import Points
 from occfeat.geometry.frames import from_rotation, rotation_about_z

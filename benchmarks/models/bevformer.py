@@ -1,6 +1,6 @@
 """BEVFormer that computes only queries a camera sees, beside the plain way: all queries for all cameras.
 
-    python benchmarks/bevformer.py
+    python -m benchmarks.models.bevformer
 
 A step is forward and backward of the whole student (recipe `paper-bevformer-b0`, random weights, one key
 frame of six cameras), plans made before. Both ways alternate, so that whatever else the machine does hits
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lifting import surround_rig
-from measuring import growth_mb, in_fresh_process, ratio, record
 from torch import Tensor
 
+from benchmarks.measuring import growth_mb, in_fresh_process, ratio, record
+from benchmarks.models.lifting import surround_rig
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import resize
 from occfeat.geometry.grid import VoxelGrid

@@ -1,6 +1,6 @@
 """Loading key frames for a teacher cache: the teacher's images alone, beside images for student and teacher.
 
-    python benchmarks/cache_loading.py --data FOLDER
+    python -m benchmarks.data.cache_loading --data FOLDER
 
 Images have the size of the teacher of the recipe `cpu-small`; for student and teacher each is scaled twice.
 One process with one thread, the files in the system's cache.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 import torch
-from measuring import in_turn, ratio, record
 
+from benchmarks.measuring import in_turn, ratio, record
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents, ImagesForTeacher

@@ -1,0 +1,1 @@
+"""How fast OccFeat is and what memory it takes, beside plain ways."""

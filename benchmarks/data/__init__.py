@@ -1,0 +1,1 @@
+"""Reading of data sets, recordings and caches."""

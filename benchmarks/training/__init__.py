@@ -1,0 +1,1 @@
+"""Steps of training, and what makes them slower or faster."""
