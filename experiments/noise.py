@@ -10,7 +10,6 @@ prints the tables alone, also one of the rates and seeds of `ledgers/first_three
 """
 
 import argparse
-import json
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
     rates = {"ema": EMA, "student_rate": 1.0 if start == "none" else 0.1}
     settings = {**begin, **way, "optim": {**rates, **way.get("optim", {})}}
     street = Study(STREET, runs)
-    done = street.finetune(out, SPLIT, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)
+    done = street.finetune(out, draw=tuning.draw, seed=tuning.seed, keep_checkpoint=True, **settings)
     if not done:
         return {}
     with jobs.claim(out) as mine:
@@ -131,11 +130,9 @@ def tune(runs: Path, tuning: Tuning) -> Rows:
         last = runs / f"{tuning.name}-last"
         shutil.rmtree(last, ignore_errors=True)
         write_last_weights(out, last, "segmenter.")
-        found = street.evaluate(last, SPLIT)
-        averaged = json.loads(jobs.results_file(out, SPLIT).read_text(encoding="utf-8"))["metrics"]
         rows = {
-            weights_of(tuning, averaged=True): averaged,
-            weights_of(tuning, averaged=False): found,
+            weights_of(tuning, averaged=averaged): street.evaluate(run, SPLIT)
+            for averaged, run in ((True, out), (False, last))
         }
         LEDGER.add(rows, runs / "locks")
         shutil.rmtree(out)

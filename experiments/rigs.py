@@ -110,7 +110,7 @@ def tune(runs: Path, arm: str, rig: str, seed: int, draw: int) -> bool:
         return False
     start = {**MODES["fine-tuned"], "start": runs / f"pretrained-{arm}-{seed}"} if ARMS[arm].rigs else {}
     out = study.runs / tunings[SPLITS[0]].name
-    if not study.finetune(out, SPLITS[0], draw=draw, seed=seed, **start):
+    if not study.finetune(out, draw=draw, seed=seed, **start):
         return False
     with jobs.claim(out) as mine:
         if mine:

@@ -119,7 +119,7 @@ class Comparison:
             settings |= FROM_SCRATCH[tuning.mode]
         else:
             settings |= {"start": self.runs / f"pretrained-{tuning.arm}-{tuning.seed}"}
-        if not self.study.finetune(out, SPLITS[0], draw=tuning.draw, seed=tuning.seed, **settings):
+        if not self.study.finetune(out, draw=tuning.draw, seed=tuning.seed, **settings):
             return False
         with jobs.claim(out) as mine:
             if mine:

@@ -29,6 +29,11 @@ def results_file(run: Path, split: str) -> Path:
     return RunFolder(run).evaluation(split) / RESULTS
 
 
+def is_finetuned(run: Path, split: str | None) -> bool:
+    """Whether a fine-tuning run has finished, with its evaluation on a split if there is one."""
+    return (RunFolder(run).card if split is None else results_file(run, split)).is_file()
+
+
 def pretrain(out: Path, **settings: Any) -> bool:
     """Pretrain, or go on with it; whether it is done."""
     with claim(out) as mine:
@@ -38,19 +43,19 @@ def pretrain(out: Path, **settings: Any) -> bool:
 
 
 def finetune(
-    out: Path, split: str, /, *, recipe: str, keep_checkpoint: bool = False, **settings: Any
+    out: Path, split: str | None, /, *, recipe: str, keep_checkpoint: bool = False, **settings: Any
 ) -> bool:
     """Fine-tune and evaluate on a split, or go on with it; whether it is done.
 
     Args:
         out: Folder of the run.
-        split: Where to evaluate.
+        split: Where to evaluate. None: nowhere.
         recipe: How to learn. What was pretrained learns at the rates of its recipe only if it is named again.
         keep_checkpoint: Whether to keep the checkpoint.
         **settings: Settings that differ.
     """
     with claim(out) as mine:
-        if mine and not results_file(out, split).is_file():
+        if mine and not is_finetuned(out, split):
             _run(occfeat.finetune, out, {"recipe": recipe, **settings, "val_split": split})
             if not keep_checkpoint:
                 shutil.rmtree(RunFolder(out).checkpoint.parent)

@@ -132,12 +132,11 @@ class Study:
         settings |= {**arm.settings, "optim": {"epochs": EPOCHS, **arm.settings.get("optim", {}), **optim}}
         return jobs.pretrain(out, recipe=RECIPE, data=self.folder, **settings)
 
-    def finetune(self, out: Path, split: str, *, draw: int, seed: int, **settings: Any) -> bool:
-        """Fine-tune on few labels and evaluate on a split, or go on with it; whether it is done.
+    def finetune(self, out: Path, *, draw: int, seed: int, **settings: Any) -> bool:
+        """Fine-tune on few labels, or go on with it; whether it is done. Nothing is evaluated.
 
         Args:
             out: Folder of the run.
-            split: Where to evaluate.
             draw: Draw of the labelled key frames.
             seed: Random seed.
             **settings: Settings that differ from the recipe, such as `start`.
@@ -145,7 +144,7 @@ class Study:
         optim = {**TUNED, **settings.pop("optim", {})}
         return jobs.finetune(
             out,
-            split,
+            None,
             recipe=RECIPE,
             data=self.folder,
             classes=CLASSES,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from occfeat.runs.folder import RunFolder
 from tests.experiments.scripts import load
 
 jobs = load("harness.jobs")
@@ -23,7 +24,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         made.append(("finetune", settings))
         run = Path(str(settings.get("out", settings.get("resume"))))
         _touch(run / "checkpoints" / "last.pt")
-        _touch(jobs.results_file(run, "val"))
+        _touch(RunFolder(run).card)
+        if settings.get("val_split"):
+            _touch(jobs.results_file(run, "val"))
 
     monkeypatch.setattr(jobs.occfeat, "pretrain", pretrain)
     monkeypatch.setattr(jobs.occfeat, "finetune", finetune)
@@ -56,6 +59,15 @@ def test_finetune__keeps_results_without_checkpoints(tmp_path: Path, calls: Call
     assert jobs.finetune(out, "val", recipe="cpu-small")
     assert calls == [("finetune", {"out": out, "recipe": "cpu-small", "val_split": "val"})]
     assert not (out / "checkpoints").exists()
+
+
+def test_finetune__without_a_split_is_done_with_its_network(tmp_path: Path, calls: Calls) -> None:
+    out = tmp_path / "run"
+    assert jobs.finetune(out, None, recipe="cpu-small")
+    assert jobs.finetune(out, None, recipe="cpu-small")
+    assert calls == [("finetune", {"out": out, "recipe": "cpu-small", "val_split": None})]
+    assert jobs.finetune(out, "val", recipe="cpu-small")
+    assert len(calls) == 2
 
 
 def test_jobs__of_somebody_else_are_left_alone(tmp_path: Path, calls: Calls) -> None:
