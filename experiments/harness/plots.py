@@ -55,13 +55,14 @@ def draw_arms(file: Path, panels: dict[str, dict[str, Cell]]) -> None:
     arms = list(dict.fromkeys(arm for cells in panels.values() for arm in cells))
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(11, lines * (1 + 0.35 * len(arms))), layout="constrained")
-    axes_of = figure.subplots(lines, 2, squeeze=False, sharey=True).flat
-    for axes, (title, cells) in zip(axes_of, panels.items(), strict=False):
+    axes_of = [figure.add_subplot(lines, 2, 1 + number) for number in range(len(panels))]
+    for axes, (title, cells) in zip(axes_of, panels.items(), strict=True):
         for position, arm in enumerate(reversed(arms)):
             _draw_arm(axes, position, cells.get(arm, {}), SERIES_COLORS[position % len(SERIES_COLORS)])
         axes.set_yticks(range(len(arms)), list(reversed(arms)))
         axes.set_title(title, fontsize=9)
         axes.grid(axis="x", alpha=0.3)
+    figure.suptitle("dots: runs; diamonds: means, with 95 % intervals over pretraining seeds", fontsize=9)
     figure.savefig(file, dpi=110)
 
 
