@@ -20,7 +20,7 @@ from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureTarget, feature_target
 from occfeat.settings.sections import DataConfig, ViewConfig
 from occfeat.teacher.network import Teacher
-from occfeat.training.loading import collate_readable
+from occfeat.training.loading.loaders import collate_readable
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 """The grid of the paper."""

@@ -73,7 +73,7 @@ DECODE = (
     + """
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.images import IMAGE_KINDS, read_image
-from occfeat.data.recordings.bags.clouds import CLOUD_KINDS, read_cloud
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, read_cloud
 begin = time.perf_counter()
 with open_bag([bag]) as opened:
     topics = [one.name for one in opened.topics_of(*IMAGE_KINDS, *CLOUD_KINDS)]
@@ -87,7 +87,7 @@ WRITE = (
     + """
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.images import IMAGE_KINDS
-from occfeat.data.recordings.bags.clouds import CLOUD_KINDS
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS
 begin = time.perf_counter()
 out.mkdir()
 seen = {}

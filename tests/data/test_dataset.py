@@ -20,7 +20,7 @@ from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
-from occfeat.training.loading import Draws, Loaded, collate_readable
+from occfeat.training.loading.loaders import Draws, Loaded, collate_readable
 from tests.data.test_augment import EVERYTHING
 from tests.nuscenes_folder import CHANNELS, edit_table
 

@@ -20,7 +20,7 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.settings.sections import DataConfig, PretrainLossConfig, ViewConfig
-from occfeat.training.loading import collate_readable
+from occfeat.training.loading.loaders import collate_readable
 from tests.dialect_folders import (
     PLACES,
     build_lyft,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from occfeat.data.recordings.bags.bag import Bag, open_bag
-from occfeat.data.recordings.bags.clouds import read_cloud
+from occfeat.data.recordings.bags.clouds.read import read_cloud
 from occfeat.data.recordings.bags.images import BagImage, read_image
 from occfeat.data.recordings.bags.messages import header_of
 from occfeat.errors import DatasetError

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rosbags.typesys import get_types_from_msg
 
 from occfeat.data.recordings.bags.bag import open_bag
-from occfeat.data.recordings.bags.cloud_times import seconds_after
-from occfeat.data.recordings.bags.clouds import Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.read import Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.times import seconds_after
 from occfeat.errors import MessageError
 from tests.recordings.bag_writer import FORMS, BagFile, Form
 from tests.recordings.content import POINT, points

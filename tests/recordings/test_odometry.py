@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from occfeat.cli import main
 from occfeat.data.index.index import Index
-from occfeat.data.recordings.bags.clouds import Cloud
+from occfeat.data.recordings.bags.clouds.read import Cloud
 from occfeat.data.recordings.bags.messages import Header
 from occfeat.data.recordings.bags.odometry import poses_by_kiss_icp
 from occfeat.errors import MissingExtraError

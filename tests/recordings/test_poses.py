@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from occfeat.data.recordings.bags.bag import open_bag
-from occfeat.data.recordings.bags.deskew import deskew
+from occfeat.data.recordings.bags.clouds.deskew import deskew
 from occfeat.data.recordings.bags.frames import build_tree, read_frames
 from occfeat.data.recordings.bags.poses import poses_of_frames, poses_of_topic, read_kitti, read_tum
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory

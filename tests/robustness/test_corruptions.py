@@ -18,7 +18,7 @@ from occfeat.data.sample.teacher import TeacherImages
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import CorruptionName, DataConfig, Severity, ViewConfig
-from occfeat.training.loading import Draws, collate_readable
+from occfeat.training.loading.loaders import Draws, collate_readable
 from tests.nuscenes_folder import CHANNELS, build_nuscenes_folder
 from tests.robustness.scene import made_up_image
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from occfeat.settings.sections import EngineConfig
-from occfeat.training import handover
-from occfeat.training.handover import Parcel, pack
-from occfeat.training.loading import Loaded, load_batches
+from occfeat.training.loading import handover
+from occfeat.training.loading.handover import Parcel, pack
+from occfeat.training.loading.loaders import Loaded, load_batches
 from tests.rigs import ring_of_cameras
 from tests.training.test_loading import BATCHES, Deadly
 

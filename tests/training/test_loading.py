@@ -12,8 +12,8 @@ from occfeat.data.dataset import Draw
 from occfeat.data.sample.sample import Sample
 from occfeat.errors import TrainingError
 from occfeat.settings.sections import EngineConfig
-from occfeat.training import loading
-from occfeat.training.loading import load_batches
+from occfeat.training.loading import loaders
+from occfeat.training.loading.loaders import load_batches
 from tests.rigs import ring_of_cameras
 
 
@@ -75,7 +75,7 @@ _of_torch.__module__ = "torch.utils.data._utils.signal_handling"
 def test_dead_worker__that_was_sending_stops_the_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(loading, "_loader", lambda *_, **__: _Broken(error))
+    monkeypatch.setattr(loaders, "_loader", lambda *_, **__: _Broken(error))
     with pytest.raises(TrainingError, match="A loading process has died"):
         rows_of(Deadly(tmp_path))
 

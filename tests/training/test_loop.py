@@ -20,8 +20,8 @@ from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.interrupt import StopRequest
+from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
-from occfeat.training.order import Mix
 from occfeat.training.step import Step, mean_of
 from tests.rigs import ring_of_cameras
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from occfeat.data.dataset import Draw
-from occfeat.training.order import Mix, TrainingOrder, steps_for
+from occfeat.training.loading.order import Mix, TrainingOrder, steps_for
 
 
 def _draws(steps: int = 6, first_step: int = 0, **changes: int) -> list[list[Draw]]:

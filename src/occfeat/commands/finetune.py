@@ -40,9 +40,9 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter, labels_of
 from occfeat.settings.commands import FinetuneConfig
 from occfeat.settings.several import name_of_splits
+from occfeat.training.loading.several import SeveralKeyFrames, key_frames_of_sets
 from occfeat.training.loop import Job
 from occfeat.training.optim.adamw import require_layers
-from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 logger = logging.getLogger(__name__)
 

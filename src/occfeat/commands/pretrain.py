@@ -49,10 +49,10 @@ from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import TEACHER, TeacherCache
 from occfeat.teacher.network import Teacher
 from occfeat.training.device import autocast
-from occfeat.training.loading import KeyFrameReader, collate_readable, in_order, load_batches
+from occfeat.training.loading.loaders import KeyFrameReader, collate_readable, in_order, load_batches
+from occfeat.training.loading.several import SeveralKeyFrames, key_frames_of_sets
 from occfeat.training.loop import Job
 from occfeat.training.optim.adamw import require_layers
-from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
 
 
 def pretrain(

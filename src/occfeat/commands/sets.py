@@ -25,8 +25,8 @@ from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import EngineConfig, ViewConfig
-from occfeat.training.order import Mix
-from occfeat.training.several import SeveralKeyFrames
+from occfeat.training.loading.order import Mix
+from occfeat.training.loading.several import SeveralKeyFrames
 
 logger = logging.getLogger(__name__)
 

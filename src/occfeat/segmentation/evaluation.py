@@ -18,7 +18,7 @@ from occfeat.segmentation.metrics import BevIou
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
-from occfeat.training.loading import KeyFrameReader, LeftOut, Loaded, in_order, load_batches
+from occfeat.training.loading.loaders import KeyFrameReader, LeftOut, Loaded, in_order, load_batches
 from occfeat.training.overlap import THRESHOLD, is_positive
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from occfeat.training.attempt import Attempt
 from occfeat.training.device import autocast
 from occfeat.training.gathering import gather_texts
 from occfeat.training.interrupt import StopNow, StopRequest
-from occfeat.training.loading import (
+from occfeat.training.loading.loaders import (
     SLOW_LOADING,
     KeyFrameReader,
     LeftOut,
@@ -37,6 +37,7 @@ from occfeat.training.loading import (
     load_batches,
     slow_loading,
 )
+from occfeat.training.loading.order import Mix, TrainingOrder, steps_for
 from occfeat.training.optim.adamw import (
     build_optimizer,
     learning_rate_at,
@@ -44,7 +45,6 @@ from occfeat.training.optim.adamw import (
     set_learning_rate,
 )
 from occfeat.training.optim.average import WeightAverage
-from occfeat.training.order import Mix, TrainingOrder, steps_for
 from occfeat.training.progress import TrainingProgress
 from occfeat.training.step import CountsSteps, Step
 from occfeat.training.window import Window

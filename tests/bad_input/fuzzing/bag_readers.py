@@ -8,8 +8,8 @@ import numpy as np
 
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.camera_info import CAMERA_INFO, read_camera_info
-from occfeat.data.recordings.bags.clouds import CLOUD_KINDS, POINT_CLOUD, read_cloud
-from occfeat.data.recordings.bags.deskew import deskew
+from occfeat.data.recordings.bags.clouds.deskew import deskew
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, POINT_CLOUD, read_cloud
 from occfeat.data.recordings.bags.frames import TRANSFORMS, TransformCollector
 from occfeat.data.recordings.bags.images import COMPRESSED_IMAGE, IMAGE, IMAGE_KINDS, read_image
 from occfeat.data.recordings.bags.inspect import inspect_bag

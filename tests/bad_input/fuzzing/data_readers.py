@@ -20,7 +20,7 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.network import TargetMaker
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.settings.sections import DataConfig, PretrainLossConfig, ViewConfig
-from occfeat.training.loading import collate_readable
+from occfeat.training.loading.loaders import collate_readable
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
 from tests.map_files import crossroads, write_base_map, write_expansion

@@ -44,8 +44,8 @@ from occfeat.settings.sections import (
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import CacheCard, TeacherCache, encode
 from occfeat.training.interrupt import StopRequest
+from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
-from occfeat.training.order import Mix
 from occfeat.training.step import Step
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml

@@ -32,7 +32,7 @@ from occfeat.settings.commands import CacheConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.training.device import all_alive, build_fabric
 from occfeat.training.interrupt import StopNow, StopRequest
-from occfeat.training.loading import LeftOut, in_order, load_batches
+from occfeat.training.loading.loaders import LeftOut, in_order, load_batches
 
 logger = logging.getLogger(__name__)
 

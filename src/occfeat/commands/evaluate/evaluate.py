@@ -26,7 +26,7 @@ from occfeat.segmentation.task import Segmenter
 from occfeat.settings.commands import EvaluateConfig
 from occfeat.settings.several import name_of_splits
 from occfeat.training.device import all_alive, build_fabric
-from occfeat.training.several import SeveralKeyFrames, key_frames_of_sets
+from occfeat.training.loading.several import SeveralKeyFrames, key_frames_of_sets
 
 
 def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:

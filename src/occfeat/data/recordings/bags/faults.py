@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from occfeat.data.recordings.bags.camera_info import CAMERA_INFO
-from occfeat.data.recordings.bags.clouds import CLOUD_KINDS
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS
 from occfeat.data.recordings.bags.images import IMAGE_KINDS
 from occfeat.data.recordings.bags.poses import POSE_KINDS
 from occfeat.data.recordings.bags.summary import BagSummary, CameraSummary, LidarSummary, TopicSummary

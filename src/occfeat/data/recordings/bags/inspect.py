@@ -8,7 +8,7 @@ import numpy as np
 
 from occfeat.data.recordings.bags.bag import Bag, Topic
 from occfeat.data.recordings.bags.camera_info import CAMERA_INFO, is_rectified, read_camera_info
-from occfeat.data.recordings.bags.clouds import CLOUD_KINDS, Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, Cloud, read_cloud
 from occfeat.data.recordings.bags.faults import find_faults
 from occfeat.data.recordings.bags.frames import TRANSFORMS, FrameTree, TransformCollector
 from occfeat.data.recordings.bags.images import COMPRESSED_IMAGE, IMAGE_KINDS, read_image

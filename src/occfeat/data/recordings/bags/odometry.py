@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from occfeat.data.recordings.bags.clouds import Cloud
+from occfeat.data.recordings.bags.clouds.read import Cloud
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.geometry.motion import quaternions
 from occfeat.settings.extras import require_extra

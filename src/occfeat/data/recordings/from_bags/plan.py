@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from occfeat.data.formats.nuscenes.writer.values import CalibratedCamera, CalibratedRig
 from occfeat.data.recordings.bags.bag import Bag, open_bag
 from occfeat.data.recordings.bags.camera_info import CameraModel, is_rectified, read_camera_info
-from occfeat.data.recordings.bags.clouds import Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.read import Cloud, read_cloud
 from occfeat.data.recordings.bags.faults import DIFFERENT_CLOCK_S
 from occfeat.data.recordings.bags.frames import FrameTree, read_frames
 from occfeat.data.recordings.bags.images import read_image

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float32
 
 from occfeat.data.formats.nuscenes.writer.values import CalibratedRig, CameraImage, EgoPose, LidarSweep
 from occfeat.data.recordings.bags.bag import open_bag
-from occfeat.data.recordings.bags.clouds import Cloud, read_cloud
-from occfeat.data.recordings.bags.deskew import deskew
+from occfeat.data.recordings.bags.clouds.deskew import deskew
+from occfeat.data.recordings.bags.clouds.read import Cloud, read_cloud
 from occfeat.data.recordings.bags.images import read_image
 from occfeat.data.recordings.bags.messages import Message
 from occfeat.data.recordings.bags.trajectory import Trajectory

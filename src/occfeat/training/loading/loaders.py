@@ -19,7 +19,7 @@ from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
 from occfeat.settings.processor import usable_cores
 from occfeat.settings.sections import EngineConfig
-from occfeat.training.handover import Parcel, Pinned, explain_trouble, pack
+from occfeat.training.loading.handover import Parcel, Pinned, explain_trouble, pack
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Shaped
 from numpy import ndarray
 
-from occfeat.data.recordings.bags.cloud_times import TIME_FIELDS, seconds_after
-from occfeat.data.recordings.bags.livox import LIVOX, livox_points
+from occfeat.data.recordings.bags.clouds.livox import LIVOX, livox_points
+from occfeat.data.recordings.bags.clouds.times import TIME_FIELDS, seconds_after
 from occfeat.data.recordings.bags.messages import Header, Message, header_of
 from occfeat.errors import MessageError
 

@@ -1,0 +1,1 @@
+"""Point clouds of a bag: their points, when each was measured, and all of them moved to one time."""

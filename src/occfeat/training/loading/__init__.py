@@ -1,0 +1,1 @@
+"""Key frames on their way to a step: which, in what order, and from which process."""
