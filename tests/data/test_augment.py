@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from occfeat.data.augment import ImageChange, change_image, draw_change, new_from_old_px
+from occfeat.data.augment import ImageChange, draw_change, new_from_old_px, write_changed
 from occfeat.data.images import resize
 from occfeat.geometry.frames import is_isometry
 from occfeat.settings.sections import AugmentConfig
@@ -27,6 +27,13 @@ def spot(u: float, v: float, width_px: float = 6.0) -> torch.Tensor:
     rows, columns = torch.meshgrid(torch.arange(OLD[0]) + 0.5, torch.arange(OLD[1]) + 0.5, indexing="ij")
     light = 255 * torch.exp(-((columns - u) ** 2 + (rows - v) ** 2) / (2 * width_px**2))
     return light.round().to(torch.uint8).expand(3, -1, -1).contiguous()
+
+
+def changed(image: torch.Tensor, change: ImageChange, size: tuple[int, int]) -> torch.Tensor:
+    """The changed image, written over one that is not black."""
+    out = torch.full((3, *size), 77, dtype=torch.uint8)
+    write_changed(image, change, out)
+    return out
 
 
 def middle(image: torch.Tensor) -> tuple[float, float]:
@@ -54,36 +61,36 @@ def middle(image: torch.Tensor) -> tuple[float, float]:
     ],
 )
 @pytest.mark.parametrize("position", [(160.0, 90.0), (120.5, 70.25), (200.0, 110.0)])
-def test_change_image__the_light_is_where_the_matrix_says(
+def test_write_changed__the_light_is_where_the_matrix_says(
     change: ImageChange, position: tuple[float, float]
 ) -> None:
-    moved = change_image(spot(*position), change, NEW)
+    moved = changed(spot(*position), change, NEW)
     expected = new_from_old_px(change, OLD, NEW) @ torch.tensor((*position, 1.0), dtype=torch.float64)
     assert moved.shape == (3, *NEW)
     assert middle(moved) == pytest.approx(expected[:2].tolist(), abs=0.05)
 
 
-def test_change_image__without_change_is_the_plain_resize() -> None:
+def test_write_changed__without_change_is_the_plain_resize() -> None:
     image = torch.randint(0, 256, (3, *OLD), dtype=torch.uint8)
-    assert torch.equal(change_image(image, ImageChange(), NEW), resize(image, NEW))
-    assert torch.equal(change_image(image, ImageChange(), OLD), image)
+    assert torch.equal(changed(image, ImageChange(), NEW), resize(image, NEW))
+    assert torch.equal(changed(image, ImageChange(), OLD), image)
 
 
-def test_change_image__flip_and_crop_do_not_interpolate() -> None:
+def test_write_changed__flip_and_crop_do_not_interpolate() -> None:
     image = torch.randint(0, 256, (3, *NEW), dtype=torch.uint8)
-    assert torch.equal(change_image(image, ImageChange(flip=True), NEW), image.flip(-1))
-    shifted = change_image(image, ImageChange(shift=(0.1, 0.0)), NEW)  # 16 pixels to the left
+    assert torch.equal(changed(image, ImageChange(flip=True), NEW), image.flip(-1))
+    shifted = changed(image, ImageChange(shift=(0.1, 0.0)), NEW)  # 16 pixels to the left
     assert torch.equal(shifted[..., :-16], image[..., 16:])
     assert not shifted[..., -16:].any()
 
 
-def test_change_image__light() -> None:
+def test_write_changed__light() -> None:
     image = torch.randint(50, 200, (3, *NEW), dtype=torch.uint8)
-    darker = change_image(image, ImageChange(brightness=0.5), NEW)
+    darker = changed(image, ImageChange(brightness=0.5), NEW)
     torch.testing.assert_close(darker.float(), image * 0.5, atol=0.51, rtol=0)
-    grey = change_image(image, ImageChange(saturation=0.0), NEW)
+    grey = changed(image, ImageChange(saturation=0.0), NEW)
     assert (grey[0] == grey[1]).all()
-    flat = change_image(image, ImageChange(contrast=0.0, saturation=0.0), NEW)
+    flat = changed(image, ImageChange(contrast=0.0, saturation=0.0), NEW)
     assert flat.unique().numel() == 1
 
 
@@ -123,3 +130,25 @@ def test_draw_change__rotation_alone() -> None:
     turn = draw_change(config, 0, seed=0, epoch=0, row=0).new_ego_from_ego
     assert torch.linalg.det(turn[:3, :3]).item() == pytest.approx(1)
     assert abs(math.degrees(math.atan2(turn[1, 0], turn[0, 0]))) <= 30
+
+
+@pytest.mark.parametrize("zoom", [0.7, 0.8, 0.97, 1.0, 1.2])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.2), (-0.26, 0.31), (1.5, 0.0)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_write_changed__equals_plain_cropping_and_padding(
+    zoom: float, shift: tuple[float, float], flip: bool
+) -> None:
+    image = torch.randint(0, 256, (*OLD, 3), dtype=torch.uint8).permute(2, 0, 1)  # as decoded
+    change = ImageChange(zoom, shift, flip=flip, contrast=1.2)
+    scaled = resize(image, (round(NEW[0] * zoom), round(NEW[1] * zoom)))
+    left = round((scaled.shape[2] - NEW[1]) / 2 + shift[0] * NEW[1])
+    top = round((scaled.shape[1] - NEW[0]) / 2 + shift[1] * NEW[0])
+    plain = torch.zeros(3, *NEW, dtype=torch.uint8)
+    for v in range(NEW[0]):
+        for u in range(NEW[1]):
+            if 0 <= v + top < scaled.shape[1] and 0 <= u + left < scaled.shape[2]:
+                plain[:, v, u] = scaled[:, v + top, u + left]
+    light = (plain.flip(-1) if flip else plain).float()
+    middle = (0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2]).mean()
+    expected = ((light - middle) * 1.2 + middle).clamp(0, 255)
+    torch.testing.assert_close(changed(image, change, NEW).float(), expected, atol=0.51, rtol=0)

@@ -76,8 +76,8 @@ def test_images__are_decoded_at_half_scale_unless_an_effect_wants_them_whole(
         sizes.append((image.shape[1], image.shape[2]))
         return image
 
-    change_image = dataset.change_image
-    monkeypatch.setattr(dataset, "change_image", lambda image, *rest: change_image(note(image), *rest))
+    write_changed = dataset.write_changed
+    monkeypatch.setattr(dataset, "write_changed", lambda image, *rest: write_changed(note(image), *rest))
     view = ViewConfig(image_size=(45, 80))
     read(KeyFrames(index, view, Contents(), grid=GRID))
     assert set(sizes) == {(45, 80)}

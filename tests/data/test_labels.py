@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from occfeat.data.formats.nuscenes.source import NuScenes
 from occfeat.data.keyframe import Boxes
-from occfeat.data.labels import draw_labels, rasterize
+from occfeat.data.labels import draw_labels, fill, polygons_on
 from occfeat.errors import SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
 from occfeat.geometry.grid import BevGrid
@@ -40,6 +40,10 @@ def boxes_at(centers: list[tuple[float, float]], **changes: object) -> Boxes:
         "speed_mps": torch.full((n,), math.nan),
     }
     return Boxes(**(values | changes))  # type: ignore[arg-type]
+
+
+def rasterize(footprints_ego: torch.Tensor, grid: BevGrid) -> torch.Tensor:
+    return fill(polygons_on(footprints_ego, grid).values(), grid)
 
 
 def test_rasterize__axes_and_border() -> None:

@@ -137,13 +137,13 @@ def test_cache__scales_every_image_once(
     words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = list[tuple[int, int]]()
-    change = dataset.change_image
+    write_changed = dataset.write_changed
 
-    def count(image: Tensor, changed: ImageChange, size: tuple[int, int]) -> Tensor:
-        sizes.append(size)
-        return change(image, changed, size)
+    def count(image: Tensor, change: ImageChange, out: Tensor) -> None:
+        sizes.append((out.shape[1], out.shape[2]))
+        write_changed(image, change, out)
 
-    monkeypatch.setattr(dataset, "change_image", count)
+    monkeypatch.setattr(dataset, "write_changed", count)
     assert main(words(tmp_path / "cache")) == 0
     assert sizes == [(64, 96)] * 3 * 6
 

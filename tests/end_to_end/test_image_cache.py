@@ -254,7 +254,7 @@ def test_open__damage_is_named(made: Path, words: Words, tmp_path: Path) -> None
 def test_read__a_changed_byte_is_noticed(folder: Path, copied: Path) -> None:
     shard = copied / "shard-00000.safetensors"
     tensors = load_file(shard)
-    tensors["images"][1, 2, 0, 5, 7] ^= 1
+    tensors["images"][1, 2, 5, 7, 0] ^= 1
     save_file(tensors, shard)
     cache = ImageCache(copied)
     cache.read(0)

@@ -101,6 +101,8 @@ def _draw_beam_change(config: AugmentConfig, random: np.random.Generator) -> Bea
 def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Float[Tensor, "4 4"]:
     """Draw a rotation and mirroring of the ego frame."""
     turn, flip_x, flip_y = random.uniform(-1, 1, size=3)
+    if not (config.bev_flip or config.bev_rotation_deg):  # as below, in a tenth of the time
+        return torch.eye(4, dtype=torch.float64)
     angle = torch.tensor(math.radians(config.bev_rotation_deg) * float(turn), dtype=torch.float64)
     mirror = torch.ones(3, dtype=torch.float64)
     if config.bev_flip:
@@ -117,10 +119,12 @@ def new_from_old_px(
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 
 
-def change_image(
-    image: UInt8[Tensor, "3 H W"], change: ImageChange, size: tuple[int, int]
-) -> UInt8[Tensor, "3 h w"]:
-    """Resize an image to (height, width) and apply a change. Pixels from outside the image are black."""
+def write_changed(image: UInt8[Tensor, "3 H W"], change: ImageChange, out: UInt8[Tensor, "3 h w"]) -> None:
+    """Resize an image to the size of another one, apply a change, and write it there.
+
+    Pixels from outside the image are black.
+    """
+    size = out.shape[1], out.shape[2]
     zoomed = zoomed_size(change, size)
     scaled = images.resize(image, zoomed)
     if change.rotation_deg == 0:
@@ -128,7 +132,9 @@ def change_image(
         moved = moved.flip(-1) if change.flip else moved
     else:
         moved = _warp(images.with_planes(scaled), _new_from_zoomed_px(change, zoomed, size), size)
-    return _change_light(moved, change)
+    images.write_planes(moved, out)
+    if (change.brightness, change.contrast, change.saturation) != (1, 1, 1):
+        out.copy_(_change_light(out, change))
 
 
 def zoomed_size(change: ImageChange, size: tuple[int, int]) -> tuple[int, int]:
@@ -158,15 +164,15 @@ def _new_from_zoomed_px(
 def _crop(
     image: UInt8[Tensor, "3 H W"], corner: tuple[int, int], size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
-    """Crop an image; pixels from outside it are black."""
-    if corner == (0, 0) and tuple(image.shape[1:]) == size:
-        return images.with_planes(image)
+    """Crop an image; pixels from outside it are black. The memory is that of decoded images or a view."""
     (left, top), (height, width) = corner, size
-    right, bottom = left + width - image.shape[2], top + height - image.shape[1]
     inside = image[:, max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)]
-    planes = images.with_planes(inside)
-    outside = [max(0, one) for one in (-left, right, -top, bottom)]
-    return F.pad(planes, outside) if any(outside) else planes
+    if tuple(inside.shape[1:]) == size:
+        return inside
+    black = torch.zeros(height, width, 3, dtype=torch.uint8).permute(2, 0, 1)
+    beside = black[:, max(0, -top) :, max(0, -left) :]
+    beside[:, : inside.shape[1], : inside.shape[2]] = inside
+    return black
 
 
 def _warp(
@@ -185,8 +191,6 @@ def _warp(
 
 def _change_light(image: UInt8[Tensor, "3 H W"], change: ImageChange) -> UInt8[Tensor, "3 H W"]:
     """Change brightness, then contrast, then saturation."""
-    if (change.brightness, change.contrast, change.saturation) == (1, 1, 1):
-        return image.contiguous()
     light = image.float() * change.brightness
     middle = _grey(light).mean()
     light = (light - middle) * change.contrast + middle

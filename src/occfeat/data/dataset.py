@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,9 +18,9 @@ from torch.utils.data import Dataset
 from occfeat.data.augment import (
     Change,
     ImageChange,
-    change_image,
     draw_change,
     new_from_old_px,
+    write_changed,
     zoomed_size,
 )
 from occfeat.data.images import read_image
@@ -347,14 +347,15 @@ class KeyFrames(Dataset[Sample]):
         change: Change,
     ) -> Cameras:
         """Return the calibration for images of one size."""
-        intrinsics = torch.eye(3).repeat(len(rig), 1, 1)
-        ego_from_camera = torch.eye(4).repeat(len(rig), 1, 1)
         present = torch.tensor([record is not None for record in rig])
         if known := [(one, record) for one, record in zip(changes, rig, strict=True) if record is not None]:
             moves = torch.stack([new_from_old_px(one, record.size, size) for one, record in known])
             mounts = torch.stack([self._ego_from_camera(record) for _, record in known])
-            intrinsics[present] = (moves @ torch.stack([one.intrinsics for _, one in known])).float()
-            ego_from_camera[present] = (change.new_ego_from_ego @ mounts).float()
+            intrinsics = (moves @ torch.stack([one.intrinsics for _, one in known])).float()
+            ego_from_camera = (change.new_ego_from_ego @ mounts).float()
+        else:
+            intrinsics, ego_from_camera = torch.empty(0, 3, 3), torch.empty(0, 4, 4)
+        intrinsics, ego_from_camera = (_among(present, one) for one in (intrinsics, ego_from_camera))
         return Cameras(intrinsics, ego_from_camera, present, size, _lenses(rig))
 
     def _unchanged_cameras(
@@ -381,6 +382,15 @@ class KeyFrames(Dataset[Sample]):
         if self.contents.window is None:
             return None
         return WindowReader(self.index, self.view, self.grid, change).read(row, self.contents.window)
+
+
+def _among(present: Bool[Tensor, " N"], known: Float[Tensor, "n k k"]) -> Float[Tensor, "N k k"]:
+    """Return the matrices of the cameras that are present, and the identity for the others."""
+    if len(known) == len(present):  # the usual case needs no copy
+        return known
+    matrices = torch.eye(known.shape[-1]).repeat(len(present), 1, 1)
+    matrices[present] = known
+    return matrices
 
 
 def _unchanged(rig: list[CameraRecord | None]) -> tuple[ImageChange, ...]:
@@ -421,7 +431,7 @@ def _images(
     for i, file in enumerate(files):
         try:
             if file is not None:
-                images[i] = change_image(file(), changes[i], size)
+                write_changed(file(), changes[i], images[i])
         except LostImageError as error:
             lost[i] = error.message
     return images, lost

@@ -210,10 +210,22 @@ def _pixels(image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "H W 3"]:
 
 
 def with_planes(image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 H W"]:
-    """Return an image on the CPU in contiguous memory; cv2 copies pixels in a fifth of torch's time."""
-    pixels = image.permute(1, 2, 0)
-    if image.is_contiguous() or not image.numel() or pixels.stride()[1:] != (3, 1):
-        return image.contiguous()
+    """Return an image on the CPU in contiguous memory."""
+    if image.is_contiguous():
+        return image
     planes = torch.empty(image.shape, dtype=torch.uint8)
-    cv2.split(pixels.numpy(), list(planes.numpy()))
+    write_planes(image, planes)
     return planes
+
+
+def write_planes(image: UInt8[Tensor, "3 H W"], planes: UInt8[Tensor, "3 H W"]) -> None:
+    """Copy an image on the CPU into contiguous memory.
+
+    The pixels of a decoded image are copied by cv2, in a fifth of torch's time. Those of a part of it are
+    brought together first: cv2 takes seven times as long for rows that lie apart.
+    """
+    pixels = image.permute(1, 2, 0)
+    if image.numel() and pixels.stride()[1:] == (3, 1):
+        cv2.split(np.ascontiguousarray(pixels.numpy()), list(planes.numpy()))
+    else:
+        planes.copy_(image)

@@ -36,23 +36,31 @@ _FAR_CELLS = 8192
 cv2's fixed-point arithmetic overflows far outside."""
 
 
-def rasterize(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> Bool[Tensor, "X Y"]:
-    """Return a mask of the cells that at least one footprint covers.
+def polygons_on(footprints_ego: Float[Tensor, "n 4 2"], grid: BevGrid) -> dict[int, Int32[ndarray, "_ 2"]]:
+    """Return the footprints that may touch a grid, as polygons in whole cells, by their numbers.
 
     Footprints are convex, in metres, and can be partly or fully outside the grid.
     """
-    mask = np.zeros(grid.shape, dtype=np.uint8)
     corners = footprints_ego.detach().cpu().double().numpy()
     cells = (corners - np.array(grid.lower_m)) / np.array(grid.cell_m)
     reach = float(max(_FAR_CELLS, 2 * max(grid.shape)))
     farthest = np.abs(cells).max(axis=(1, 2), initial=0)  # NaN where a corner is
-    beyond = cells[(farthest > reach) & (farthest < np.inf)]
-    clipped = [polygon for polygon in (_clip(one, reach) for one in beyond) if len(polygon)]
-    within = _rounded(cells[farthest <= reach])
+    near = np.flatnonzero(farthest <= reach)
+    within = _rounded(cells[near])
     touching = ((within.max(axis=1) >= 0) & (within.min(axis=1) < grid.shape[::-1])).all(axis=1)
-    for polygon in (*within[touching], *map(_rounded, clipped)):
+    polygons = dict(zip(near[touching].tolist(), within[touching], strict=True))
+    for number in np.flatnonzero((farthest > reach) & (farthest < np.inf)).tolist():
+        if len(clipped := _clip(cells[number], reach)):
+            polygons[number] = _rounded(clipped)
+    return polygons
+
+
+def fill(polygons: Iterable[Int32[ndarray, "_ 2"]], grid: BevGrid) -> Bool[Tensor, "X Y"]:
+    """Return a mask of the cells that at least one polygon of `polygons_on` covers."""
+    mask = np.zeros(grid.shape, dtype=np.uint8)
+    for polygon in polygons:
         cv2.fillPoly(mask, [polygon], 1)  # one by one, because it clears what two polygons share
-    return torch.from_numpy(mask.astype(bool))
+    return torch.from_numpy(mask.view(bool))
 
 
 def _rounded(cells: Float64[ndarray, "*polygons 2"]) -> Int32[ndarray, "*polygons 2"]:
@@ -103,7 +111,7 @@ def draw_labels(
     if unknown := [name for name in classes if name not in known]:
         raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(known)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
-    footprints_ego = corners.reshape(-1, 8, 3)[:, :4, :2]
+    polygons = polygons_on(corners.reshape(-1, 8, 3)[:, :4, :2], grid)
     subsets = _subsets(boxes, taxonomy, motion=motion)
     class_of = {category: taxonomy.class_of(category) for category in set(boxes.category)}
     masks = []
@@ -114,18 +122,19 @@ def draw_labels(
             target = ground.draw(name, new_ego_from_ego, grid)
             masks.append((target, *(torch.zeros_like(target) for _ in subsets)))
         else:
-            of_class = torch.tensor([class_of[one] == name for one in boxes.category]).bool()
-            target = rasterize(footprints_ego[of_class], grid)
-            masks.append((target, *(rasterize(footprints_ego[of_class & some], grid) for some in subsets)))
+            mine = [number for number in polygons if class_of[boxes.category[number]] == name]
+            parts = [mine, *([number for number in mine if some[number]] for some in subsets)]
+            masks.append(tuple(fill([polygons[number] for number in part], grid) for part in parts))
     return Labels(tuple(classes), *map(torch.stack, zip(*masks, strict=True)))
 
 
-def _subsets(boxes: Boxes, taxonomy: Taxonomy, *, motion: bool) -> list[Bool[Tensor, " n"]]:
+def _subsets(boxes: Boxes, taxonomy: Taxonomy, *, motion: bool) -> list[list[bool]]:
     """Return which boxes are hardly visible; with motion, also which are not known to move, or to stand."""
-    hidden = torch.tensor([level == taxonomy.low_visibility for level in boxes.visibility.tolist()]).bool()
+    hidden = [level == taxonomy.low_visibility for level in boxes.visibility.tolist()]
     if not motion:
         return [hidden]
-    return [hidden, ~(boxes.speed_mps > MOVING_MPS), ~(boxes.speed_mps <= MOVING_MPS)]
+    not_moving, not_still = ~(boxes.speed_mps > MOVING_MPS), ~(boxes.speed_mps <= MOVING_MPS)
+    return [hidden, not_moving.tolist(), not_still.tolist()]
 
 
 def _clip(polygon: Float64[ndarray, "corners 2"], reach: float) -> Float64[ndarray, "left 2"]:

@@ -6,7 +6,7 @@ pixels or as JPEGs of a chosen quality, without chroma subsampling. A shard hold
 - `file_bytes` (n N): the size of each image file, 0 for a camera that a key frame lacks, negative for a file
   that could not be read;
 - `checksums` (n): the CRC-32 of the stored bytes of each key frame;
-- `images` (n N 3 H W), or `lengths` (n N) and `jpegs`, all bytes one after the other.
+- `images` (n N H W 3), or `lengths` (n N) and `jpegs`, all bytes one after the other.
 
 Axes: `n` key frames, `N` cameras, `H W` stored pixels.
 """
@@ -34,7 +34,7 @@ Quality = Annotated[int, Field(ge=1, le=100)]
 class ImageCacheCard(ShardCard):
     """Source and layout of an image cache."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     """Version of the layout, and of how images are decoded and resized."""
     size: ImageSize
     """(height, width) of the stored images in pixels."""
@@ -136,7 +136,7 @@ class ImageCache(StoredKeyFrames[ImageCacheCard]):
         if damaged:
             raise KeyFrameError(f"The shard {file} of the image cache is damaged: a checksum differs.")
         if lengths is None:
-            return stored.unbind()
+            return stored.permute(0, 3, 1, 2).unbind()
         return _decode(stored.numpy(), lengths[position].numpy(), self.card.size, file)
 
 
@@ -166,7 +166,7 @@ def require_image_shard(file: Path, card: ImageCacheCard) -> None:
             "checksums": ("I64", [count]),
         }
         if card.quality is None:
-            return common | {"images": ("U8", [count, cameras, 3, *card.size])}
+            return common | {"images": ("U8", [count, cameras, *card.size, 3])}
         total = found.get("jpegs", ("", [0]))[1][:1]
         return common | {"lengths": ("I64", [count, cameras]), "jpegs": ("U8", total)}
 
@@ -181,9 +181,9 @@ def require_image_shard(file: Path, card: ImageCacheCard) -> None:
 def pack_images(images: UInt8[Tensor, "B N 3 H W"], quality: int | None) -> dict[str, Tensor]:
     """Return what a shard holds of the images of some key frames, without their rows and files."""
     if quality is None:
-        images = images.contiguous()
-        checksums = [zlib.crc32(one.numpy()) for one in images]
-        return {"images": images, "checksums": torch.tensor(checksums, dtype=torch.int64)}
+        pixels = images.permute(0, 1, 3, 4, 2).contiguous()
+        checksums = [zlib.crc32(one.numpy()) for one in pixels]
+        return {"images": pixels, "checksums": torch.tensor(checksums, dtype=torch.int64)}
     jpegs = [[_encode(image, quality) for image in of_key_frame] for of_key_frame in images]
     joined = [np.concatenate(of_key_frame) for of_key_frame in jpegs]
     return {
