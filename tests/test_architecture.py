@@ -99,6 +99,7 @@ STREETWORLD_MAY_IMPORT = (
     "occfeat.data.formats.nuscenes.writer",
     "occfeat.errors",
     "occfeat.geometry.lens",
+    "occfeat.settings.allocator",
     "occfeat.settings.extras",
     "occfeat.settings.processor",
     "occfeat.settings.signals",

@@ -37,6 +37,7 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Sample
 from occfeat.data.stored.images import ImageCache
 from occfeat.geometry.grid import VoxelGrid
+from occfeat.settings.allocator import keep_freed_memory
 from occfeat.settings.sections import AugmentConfig, DataConfig, GridConfig, ViewConfig
 from occfeat.teacher.cache import TeacherCache
 
@@ -136,6 +137,7 @@ def difference(ours: KeyFrames, theirs: KeyFrames, rows: list[int]) -> str:
 def main(given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     index, cache = Index.open(DataConfig(root=given.data)), TeacherCache(given.teacher_cache)
     half, whole = (loader(index, cache, half=half) for half in (True, False))
     zoomed = loader(index, cache, augment=ZOOM)

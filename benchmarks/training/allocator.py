@@ -22,9 +22,9 @@ from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import TargetMaker
 from occfeat.release.shipped import build_grid
+from occfeat.settings.allocator import keep_freed_memory
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig
-from occfeat.training.allocator import keep_freed_memory
 from occfeat.training.optim.adamw import build_optimizer
 
 NAMES, KEY_FRAMES = ("cpu-small", "paper-simplebev-b0"), (4, 1)

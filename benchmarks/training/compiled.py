@@ -14,7 +14,7 @@ import torch
 from benchmarks.measuring import arguments, in_turn, ratio, record
 from benchmarks.training.step import Step, cached_batch, grid, networks, seconds
 from occfeat.pretraining.network import TargetMaker
-from occfeat.training.allocator import keep_freed_memory
+from occfeat.settings.allocator import keep_freed_memory
 
 
 def step_of(*, compiled: bool) -> Step:

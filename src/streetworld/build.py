@@ -16,6 +16,7 @@ from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.lens import PINHOLE
+from occfeat.settings.allocator import keep_freed_memory
 from occfeat.settings.extras import require_extra
 from occfeat.settings.processor import usable_cores
 from occfeat.settings.signals import sigterm_like_ctrl_c
@@ -194,6 +195,7 @@ def _write_all(
     """Write missing scenes and all maps; yields once per scene."""
     towns = sorted({request.town for request in requests})
     if workers == 1 or len(missing) < 2:
+        keep_freed_memory()
         for request in missing:
             write_scene(request, out)
             yield

@@ -21,12 +21,12 @@ from streetworld.rendering.lidar import Sweep, take_sweep
 from streetworld.rendering.light import Light, draw_light
 from streetworld.rendering.sensors import take_shot
 from streetworld.rendering.shading import Lighting
-from streetworld.rendering.tracer import Stage, Tracer
+from streetworld.rendering.tracer import Stage, Tracer, Triangles
 from streetworld.request import SceneRequest
 from streetworld.rigs import Camera, Rig
 from streetworld.things.materials import Material
 from streetworld.things.objects import Annotation, Appearance
-from streetworld.things.shapes import join, place
+from streetworld.things.shapes import Mesh, join, place
 from streetworld.things.texture_parameters import SignalParameters, columns
 from streetworld.town.lots import plan_town
 
@@ -136,7 +136,7 @@ class Scene:
         for number, sweep in enumerate(sweeps):
             scene_from_lidar = self.scene_from_lidar(time_s, number)
             seen.append(sweep.points[:, :3] @ scene_from_lidar[:3, :3].T + scene_from_lidar[:3, 3])
-        points, ego = np.concatenate(seen), self.scene_from_lidar(time_s)[:2, 3]
+        points, ego = np.asfortranarray(np.concatenate(seen)), self.scene_from_lidar(time_s)[:2, 3]
         times = [time_s + self.camera_delay_s(camera) for camera in self.rig.cameras]
         found = []
         for number, pose in self.poses.items():
@@ -160,7 +160,7 @@ class Scene:
         half_view_rad: float,
     ) -> Stage:
         """Return the scene at a moment, with those movers that a sensor may see."""
-        meshes, spheres = [], []
+        meshes, templates, spheres = [], [], []
         for mover in self.movers:
             pose = self.pose_of(mover, time_s)
             size = mover.annotation.size_m
@@ -175,14 +175,15 @@ class Scene:
                 if angle - math.asin(min(1.0, radius / distance)) > half_view_rad:
                     continue
             position = (pose.x, pose.y, pose.z)
+            templates.append(mover.mesh(time_s))
             meshes.append(
                 place(
-                    mover.mesh(time_s), position, yaw_rad=pose.yaw_rad, scale=mover.annotation.scale,
+                    templates[-1], position, yaw_rad=pose.yaw_rad, scale=mover.annotation.scale,
                     object_id=mover.object_id,
                 )
             )  # fmt: skip
             spheres.append((*center, radius))
-        moving = Tracer(join(meshes)) if meshes else None
+        moving = Tracer(join(meshes), _weld(meshes, templates)) if meshes else None
         return Stage(self.still, moving, np.array(spheres).reshape(-1, 4))
 
     def _lighting(self, time_s: float) -> Lighting:
@@ -223,6 +224,18 @@ class Scene:
         """Numbers of the traffic lights among the objects."""
         mesh = self.still.mesh
         return [int(number) for number in np.unique(mesh.object_id[mesh.material == Material.SIGNAL])]
+
+
+def _weld(meshes: Sequence[Mesh], templates: Sequence[Mesh]) -> Triangles:
+    """Return the triangles of placed templates, of one vertex at each place."""
+    welds = [template.welded for template in templates]
+    starts = np.cumsum([0] + [len(first) for first, _ in welds[:-1]])
+    return (
+        np.concatenate([mesh.vertices[first] for mesh, (first, _) in zip(meshes, welds, strict=True)]),
+        np.concatenate(
+            [faces + start for (_, faces), start in zip(welds, starts, strict=True)], dtype=np.int32
+        ),
+    )
 
 
 def _headlight(pose: Pose, front_m: float) -> tuple[float, float, float, float]:

@@ -103,3 +103,12 @@ def test_kinds_are_drawn_by_what_they_do() -> None:
     assert {"sedan", "bus", "bicycle", "box_truck"} <= driving
     assert not {"caravan", "parked_bicycle"} & driving
     assert not {"bus", "box_truck", "motorcycle"} & parked
+
+
+@pytest.mark.parametrize("name", ["box", "person", *VEHICLES])
+def test_welded__same_triangles_of_fewer_vertices(name: str) -> None:
+    others = {"box": box((1, 2, 3), (2, 3, 4), Material.WOOD), "person": person_mesh(0)}
+    mesh = others[name] if name in others else VEHICLES[name].make()
+    first, faces = mesh.welded
+    assert np.array_equal(mesh.vertices[first][faces], mesh.vertices[mesh.faces])
+    assert len(np.unique(mesh.vertices, axis=0)) == len(first) < len(mesh.vertices)

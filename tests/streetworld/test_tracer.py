@@ -112,3 +112,13 @@ def test_surface__mixes_the_corners_of_its_triangle(things: Mesh) -> None:
     local = [things.local[corners[:, i]] for i in range(3)]
     mixed = local[0] * (1 - u - v) + local[1] * u + local[2] * v
     np.testing.assert_allclose(surface.local.T, mixed, atol=1e-5)
+
+
+def test_hit__welded_triangles_give_the_same_bytes(things: Mesh) -> None:
+    first, faces = things.welded
+    plain, welded = Tracer(things), Tracer(things, (things.vertices[first], faces))
+    origins, directions = random_rays(5000)
+    ours, theirs = welded.hit(origins, directions), plain.hit(origins, directions)
+    assert (ours.face >= 0).any()
+    for name in ("distance_m", "face", "u", "v"):
+        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()

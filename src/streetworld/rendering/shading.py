@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 
 from streetworld.rendering.ground_maps import GroundMap
 from streetworld.rendering.light import Light, dot, sky_radiance
@@ -66,7 +66,7 @@ def shade(
     hits, moves = stage.hit(origin, directions)
     sky = np.flatnonzero(hits.face < 0)
     radiance = np.empty((3, count), dtype=np.float32)
-    radiance[:, sky] = sky_radiance(directions.take(sky, axis=0).T.copy(), light)
+    _put(radiance, sky, sky_radiance(directions.take(sky, axis=0).T.copy(), light))
     class_id = np.zeros(count, dtype=np.uint8)
     object_id, crease = (np.full(count, -1, dtype=np.int32) for _ in range(2))
     if len(sky) < count:
@@ -80,10 +80,18 @@ def shade(
         lit = _light_up(stage, lighting, appearance, surface, painted, seen)
         clear = np.exp(-distance / np.float32(light.fog_m))
         horizon = rgb(*light.horizon)
-        radiance[:, rows] = horizon + clear * (lit - horizon)
+        _put(radiance, rows, horizon + clear * (lit - horizon))
         class_id[rows] = classes_of(surface, appearance)
         object_id[rows] = surface.object_id
     return Image(radiance, hits.distance_m, class_id, object_id, crease)
+
+
+def _put(
+    colors: Float32[np.ndarray, "3 N"], rows: Int[np.ndarray, " M"], values: Float32[np.ndarray, "3 M"]
+) -> None:
+    """Replace the colours of some rays, component by component: a third of the time of all at once."""
+    for component, new in zip(colors, values, strict=True):
+        component[rows] = new
 
 
 def classes_of(surface: Surface, appearance: Appearance) -> UInt8[np.ndarray, " N"]:
@@ -134,7 +142,7 @@ def _light_up(
         albedo = albedo * (1 - np.float32(0.45 * light.wet) * ground)
     lit = albedo * incoming
     shiny = np.flatnonzero(painted.gloss > 0.05)
-    lit[:, shiny] = reflect_sky(
+    mirrored = reflect_sky(
         lit.take(shiny, axis=1),
         surface.normal.take(shiny, axis=1),
         directions.take(shiny, axis=1),
@@ -142,6 +150,7 @@ def _light_up(
         sunlit.take(shiny),
         light,
     )
+    _put(lit, shiny, mirrored)
     if light.wet:
         puddles = puddles_on(surface, ground, light)
         reflect_street(lit, stage, light, appearance, surface, directions, puddles)

@@ -14,6 +14,10 @@ FAR_M = 3000.0
 """Rays that hit nothing report this distance."""
 
 
+Triangles = tuple[Float32[np.ndarray, "V 3"], Int32[np.ndarray, "F 3"]]
+"""Vertices, and the numbers of the three of each triangle."""
+
+
 @dataclass(frozen=True)
 class Hits:
     """What each ray meets first."""
@@ -39,9 +43,15 @@ class Surface:
 
 
 class Tracer:
-    """A mesh that rays can be cast at."""
+    """A mesh that rays can be cast at.
 
-    def __init__(self, mesh: Mesh) -> None:
+    Args:
+        mesh: The mesh.
+        welded: The same triangles in the same order, of fewer vertices. Embree's Python binding copies number
+        by number. None: those of the mesh.
+    """
+
+    def __init__(self, mesh: Mesh, welded: Triangles | None = None) -> None:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
@@ -49,7 +59,8 @@ class Tracer:
         self._corners = mesh.faces.T.astype(np.intp, order="C")  # `take` converts and copies all else
         self._vertex_columns = np.ascontiguousarray(np.concatenate((mesh.normals, mesh.local), axis=1).T)
         self._scene: EmbreeScene = EmbreeScene()
-        TriangleMesh(self._scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
+        vertices, faces = (mesh.vertices, mesh.faces) if welded is None else welded
+        TriangleMesh(self._scene, vertices.astype(np.float32), faces.astype(np.int32))
 
     def hit(self, origins: Float32[np.ndarray, "N 3"], directions: Float32[np.ndarray, "N 3"]) -> Hits:
         """Return the first triangle on every ray; directions are unit vectors."""

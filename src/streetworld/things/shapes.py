@@ -7,7 +7,7 @@ normal.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt8
@@ -30,6 +30,12 @@ class Mesh:
     faces: Int32[np.ndarray, "F 3"]
     material: UInt8[np.ndarray, " F"]
     object_id: Int32[np.ndarray, " F"]
+
+    @cached_property
+    def welded(self) -> tuple[Int[np.ndarray, " W"], Int32[np.ndarray, "F 3"]]:
+        """One vertex of each place, and the faces as numbers of these places: rays need no normals."""
+        _, first, place_of = np.unique(self.vertices, axis=0, return_index=True, return_inverse=True)
+        return first, place_of.reshape(-1)[self.faces].astype(np.int32)
 
     @property
     def bounds(self) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:

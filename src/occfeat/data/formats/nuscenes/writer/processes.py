@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from occfeat.errors import RunError
+from occfeat.settings.allocator import keep_freed_memory
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -40,7 +41,8 @@ def start_helpers(
 
 
 def _begin_helper(parent: Connection, prepare: Callable[..., object], given: tuple[object, ...]) -> None:
-    """Prepare a helper process."""
+    """Prepare a helper process, which makes arrays of the same sizes again and again."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent passes it on
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     prepare(*given)

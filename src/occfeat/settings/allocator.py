@@ -1,4 +1,7 @@
-"""Freed memory is kept for the next step; the C library would return it to the system each time."""
+"""Freed memory is kept for the next step; the C library would return it to the system each time.
+
+Imports no torch.
+"""
 
 import ctypes
 import sys

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from occfeat.training import allocator
+from occfeat.settings import allocator
 
 PAGES_OF = """
 import resource, sys, torch
