@@ -114,7 +114,7 @@ def _draw_ego_change(config: AugmentConfig, random: np.random.Generator) -> Floa
 def new_from_old_px(
     change: ImageChange, old_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "3 3"]:
-    """Return the float64 matrix by which `change_image` moves pixel positions; do not change it in place."""
+    """Return the float64 matrix by which `write_changed` moves pixel positions; do not change it in place."""
     zoomed = zoomed_size(change, size)
     return _new_from_zoomed_px(change, zoomed, size) @ camera.resize(old_size, zoomed)
 
