@@ -96,8 +96,8 @@ def build_drives_folder(root: Path, scenes: Sequence[str] = ("north", "south"), 
     for scene in scenes:
         for number in range(key_frames):
             token, x = f"{scene}-{number}", 5.0 * number
-            coarse = random.integers(0, 256, (6, 10, 3), dtype=np.uint8)
             for name in ("front", "back"):
+                coarse = random.integers(0, 256, (6, 10, 3), dtype=np.uint8)
                 picture = Image.fromarray(coarse).resize((SIZE[1], SIZE[0]))
                 picture.save(root / name / f"{token}.png")
             angle, far_m = random.uniform(0, 2 * math.pi, POINTS), random.uniform(2, 14, POINTS)

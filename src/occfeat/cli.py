@@ -29,7 +29,7 @@ from occfeat.settings.removed import why_removed
 from occfeat.settings.signals import sigterm_like_ctrl_c
 from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
-from occfeat.training.launcher import find_launched
+from occfeat.training.launcher import find_launched, leave_out_nonsense
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     _log_to_terminal(debug)
     share_processor()
+    leave_out_nonsense()
     try:
         with sigterm_like_ctrl_c():  # loops that save replace this
             return _run(words[0], [word for word in words[1:] if word != "--debug"])

@@ -88,6 +88,24 @@ def normalised(record: Record) -> None:
     record["camera_intrinsic"] = [[fx / 80, 0, 0.5], [0, fy / 45, 0.5], [0, 0, 1]]
 
 
+def turned(axis: int, angle_deg: float) -> Change:
+    """Return a change that turns a camera about an axis of its own."""
+
+    def change(record: Record) -> None:
+        half = np.radians(angle_deg) / 2
+        w, x, y, z = record["rotation"]
+        a, b, c = (float(np.sin(half)) if axis == each else 0.0 for each in range(3))
+        cos = float(np.cos(half))
+        record["rotation"] = [
+            w * cos - x * a - y * b - z * c,
+            w * a + x * cos + y * c - z * b,
+            w * b - x * c + y * cos + z * a,
+            w * c + x * b - y * a + z * cos,
+        ]
+
+    return change
+
+
 def on_its_side(record: Record) -> None:
     """Turn the camera a quarter about its axis."""
     half = 0.5**0.5
@@ -138,6 +156,35 @@ def test_look__names_nothing_where_nothing_is_wrong(sound: Path) -> None:
 def test_look__names_a_camera_that_cannot_be(folder: Path, channel: str, change: Change) -> None:
     spoil(folder, (channel,), change)
     assert named(folder) == {channel}
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("angle_deg", [-20.0, 20.0])
+def test_look__names_a_camera_that_is_rolled(folder: Path, channel: str, angle_deg: float) -> None:
+    spoil(folder, (channel,), turned(2, angle_deg))
+    ((kind, said),) = found(folder)
+    assert kind == "implausible calibration"
+    assert said.startswith(f"{channel} is rolled by 20 degrees")
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("angle_deg", [-30.0, 30.0])
+def test_look__names_a_camera_that_is_turned_aside(folder: Path, channel: str, angle_deg: float) -> None:
+    spoil(folder, (channel,), turned(1, angle_deg))
+    said = [said for kind, said in found(folder) if kind == "implausible calibration"]
+    assert any(channel in one for one in said)
+
+
+def test_look__names_a_camera_with_the_calibration_of_another(folder: Path) -> None:
+    given = {one["token"]: one for one in read_records(folder, "sensor")}
+    tables = {given[one["sensor_token"]]["channel"]: one for one in read_records(folder, "calibrated_sensor")}
+    front = tables["CAM_FRONT"]
+    spoil(
+        folder,
+        ("CAM_FRONT_LEFT",),
+        lambda one: one.update(front | {"token": one["token"], "sensor_token": one["sensor_token"]}),
+    )
+    assert ("implausible calibration", "CAM_FRONT_LEFT has the calibration of CAM_FRONT") in found(folder)
 
 
 def test_look__names_quaternions_that_end_with_w(folder: Path) -> None:
@@ -220,9 +267,51 @@ def test_look__names_boxes_whose_length_is_written_first(tmp_path: Path) -> None
         "sample_annotation",
         lambda records: [one.update(size=[one["size"][i] for i in (1, 0, 2)]) for one in records],
     )
-    ((kind, said),) = found(folder)
+    for lidars in ((), None):
+        ((kind, said),) = found(folder, lidars=lidars)
+        assert kind == "implausible boxes"
+        assert "of the cars are wider than long; sizes are width, length, height" in said
+
+
+def test_look__names_boxes_that_are_turned(tmp_path: Path) -> None:
+    folder = build_nuscenes_folder(tmp_path, sweeps=0, key_frames=4, boxes=12, image_size=(45, 80))
+    half = 0.5**0.5
+
+    def quarter(one: Record) -> None:
+        w, x, y, z = one["rotation"]
+        one["rotation"] = [half * (w - z), half * (x + y), half * (y - x), half * (z + w)]
+
+    def in_degrees(one: Record) -> None:
+        angle = 2 * np.degrees(np.arctan2(one["rotation"][3], one["rotation"][0])) + 1.0
+        one["rotation"] = [float(np.cos(angle / 2)), 0, 0, float(np.sin(angle / 2))]
+
+    original = read_records(folder, "sample_annotation")
+    for change, by in ((quarter, "by 90 degrees"), (in_degrees, "about z")):
+        changed = [dict(one) for one in original]
+        for one in changed:
+            change(one)
+        edit_table(
+            folder, "sample_annotation", lambda records, new=changed: records.__setitem__(slice(None), new)
+        )
+        ((kind, said),) = found(folder)
+        assert kind == "implausible boxes"
+        assert f"of the long boxes hold more LiDAR returns if they are turned {by}" in said
+
+
+@pytest.mark.parametrize(
+    ("by", "said"), [(-0.5, "50 % of their height above"), (0.5, "50 % of their height below")]
+)
+def test_look__names_boxes_whose_position_is_not_their_centre(tmp_path: Path, by: float, said: str) -> None:
+    folder = build_nuscenes_folder(tmp_path, sweeps=0, boxes=12, image_size=(45, 80), returns=20_000)
+    assert found(folder) == []
+
+    def move(one: Record) -> None:
+        one["translation"][2] += by * one["size"][2]
+
+    edit_table(folder, "sample_annotation", lambda records: [move(one) for one in records])
+    ((kind, text),) = found(folder)
     assert kind == "implausible boxes"
-    assert "if they are turned by 90 degrees; sizes are width, length, height" in said
+    assert said in text
 
 
 def test_look__names_boxes_in_the_frame_of_the_car(folder: Path) -> None:
@@ -268,6 +357,21 @@ def test_look__names_a_car_that_only_drives_backwards(tmp_path: Path) -> None:
 
     edit_table(root, "ego_pose", lambda records: [turned(one) for one in records])
     assert "implausible poses" in named(root)
+
+
+def test_look__names_a_car_that_drives_aside_of_its_heading(tmp_path: Path) -> None:
+    """A frame whose z points down has headings of the other sign."""
+    root = build_nuscenes_folder(tmp_path, key_frames=14, channels=("CAM_FRONT",), sweeps=0, boxes=0)
+    assert "implausible poses" not in named(root)
+
+    def mirrored(one: Record) -> None:
+        w, x, y, z = one["rotation"]
+        one["rotation"] = [w, -x, -y, -z]
+
+    edit_table(root, "ego_pose", lambda records: [mirrored(one) for one in records])
+    said = [said for kind, said in found(root) if kind == "implausible poses"]
+    assert len(said) == 2
+    assert all("degrees aside of its heading" in one for one in said)
 
 
 def test_training__refuses_or_names_what_cannot_be(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -151,6 +151,7 @@ def test_quick_check__images(folder: Path, index: Index, caplog: pytest.LogCaptu
     with pytest.raises(DatasetError, match=r"2 of 6 key frames in .* lack a camera"):
         quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig())
     quick_check(index, rows, view=view, needs_lidar=False, engine=EngineConfig(max_incomplete=0.2))
+    quick_check(index, rows, view=view, needs_lidar=False)  # such as `occfeat analyse`, which has no limit
     with pytest.raises(DatasetError, match=r"1 of 6 key frames in .* cannot be used"):
         quick_check(index, rows, view=ViewConfig(cameras=("CAM_FRONT",)), needs_lidar=False)
 

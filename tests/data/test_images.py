@@ -12,8 +12,10 @@ from occfeat.data.images import (
     MAX_PIXELS,
     _read_frame,
     ends_properly,
+    read_deep_levels,
     read_image,
     read_size,
+    require_whole,
     resize,
     with_planes,
 )
@@ -138,7 +140,7 @@ def test_header_of_a_jpeg__says_what_pillow_reads_however_damaged() -> None:
     exif[0x010E] = "a description"
     picture(40, 64).save(stream, "JPEG", exif=exif, comment=b"a remark", subsampling=2)
     whole = stream.getvalue()
-    assert _read_frame(whole) == ((40, 64), (0x22, 0x11, 0x11))
+    assert _read_frame(whole) == ((40, 64), (0x22, 0x11, 0x11), False)
     for _ in range(2000):
         spoiled = bytearray(whole)
         for _ in range(draw.choice((1, 2, 5))):
@@ -276,3 +278,61 @@ def test_real_image_equals_pillow(nuscenes_root: Path) -> None:
     difference = _difference(resize(half, (224, 400)), resize(whole, (224, 400)))
     assert difference.mean() < 0.4
     assert (difference > 2).float().mean() < 0.01
+
+
+def _encoded(**options: object) -> bytes:
+    stream = io.BytesIO()
+    picture(120, 160).convert(str(options.pop("mode", "RGB"))).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("needed", [None, (30, 40)])
+@pytest.mark.parametrize("options", [{}, {"mode": "L"}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+def test_read_image__refuses_what_is_cut_off_before_its_end_marker(
+    tmp_path: Path, options: dict[str, object], needed: tuple[int, int] | None, share: float
+) -> None:
+    path, whole = tmp_path / "a.jpg", _encoded(**options)
+    path.write_bytes(whole)
+    read_image(path, needed_size=needed)
+    path.write_bytes(whole[: int(share * len(whole))] + b"\xff\xd9")
+    with pytest.raises(KeyFrameError, match=r"a\.jpg is cut off"):
+        read_image(path, needed_size=needed)
+
+
+def test_read_image__refuses_holes(tmp_path: Path) -> None:
+    path, whole = tmp_path / "a.jpg", _encoded()
+    half = len(whole) // 2
+    for spoilt in (whole[:half] + bytes(half - 2) + b"\xff\xd9", whole[:half] + whole[half + 800 :]):
+        path.write_bytes(spoilt)
+        with pytest.raises(KeyFrameError, match="cut off"):
+            read_image(path)
+
+
+def test_read_image__takes_images_that_end_grey(tmp_path: Path) -> None:
+    """A level of 128 in the last pixel is no sign that data are missing."""
+    path, levels = tmp_path / "a.jpg", np.array(picture(120, 160))
+    levels[60:] = 128
+    Image.fromarray(levels).save(path, quality=95)
+    assert (as_array(read_image(path))[-1, -1] == 128).all()
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_require_whole__refuses_progressive_images_without_details(tmp_path: Path, share: float) -> None:
+    path, whole = tmp_path / "a.jpg", _encoded(progressive=True)
+    path.write_bytes(whole)
+    require_whole(path)
+    path.write_bytes(whole[: int(share * len(whole))] + b"\xff\xd9")
+    with pytest.raises(KeyFrameError, match="cut off"):
+        require_whole(path)
+
+
+def test_read_deep_levels__of_files_of_16_bits_alone(tmp_path: Path) -> None:
+    levels = np.arange(600, dtype=np.uint16).reshape(20, 30) * 5
+    for ending in ("png", "tiff"):
+        Image.fromarray(levels).save(tmp_path / f"deep.{ending}")
+        deep = read_deep_levels(tmp_path / f"deep.{ending}")
+        assert deep is not None
+        np.testing.assert_array_equal(deep, levels)
+        picture(20, 30).save(tmp_path / f"usual.{ending}")
+        assert read_deep_levels(tmp_path / f"usual.{ending}") is None

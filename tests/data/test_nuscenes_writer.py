@@ -76,7 +76,8 @@ def box(**fields: Any) -> AnnotatedBox:
 
 
 def add_key_frame(writer: NuScenesWriter, number: int, **fields: Any) -> None:
-    images = {"CAM_FRONT": CameraImage(PIXELS, pose(500 * number - 40))}
+    pixels = np.roll(PIXELS, 5 * number, axis=1)
+    images = {"CAM_FRONT": CameraImage(pixels, pose(500 * number - 40))}
     sweeps = {LIDAR: LidarSweep(POINTS)}
     writer.add_key_frame(pose(500 * number), images, **{"sweeps": sweeps, "boxes": (box(),), **fields})
 
@@ -396,7 +397,7 @@ def build_fisheye(root: Path) -> None:
     with NuScenesWriter(root, VERSION) as writer:
         for name, rig in {"bent": CalibratedRig("bent", cameras), "straight": RIG}.items():
             writer.add_scene(name, rig, split="train")
-            images = {channel: CameraImage(PIXELS) for channel in ("CAM_FRONT", "CAM_BACK")}
+            images = {"CAM_FRONT": CameraImage(PIXELS), "CAM_BACK": CameraImage(PIXELS[::-1].copy())}
             writer.add_key_frame(pose(0), images)
 
 

@@ -63,6 +63,8 @@ def test_unknown_keys__are_named(settings: dict[str, object], where: str) -> Non
     ("model", "settings", "message"),
     [
         (OptimConfig, {"epochs": 0}, "greater than or equal to 1"),
+        (OptimConfig, {"epochs": True}, "expected another value than true"),
+        (OptimConfig, {"learning_rate": False}, "expected another value than false"),
         (OptimConfig, {"learning_rate": 0}, "greater than 0"),
         (OptimConfig, {"learning_rate": float("nan")}, "finite number"),
         (OptimConfig, {"student_rate": 0}, "greater than 0"),

@@ -12,7 +12,7 @@ from occfeat.errors import SettingsError
 from occfeat.settings.sections import EngineConfig
 from occfeat.training import device
 from occfeat.training.device import SrunEnvironment, build_fabric
-from occfeat.training.launcher import Launched, find_launched
+from occfeat.training.launcher import Launched, find_launched, leave_out_nonsense
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2", "RANK": "3"}
 BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
@@ -51,6 +51,19 @@ def test_srun__with_unequal_machines_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="equally many") as caught:
         find_launched(STEP | {"SLURM_STEP_TASKS_PER_NODE": text})
     assert "--ntasks-per-node" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", " ", "two", "-1", "1.5", "9" * 30])
+def test_nonsense_of_launchers__is_left_out(text: str) -> None:
+    environ = {"LOCAL_RANK": text, "SLURM_NTASKS": text, "WORLD_SIZE": "2", "SLURM_JOB_NAME": text}
+    leave_out_nonsense(environ)
+    assert environ == {"WORLD_SIZE": "2", "SLURM_JOB_NAME": text}
+
+
+@pytest.mark.parametrize("missing", ["WORLD_SIZE", "RANK"])
+def test_launcher__that_does_not_say_its_numbers_is_named(missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"in the variable {missing}, got none"):
+        find_launched({name: value for name, value in TORCHRUN.items() if name != missing})
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from numpy import ndarray
 from PIL import Image
 from torch import Tensor
@@ -33,8 +33,16 @@ LARGEST_LEVEL = 65_535
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 """Formats of image files, by Pillow's names."""
 
+_DEEP = (b"\x89PNG", b"II*\0", b"MM\0*")
+"""How files begin that may hold levels of 16 bits: PNG and TIFF."""
 _JPEG_END = b"\xff\xd9"
-_FRAMES = (0xC0, 0xC1, 0xC2)
+_NO_DATA = 128
+"""Level of each channel where the data of a JPEG end before the image."""
+_CUT_OFF = "Image {path} is cut off: a part of it is missing, although its file has an end."
+_OTHER_DATA = bytes(range(1, 128))
+"""What is put behind the data of a JPEG to see whether some are missing."""
+_PROGRESSIVE = 0xC2
+_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
 """Markers of a JPEG's size: baseline, extended and progressive."""
 _SEGMENTS = frozenset((0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 """Markers of what can come before it: tables, restarts, comments, metadata."""
@@ -67,7 +75,10 @@ def read_image(
     if jpeg is None:
         with _opened(path, BytesIO(data)) as image:
             check_size(path, (image.height, image.width), expected_size)
-            return torch.from_numpy(_rgb(path, image)).permute(2, 0, 1)
+            rgb = _rgb(path, image)
+            if image.format == "JPEG":
+                _require_data(path, data, rgb[-1, -1])
+            return torch.from_numpy(rgb).permute(2, 0, 1)
     # the common case, a complete colour JPEG: cv2 returns Pillow's bytes in a third of the time
     check_size(path, jpeg.size, expected_size)
     halved = needed_size is not None and _suffices_at_half(jpeg, needed_size)
@@ -75,7 +86,45 @@ def read_image(
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.shape != (jpeg.size[0] // divisor, jpeg.size[1] // divisor, 3):
         raise KeyFrameError(f"Image {path} cannot be decoded.")
+    _require_data(path, data, pixels[-1, -1])
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a progressive JPEG whose data end before the image does.
+
+    This takes several times as long as `read_image`, which refuses other images that are cut off. Of a
+    progressive one, what is missing may be details everywhere.
+
+    Raises:
+        KeyFrameError: The file is missing or cut off.
+    """
+    data = _read_bytes(path)
+    frame = _read_frame(data)
+    if frame is not None and frame.is_progressive and _is_cut_off(data):
+        raise KeyFrameError(_CUT_OFF.format(path=path))
+
+
+def _require_data(path: Path, data: bytes, last: UInt8[ndarray, "3"]) -> None:
+    """Refuse a JPEG whose data end before the image does, if its last pixel is as decoders leave it then."""
+    if (last == _NO_DATA).all() and _is_cut_off(data):
+        raise KeyFrameError(_CUT_OFF.format(path=path))
+
+
+def _is_cut_off(jpeg: bytes) -> bool:
+    """Return whether a JPEG's data end before the image does.
+
+    Decoders fill what is missing. If the image changes with what follows its data, some were missing.
+    """
+    data = jpeg[: max(0, jpeg.rfind(_JPEG_END))]
+    images = []
+    for content in (data + _JPEG_END, data + _OTHER_DATA + _JPEG_END):
+        try:
+            with Image.open(BytesIO(content), formats=("JPEG",)) as image:
+                images.append(image.tobytes())
+        except OSError:
+            return len(images) == 1  # what follows was decoded, and is not a part of an image
+    return images[0] != images[1]
 
 
 def _rgb(path: Path, image: Image.Image) -> UInt8[ndarray, "H W 3"]:
@@ -96,6 +145,7 @@ class _Frame(NamedTuple):
     """Height and width in pixels."""
     sampling: tuple[int, int, int]
     """Factors of the three channels: horizontal in the upper four bits, vertical in the lower four."""
+    is_progressive: bool
 
 
 def _read_frame(data: bytes) -> _Frame | None:
@@ -110,7 +160,8 @@ def _read_frame(data: bytes) -> _Frame | None:
             depth, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
             if depth != 8 or channels != 3 or length != 17 or not height * width:
                 return None
-            return _Frame((height, width), (data[at + 11], data[at + 14], data[at + 17]))
+            sampling = (data[at + 11], data[at + 14], data[at + 17])
+            return _Frame((height, width), sampling, marker == _PROGRESSIVE)
         is_several = marker == 0xE2 and data[at + 4 : at + 8] == b"MPF\0"  # pictures in one file
         if marker not in _SEGMENTS or length < 2 or is_several:
             return None
@@ -124,6 +175,19 @@ def _suffices_at_half(frame: _Frame, needed_size: tuple[int, int]) -> bool:
         return False
     sides = zip(frame.size, needed_size, strict=True)
     return all(side % 2 == 0 and side >= 2 * needed for side, needed in sides)
+
+
+def read_deep_levels(path: Path) -> UInt16[ndarray, "..."] | None:
+    """Return the levels of a PNG or TIFF file of 16 bits as they are in it; None for any other file.
+
+    Raises:
+        KeyFrameError: The file is missing or too large.
+    """
+    data = _read_bytes(path)
+    if not data.startswith(_DEEP) or (data.startswith(_DEEP[0]) and data[24:25] != b"\x10"):
+        return None
+    levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return levels if levels is not None and levels.dtype == np.uint16 else None
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -5,9 +5,9 @@ Sizes are (height, width) in pixels.
 
 import os
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 EXPERT = "expert"
@@ -35,6 +35,11 @@ WeightsSource = Annotated[str, AfterValidator(_absolute_file)]
 """Source of weights: a keyword such as `hub`, or the path of a file."""
 
 
+def _takes_truth(annotation: object) -> bool:
+    """Return whether a value of some type may be true or false."""
+    return annotation in (bool, Any) or any(map(_takes_truth, get_args(annotation)))
+
+
 class Strict(BaseModel):
     """Frozen settings that refuse unknown names.
 
@@ -53,3 +58,13 @@ class Strict(BaseModel):
             if info.description is None and isinstance(inner, type) and issubclass(inner, Strict):
                 paragraphs = (inner.__doc__ or "").split("\n\n")
                 info.description = "\n\n".join(" ".join(words.split()) for words in paragraphs)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truths(cls, values: Any) -> Any:
+        """Refuse `true` where a number is wanted: it would count as 1."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and not _takes_truth(field.annotation):
+                raise ValueError(f"{name}: expected another value than {str(value).lower()}")
+        return values

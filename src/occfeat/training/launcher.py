@@ -2,10 +2,16 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from occfeat.errors import SettingsError
+
+COUNTS = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_PORT"),
+    *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_STEP_NUM_TASKS"),
+)
+"""Variables of launchers that hold whole numbers. torch and Lightning fail if one does not."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,16 @@ class Launched:
     """Number of this process among all, from 0."""
 
 
+def leave_out_nonsense(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Remove variables of launchers that are empty or not whole numbers, before torch reads them.
+
+    Shells and containers leave such ones behind. A launcher that is at work sets all of its own.
+    """
+    for name in COUNTS:
+        if name in environ and not re.fullmatch("[0-9]{1,9}", environ[name].strip()):
+            del environ[name]
+
+
 def find_launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
     """Return the processes that a launcher started; None if there is only this one.
 
@@ -29,8 +45,18 @@ def find_launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
     variables of a step.
 
     Raises:
-        SettingsError: The launcher started another number of processes on each machine.
+        SettingsError: The launcher started another number of processes on each, or does not say how many.
     """
+    try:
+        return _find(environ)
+    except KeyError as error:
+        what = f"Expected a number of processes or of this one in the variable {error.args[0]}, got none."
+        hint = "Start with torchrun or srun, or remove the variables that one of them has left behind."
+        raise SettingsError(what, hint=hint) from error
+
+
+def _find(environ: Mapping[str, str]) -> Launched | None:
+    """Return the processes that a launcher started; a `KeyError` names a variable that is missing."""
     if "TORCHELASTIC_RUN_ID" in environ:
         total = int(environ["WORLD_SIZE"])
         devices = int(environ.get("LOCAL_WORLD_SIZE", total))

@@ -29,6 +29,7 @@ from occfeat.data.check.files import (
 )
 from occfeat.data.check.findings import Findings, Problem
 from occfeat.data.check.lenses import lens_notes
+from occfeat.data.check.pixels import look_at_images
 from occfeat.data.check.whole import add_whole_set, notes_on_splits
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
@@ -117,8 +118,7 @@ def check(
     spoilt = findings.broken_rows | findings.incomplete_rows
     whole = rows[~np.isin(rows, list(spoilt))]
     lidars = () if "lidar" in needs else None
-    for kind, example in look_at_calibration(index, whole, index.default_channels, lidars=lidars):
-        findings.add(kind, example)
+    _look(index, whole, index.default_channels, lidars, findings)
     complete = len(rows) - len(spoilt)
     if findings.incomplete_rows:
         findings.notes.append(f"{len(findings.incomplete_rows)} key frames are used without some camera.")
@@ -142,7 +142,8 @@ def quick_check(
         rows: Key frames of the run.
         view: The cameras it uses.
         needs_lidar: Whether it reads the LiDAR.
-        engine: How many key frames may be broken or lack images. None: the command has no such settings.
+        engine: How many key frames may be broken or lack images. None: the command has no such settings. None
+        may be broken, and all may lack some images.
 
     Raises:
         DatasetError: More are, or do.
@@ -155,7 +156,7 @@ def quick_check(
     findings = Findings()
     _check_key_frames(index, rows, findings, view, needs)
     _break_without_images(index, findings, view.cameras or index.default_channels)
-    limits = engine or EngineConfig()
+    limits = engine or EngineConfig(max_incomplete=1.0)
     for found, allowed, what, setting in (
         (findings.broken_rows, limits.max_broken, "cannot be used", "max-broken"),
         (findings.incomplete_rows, limits.allowed_incomplete(len(rows)), "lack a camera", "max-incomplete"),
@@ -182,7 +183,7 @@ def _break_without_images(index: Index, findings: Findings, channels: Sequence[s
 def require_plausible(
     index: Index, rows: Int64[ndarray, " n"], *, view: ViewConfig, needs_lidar: bool
 ) -> None:
-    """Look within seconds for calibration, poses and boxes that cannot be.
+    """Look within seconds for calibration, poses, boxes and images that cannot be.
 
     Args:
         index: The index of the data set.
@@ -195,12 +196,27 @@ def require_plausible(
     """
     findings = Findings()
     channels, lidars = view.cameras or index.default_channels, view.lidars if needs_lidar else None
-    for kind, example in look_at_calibration(index, rows, channels, lidars=lidars):
-        findings.add(kind, example)
+    _look(index, rows, channels, lidars, findings)
     if problems := findings.problems(index.source):
         first = [example for one in problems for example in one.first]
         hint = f"{problems[0].hint} If all is right, set `--engine.implausible warn`."
         raise DatasetError(f"{index.root} cannot be what it says:", first=first, hint=hint)
+
+
+def _look(
+    index: Index,
+    rows: Int64[ndarray, " n"],
+    channels: Collection[str],
+    lidars: Collection[str] | None,
+    findings: Findings,
+) -> None:
+    """Add calibration, poses, boxes and images that cannot be."""
+    for kind, example in look_at_calibration(index, rows, channels, lidars=lidars):
+        findings.add(kind, example)
+    said = {kind for kind, _ in findings.counts}
+    for kind, example in look_at_images(index, rows, channels):
+        if kind not in said:  # poses are already known to be wrong
+            findings.add(kind, example)
 
 
 def warn_of_set(index: Index) -> None:

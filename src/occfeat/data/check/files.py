@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from occfeat.data.check.findings import Findings
 from occfeat.data.check.listing import Listing
-from occfeat.data.images import check_size, ends_properly, read_image, read_size
+from occfeat.data.images import check_size, ends_properly, read_image, read_size, require_whole
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
 from occfeat.errors import KeyFrameError
@@ -203,6 +203,8 @@ def _content_fault(
         kind = f"damaged {file.kind}"
         if decode or not ends_properly(path):
             read_image(path)
+        if decode:
+            require_whole(path)
     except KeyFrameError as error:
         return kind, error
     except OSError as error:

@@ -23,7 +23,10 @@ _HINTS = {
     "implausible calibration": "Transforms take the frame of the sensor to that of the car, in metres: x "
     "forward, y left, z up from the ground below the rear axle. Cameras have x right, y down, z forward. "
     "Quaternions are w, x, y, z. See `occfeat view --calibration`.",
-    "implausible poses": "Poses take the frame of the car to that of the map, in metres, by w, x, y, z.",
+    "implausible poses": "Poses take the frame of the car to that of the map, in metres, by w, x, y, z, at "
+    "the time of their key frame.",
+    "implausible images": "Give the images of each camera at each key frame, or leave the camera out by "
+    "`--view.cameras`. Multiply levels of 10, 12 or 14 bits by 64, 16 or 4 to fill files of 16 bits.",
     "implausible times": "Times are in microseconds, and those of key frames differ.",
     "implausible boxes": "Boxes are in the frame of the map, in metres, not in that of the car. Or the poses "
     "of the car, or the calibration of the LiDAR, are wrong.",

@@ -5,7 +5,7 @@ Axes: `n` images, `r` rows.
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +36,20 @@ OFF_CENTER = 0.2
 are off by 0.05; images cropped at one side are off in one of both."""
 LOWEST_M = 0.2
 """Smallest height of a camera above the ground. Real ones are at 0.6 m or higher."""
-LARGEST_ROLL_DEG = 45.0
+LARGEST_ROLL_DEG = 15.0
 """Largest roll of a camera that looks across the ground. Real ones are rolled by less than 3 degrees."""
 STEEP = 0.8
 """Sine of the angle to the ground above which a camera has no roll."""
+MAX_SKEW_DEG = 20.0
+"""Largest angle by which a left camera is turned from the mirror image of the right one, and by which a front
+camera looks aside. Real ones are below 3 degrees."""
 AWAY = 0.35
 """Share of a direction from which on a camera looks or stands away from what its name says."""
 OFF_CENTER_M = 0.2
 """Distance from the middle of the car from which on a position says left or right."""
 
 _SIDES = re.compile(r"_?(left|right|center|centre|middle)", re.IGNORECASE)
+_DIGITS = re.compile("[0-9]+")
 _WORDS = re.compile(r"front|back|rear|left|right", re.IGNORECASE)
 
 
@@ -102,7 +106,9 @@ def fault_of(one: Calibration) -> str:
 
 
 def faults_of_order(yaw_rad: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Find cameras such as `CAM_BACK` that do not look between `CAM_BACK_LEFT` and `CAM_BACK_RIGHT`.
+    """Find cameras whose directions contradict the names of their neighbours.
+
+    `CAM_BACK` looks back, between `CAM_BACK_LEFT` and `CAM_BACK_RIGHT`, which mirror each other.
 
     Args:
         yaw_rad: Direction of each camera in the ego frame.
@@ -110,16 +116,55 @@ def faults_of_order(yaw_rad: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     Returns:
         The camera, and what is implausible about it.
     """
-    groups: dict[str, dict[str, str]] = {}
+    groups: dict[str, dict[str, list[str]]] = {}
     for channel in yaw_rad:
-        side = next((word for word in ("left", "right") if word in channel.lower()), "between")
-        groups.setdefault(_SIDES.sub("", channel), {})[side] = channel
+        sides = {word.lower() for word in _WORDS.findall(channel)} & {"left", "right"}
+        if len(sides) < 2:
+            group = groups.setdefault(_SIDES.sub("", channel), {})
+            group.setdefault(sides.pop() if sides else "between", []).append(channel)
     for members in groups.values():
-        if len(members) == 3:
-            between, left, right = (members[side] for side in ("between", "left", "right"))
-            turns = [math.remainder(yaw_rad[side] - yaw_rad[between], math.tau) for side in (left, right)]
-            if turns[0] * turns[1] > 0:
-                yield between, f"does not look between {left} and {right}: two calibrations may be swapped"
+        left, right, between = (members.get(side, []) for side in ("left", "right", "between"))
+        if len(left) == len(right) == 1:
+            fault = _fault_of_pair(left[0], right[0], between, yaw_rad)
+            if fault is not None:
+                yield fault
+                continue
+        if len(between) == 1 and (aside := _fault_of_middle(between[0], yaw_rad)):
+            yield between[0], aside
+
+
+def _fault_of_pair(
+    left: str, right: str, between: list[str], yaw_rad: Mapping[str, float]
+) -> tuple[str, str] | None:
+    """Return a camera that is not between a left and a right one, or a pair that does not mirror."""
+    for middle in between:
+        turns = [math.remainder(yaw_rad[side] - yaw_rad[middle], math.tau) for side in (left, right)]
+        if turns[0] * turns[1] > 0:
+            return middle, f"does not look between {left} and {right}: two calibrations may be swapped"
+    skew = math.remainder(yaw_rad[left] + yaw_rad[right], math.tau)
+    if abs(skew) <= math.radians(MAX_SKEW_DEG):
+        return None
+    yaws = " and ".join(f"{math.degrees(yaw_rad[side]):.0f}" for side in (left, right))
+    return left, f"and {right} look {yaws} degrees to the left of the car: they should mirror each other"
+
+
+def _fault_of_middle(channel: str, yaw_rad: Mapping[str, float]) -> str:
+    """Return whether a camera named after the front or back alone looks aside."""
+    words = {word.lower() for word in _WORDS.findall(channel)}
+    same = [other for other in yaw_rad if _DIGITS.sub("", other) == _DIGITS.sub("", channel)]
+    aside_rad = math.asin(min(1.0, abs(math.sin(yaw_rad[channel]))))
+    if len(words) != 1 or len(same) > 1 or aside_rad <= math.radians(MAX_SKEW_DEG):
+        return ""
+    return f"looks {math.degrees(aside_rad):.0f} degrees aside of {words.pop()}"
+
+
+def faults_of_copies(calibrations: Iterable[Calibration]) -> Iterator[tuple[str, str]]:
+    """Find cameras that stand and look as another one does, to the last digit."""
+    first: dict[bytes, str] = {}
+    for one in calibrations:
+        content = one.ego_from_camera.numpy().tobytes() + one.intrinsics.numpy().tobytes()
+        if (other := first.setdefault(content, one.channel)) != one.channel:
+            yield one.channel, f"has the calibration of {other}"
 
 
 def _fault_of_intrinsics(one: Calibration) -> str:

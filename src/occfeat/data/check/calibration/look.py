@@ -17,11 +17,15 @@ from numpy import ndarray
 from occfeat.data.check.calibration.boxes import (
     are_long,
     count_returns,
+    fault_of_heights,
     fault_of_places,
     fault_of_returns,
-    fault_of_sides,
+    fault_of_sizes,
+    fault_of_turns,
+    ground_around,
 )
-from occfeat.data.check.calibration.cameras import calibrations, fault_of, faults_of_order
+from occfeat.data.check.calibration.cameras import calibrations, fault_of, faults_of_copies, faults_of_order
+from occfeat.data.check.calibration.motion import faults_of_motion
 from occfeat.data.check.calibration.poses import faults_of_poses, faults_of_times
 from occfeat.data.check.calibration.sweeps import fault_of_lidar, fault_of_view, seen_ahead
 from occfeat.data.index.index import Index
@@ -54,7 +58,9 @@ class _Seen:
     held: list[ndarray] = field(default_factory=list)
     """Returns of each box that counts some, as it is and turned, by key frame; see `count_returns`."""
     long: list[ndarray] = field(default_factory=list)
-    """Whether each of these boxes is longer than wide."""
+    """Whether each of these boxes has sides of different lengths."""
+    ground: list[ndarray] = field(default_factory=list)
+    """Height of the ground around each of these boxes; see `ground_around`."""
 
 
 def look_at_calibration(
@@ -76,7 +82,8 @@ def look_at_calibration(
     poses = [(POSES, fault) for fault in faults_of_poses(index, rows)]
     yield from poses
     seen = _look(index, spread(rows, LOOKED_AT), set(channels) - wrong.keys(), lidars)
-    places = fault_of_places(seen.boxes) if not poses else ""
+    vehicles = index.taxonomy.kinds.get("car", ())
+    places = (fault_of_places(seen.boxes) or fault_of_sizes(seen.boxes, vehicles)) if not poses else ""
     if places:
         yield BOXES, places
     faults = [
@@ -90,10 +97,20 @@ def look_at_calibration(
     for channel, counts in seen.ahead.items():
         if fault := fault_of_view(counts):
             yield CALIBRATION, f"{channel} {fault}"
-    if not places and seen.held:
-        held, is_long = np.concatenate(seen.held), np.concatenate(seen.long)
-        if fault := fault_of_returns(held) or fault_of_sides(held[is_long]):
-            yield BOXES, fault
+    if lidars is not None and (motion := list(faults_of_motion(index, rows, tuple(lidars)))):
+        yield from ((POSES, fault) for fault in motion)
+    elif not places and seen.held:
+        yield from ((BOXES, fault) for fault in _faults_of_boxes(seen))
+
+
+def _faults_of_boxes(seen: _Seen) -> Iterator[str]:
+    """Find what is implausible about where boxes are and how they are turned, beside the LiDAR."""
+    held, is_long, ground = (np.concatenate(one) for one in (seen.held, seen.long, seen.ground))
+    faults = (
+        fault_of_returns(held) or fault_of_turns(held[is_long]),
+        fault_of_heights(ground[np.isfinite(ground)]),
+    )
+    yield from (fault for fault in faults if fault)
 
 
 def _faults_of_cameras(
@@ -102,14 +119,15 @@ def _faults_of_cameras(
     """Find cameras that cannot be so, with what is implausible about them."""
     yaw_rad: dict[str, float] = {}
     wrong: set[str] = set()
-    for one in calibrations(index, rows, channels):
+    each = list(calibrations(index, rows, channels))
+    for one in each:
         x, y = one.ego_from_camera[:2, 2].tolist()
         yaw_rad.setdefault(one.channel, math.atan2(y, x))
         if one.channel not in wrong and (fault := fault_of(one)):
             wrong.add(one.channel)
             yield one.channel, fault
     if not wrong:
-        yield from faults_of_order(yaw_rad)
+        yield from (dict(faults_of_copies(each)) or dict(faults_of_order(yaw_rad))).items()
 
 
 def _look(
@@ -148,3 +166,4 @@ def _measure(
         counted = boxes.lidar_points > 0
         seen.held.append(count_returns(boxes, points_ego)[counted].numpy())
         seen.long.append(are_long(boxes)[counted].numpy())
+        seen.ground.append(ground_around(boxes, points_ego)[counted].numpy())

@@ -16,6 +16,8 @@ MOVED_M = 1.0
 """Distance between key frames from which on a car has moved."""
 BACKWARDS = -0.7
 """Median cosine of the angle between heading and motion below which a car only drives backwards."""
+ALONG = 0.9
+"""Smallest median cosine of this angle of a car that drives forwards. Real ones are over 0.99."""
 INTERVAL_S = (0.002, 60.0)
 """Smallest and largest median time between the key frames of a scene."""
 MANY = 5
@@ -61,6 +63,9 @@ def _fault_of_scene(pose: Float64[ndarray, "n 7"], time_s: Float64[ndarray, " n"
         return f"the car drives {median:.4g} m/s; positions are in metres and times in microseconds"
     heading = np.stack((1 - 2 * (y * y + z * z), 2 * (x * y + w * z)), axis=1)[:-1][moved]
     along = (heading * step_m[moved]).sum(1) / np.linalg.norm(step_m[moved], axis=1)
-    if len(along) >= MANY and float(np.median(along)) < BACKWARDS:
+    if len(along) < MANY or (median := float(np.median(along))) >= ALONG:
+        return ""
+    if median < BACKWARDS:
         return "the car always drives backwards; x points forward"
-    return ""
+    aside_deg = np.degrees(np.arccos(median))
+    return f"the car drives {aside_deg:.0f} degrees aside of its heading; x points forward, and z upwards"
