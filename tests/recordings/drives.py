@@ -93,5 +93,6 @@ def _write_sensor(
     if infos:
         info = bag.camera_info(stamp_us, sensor, SIZE, K)
         bag.write(f"/{sensor}/camera_info", "sensor_msgs/msg/CameraInfo", log_us, info)
-    image = bag.compressed(stamp_us, sensor, jpeg(size, number))
+    other = 1000 * (sensor == "back")  # no two cameras see the same
+    image = bag.compressed(stamp_us, sensor, jpeg(size, number + other))
     bag.write(f"/{sensor}/image_raw/compressed", KINDS["image"], log_us, image)
