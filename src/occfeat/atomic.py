@@ -92,7 +92,7 @@ def lock_folder(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        hint = "Wait until it ends, or choose another --out."
+        hint = "Wait until it ends, or choose another folder."
         raise RunError(f"Another process is writing to {path}.", hint=hint) from error
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:

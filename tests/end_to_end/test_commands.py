@@ -159,6 +159,22 @@ def test_resume__with_data_that_have_moved(
     assert occfeat.pretrain(resume=run, data=moved).path == run
 
 
+def test_resume__of_a_fine_tuning_whose_start_is_gone_goes_on_from_its_checkpoint(
+    finetuned: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finetuned, run)
+    settings = (run / "settings.yaml").read_text()
+    (run / "settings.yaml").write_text(settings.replace(str(pretrained), str(tmp_path / "gone")))
+    assert main(["finetune", "--resume", str(run)]) == 0
+    first, second = (load_file(one / "weights.safetensors") for one in (finetuned, run))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    (run / "checkpoints" / "last.pt").unlink()
+    assert main(["finetune", "--resume", str(run)]) == 2
+    assert f"{tmp_path / 'gone'} does not contain a finished model" in capsys.readouterr().err
+
+
 def test_finetune__starts_from_the_pretrained_student(
     flags: Flags, pretrained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

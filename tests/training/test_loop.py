@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample
-from occfeat.errors import Interrupted, SettingsError, TrainingError
+from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
 from occfeat.runs.checkpoint import load_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
@@ -126,6 +126,57 @@ def test_stop_and_resume__ends_bit_for_bit_like_an_uninterrupted_run(
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
     assert [row["step"] for row in _learned_rows(tmp_path / "parts")] == [3, 6, 7]
+
+
+def test_resume__settings_that_were_edited_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "run", _job(), stop_after=3)
+    _train(tmp_path / "run", _job(), resume=True)
+    assert "Settings are not those" not in caplog.text
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "edited", _job(), stop_after=3)
+    file = tmp_path / "edited" / "settings.yaml"
+    file.write_text(file.read_text().replace("seed: 1\n", "seed: 8\n"))
+    _train(tmp_path / "edited", _job(), resume=True)
+    assert (
+        "Settings are not those of the checkpoint, which its 3 steps have followed: seed: 1, now 8"
+        in caplog.text
+    )
+
+
+def test_resume__of_more_steps_than_the_settings_ask_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "run", _job(), stop_after=6)
+    job = _job()
+    shorter = replace(job, optim=job.optim.model_copy(update={"epochs": 2}))
+    with pytest.raises(RunError, match=r"last\.pt is of step 6, and the settings ask for 4 steps"):
+        _train(tmp_path / "run", shorter, resume=True)
+
+
+def test_resume__without_a_checkpoint_says_that_it_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = _job()
+    _train(tmp_path / "run", whole)
+    (tmp_path / "run" / "checkpoints" / "last.pt").unlink()
+    again = _job()
+    _train(tmp_path / "run", again, resume=True)
+    assert "the run begins with its first step" in caplog.text
+    assert _learned_rows(tmp_path / "run")[0]["step"] == 3
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+def test_resume__checkpoint_of_another_network_is_refused_in_few_words(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        _train(tmp_path / "run", _job(), stop_after=3)
+    other = _job()
+    other.network.net = nn.Sequential(*(nn.Linear(8, 8) for _ in range(50)))
+    with pytest.raises(RunError, match=r"last\.pt does not belong to this network") as caught:
+        _train(tmp_path / "run", other, resume=True)
+    assert len(caught.value.message) < 700
 
 
 def test_resume__rows_written_after_the_checkpoint_are_cut_off(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
     require_categories(sets, config.categories)
     require_boxes(sets, sets.rows(config.each(config.split)), config.classes)
     key_frames = _key_frames(config, sets, open_image_caches(config, sets, rows))
-    network = _build(config, own, has_visibility=sets.has_visibility(rows)[""])
+    has_visibility = sets.has_visibility(rows)[""]
+    network = _build(config, own, has_visibility=has_visibility, restored=training.goes_on_from_checkpoint)
     require_layers(network.student, config.optim)
     with training.open_run() as run:
         if run.writes:
@@ -174,12 +175,23 @@ def _evaluate(
     return evaluation.metrics
 
 
-def _build(config: FinetuneConfig, own: nn.Module | None, *, has_visibility: bool) -> FinetuningNetwork:
-    """Build the network, its student loaded from the pretraining run if there is one."""
+def _build(
+    config: FinetuneConfig, own: nn.Module | None, *, has_visibility: bool, restored: bool
+) -> FinetuningNetwork:
+    """Build the network, its student loaded from the pretraining run if there is one.
+
+    Args:
+        config: The settings.
+        own: The user's module, for settings that name one.
+        has_visibility: Whether the labels say how visible objects are.
+        restored: A checkpoint holds all weights: the pretraining run is not needed and may be gone.
+    """
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
     if config.start is None:
         student = build_student(config.student, grid, own)
+    elif restored:
+        student = build_student(config.student, grid, own, load_backbone=False)
     else:
         start = RunFolder.of(config.start).path
         card = read_card(start)

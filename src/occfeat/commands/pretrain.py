@@ -116,7 +116,7 @@ def _pretrain(
         device = training.fabric.device
         teacher = teacher.to(device) if teacher else None
         maker = TargetMaker(objectives, build_grid(config.grid), teacher, network.usual_maps)
-        if not training.goes_on_from_checkpoint(run):
+        if not training.goes_on_from_checkpoint:
             plain = _key_frames(config, sets, caches, needs, None)
             found = _prepare(network, maker, plain, rows, training)
             if run.writes and found:

@@ -18,7 +18,7 @@ from occfeat.commands.sets import require_files, require_plausible_sets, warn_of
 from occfeat.data.index.sets import DataSets
 from occfeat.errors import SettingsError
 from occfeat.report.pictures.plots import draw_curves
-from occfeat.runs.folder import CURVES
+from occfeat.runs.folder import CURVES, RunFolder
 from occfeat.runs.metrics_log import read_rows, require_loggers
 from occfeat.runs.output import require_free
 from occfeat.runs.run import Run
@@ -85,9 +85,10 @@ class Training(Generic[Config]):
         ):
             yield run
 
-    def goes_on_from_checkpoint(self, run: Run) -> bool:
-        """Return whether a run is resumed that has taken steps already."""
-        return self.resume and run.folder.checkpoint.exists()
+    @property
+    def goes_on_from_checkpoint(self) -> bool:
+        """Whether a run is resumed that has taken steps already."""
+        return self.resume and RunFolder(self.config.out).checkpoint.exists()
 
     def fit(self, job: Job[Target], run: Run) -> None:
         """Train the network of a job in place, and draw the curves of the run.

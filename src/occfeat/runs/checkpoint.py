@@ -17,10 +17,10 @@ from occfeat.errors import RunError
 from occfeat.models.weights.loading import read_torch_file
 
 Count = Annotated[int, Field(ge=0)]
-CHECKPOINT_VERSION = 6
+CHECKPOINT_VERSION = 7
 """Raised whenever the content of a checkpoint changes."""
-READABLE_VERSIONS = (4, 5, CHECKPOINT_VERSION)
-"""Versions that can be read. Version 4 has no averages, and version 5 no incomplete key frames."""
+READABLE_VERSIONS = (4, 5, 6, CHECKPOINT_VERSION)
+"""Versions that can be read. Averages came with version 5, incomplete key frames with 6, settings with 7."""
 
 DAMAGED = "Start a new run in another folder, or restore the file from a copy."
 """Hint about a checkpoint that cannot be used."""
@@ -50,6 +50,8 @@ class Checkpoint:
     """Tokens of the key frames that each process has used without an image."""
     average: dict[str, Any] = field(default_factory=dict)
     """Averages of what changes in the network, by its names; empty if the run takes none."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings that the steps followed, by their names on the command line; empty if unknown."""
     version: int = CHECKPOINT_VERSION
 
     @property

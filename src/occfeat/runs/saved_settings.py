@@ -1,7 +1,7 @@
 """Settings in a run folder: how they are written and read. Imports no torch."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,9 @@ def read_settings(path: Path, kind: type[Config]) -> Config:
     folder = RunFolder(path)
     file = folder.settings
     if not file.is_file():
-        raise RunError(f"{path} is not a run folder: {file.name} is missing.", hint="Check the path.")
+        raise RunError(
+            f"{path} is not a run folder: {file.name} is missing.", hint="Give the folder of a run."
+        )
     content, removed = without_removed(read_yaml(file))
     for name, reason in removed.items():
         logger.warning("%s: the setting %s was removed and is ignored: %s.", file, name, reason)
@@ -75,6 +77,12 @@ def flat_settings(folder: Path) -> dict[str, Any]:
     """Return the settings of a run by their names on the command line, such as `optim.epochs`."""
     file = RunFolder(folder).settings
     return dict(_flat(read_yaml(file))) if file.is_file() else {}
+
+
+def changed_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what has changed in flat settings, one text each; other versions may know other names."""
+    both = [name for name in then if name in now]
+    return [f"{name}: {then[name]}, now {now[name]}" for name in both if then[name] != now[name]]
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

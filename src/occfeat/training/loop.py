@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from textwrap import shorten
 from typing import Generic, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_c
 from occfeat.runs.footprint import Footprint
 from occfeat.runs.metrics_log import MetricsLog
 from occfeat.runs.run import Run
+from occfeat.runs.saved_settings import changed_settings, flat_settings
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
 from occfeat.training.device import autocast
@@ -50,6 +52,10 @@ from occfeat.training.step import CountsSteps, Step
 from occfeat.training.window import Window
 
 logger = logging.getLogger(__name__)
+SHOWN = 8
+"""Settings that have changed, of which so many are named."""
+REASON_LETTERS = 400
+"""Letters of a reason that are shown: torch names every tensor."""
 Target = TypeVar("Target")
 
 
@@ -104,7 +110,8 @@ class Trainer(Generic[Target]):
         self.network, self.optimizer = fabric.setup(job.network, self._adam)
         horizon = max(1, round(job.optim.ema * self.steps))
         self.average = WeightAverage(job.network, horizon) if job.optim.ema else None
-        saved = load_checkpoint(run.folder.checkpoint) if resume and run.folder.checkpoint.exists() else None
+        self._settings = flat_settings(run.folder.path)
+        saved = self._load() if resume else None
         self.step = saved.step if saved else 0
         mine = slice(fabric.global_rank, fabric.global_rank + 1)  # empty if this process was not there before
         self.left_out = LeftOut(
@@ -270,9 +277,30 @@ class Trainer(Generic[Target]):
                 metrics_bytes=self.metrics.sync(),
                 broken=broken,
                 incomplete=incomplete,
+                settings=self._settings,
             )
             save_checkpoint(self.run.folder.checkpoint, checkpoint)
         self.fabric.barrier()
+
+    def _load(self) -> Checkpoint | None:
+        """Read the checkpoint of the run, if there is one; say which settings have changed since.
+
+        Raises:
+            RunError: It cannot be used, or the settings ask for fewer steps than it has.
+        """
+        file = self.run.folder.checkpoint
+        if not file.exists():
+            logger.info("There is no checkpoint %s: the run begins with its first step", file)
+            return None
+        saved = load_checkpoint(file)
+        if changed := changed_settings(saved.settings, self._settings):
+            what = "Settings are not those of the checkpoint, which its %d steps have followed: %s"
+            logger.warning(what, saved.step, "; ".join(changed[:SHOWN] + ["…"] * (len(changed) > SHOWN)))
+        if saved.step > self.steps:
+            what = f"{file} is of step {saved.step}, and the settings ask for {self.steps} steps."
+            hint = "Restore optim.epochs and optim.batch_size, or start a new run in another folder."
+            raise RunError(what, hint=hint)
+        return saved
 
     def _restore(self, saved: Checkpoint) -> None:
         """Load network, average, optimiser and random state of a checkpoint."""
@@ -283,7 +311,8 @@ class Trainer(Generic[Target]):
             restore_optimizer(self._adam, saved.optimizer)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            message = f"{self.run.folder.checkpoint} does not belong to this network: {error}"
+            reason = shorten(str(error), REASON_LETTERS, placeholder=" …")
+            message = f"{self.run.folder.checkpoint} does not belong to this network: {reason}"
             raise RunError(message, hint=DAMAGED) from error
         logger.info("resuming after step %d of %d", self.step, self.steps)
 
