@@ -35,6 +35,7 @@ def write_drive(
     when: Callable[[str, int, int], tuple[int, int] | None] = on_time,
     size_of: Callable[[int], tuple[int, int]] = lambda number: SIZE,
     near_points: int = 0,
+    units_per_m: float = 1.0,
 ) -> Path:
     """Write a drive at 10 m/s along x: images and clouds at 10 Hz, poses at 50 Hz.
 
@@ -48,6 +49,7 @@ def write_drive(
         when: Stamp and log time of each message of a sensor, by sensor, number and true time.
         size_of: Size of the images of the front camera, by number.
         near_points: Points of the car itself in every cloud.
+        units_per_m: Unit of the coordinates of points.
     """
     with BagFile(path, form) as bag:
         static = [
@@ -61,7 +63,7 @@ def write_drive(
                 times = when(sensor, number, START_US + 100_000 * number)
                 if times is not None:
                     size = size_of(number) if sensor == "front" else SIZE
-                    _write_sensor(bag, sensor, number, times, size, infos, near_points)
+                    _write_sensor(bag, sensor, number, times, size, infos, near_points, units_per_m)
     return bag.path
 
 
@@ -82,12 +84,15 @@ def _write_sensor(
     size: tuple[int, int],
     infos: bool,
     near_points: int,
+    units_per_m: float,
 ) -> None:
     stamp_us, log_us = times
     if sensor == "lidar":
         cloud = points(200, POINT, number)
         cloud["z"] = 0.0
         cloud[:near_points] = (1.0, 0.1, -0.5, 1.0)
+        for axis in "xyz":
+            cloud[axis] *= units_per_m
         bag.write("/lidar/points", KINDS["cloud"], log_us, bag.cloud(stamp_us, sensor, cloud))
         return
     if infos:

@@ -15,7 +15,7 @@ from occfeat.cli import main
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.recordings.from_bags.plan import plan_recordings, unique_names
-from occfeat.data.recordings.rig_file import RigFile, build_rig_file
+from occfeat.data.recordings.rig_file import RigFile, build_rig_file, read_rig_file
 from occfeat.data.recordings.write import write_recordings
 from occfeat.data.sample.contents import Contents
 from occfeat.errors import DatasetError, SettingsError
@@ -362,6 +362,95 @@ def test_topics_and_calibrations_that_do_not_fit__are_refused(tmp_path: Path) ->
     rig = rig_of(cameras=cameras, key_frames={"skip_start_s": 2, "skip_end_s": 2})
     with pytest.raises(DatasetError, match=r"Nothing is left of the 3\.0 s of bag"):
         plan_recordings([[bag]], rig)
+
+
+def test_topics_of_another_kind__are_refused_by_name(tmp_path: Path) -> None:
+    bag = write_drive(tmp_path / "bag", seconds=1)
+    with pytest.raises(DatasetError, match=r"LIDAR_TOP: /front/camera_info holds .*CameraInfo, not clouds"):
+        plan_recordings([[bag]], rig_of(lidars={"LIDAR_TOP": {"topic": "/front/camera_info"}}))
+    clouds = {"CAM_FRONT": {"topic": "/lidar/points", "info": "/front/camera_info"}}
+    with pytest.raises(DatasetError, match=r"CAM_FRONT: /lidar/points holds .*PointCloud2, not images"):
+        plan_recordings([[bag]], rig_of(cameras=clouds, lidars={}))
+    with pytest.raises(DatasetError) as caught:
+        plan_recordings([[bag]], rig_of(lidars={"LIDAR_TOP": {"topic": "lidar/points"}}))
+    assert "Did you mean /lidar/points?" in caught.value.hint
+
+
+YEARS_US = 5 * 31_536_000_000_000
+
+
+@pytest.mark.parametrize("ahead_us", [-YEARS_US, YEARS_US, 1000 - START_US])
+def test_poses_of_another_clock__are_refused_with_both_times(tmp_path: Path, ahead_us: int) -> None:
+    bag = write_drive(
+        tmp_path / "bag", when=lambda sensor, number, time_us: (time_us + ahead_us, time_us + 5000)
+    )
+    begin = f"{(START_US + ahead_us) / 1e6:.3f} s"
+    with pytest.raises(DatasetError, match=r"from 1700000000\.000 s to 1700000003\.000 s") as caught:
+        plan_recordings([[bag]], rig_of())
+    assert f"LIDAR_TOP begins at {begin}" in caught.value.message
+    rig = rig_of().model_dump()
+    for entry in (*rig["cameras"].values(), *rig["lidars"].values()):
+        entry["use_log_time"] = True
+    index, left_out = write(tmp_path / "drive", bag, build_rig_file(rig, Path("rig.yaml")))
+    assert (len(index), left_out) == (6, {})
+
+
+def test_poses_that_cannot_be_used__are_refused_with_their_reason(tmp_path: Path) -> None:
+    bag = write_drive(tmp_path / "bag", seconds=1)
+    lines = [f"{START_US / 1e6 + 0.1 * number:.6f} {number} 0 0 0 0 0 0" for number in range(10)]
+    (tmp_path / "poses.txt").write_text("\n".join(lines))
+    poses = {"source": "tum", "file": str(tmp_path / "poses.txt")}
+    with pytest.raises(DatasetError, match=r"no poses that can be used.*\n  10 poses .* have no rotation"):
+        plan_recordings([[bag]], rig_of(poses=poses))
+
+
+def test_transforms_that_are_left_out__are_warned_of(tmp_path: Path) -> None:
+    bag = write_drive(tmp_path / "bag", seconds=1, mountings={**MOUNTINGS, "roof": (0.0,) * 7})
+    (result,) = write_recordings(
+        tmp_path / "drive", plan_recordings([[bag]], rig_of()), made_from=b"", workers=1
+    )
+    assert result.damage == (
+        "Transforms: The static transform base_link <- roof is not finite or has no rotation.",
+    )
+
+
+def test_clouds_in_millimetres__are_refused(tmp_path: Path) -> None:
+    bag = write_drive(tmp_path / "bag", seconds=1, units_per_m=1000)
+    with pytest.raises(DatasetError, match=r"LIDAR_TOP: half of the points are farther than \d\d,\d\d\d m"):
+        plan_recordings([[bag]], rig_of())
+
+
+@pytest.mark.parametrize(
+    ("camera", "said"),
+    [
+        ({"intrinsics": [[40, 0, 32, 0], [0, 40, 18, 0], [0, 0, 1, 0]]}, "got 3 rows of 4, 4, 4"),
+        ({"intrinsics": [40, 0, 32, 0, 40, 18, 0, 0, 1]}, "expected 3 rows of 3 numbers, got 9 rows of 1"),
+        ({"info": "/i", "ego_from_camera": [[1, 0, 0, 0]] * 3}, "expected 4 rows of 4 numbers, got 3 rows"),
+        (
+            {"intrinsics": np.eye(3).tolist(), "lens": {"model": "brown_conrady", "coefficients": [0.1] * 3}},
+            "Expected 4 or 5 or 8 coefficients of a lens brown_conrady, got 3",
+        ),
+    ],
+)
+def test_matrix_and_lens_of_a_rig_file__are_named_by_camera(camera: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        rig_of(cameras={"CAM_FRONT": {"topic": "/front", **camera}})
+    assert caught.value.first[0].startswith("cameras.CAM_FRONT.")
+    assert said in caught.value.first[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "got nothing"),
+        (b"- a", "got a list"),
+        (b"\xff\xfea\0:\0", "is not text in UTF-8"),
+    ],
+)
+def test_rig_file_that_is_none__is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "rig.yaml").write_bytes(content)
+    with pytest.raises(SettingsError, match=said):
+        read_rig_file(tmp_path / "rig.yaml")
 
 
 def test_names_of_recordings__are_plain_and_unique() -> None:

@@ -147,3 +147,45 @@ def test_depth_images__are_not_cameras(tmp_path: Path) -> None:
     found = inspect(tmp_path / "bag")
     assert found.cameras == ()
     assert found.topics["/cam/depth"].count == 1
+
+
+def test_images_that_cannot_be_read__are_named(tmp_path: Path) -> None:
+    with BagFile(tmp_path / "bag") as bag:
+        image = bag.image(START_US, "cam", (2, 2), "nv12", bytes(6), 2)
+        bag.write("/cam/image_raw", "sensor_msgs/msg/Image", START_US, image)
+    found = inspect(tmp_path / "bag")
+    assert found.cameras == ()
+    assert "/cam/image_raw is not a camera: Images of encoding 'nv12' are not read." in found.faults
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, "its clouds have no points; 50 of each have no position."),
+        (20_000.0, "half of the points are farther than 34,641 m; points are read in metres."),
+    ],
+)
+def test_clouds_that_hold_no_scene__are_named(tmp_path: Path, value: float, said: str) -> None:
+    cloud = points(50, POINT)
+    for axis in "xyz":
+        cloud[axis] = value
+    with BagFile(tmp_path / "bag") as bag:
+        message = bag.cloud(START_US, "lidar", cloud)
+        bag.write("/lidar/points", "sensor_msgs/msg/PointCloud2", START_US, message)
+    assert f"/lidar/points: {said}" in inspect(tmp_path / "bag").faults
+
+
+def test_stamps_that_repeat_and_poses_of_another_time__are_named(tmp_path: Path) -> None:
+    with BagFile(tmp_path / "bag") as bag:
+        for number in range(4):
+            time_us = START_US + 100_000 * number
+            pose = bag.transform("map", "base_link", time_us, (number, 0, 0, 1, 0, 0, 0))
+            bag.write("/tf", "tf2_msgs/msg/TFMessage", time_us, bag.transforms(pose))
+            cloud = bag.cloud(START_US - 9_000_000, "lidar", points(50, POINT))
+            bag.write("/lidar/points", "sensor_msgs/msg/PointCloud2", time_us, cloud)
+    faults = inspect(tmp_path / "bag").faults
+    assert "/lidar/points: 3 messages repeat the stamp of another one and are left out." in faults
+    assert (
+        "/lidar/points: its stamps, 1699999991.000 to 1699999991.000 s, are outside of the poses of "
+        "map <- base_link, 1700000000.000 to 1700000000.300 s."
+    ) in faults

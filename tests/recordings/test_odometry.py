@@ -27,7 +27,7 @@ MOUNT[:3, 3] = (1.0, 0.0, 1.8)
 
 
 class Driven:
-    """Knows the true motion: one metre forwards per sweep, and a turn."""
+    """Knows the true motion: one metre along a circle per sweep."""
 
     made: "Driven"
 
@@ -44,7 +44,7 @@ def true_pose(number: int) -> np.ndarray:
     """The car in its first frame."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_rotvec(np.array((0, 0, 0.1)) * number).as_matrix()
-    pose[0, 3] = number
+    pose[:2, 3] = 10 * np.sin(0.1 * number), 10 - 10 * np.cos(0.1 * number)
     return pose
 
 

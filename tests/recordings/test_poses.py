@@ -119,6 +119,23 @@ def test_kitti_file__is_read_with_its_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("factor", "kept"),
+    [((1, 1, 1), 20), ((2, 2, 2), 19), ((1, -1, 1), 19), ((1, 1, 1.001), 20), ((0, 1, 1), 19)],
+)
+def test_kitti_file__poses_that_scale_or_mirror_are_left_out(
+    tmp_path: Path, factor: tuple[float, float, float], kept: int
+) -> None:
+    whole = drive()
+    poses = matrices(whole.positions_m, whole.quaternions)[:, :3]
+    poses[3, :, :3] *= np.array(factor)
+    np.savetxt(tmp_path / "poses.txt", poses.reshape(-1, 12), fmt="%.9g")
+    np.savetxt(tmp_path / "times.txt", whole.times_us / 1e6, fmt="%.6f")
+    found = read_kitti(tmp_path / "poses.txt", tmp_path / "times.txt")
+    assert len(found) == kept
+    assert any("have no rotation" in fault for fault in found.faults) == (kept == 19)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("1 2 3", "line 1: expected time x y z qx qy qz qw, got '1 2 3'"),

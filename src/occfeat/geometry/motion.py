@@ -4,8 +4,11 @@ A quaternion is (w, x, y, z) of unit length. Axes: `N` poses.
 """
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy import ndarray
+
+ROTATION_TOLERANCE = 1e-2
+"""Largest entry of R R^T - 1 of a rotation that was written with few digits (this project's choice)."""
 
 
 def matrices(
@@ -41,6 +44,14 @@ def quaternions(rotations: Float64[ndarray, "N 3 3"]) -> Float64[ndarray, "N 4"]
     best = np.argmax(np.diagonal(candidates, axis1=1, axis2=2), axis=1)
     chosen = normalised(candidates[np.arange(len(m)), best])
     return np.where(chosen[:, :1] < 0, -chosen, chosen)
+
+
+def are_rotations(matrices_3x3: Float64[ndarray, "N 3 3"]) -> Bool[ndarray, " N"]:
+    """Return which matrices only turn: they neither scale nor mirror, up to `ROTATION_TOLERANCE`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(matrices_3x3 @ matrices_3x3.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+        right: ndarray = (off < ROTATION_TOLERANCE) & (np.linalg.det(matrices_3x3) > 0)  # false for NaN, too
+    return right
 
 
 def normalised(quaternions: Float64[ndarray, "N 4"]) -> Float64[ndarray, "N 4"]:

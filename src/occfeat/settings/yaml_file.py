@@ -81,5 +81,8 @@ def read_yaml(path: Path, what: str = "settings file") -> Any:
         )
     try:
         return yaml.load(content.decode(), Loader=_Loader)
+    except UnicodeDecodeError as error:
+        what = f"The {what} {path} is not text in UTF-8: byte {error.start} cannot be read."
+        raise SettingsError(what, hint="Save it as UTF-8.") from error
     except Exception as error:  # PyYAML raises all kinds for impossible values
         raise SettingsError(f"The {what} {path} cannot be read: {error}") from error

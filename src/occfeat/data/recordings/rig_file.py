@@ -5,24 +5,47 @@ It is plain YAML; nothing in it is executed. Unknown and repeated names are erro
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from occfeat.data.paths import is_plain_name
 from occfeat.data.source.splits import ALL
-from occfeat.errors import SettingsError
+from occfeat.errors import LensError, SettingsError
+from occfeat.geometry.lens import Lens
 from occfeat.settings.explain import explain
 from occfeat.settings.strict import NotNegative, Strict
 from occfeat.settings.yaml_file import read_yaml
 
 LARGEST_MS = 1e10
 """Largest offset of a clock, four months."""
+SHOWN_ROWS = 9
+"""Rows of a matrix of which an error tells the length."""
 
 Numbers3 = tuple[float, float, float]
 Numbers4 = tuple[float, float, float, float]
-Matrix3 = tuple[Numbers3, Numbers3, Numbers3]
-Matrix4 = tuple[Numbers4, Numbers4, Numbers4, Numbers4]
+
+
+def _square(size: int) -> BeforeValidator:
+    """Return a check that a matrix has as many rows and columns as it should."""
+
+    def check(rows: Any) -> Any:
+        """Refuse rows of another number or length; what they hold is looked at later."""
+        if isinstance(rows, list | tuple) and [_length(row) for row in rows] != [size] * size:
+            lengths = ", ".join(str(_length(row)) for row in rows[:SHOWN_ROWS])
+            raise ValueError(f"expected {size} rows of {size} numbers, got {len(rows)} rows of {lengths}")
+        return rows
+
+    return BeforeValidator(check)
+
+
+def _length(row: Any) -> int:
+    """Return how many numbers a row of a matrix has; one that is not a list has one."""
+    return len(row) if isinstance(row, list | tuple) else 1
+
+
+Matrix3 = Annotated[tuple[Numbers3, Numbers3, Numbers3], _square(3)]
+Matrix4 = Annotated[tuple[Numbers4, Numbers4, Numbers4, Numbers4], _square(4)]
 Milliseconds = Annotated[float, Field(ge=-LARGEST_MS, le=LARGEST_MS)]
 
 
@@ -50,6 +73,23 @@ class LensEntry(Strict):
     """`brown_conrady` is plumb_bob or rational_polynomial of ROS, `kannala_brandt` equidistant."""
     coefficients: tuple[float, ...] = ()
     """Its coefficients, in OpenCV's order."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LensEntry":
+        """Refuse coefficients that no such lens has."""
+        self.build()
+        return self
+
+    def build(self) -> Lens:
+        """Return the lens.
+
+        Raises:
+            ValueError: No such lens has these coefficients.
+        """
+        try:
+            return Lens(self.model, self.coefficients)
+        except LensError as error:
+            raise ValueError(error.message) from error
 
 
 class SensorEntry(Strict):
@@ -273,7 +313,8 @@ def read_rig_file(path: Path) -> RigFile:
     content = read_yaml(path, "rig file")
     if not isinstance(content, dict):
         hint = "`occfeat import BAG --inspect` writes a draft."
-        raise SettingsError(f"Expected a rig in the file {path}, got something else.", hint=hint)
+        got = "nothing" if content is None else f"a {type(content).__name__}"
+        raise SettingsError(f"Expected named settings of a rig in {path}, got {got}.", hint=hint)
     return build_rig_file(content, path)
 
 

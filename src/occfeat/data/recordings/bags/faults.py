@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from occfeat.data.recordings.bags.camera_info import CAMERA_INFO
-from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, FARTHEST_TYPICAL_M
 from occfeat.data.recordings.bags.images import IMAGE_KINDS
 from occfeat.data.recordings.bags.poses import POSE_KINDS
 from occfeat.data.recordings.bags.summary import BagSummary, CameraSummary, LidarSummary, TopicSummary
+from occfeat.data.recordings.bags.trajectory import Trajectory
 
 DIFFERENT_CLOCK_S = 1.0
 """Clocks that differ by more are reported (this project's choice)."""
@@ -47,6 +48,8 @@ def _of_topic(topic: TopicSummary) -> Iterator[str]:
         return
     if stamps.zero:
         yield f"{topic.name}: {stamps.zero} messages have a stamp of 0 and are left out."
+    if stamps.repeated and topic.kind in _SENSORS:
+        yield f"{topic.name}: {stamps.repeated} messages repeat the stamp of another one and are left out."
     if stamps.disorder:
         yield f"{topic.name}: {stamps.disorder} messages are out of order by their stamps."
     if stamps.gaps and topic.kind in _SENSORS:
@@ -125,6 +128,11 @@ def _of_camera(camera: CameraSummary) -> Iterator[str]:
 def _of_lidar(lidar: LidarSummary) -> Iterator[str]:
     """Yield what is wrong with a LiDAR."""
     yield from (f"{lidar.topic}: {problem}" for problem in lidar.problems)
+    if not lidar.points and not lidar.problems:
+        yield f"{lidar.topic}: its clouds have no points; {lidar.dropped} of each have no position."
+    if lidar.distance_m > FARTHEST_TYPICAL_M:
+        far = f"half of the points are farther than {lidar.distance_m:,.0f} m"
+        yield f"{lidar.topic}: {far}; points are read in metres."
     if lidar.clock_ahead_s:
         way = "ahead of" if lidar.clock_ahead_s > 0 else "behind"
         ahead = (
@@ -156,8 +164,21 @@ def _of_poses(summary: BagSummary) -> Iterator[str]:
     name = best.topic or f"{best.poses.global_frame} <- {best.poses.moving_frame}"
     trajectory = best.poses.trajectory
     yield from (f"{name}: {fault}" for fault in trajectory.faults if best.topic)
+    yield from _of_their_times(summary, name, trajectory)
     if len(gaps := trajectory.gaps()):
         longest_s = float((gaps[:, 1] - gaps[:, 0]).max()) * 1e-6
         yield f"{name}: {len(gaps)} gaps between poses are too long; the longest is {longest_s:.1f} s."
     if len(jumps := trajectory.jumps()):
         yield f"{name}: the poses jump {len(jumps)} times, first at {jumps[0]} us."
+
+
+def _of_their_times(summary: BagSummary, name: str, trajectory: Trajectory) -> Iterator[str]:
+    """Yield sensors of which no stamp is within the times of the poses."""
+    times = f"{trajectory.times_us[0] / 1e6:.3f} to {trajectory.times_us[-1] / 1e6:.3f} s"
+    for topic in summary.topics.values():
+        stamps = topic.stamps
+        if topic.kind not in _SENSORS or stamps is None or not stamps.count:
+            continue
+        if not trajectory.overlaps(stamps.first_us, stamps.last_us):
+            own = f"{stamps.first_us / 1e6:.3f} to {stamps.last_us / 1e6:.3f} s"
+            yield f"{topic.name}: its stamps, {own}, are outside of the poses of {name}, {times}."

@@ -24,6 +24,8 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 MAX_PIXELS = 64_000_000
 """Largest number of pixels of an image; a larger one is refused before it is decoded."""
+DISTANCES = "holds distances, not a picture"
+"""What is said about depth images."""
 _DEPTH = "Only pictures are read. Name a topic of colour or grey images."
 _BAYER = {
     "rggb": cv2.COLOR_BayerRGGB2RGB,
@@ -81,12 +83,12 @@ def _read_compressed(value: Any) -> BagImage:
     """
     form = str(value.format).lower()
     if "compresseddepth" in form:
-        raise MessageError("compressedDepth holds distances, not a picture.", hint=_DEPTH)
+        raise MessageError(f"compressedDepth {DISTANCES}.", hint=_DEPTH)
     data = value.data.tobytes()
     size, kind, mode = _look_into(data)
     camera, _, target = (part.strip() for part in form.partition(";"))
     if camera.startswith(_DEPTH_ENCODINGS):
-        raise MessageError(f"An image of encoding {camera} holds distances, not a picture.", hint=_DEPTH)
+        raise MessageError(f"An image of encoding {camera} {DISTANCES}.", hint=_DEPTH)
     bayer = re.fullmatch(r"bayer_([rgb]{4})(8|16)", camera)
     is_swapped = re.search(r"compressed rgb(8|16)", target) is not None
     if kind in ("JPEG", "PNG") and mode in ("RGB", "L") and not (bayer and mode == "L") and not is_swapped:
@@ -108,7 +110,7 @@ def _look_into(data: bytes) -> tuple[tuple[int, int], str, str]:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "TIFF", "WEBP")) as image:
                 size, kind, mode = (image.height, image.width), str(image.format), image.mode
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = re.sub(r"<_io\.BytesIO[^>]*>", "it", str(error))
+        reason = re.sub(r" <_io\.BytesIO[^>]*>", "", str(error))
         raise MessageError(f"Its {len(data)} bytes are not an image file: {reason}.") from error
     _check_size(*size)
     return size, kind, mode
@@ -129,7 +131,7 @@ def _read_raw(value: Any) -> UInt8[ndarray, "H W 3"]:
     """Return the RGB pixels of a decoded Image."""
     encoding = str(value.encoding).lower().strip()
     if encoding in _DEPTH_ENCODINGS:
-        raise MessageError(f"An image of encoding {encoding} holds distances, not a picture.", hint=_DEPTH)
+        raise MessageError(f"An image of encoding {encoding} {DISTANCES}.", hint=_DEPTH)
     _check_size(value.height, value.width)
     if encoding in _YUV:
         if value.width % 2:

@@ -8,10 +8,10 @@ import numpy as np
 
 from occfeat.data.recordings.bags.bag import Bag, Topic
 from occfeat.data.recordings.bags.camera_info import CAMERA_INFO, is_rectified, read_camera_info
-from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.read import CLOUD_KINDS, Cloud, read_cloud, typical_distance_m
 from occfeat.data.recordings.bags.faults import find_faults
 from occfeat.data.recordings.bags.frames import TRANSFORMS, FrameTree, TransformCollector
-from occfeat.data.recordings.bags.images import COMPRESSED_IMAGE, IMAGE_KINDS, read_image
+from occfeat.data.recordings.bags.images import COMPRESSED_IMAGE, DISTANCES, IMAGE_KINDS, read_image
 from occfeat.data.recordings.bags.messages import Message
 from occfeat.data.recordings.bags.poses import GLOBAL_FRAMES, POSE_KINDS, PoseCollector, poses_of_frames
 from occfeat.data.recordings.bags.summary import (
@@ -61,7 +61,7 @@ def inspect_bag(bag: Bag) -> BagSummary:
         tree,
         ego_frame,
         tuple(_pose_sources(tree, ego_frame, looker.poses)),
-        bag.damage,
+        (*bag.damage, *(f"{one.topic} is not a camera: {text}" for one in cameras for text in _why_not(one))),
     )
     return find_faults(summary)
 
@@ -170,8 +170,16 @@ class _Looker:
             bool(spans_s) and max(spans_s) > 0,
             float(np.median(spans_s)) if spans_s else 0.0,
             float(np.median([cloud.clock_ahead_s for cloud in clouds])) if clouds else 0.0,
+            float(np.median([typical_distance_m(cloud) for cloud in clouds])) if clouds else 0.0,
             tuple(self.problems.get(topic.name, ())),
         )
+
+
+def _why_not(camera: CameraSummary) -> tuple[str, ...]:
+    """Return why none of the images of a topic can be read; distances are not expected to be images."""
+    if camera.encoding:
+        return ()
+    return tuple(one for one in camera.problems if DISTANCES not in one)
 
 
 def info_of(topic: str, topics: Mapping[str, TopicSummary]) -> str:

@@ -15,7 +15,7 @@ from occfeat.data.recordings.bags.frames import FrameTree
 from occfeat.data.recordings.bags.messages import Message, header_of, plain_frame
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.errors import DatasetError, MessageError
-from occfeat.geometry.motion import quaternions
+from occfeat.geometry.motion import are_rotations, quaternions
 
 ODOMETRY = "nav_msgs/msg/Odometry"
 POSE = "geometry_msgs/msg/PoseStamped"
@@ -118,6 +118,8 @@ def read_kitti(path: Path, times: Path) -> Trajectory:
         path: The poses.
         times: One time in seconds per pose, as KITTI's `times.txt`. The format has no times of its own.
 
+    Poses that do more than turn and move are left out, and counted.
+
     Raises:
         DatasetError: A file is missing, has other lines, or they differ in length.
     """
@@ -126,7 +128,9 @@ def read_kitti(path: Path, times: Path) -> Trajectory:
         raise DatasetError(f"{path} has {len(rows)} poses, and {times} has {len(seconds)} times.")
     poses = rows.reshape(-1, 3, 4)
     times_us = np.round(seconds[:, 0] * 1e6).astype(np.int64)
-    return build_trajectory(times_us, poses[:, :, 3], quaternions(poses[:, :, :3]))
+    turns = quaternions(poses[:, :, :3])
+    turns[~are_rotations(poses[:, :, :3])] = 0
+    return build_trajectory(times_us, poses[:, :, 3], turns)
 
 
 def _read_rows(path: Path, count: int, what: str) -> np.ndarray:

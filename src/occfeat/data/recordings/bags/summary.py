@@ -31,6 +31,8 @@ class Stamps:
     """Longest time between two stamps."""
     disorder: int
     """Messages whose stamp is earlier than the one before."""
+    repeated: int
+    """Messages whose stamp is that of another one before."""
     zero: int
     """Messages whose stamp is 0, which are left out of the rest."""
     behind_log_s: float
@@ -86,6 +88,8 @@ class LidarSummary:
     """Typical time from the first to the last point; 0 if unknown."""
     clock_ahead_s: float
     """How far the clock of the points is ahead of that of the header."""
+    distance_m: float
+    """Typical median distance of points from the sensor; 0 without points."""
     problems: tuple[str, ...]
     """What is wrong, one sentence each."""
 
@@ -124,8 +128,9 @@ def summarise_stamps(
     kept, logs = stamps_us[sound], logs_us[sound]
     zero = int((~sound).sum())
     if not len(kept):
-        return Stamps(0, 0, 0, 0.0, 0, 0.0, 0, zero, float("nan"))
-    periods_us = np.diff(np.unique(kept))
+        return Stamps(0, 0, 0, 0.0, 0, 0.0, 0, 0, zero, float("nan"))
+    unique_us = np.unique(kept)
+    periods_us = np.diff(unique_us)
     typical_us = float(np.median(periods_us)) if len(periods_us) else 0.0
     return Stamps(
         count=len(kept),
@@ -135,6 +140,7 @@ def summarise_stamps(
         gaps=int((periods_us > GAP_PERIODS * typical_us).sum()),
         longest_gap_s=float(periods_us.max()) * 1e-6 if len(periods_us) else 0.0,
         disorder=int((np.diff(kept) < 0).sum()),
+        repeated=len(kept) - len(unique_us),
         zero=zero,
         behind_log_s=float(np.median(logs - kept)) * 1e-6 if has_headers else float("nan"),
     )

@@ -51,6 +51,11 @@ class Trajectory:
         inside: ndarray = (times_us >= first) & (times_us <= last) & (near | exact | outside)
         return inside
 
+    def overlaps(self, first_us: int, last_us: int) -> bool:
+        """Return whether a pose is known at some time of a stretch, gaps left aside."""
+        first, last = self.times_us[[0, -1]] + (-EXTRAPOLATION_US, EXTRAPOLATION_US)
+        return bool(first <= last_us and first_us <= last)
+
     def at(self, times_us: Real[ndarray, " Q"]) -> Float64[ndarray, "Q 4 4"]:
         """Return the transforms `a_from_b` at these times.
 

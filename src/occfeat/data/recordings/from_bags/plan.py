@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,10 +12,16 @@ from jaxtyping import Float64
 from occfeat.data.formats.nuscenes.writer.values import CalibratedCamera, CalibratedRig
 from occfeat.data.recordings.bags.bag import Bag, open_bag
 from occfeat.data.recordings.bags.camera_info import CameraModel, is_rectified, read_camera_info
-from occfeat.data.recordings.bags.clouds.read import Cloud, read_cloud
+from occfeat.data.recordings.bags.clouds.read import (
+    CLOUD_KINDS,
+    FARTHEST_TYPICAL_M,
+    Cloud,
+    read_cloud,
+    typical_distance_m,
+)
 from occfeat.data.recordings.bags.faults import DIFFERENT_CLOCK_S
 from occfeat.data.recordings.bags.frames import FrameTree, read_frames
-from occfeat.data.recordings.bags.images import read_image
+from occfeat.data.recordings.bags.images import IMAGE_KINDS, read_image
 from occfeat.data.recordings.bags.odometry import poses_by_kiss_icp
 from occfeat.data.recordings.bags.poses import poses_of_frames, poses_of_topic, read_kitti, read_tum
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
@@ -29,8 +36,8 @@ from occfeat.data.recordings.rig_file import (
     TopicPoses,
     TumPoses,
 )
-from occfeat.errors import DatasetError, FrameError, MessageError
-from occfeat.geometry.lens import PINHOLE, Lens
+from occfeat.errors import DatasetError, FrameError, MessageError, did_you_mean
+from occfeat.geometry.lens import PINHOLE
 from occfeat.geometry.motion import quaternions
 
 SHORTEST_US = 1_000_000
@@ -117,19 +124,79 @@ def _calibrate(bag: Bag, paths: tuple[Path, ...], file: RigFile, name: str) -> C
         for channel, entry in file.lidars.items()
     }
     _require_one_clock(bag, file)
+    _require_metres(bag, file)
     rig = CalibratedRig(name, cameras, lidars)
-    return Calibration(paths, rig, sizes, _poses(bag, tree, file))
+    poses = _poses(bag, tree, file)
+    if poses is not None:
+        _require_poses_in_time(bag, file, poses)
+    posed = () if poses is None or isinstance(file.poses, FramePoses) else poses.faults
+    faults = (*(f"Transforms: {one}" for one in tree.faults), *(f"Poses: {one}" for one in posed))
+    return Calibration(paths, rig, sizes, poses, faults)
 
 
 def _require_topics(bag: Bag, file: RigFile) -> None:
-    """Refuse a rig file that names topics which the bag does not have."""
-    entries = {**file.cameras, **file.lidars}
-    named = {channel: entry.topic for channel, entry in entries.items()}
-    named |= {f"{channel}: info": one.info for channel, one in file.cameras.items() if one.info is not None}
-    missing = [f"{channel}: {topic}" for channel, topic in named.items() if topic not in bag.topics]
+    """Refuse a rig file that names topics which the bag does not have, or which hold something else."""
+    named: dict[str, tuple[str, tuple[str, ...], str]]
+    named = {channel: (entry.topic, IMAGE_KINDS, "images") for channel, entry in file.cameras.items()}
+    named |= {channel: (entry.topic, CLOUD_KINDS, "clouds") for channel, entry in file.lidars.items()}
+    missing = [
+        f"{channel}: {topic}" for channel, (topic, _, _) in named.items() if topic not in bag.topics
+    ] + [
+        f"{channel}: info: {one.info}"
+        for channel, one in file.cameras.items()
+        if one.info is not None and one.info not in bag.topics
+    ]
+    hint = "Correct the rig file; `occfeat import BAG --inspect` lists the topics."
     if missing:
-        hint = "Correct the rig file; `occfeat import BAG --inspect` lists the topics."
-        raise DatasetError("The bag has no such topics:", first=missing, hint=hint)
+        close = did_you_mean(missing[0].rpartition(": ")[2], bag.topics)
+        raise DatasetError("The bag has no such topics:", first=missing, hint=close + hint)
+    other = [
+        f"{channel}: {topic} holds {bag.topics[topic].kind}, not {what}"
+        for channel, (topic, kinds, what) in named.items()
+        if bag.topics[topic].kind not in kinds
+    ]
+    if other:
+        raise DatasetError("Topics hold something else than the rig file says:", first=other, hint=hint)
+
+
+def _require_metres(bag: Bag, file: RigFile) -> None:
+    """Refuse LiDARs whose first points are too far away for metres.
+
+    Raises:
+        DatasetError: They are.
+    """
+    for channel, entry in file.lidars.items():
+        message = bag.first_message(entry.topic)
+        with suppress(MessageError):
+            cloud = None if message is None else read_cloud(message)
+            if cloud is not None and (typical_m := typical_distance_m(cloud)) > FARTHEST_TYPICAL_M:
+                what = f"{channel}: half of the points are farther than {typical_m:,.0f} m."
+                raise DatasetError(what, hint="Points are read in metres: convert millimetres.")
+
+
+def _require_poses_in_time(bag: Bag, file: RigFile, poses: Trajectory) -> None:
+    """Refuse poses that end before the first message of the reference sensor, or begin after all of them.
+
+    Raises:
+        DatasetError: They do, because clocks differ.
+    """
+    entries = {**file.cameras, **file.lidars}
+    entry = entries[file.reference]
+    message = bag.first_message(entry.topic)
+    if message is None:
+        return
+    first_us, last_us = bag.span_us()
+    stamp_us = message.log_time_us if entry.use_log_time else message.header().time_us
+    begin_us = stamp_us - round(entry.clock_ahead_ms * 1000)
+    if stamp_us <= 0 or poses.overlaps(begin_us, begin_us + last_us - first_us):
+        return
+    times = [f"{time_us / 1e6:.3f} s" for time_us in (poses.times_us[0], poses.times_us[-1], begin_us)]
+    what = f"Poses reach from {times[0]} to {times[1]}, but {file.reference} begins at {times[2]}."
+    hint = (
+        "Their clocks differ: state `use_log_time` or `clock_ahead_ms` of all sensors in the rig file, or "
+        "use other poses."
+    )
+    raise DatasetError(what, hint=hint)
 
 
 def _require_one_clock(bag: Bag, file: RigFile) -> None:
@@ -161,7 +228,7 @@ def _camera(bag: Bag, tree: FrameTree, base: str, channel: str, entry: CameraEnt
     """Return a calibrated camera."""
     ego_from_camera = _mounting(bag, tree, base, channel, entry, entry.ego_from_camera)
     if entry.intrinsics is not None:
-        lens = Lens(entry.lens.model, entry.lens.coefficients) if entry.lens else PINHOLE
+        lens = entry.lens.build() if entry.lens else PINHOLE
         return CalibratedCamera(channel, ego_from_camera, np.array(entry.intrinsics), lens)
     model = _model(bag, channel, entry)
     size = _image_size(bag, entry.topic)
@@ -219,14 +286,25 @@ def _frame_of(bag: Bag, topic: str) -> str:
 
 
 def _poses(bag: Bag, tree: FrameTree, file: RigFile) -> Trajectory | None:
+    """Return `global_from_ego` of the base frame; None if the rig file says that poses are not known.
+
+    Raises:
+        DatasetError: None can be used.
+    """
+    poses = _read_poses(bag, tree, file)
+    if poses is not None and not len(poses):
+        hint = "Name other poses in the rig file, or `source: none`."
+        raise DatasetError("There are no poses that can be used.", first=poses.faults, hint=hint)
+    return poses
+
+
+def _read_poses(bag: Bag, tree: FrameTree, file: RigFile) -> Trajectory | None:
     """Return `global_from_ego` of the base frame; None if poses are not known."""
     source, base = file.poses, file.base_frame
     if isinstance(source, FramePoses):
         return poses_of_frames(tree, source.global_frame, base).trajectory
     if isinstance(source, TopicPoses):
         posed = poses_of_topic(bag, source.topic)
-        if not len(posed.trajectory):
-            raise DatasetError(f"Topic {source.topic} has no poses.")
         return _of_base(posed.trajectory, tree, source.frame or posed.moving_frame or base, base)
     if isinstance(source, TumPoses):
         return _of_base(read_tum(source.file), tree, source.frame or base, base)
@@ -256,4 +334,5 @@ def _of_base(moving: Trajectory, tree: FrameTree, frame: str, base: str) -> Traj
 def _moved(moving: Trajectory, sensor_from_ego: Float64[np.ndarray, "4 4"]) -> Trajectory:
     """Return `global_from_ego` from `global_from_sensor`."""
     poses = moving.at(moving.times_us) @ sensor_from_ego
-    return build_trajectory(moving.times_us, poses[:, :3, 3], quaternions(poses[:, :3, :3]))
+    built = build_trajectory(moving.times_us, poses[:, :3, 3], quaternions(poses[:, :3, :3]))
+    return replace(built, faults=moving.faults)

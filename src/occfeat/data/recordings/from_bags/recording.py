@@ -31,6 +31,8 @@ class Calibration:
     """Height and width of the first image of each camera, which its calibration is for."""
     poses: Trajectory | None
     """`global_from_ego`; None if it is not known."""
+    faults: tuple[str, ...] = ()
+    """What was wrong with transforms and poses, one sentence each."""
 
 
 class BagRecording(Recording):
@@ -72,7 +74,7 @@ class BagRecording(Recording):
                 moment = self._key_frame(chosen) if chosen.is_key else self._sweep_alone(chosen)
                 if moment is not None:
                     yield moment
-            self.damage = bag.damage
+            self.damage = (*bag.damage, *self._calibration.faults)
 
     def _shots(self, messages: Iterator[Message]) -> Iterator[Shot]:
         """Yield messages with their channels and corrected stamps."""

@@ -24,6 +24,8 @@ MAX_POINT_BYTES = 65_536
 """Largest size of a point."""
 FARTHEST_M = 1e6
 """Points with a larger coordinate are left out (this project's choice)."""
+FARTHEST_TYPICAL_M = 1000.0
+"""Clouds of which half lies farther are not in metres (this project's choice): LiDARs reach 500 m."""
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """numpy's types by the numbers of PointField."""
 INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "intensities")
@@ -66,6 +68,12 @@ def read_cloud(message: Message) -> Cloud:
         with message.naming_errors():
             return _cloud_of(header_of(value), stamp.sec, stamp.nanosec, _table_of(value))
     raise MessageError(f"{message}: expected a point cloud, got a {message.kind}.")
+
+
+def typical_distance_m(cloud: Cloud) -> float:
+    """Return the median distance of points from their sensor; 0 without points."""
+    distance_m = np.linalg.norm(cloud.points_m, axis=1)
+    return float(np.median(distance_m)) if len(distance_m) else 0.0
 
 
 def _cloud_of(header: Header, stamp_s: int, stamp_ns: int, table: Shaped[ndarray, " P"]) -> Cloud:
