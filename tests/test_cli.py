@@ -227,6 +227,15 @@ def test_memory_that_does_not_suffice__is_no_bug(
     assert "can't allocate memory" in said(lambda: torch.zeros(huge))
     assert "view.image_size" in said(lambda: np.zeros(huge))
 
+    def limited() -> None:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    def forked() -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    assert "ulimit -v" in said(limited)
+    assert "fewer workers" in said(forked)
+
 
 def test_full_disk__is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full(*_: object) -> int:

@@ -75,16 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         if error.errno not in FULL:
-            return _report_bug()
+            return _report_failure(error)
         print(f"error: {error}\nHint: Free some disk space. {_way_on(words[0])}", file=sys.stderr)
         return 2
     except Exception as error:
-        if not _is_out_of_memory(error):
-            return _report_bug()
-        hint = "Use smaller images (`view.image_size`), a grid with fewer cells or fewer workers."
-        said = str(error).partition("\n")[0]
-        print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
-        return 2
+        return _report_failure(error)
 
 
 def _print_in_any_locale() -> None:
@@ -97,7 +92,9 @@ def _print_in_any_locale() -> None:
 def _is_out_of_memory(error: Exception) -> bool:
     """Return whether memory of the machine or of a GPU ran out, without importing torch."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
-    return of_torch or isinstance(error, MemoryError)
+    of_a_library = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    of_the_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return of_torch or of_a_library or of_the_system or isinstance(error, MemoryError)
 
 
 def _way_on(name: str) -> str:
@@ -109,6 +106,18 @@ def _way_on(name: str) -> str:
     if command is not None and command.starts_empty:
         return f"{again}; if it says that its folder is not empty, choose another --out."
     return f"{again} to go on."
+
+
+def _report_failure(error: Exception) -> int:
+    """Say that memory ran out, or show the exception that is being handled; return the exit code."""
+    if not _is_out_of_memory(error):
+        return _report_bug()
+    hint = "Use smaller images (`view.image_size`), a grid with fewer cells or fewer workers."
+    if isinstance(error, ImportError):
+        hint = "Raise the limit of the address space (`ulimit -v`): libraries alone take gigabytes of it."
+    said = str(error).partition("\n")[0]
+    print(f"error: Out of memory. {said}\nHint: {hint}", file=sys.stderr)
+    return 2
 
 
 def _report_bug() -> int:

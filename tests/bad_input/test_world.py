@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from occfeat import cli
 from occfeat.cli import main
+from occfeat.data.formats.nuscenes.writer import processes
 from occfeat.data.formats.nuscenes.writer.processes import start_helpers
 from occfeat.errors import RunError
 from streetworld import build
@@ -66,6 +67,13 @@ def test_a_file_that_cannot_be_written_is_named(workers: int, tmp_path: Path) ->
     with pytest.raises(RunError, match=r"samples/CAM_FRONT/street-val-000\d.* could not be written"):
         build_world(config)
     assert not (config.out / "v1.0-street").exists()
+
+
+def test_a_machine_without_locks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "why_alone", lambda: "no lock can be made in /dev/shm (Read-only)")
+    with pytest.raises(RunError, match="No helper processes can be started: no lock can be made") as caught:
+        processes.require_helpers()
+    assert "--workers 1" in caught.value.hint
 
 
 def test_a_helper_that_is_killed_is_no_bug() -> None:

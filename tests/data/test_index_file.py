@@ -238,6 +238,20 @@ def test_user_without_a_home__has_a_cache_folder_among_temporary_files(
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    folder = index_file._cache_folder(tmp_path / "v1.0-mini")
+    (folder,) = index_file._cache_folders(tmp_path / "v1.0-mini")
     assert folder.is_relative_to(tmp_path)
     assert folder.name.startswith("v1.0-mini-")
+
+
+def test_home_that_cannot_be_written__gives_way_to_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/nonexistent"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    first, second = index_file._cache_folders(tmp_path / "v1.0-mini")
+    assert first.is_relative_to("/nonexistent/.cache/occfeat")
+    assert second.is_relative_to(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "chosen"))
+    (only,) = index_file._cache_folders(tmp_path / "v1.0-mini")
+    assert only.is_relative_to(tmp_path / "chosen")

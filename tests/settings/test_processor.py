@@ -1,12 +1,21 @@
 """Threads and cores of a machine that is shared."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
 from occfeat.settings import processor
-from occfeat.settings.processor import BUSY_SPINS, LOOKS, SPINS, is_busy, share_processor, usable_cores
+from occfeat.settings.processor import (
+    BUSY_SPINS,
+    LOOKS,
+    SPINS,
+    is_busy,
+    share_processor,
+    usable_cores,
+    why_alone,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +91,17 @@ def test_threads__wait_as_the_user_says(machine: Path, own: dict[str, str]) -> N
     environ = own | {"OMP_NUM_THREADS": "7"}
     share_processor(environ)
     assert environ == own | {"OMP_NUM_THREADS": "7"}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(30, "Read-only file system"), ImportError("This platform lacks sem_open")]
+)
+def test_processes__need_locks(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not why_alone()
+
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(multiprocessing, "Lock", refuse)
+    said = getattr(error, "strerror", None) or str(error)
+    assert why_alone() == f"no lock can be made in /dev/shm ({said})"

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,23 @@ class _Broken:
 def test_system_without_a_signal_for_deaths__loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGCHLD")  # as on Windows
     assert rows_of(Deadly(tmp_path, alive=True), workers=0) == list(range(12))
+
+
+def test_machine_without_locks__loads_in_this_process_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loaders, "why_alone", lambda: "no lock can be made in /dev/shm (Read-only)")
+    monkeypatch.setattr(loaders, "DataLoader", _alone(loaders.DataLoader))
+    assert rows_of(Deadly(tmp_path, alive=True), workers=1) == list(range(12))
+    assert "loaded by the process that trains, which takes longer: no lock can be made" in caplog.text
+
+
+def _alone(loader: Any) -> Any:
+    def make(*given: Any, num_workers: int, **named: Any) -> Any:
+        assert num_workers == 0
+        return loader(*given, num_workers=num_workers, **named)
+
+    return make
 
 
 def test_errors_of_the_data__are_no_deaths(tmp_path: Path) -> None:

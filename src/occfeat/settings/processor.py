@@ -37,6 +37,20 @@ def usable_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
+def why_alone() -> str:
+    """Return why this process can start no others that share locks with it; empty if it can.
+
+    Locks of several processes are files of /dev/shm, which a container may lack or forbid to write.
+    """
+    import multiprocessing  # here, because commands that need no processes start sooner
+
+    try:
+        multiprocessing.Lock()
+    except (ImportError, OSError) as error:
+        return f"no lock can be made in /dev/shm ({getattr(error, 'strerror', None) or error})"
+    return ""
+
+
 def share_processor(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set how many threads OpenMP starts and how they wait; what the user has set stays.
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def open_or_build(source: DataSource, *, rebuild: bool) -> Path:
         DatasetError: A file of the data set is missing or damaged, or the index cannot be written anywhere.
     """
     source.require_files()
-    paths = (source.folder / f"{_NAME}.arrow", _cache_folder(source.folder) / f"{_NAME}.arrow")
+    folders = (source.folder, *_cache_folders(source.folder))
+    paths = tuple(folder / f"{_NAME}.arrow" for folder in folders)
     if not rebuild and (path := _find_current(source, paths)):
         return path
     with _lock(paths) as waited:
@@ -407,14 +408,15 @@ def _write_atomically(path: Path, write: Any) -> None:
         raise
 
 
-def _cache_folder(folder: Path) -> Path:
-    """Return the cache folder for the index of a read-only folder of tables.
+def _cache_folders(folder: Path) -> Iterator[Path]:
+    """Yield the cache folders for the index of a read-only folder of tables, in the order to try them.
 
-    A user without a home folder has one among the temporary files.
+    A user without a home folder, or with one that cannot be written, has one among the temporary files.
     """
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
-    return Path(base) / "occfeat" / f"{folder.name}-{place}"
+    name = Path("occfeat") / f"{folder.name}-{place}"
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    with suppress(RuntimeError):
+        yield Path(chosen or Path.home() / ".cache") / name
+    if not chosen:
+        yield Path(tempfile.gettempdir()) / f"cache-{os.getuid()}" / name

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
-from occfeat.settings.processor import usable_cores
+from occfeat.settings.processor import usable_cores, why_alone
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.loading.handover import Parcel, Pinned, explain_trouble, pack
 
@@ -193,6 +193,10 @@ def _loader(
 ) -> DataLoader[Loaded | Parcel | Pinned]:
     """Make the loader of some batches; random numbers of the training stay untouched."""
     workers = min(engine.workers, usable_cores())
+    if workers and (reason := why_alone()):
+        what = "Key frames are loaded by the process that trains, which takes longer: %s. Make it writable."
+        logger.warning(what, reason)
+        workers = 0
     return DataLoader(  # collation turns samples into what the loader gives
         Draws(key_frames),  # type: ignore[arg-type]
         batch_sampler=batches,

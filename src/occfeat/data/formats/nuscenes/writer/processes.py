@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from occfeat.errors import RunError
 from occfeat.settings.allocator import keep_freed_memory
+from occfeat.settings.processor import why_alone
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -63,6 +64,9 @@ def require_helpers() -> None:
     Raises:
         RunError: They cannot.
     """
+    if reason := why_alone():
+        hint = "Set `--workers 1`, or make it writable."
+        raise RunError(f"No helper processes can be started: {reason}.", hint=hint)
     helper = SPAWN.Process(target=int)
     helper.start()
     helper.join()
