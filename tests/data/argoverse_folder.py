@@ -16,6 +16,7 @@ import pyarrow as pa
 import shapely
 import torch
 from pyarrow import feather
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from occfeat.data.formats.argoverse2.rig import RING
@@ -80,6 +81,7 @@ def _write_log(index: Index, rows: list[int], log: Path, precision: str) -> None
     """Write the key frames of a scene, the sweeps between them, and the tables."""
     poses: dict[int, np.ndarray] = {}
     boxes: list[Columns] = []
+    names = _names(index.column("cameras")[rows[0]].as_py())
     for row in rows:
         key_frame = index.key_frame(row)
         key_ns = key_frame.timestamp_us * 1000
@@ -94,7 +96,7 @@ def _write_log(index: Index, rows: list[int], log: Path, precision: str) -> None
         for camera in index.column("cameras")[row].as_py():
             time_ns = key_ns + (camera["timestamp_us"] - key_frame.timestamp_us) * 250
             poses[time_ns] = np.array(camera["ego_pose"])
-            path = log / "sensors/cameras" / RING[camera["channel"]] / f"{time_ns}.jpg"
+            path = log / "sensors/cameras" / names[camera["channel"]] / f"{time_ns}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes((index.root / camera["path"]).read_bytes())
         boxes.append(_boxes(key_frame, key_ns))
@@ -105,6 +107,16 @@ def _write_log(index: Index, rows: list[int], log: Path, precision: str) -> None
     write_feather(log / "annotations.feather", joined)
     _write_calibration(index, rows[0], log)
     _write_map(index, rows[0], log)
+
+
+def _names(cameras: list[dict[str, Any]]) -> dict[int, str]:
+    """Return the camera of the ring that looks most nearly where each camera looks, by its number."""
+    poses = [transform_from_pose(torch.tensor(camera["calibration"])).numpy() for camera in cameras]
+    yaw_rad = np.array([np.arctan2(pose[1, 2], pose[0, 2]) for pose in poses])
+    ring_rad = -2 * np.pi * np.arange(len(RING)) / len(RING)
+    apart = 1 - np.cos(yaw_rad[:, None] - ring_rad[None])
+    _, nearest = linear_sum_assignment(apart)
+    return {camera["channel"]: RING[number] for camera, number in zip(cameras, nearest, strict=True)}
 
 
 def _write_sweep(path: Path, points: np.ndarray, calibration: list[float], precision: str) -> None:
@@ -143,7 +155,7 @@ def _write_calibration(index: Index, row: int, log: Path) -> None:
     """Write poses and intrinsics of the sensors, which are those of the first key frame."""
     cameras = index.column("cameras")[row].as_py()
     lidar = index.column("sweeps")[row].as_py()[-1]["calibration"]
-    names = [RING[camera["channel"]] for camera in cameras]
+    names = list(_names(cameras).values())
     poses = [np.array(pose) for pose in (*(camera["calibration"] for camera in cameras), lidar, lidar)]
     columns = {"sensor_name": [*names, "up_lidar", "down_lidar"], **_pose_columns(poses)}
     write_feather(log / "calibration/egovehicle_SE3_sensor.feather", columns)

@@ -31,9 +31,6 @@ from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.data.argoverse_folder import build_argoverse_folder, log_name, write_feather
 from tests.nuscenes_folder import build_nuscenes_folder
 
-CHANNELS = tuple(f"CAM_{number}" for number in range(7))
-"""As many cameras as the ring has, so that left and right ones mirror each other."""
-
 GRID = VoxelGrid((-16.0, -16.0, -1.0), (16.0, 16.0, 3.0), (1.0, 1.0, 1.0))
 TRAIN, VAL = (log_name(scene) for scene in ("scene-0061", "scene-0103"))
 
@@ -41,9 +38,7 @@ TRAIN, VAL = (log_name(scene) for scene in ("scene-0061", "scene-0103"))
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("doors")
-    return build_argoverse_folder(
-        build_nuscenes_folder(folder / "nuscenes", channels=CHANNELS), folder / "sensor"
-    )
+    return build_argoverse_folder(build_nuscenes_folder(folder / "nuscenes"), folder / "sensor")
 
 
 @pytest.fixture
@@ -201,10 +196,10 @@ def test_images__are_the_nearest_within_25_ms(sensor: Path) -> None:
             assert problems(sensor) == {"missing image": 1}
             report = check(DataConfig(root=sensor))
             assert report.complete == 6  # usable, with one black image
-            assert report.notes[0] == "1 key frames have no record of some of the 7 cameras."
+            assert report.notes[0] == "1 key frames have no record of some of the 6 cameras."
             view = ViewConfig(image_size=(16, 24))
             sample = KeyFrames(index, view, Contents(), grid=GRID).sample(0)
-            assert sample.cameras.present.tolist() == [False, *[True] * 6]
+            assert sample.cameras.present.tolist() == [False, *[True] * 5]
             assert not sample.images[0].any()
 
 
@@ -330,6 +325,6 @@ def test_portrait_camera__beside_landscape_ones(sensor: Path) -> None:
     camera = index.key_frame(0).cameras[0]
     assert camera.size == (160, 90)
     sample = KeyFrames(index, ViewConfig(image_size=(32, 56)), Contents(), grid=GRID).sample(0)
-    assert sample.images.shape == (7, 3, 32, 56)
+    assert sample.images.shape == (6, 3, 32, 56)
     scale = torch.diag(torch.tensor((56 / 90, 32 / 160, 1.0), dtype=torch.float64))
     torch.testing.assert_close(sample.cameras.intrinsics[0], (scale @ camera.intrinsics).float())
