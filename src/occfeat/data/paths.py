@@ -64,12 +64,25 @@ def _resolve(root: Path, relative: str) -> Path:
         raise KeyFrameError(f"File name {relative!r} leaves the data folder {root}.", hint=_HINT)
     try:
         real_root = _real(root)
-        path = (real_root / relative).resolve()
+        path = _follow(real_root / relative)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a long name, a null byte
         raise KeyFrameError(f"File name {relative!r} in {root} cannot be used: {error}.") from error
     if not path.is_relative_to(real_root):
         raise KeyFrameError(f"File {relative!r} leaves the data folder {root} by a link.", hint=_HINT)
     return path
+
+
+def _follow(path: Path) -> Path:
+    """Return a path with all links followed, whether or not there is such a file.
+
+    Raises:
+        OSError: Its links form a loop, or a name is too long.
+        RuntimeError: Its links form a loop.
+    """
+    try:
+        return path.resolve(strict=True)  # without `strict`, loops are no error since Python 3.13
+    except (FileNotFoundError, NotADirectoryError):
+        return path.resolve()
 
 
 @lru_cache(maxsize=64)

@@ -53,13 +53,26 @@ def require_writable(path: Path) -> None:
         RunError: The folder cannot be made or written.
     """
     with _folder_errors(path):
-        nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+        nearest = next(folder for folder in (path, *path.parents) if _exists(folder))
         if not nearest.is_dir():
             raise RunError(f"{nearest} is a file, not a folder.", hint="Choose another --out.")
         if not os.access(nearest, os.W_OK):
             made = "" if nearest == path else f"The folder {path} cannot be made: "
             hint = "Check its rights, or choose another --out."
             raise RunError(f"{made}{nearest} cannot be written.", hint=hint)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder; errors are those of the system on every version of Python.
+
+    Raises:
+        OSError: It cannot be looked for.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def make_folder(path: Path) -> None:
