@@ -65,6 +65,13 @@ def build_argoverse_folder(nuscenes: Path, root: Path, *, precision: str = "floa
     return root
 
 
+def ring_of(nuscenes: Path, channels: Iterable[str]) -> tuple[str, ...]:
+    """Return which cameras of the ring the cameras of a folder become."""
+    index = Index.open(DataConfig(root=nuscenes))
+    names = _names(index.column("cameras")[0].as_py())
+    return tuple(names[index.channels.index(channel)] for channel in channels)
+
+
 def log_name(scene: str) -> str:
     """Name of the log of a scene."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, scene))

@@ -9,7 +9,6 @@ import pytest
 
 import occfeat
 from occfeat.cli import main
-from occfeat.data.formats.argoverse2.rig import RING
 from occfeat.data.formats.nuscenes.writer.values import (
     AnnotatedBox,
     CalibratedCamera,
@@ -27,7 +26,7 @@ from occfeat.teacher.build import build_teacher
 from occfeat.teacher.network import Teacher
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
-from tests.data.argoverse_folder import build_argoverse_folder
+from tests.data.argoverse_folder import build_argoverse_folder, ring_of
 from tests.nuscenes_folder import read_records
 from tests.recordings.bag_writer import FORMS, Form, write_scene_as_bag
 from tests.recordings.waymo_writer import write_waymo
@@ -168,7 +167,7 @@ def test_argoverse__gives_the_same_street(
 ) -> None:
     """Argoverse stores half floats, which move returns by up to 16 mm at 50 m: here 3.0 % of the voxels."""
     root = build_argoverse_folder(street.root, tmp_path / "sensor", precision=precision)
-    door = Door(root, RING[: len(street.cameras)])
+    door = Door(root, ring_of(street.root, street.cameras))
     found = compare(street, door, teacher, (*CLASSES, "drivable_area"))
     require_nearly_equal(found, most)
 
