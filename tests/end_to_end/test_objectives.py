@@ -17,6 +17,7 @@ from occfeat.errors import Interrupted, OccFeatError
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import Features
+from occfeat.runs.checkpoint import CHECKPOINT_VERSION
 from occfeat.training.step import ratio_of
 from tests.small_runs import rows_of, stopping_after
 
@@ -153,5 +154,6 @@ def test_checkpoint__of_an_older_version_is_refused(
     stopped_after_two_steps.undo()
     file = tmp_path / "run" / "checkpoints" / "last.pt"
     torch.save({**torch.load(file, weights_only=True), "version": 3}, file)
-    with pytest.raises(OccFeatError, match=r"(?s)version 3, not 6.*version of occfeat that wrote it"):
+    said = rf"(?s)version 3, not {CHECKPOINT_VERSION}.*version of occfeat that wrote it"
+    with pytest.raises(OccFeatError, match=said):
         occfeat.pretrain(resume=tmp_path / "run")
