@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from occfeat.data.check.calibration.motion import successors
 from occfeat.data.images import read_deep_levels, read_image
 from occfeat.data.index.index import Index
-from occfeat.data.index.subsets import spread
+from occfeat.data.index.subsets import spread, successors
 from occfeat.data.keyframe import KeyFrame
 from occfeat.data.paths import resolve
 from occfeat.errors import KeyFrameError

@@ -105,3 +105,11 @@ def spread(rows: Int64[ndarray, " n"], count: int) -> Int64[ndarray, " some"]:
     """Return at most a number of key frames, evenly spaced, including the first and the last."""
     count = min(count, len(rows))
     return rows[np.arange(count) * (len(rows) - 1) // max(1, count - 1)]
+
+
+def successors(index: Index, rows: Int64[ndarray, " n"], count: int) -> Int64[ndarray, "m 2"]:
+    """Return some pairs of key frames that follow each other in a scene, evenly spread."""
+    rows = np.sort(rows)
+    follows = np.flatnonzero((np.diff(rows) == 1) & (np.diff(index.first_of_scene(rows)) == 0))
+    first = rows[spread(follows, count)]
+    return np.stack((first, first + 1), axis=1)

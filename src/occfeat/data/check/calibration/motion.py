@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from occfeat.data.index.index import Index
-from occfeat.data.index.subsets import spread
+from occfeat.data.index.subsets import successors
 from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError
 
@@ -55,14 +55,6 @@ class Motion:
     by_lidar_m: Float64[ndarray, "2"]
     fit: float
     """How well rasters match at the motion of the poses: 1 is as well as at that of the LiDAR, 0 as usual."""
-
-
-def successors(index: Index, rows: Int64[ndarray, " n"], count: int) -> Int64[ndarray, "m 2"]:
-    """Return some pairs of key frames that follow each other in a scene, evenly spread."""
-    rows = np.sort(rows)
-    follows = np.flatnonzero((np.diff(rows) == 1) & (np.diff(index.first_of_scene(rows)) == 0))
-    first = rows[spread(follows, count)]
-    return np.stack((first, first + 1), axis=1)
 
 
 def faults_of_motion(index: Index, rows: Int64[ndarray, " n"], lidars: tuple[str, ...]) -> Iterator[str]:
