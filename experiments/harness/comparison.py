@@ -148,11 +148,17 @@ def measures_of(analysis: Mapping[str, Any]) -> Metrics:
         for who, found in analysis["probe_auc"].items()
         for name, value in found.items()
     }
+    by_distance = {
+        f"probe_auc/{who}/{name}/{ring}": value
+        for who, by_class in analysis["probe_auc_by_distance"].items()
+        for name, found in by_class.items()
+        for ring, value in found.items()
+    }
     cosines = {f"cosine/{name}": value for name, value in analysis["cosine_by_class"].items()}
     rings = {
         f"occupancy_iou/{ring}": found["iou"] for ring, found in analysis["occupancy_by_distance"].items()
     }
-    return {**probes, **cosines, **rings}
+    return {**probes, **by_distance, **cosines, **rings}
 
 
 def planned(arms: list[str], modes: list[str], seeds: list[int], draws: list[int]) -> list[Tuning]:

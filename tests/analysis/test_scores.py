@@ -17,19 +17,33 @@ def told_apart(spread: float) -> tuple[torch.Tensor, torch.Tensor]:
     return directions + spread * torch.randn(200, 8, generator=random), labels
 
 
+def probed(features: torch.Tensor, labels: torch.Tensor) -> scores.Scores:
+    """Fit probes on the first half, and return the AUC on the second."""
+    decisions = scores.probe(features[:100], labels[:100], features[100:], NAMES)
+    return scores.auc(decisions, labels[100:], NAMES)
+
+
 def test_probe__tells_apart_what_is_apart_and_nothing_else() -> None:
-    features, labels = told_apart(0.05)
-    found = scores.probe(features[:100], labels[:100], features[100:], labels[100:], NAMES)
+    found = probed(*told_apart(0.05))
     assert found == pytest.approx({"car": 1.0, "road": 1.0, "mean": 1.0})
     noise = torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
-    blind = scores.probe(noise[:100], labels[:100], noise[100:], labels[100:], NAMES)
-    assert 0.3 < blind["mean"] < 0.7
+    assert 0.3 < probed(noise, torch.arange(200) % 2)["mean"] < 0.7
 
 
 def test_probe__of_one_class_alone_has_no_value() -> None:
     features, labels = told_apart(0.05)
-    same = torch.zeros_like(labels)
-    assert scores.probe(features, same, features, labels, NAMES) == {}
+    assert probed(features, torch.zeros_like(labels)) == {}
+    decisions = scores.probe(features, labels, features, NAMES)
+    assert scores.auc(decisions, torch.zeros_like(labels), NAMES) == {}
+
+
+def test_auc__by_distance_is_that_of_the_voxels_of_each_ring() -> None:
+    labels = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1])
+    decisions = {"car": torch.tensor([3.0, 1.0, 2.0, 1.5, 2.0, 1.0, 5.0, 5.0])}
+    distance_m = torch.tensor([1.0, 2.0, 3.0, 11.0, 12.0, 13.0, 21.0, 22.0])
+    found = scores.auc_by_distance(decisions, labels, NAMES, distance_m, (0.0, 10.0, 20.0, 30.0))
+    near_and_far = {"0-10 m": 1.0, "10-20 m": 0.0}
+    assert found == {"car": near_and_far, "mean": near_and_far}
 
 
 def test_clusters__that_are_the_classes_fit_perfectly() -> None:

@@ -15,6 +15,7 @@ PICTURES = (
     "features",
     "similarity",
     "probe",
+    "probe_by_distance",
     "clusters",
     "cosine_by_class",
     "cosine_by_distance",
@@ -46,6 +47,9 @@ def test_analyse__writes_metrics_and_pictures(pretrained: Path, folder: Path, tm
     for who in ("teacher", "student", "bev"):
         assert 0 <= results["clusters"][who]["nmi"] <= 1
         assert all(0 <= auc <= 1 for auc in results["probe_auc"][who].values())
+        by_class = results["probe_auc_by_distance"][who]
+        assert set(by_class) == set(results["probe_auc"][who])
+        assert all(0 <= auc <= 1 for rings in by_class.values() for auc in rings.values())
     assert all(0 <= ring["recall"] <= 1 for ring in results["occupancy_by_distance"].values())
     for name in PICTURES:
         assert (out / f"{name}.png").stat().st_size > 5000
@@ -101,7 +105,7 @@ def test_analyse__of_occupancy_alone_probes_its_bev_features(
     assert results["cosine_by_class"] == results["cosine_by_distance"] == {}
     assert results["occupancy_by_distance"]
     found = {path.stem for path in out.glob("*.png")}
-    assert found == {"features", "similarity", "probe", "clusters", "occupancy"}
+    assert found == {"features", "similarity", "probe", "probe_by_distance", "clusters", "occupancy"}
 
 
 def test_analyse__of_centred_features_compares_centred_ones(

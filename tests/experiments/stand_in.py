@@ -13,6 +13,7 @@ comparison, study = load("harness.comparison"), load("harness.study")
 VEHICLE, MAP = comparison.METRICS
 ANALYSED = {
     "probe_auc": {"bev": {"car": 0.8, "mean": 0.7}},
+    "probe_auc_by_distance": {"bev": {"car": {"0-10 m": 0.9}}},
     "cosine_by_class": {"all": 0.5},
     "occupancy_by_distance": {"0-10 m": {"iou": 0.4, "recall": 0.6}},
 }

@@ -118,6 +118,7 @@ def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) 
         key_frames=2,
         voxels={"car": 3, "other": 4},
         probe_auc={"teacher": {"car": 0.9}, "student": {"car": 0.8}},
+        probe_auc_by_distance={"teacher": {"car": {"0-10 m": 0.7}, "mean": {"0-10 m": 0.75}}},
         clusters={"teacher": {"nmi": 0.5}},
         cosine_by_class={"all": None},
         cosine_by_distance={"0-10 m": 0.25},
@@ -128,8 +129,9 @@ def test_what_it_means__metrics_and_the_pictures_that_are_there(tmp_path: Path) 
     assert section.words == ["7 voxels of 2 key frames of val."]
     shown = tables(section)
     assert shown[0].rows == [["teacher", "0.9000"], ["student", "0.8000"]]
-    assert shown[2].rows == [["cosine", "-"]]
-    assert shown[4].rows == [["0-10 m", "0.1250"]]
+    assert shown[1].rows == [["teacher", "0.7500"]]
+    assert shown[3].rows == [["cosine", "-"]]
+    assert shown[5].rows == [["0-10 m", "0.1250"]]
     window, probe = [part for part in section.parts if isinstance(part, Picture)]
     assert probe.source.startswith("data:image/jpeg;base64,")
     assert "linear probe" in probe.caption

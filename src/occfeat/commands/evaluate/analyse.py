@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from rich.console import Console
 from rich.progress import track
 
@@ -34,6 +34,9 @@ from occfeat.pretraining.analysis.collect import (
 )
 from occfeat.pretraining.analysis.naming import NAMES
 from occfeat.pretraining.analysis.scores import (
+    Decisions,
+    auc,
+    auc_by_distance,
     clusters,
     mean_by_class,
     mean_by_distance,
@@ -140,13 +143,19 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
 
 def _results(voxels: Collected, config: AnalyseConfig, centered: bool) -> dict[str, Any]:
     """Return everything that is a number."""
-    learn = voxels.key_frame % FEWEST_KEY_FRAMES == 0
+    test = voxels.key_frame % FEWEST_KEY_FRAMES > 0
+    probes = {who: _probe(voxels, values, test) for who, values in voxels.features.items()}
+    names, distance_m = voxels.names[test], voxels.distance_m[test]
     counts = torch.bincount(voxels.names, minlength=len(NAMES))
     return {
         "split": config.split,
         "key_frames": int(voxels.key_frame.max()) + 1,
         "voxels": {name: int(count) for name, count in zip(NAMES, counts, strict=True)},
-        "probe_auc": {who: _probe(voxels, values, learn) for who, values in voxels.features.items()},
+        "probe_auc": {who: auc(decisions, names, NAMES) for who, decisions in probes.items()},
+        "probe_auc_by_distance": {
+            who: auc_by_distance(decisions, names, NAMES, distance_m, EDGES_M)
+            for who, decisions in probes.items()
+        },
         "clusters": {
             who: clusters(values, voxels.names, config.clusters, seed=0)
             for who, values in voxels.features.items()
@@ -178,9 +187,11 @@ def _metrics(results: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _probe(voxels: Collected, features: torch.Tensor, learn: torch.Tensor) -> dict[str, float]:
-    """Return the AUC of linear probes on the key frames that they did not learn from."""
-    return probe(features[learn], voxels.names[learn], features[~learn], voxels.names[~learn], NAMES)
+def _probe(
+    voxels: Collected, features: Float[torch.Tensor, "K F"], test: Bool[torch.Tensor, " K"]
+) -> Decisions:
+    """Return what linear probes say of the voxels of key frames that they did not learn from."""
+    return probe(features[~test], voxels.names[~test], features[test], NAMES)
 
 
 def _draw(
@@ -194,6 +205,9 @@ def _draw(
     draw_similarity(out / "similarity.png", seen, channels, grid, similarities, chosen)
     title = "A linear probe tells each class from all others"
     draw_bars(out / "probe.png", results["probe_auc"], title=title, label="AUC", baseline=0.5)
+    rings = {who: by_class.get("mean", {}) for who, by_class in results["probe_auc_by_distance"].items()}
+    title = "The same by distance, mean over the classes"
+    draw_bars(out / "probe_by_distance.png", rings, title=title, label="AUC", baseline=0.5)
     title = f"{config.clusters} clusters of k-means against the classes"
     draw_bars(out / "clusters.png", results["clusters"], title=title, label="1 is a perfect fit")
     _draw_learned(out, results)

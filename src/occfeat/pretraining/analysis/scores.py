@@ -17,30 +17,66 @@ from occfeat.training.overlap import Overlap, overlap
 Scores = dict[str, float]
 
 
-def probe(
-    train: Float[Tensor, "K F"],
-    train_labels: Int64[Tensor, " K"],
-    test: Float[Tensor, "K2 F"],
-    test_labels: Int64[Tensor, " K2"],
-    names: Sequence[str],
-) -> Scores:
-    """Compute the area under the ROC curve of a linear probe per class, each against all other voxels.
+Decisions = dict[str, Float[Tensor, " K"]]
+"""What a linear probe of each class says of voxels: the higher, the more likely the class."""
 
-    Logistic regression on normalised features, which are compared by cosine. Classes that are missing in one
-    of the halves have no value. The mean over the others is called `mean`.
+
+def probe(
+    train: Float[Tensor, "K2 F"],
+    train_labels: Int64[Tensor, " K2"],
+    test: Float[Tensor, "K F"],
+    names: Sequence[str],
+) -> Decisions:
+    """Fit a linear probe per class, each against all other voxels, and apply it to other voxels.
+
+    Logistic regression on normalised features, which are compared by cosine. Classes that no training voxel
+    has, or all of them, have no probe.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
 
     directions, unseen = F.normalize(train.float(), dim=1).numpy(), F.normalize(test.float(), dim=1).numpy()
-    scores = {}
+    decisions = {}
     for number, name in enumerate(names):
-        known, true = (train_labels == number).numpy(), (test_labels == number).numpy()
-        if known.all() or not known.any() or true.all() or not true.any():
-            continue
-        fitted = LogisticRegression(C=10.0, class_weight="balanced", max_iter=300).fit(directions, known)
-        scores[name] = float(roc_auc_score(true, fitted.decision_function(unseen)))
+        known = (train_labels == number).numpy()
+        if known.any() and not known.all():
+            fitted = LogisticRegression(C=10.0, class_weight="balanced", max_iter=300).fit(directions, known)
+            decisions[name] = torch.from_numpy(fitted.decision_function(unseen))
+    return decisions
+
+
+def auc(decisions: Decisions, labels: Int64[Tensor, " K"], names: Sequence[str]) -> Scores:
+    """Return the area under the ROC curve of each probe, and their mean, which is called `mean`.
+
+    Classes that no voxel has, or all of them, have no value.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    scores = {}
+    for name, values in decisions.items():
+        true = labels == names.index(name)
+        if true.any() and not true.all():
+            scores[name] = float(roc_auc_score(true.numpy(), values.numpy()))
     return with_mean(scores)
+
+
+def auc_by_distance(
+    decisions: Decisions,
+    labels: Int64[Tensor, " K"],
+    names: Sequence[str],
+    distance_m: Float[Tensor, " K"],
+    edges_m: Sequence[float],
+) -> dict[str, Scores]:
+    """Return the area under the ROC curve in each ring around the car, for each class that has a value there.
+
+    The probes are those of all distances, so rings differ by what the features tell, not by what was fitted.
+    """
+    by_class: dict[str, Scores] = {}
+    for low, high in pairwise(edges_m):
+        ring = (distance_m >= low) & (distance_m < high)
+        inside = {name: values[ring] for name, values in decisions.items()}
+        for name, value in auc(inside, labels[ring], names).items():
+            by_class.setdefault(name, {})[ring_name(low, high)] = value
+    return by_class
 
 
 def clusters(features: Float[Tensor, "K F"], labels: Int64[Tensor, " K"], count: int, seed: int) -> Scores:

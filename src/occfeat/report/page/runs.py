@@ -57,6 +57,8 @@ class AnalysisResults(Results):
     key_frames: int
     voxels: dict[str, int]
     probe_auc: dict[str, Metrics]
+    probe_auc_by_distance: dict[str, dict[str, Metrics]] = {}
+    """By features and class; empty in an analysis made before it was measured."""
     clusters: dict[str, Metrics]
     centered: bool = False
     """Cosines are of centred features, as in pretraining."""

@@ -20,6 +20,7 @@ PICTURES = {
     "similarity": "Cosine of each voxel to the marked one",
     "window": "The sweeps around a key frame: returns by time, and the voxels that they make known",
     "probe": "Area under the ROC curve of a linear probe, each class against all others",
+    "probe_by_distance": "The same in rings around the ego vehicle, mean over the classes",
     "clusters": "Clusters of k-means against the classes",
     "cosine_by_class": "Mean cosine of student and teacher, by class",
     "cosine_by_distance": "Mean cosine of student and teacher, by distance in metres",
@@ -284,9 +285,11 @@ def analysis_sections(groups: Sequence[Group]) -> Iterator[Section]:
 
 def _analysis_tables(results: AnalysisResults) -> Iterator[Table]:
     """Return a table for each kind of metric of an analysis."""
+    by_distance = {who: found.get("mean", {}) for who, found in results.probe_auc_by_distance.items()}
     cosine = "Mean cosine of student and teacher" + (", centred" if results.centered else "")
     for metrics, caption in (
         (results.probe_auc, "Linear probe: area under the ROC curve"),
+        (by_distance, "The same by distance in metres, mean over the classes"),
         (results.clusters, "Clusters of k-means against the classes"),
         ({"cosine": results.cosine_by_class}, f"{cosine}, by class"),
         ({"cosine": results.cosine_by_distance}, f"{cosine}, by distance in metres"),
