@@ -131,7 +131,11 @@ def ask(question: Question) -> None:
     comparison = Comparison(question.arms, ledger, Study(question.world, given.runs))
     if not given.report:
         comparison.run(planned(given.arms, given.modes, given.seeds, given.draws))
-    rows = {one: metrics for one, metrics in ledger.read().items() if one.arm in question.arms}
+    rows = {
+        one: metrics
+        for one, metrics in ledger.read().items()
+        if one.arm in given.arms and one.seed in given.seeds and one.draw in given.draws
+    }
     tables = [table(rows, question, mode, given.split) for mode in given.modes]
     print("\n\n".join([*tables, table_of_measures(rows, question.titles)]))
     print(f"\n{hours(rows):.1f} hours of two cores")

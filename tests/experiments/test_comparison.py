@@ -48,6 +48,7 @@ def test_ask__runs_once_what_the_rows_lack(
     learned = rows[comparison.Result("both", "pretraining", 0, 0, "val")]
     assert learned.pop("cpu_s") >= 0
     probed = {"probe_auc/bev/car": 0.8, "probe_auc/bev/mean": 0.7}
+    probed["probe_auc/bev/car/0-10 m"] = 0.9
     assert learned == {**probed, "cosine/all": 0.5, "occupancy_iou/0-10 m": 0.4}
     assert (tmp_path / "claim.png").stat().st_size > 10_000
     said = capsys.readouterr().out
@@ -57,6 +58,10 @@ def test_ask__runs_once_what_the_rows_lack(
     assert len(runs.called) == len(names)
     _main(monkeypatch, tmp_path, "--split", "test")
     assert "| 2 | 50.0 ± - / -" in capsys.readouterr().out
+    _main(monkeypatch, tmp_path, "--report", "--draws", "1", "--arms", "both")
+    said = capsys.readouterr().out
+    assert "| both, centred, λ 0.3, own branch | 1 |" in said
+    assert "no BEV pretraining" not in said.replace("over no BEV pretraining", "")
 
 
 def test_ask__what_was_pretrained_learns_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
