@@ -16,7 +16,7 @@ from streetworld.actors.actors import Mover, direct, ego_pose, enlist
 from streetworld.actors.traffic import Motion, Signals
 from streetworld.layout.placement import add_traffic_lights, build_street
 from streetworld.rendering.ground_maps import GroundMap, contact_map, lamp_map
-from streetworld.rendering.labels import Label, Pose, TemplateTracers, View, label
+from streetworld.rendering.labels import Label, Pose, View, label
 from streetworld.rendering.lidar import Sweep, take_sweep
 from streetworld.rendering.light import Light, draw_light
 from streetworld.rendering.sensors import take_shot
@@ -67,11 +67,6 @@ class Scene:
     contact: GroundMap
     lamps: GroundMap
 
-    @cached_property
-    def tracers(self) -> TemplateTracers:
-        """Tracers of single templates, for the labels."""
-        return TemplateTracers()
-
     def camera_delay_s(self, camera: Camera) -> float:
         """Return the time of a camera after the LiDAR's time stamp: it fires as the LiDAR looks its way.
 
@@ -95,10 +90,16 @@ class Scene:
         pose[:3, 3] -= self.origin_m
         return pose
 
+    @cached_property
+    def _origin_xy(self) -> tuple[float, float]:
+        """Origin of the scene's frame as plain numbers, which poses are made from many times."""
+        return float(self.origin_m[0]), float(self.origin_m[1])
+
     def pose_of(self, mover: Mover, time_s: float) -> Pose:
         """Return the pose of something that moves in the scene's frame."""
         pose = mover.pose(time_s)
-        return replace(pose, x=pose.x - float(self.origin_m[0]), y=pose.y - float(self.origin_m[1]))
+        x, y = self._origin_xy
+        return Pose(pose.x - x, pose.y - y, pose.z, pose.yaw_rad)
 
     def look(self, camera: Camera, frame: int) -> View:
         """Photograph key frame `frame` with a camera, at the camera's own time."""
@@ -144,12 +145,12 @@ class Scene:
             if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
                 annotation = self.annotations[number]
                 drawn = [(at, annotation.mesh)] * len(views)
-                found.append(label(number, annotation, at, drawn, views, points, self.tracers))
+                found.append(label(number, annotation, at, drawn, views, points))
         for mover in self.movers:
             at = self.pose_of(mover, time_s)
             if math.hypot(at.x - ego[0], at.y - ego[1]) < LABEL_REACH_M:
                 drawn = [(self.pose_of(mover, time), mover.mesh(time)) for time in times]
-                found.append(label(mover.object_id, mover.annotation, at, drawn, views, points, self.tracers))
+                found.append(label(mover.object_id, mover.annotation, at, drawn, views, points))
         return [one for one in found if one is not None]
 
     def _stage(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetworld.town.curves import Curve, bezier
+from streetworld.town.curves import Curve, bezier, thin
 
 angles = st.floats(-1.2, 1.2)
 
@@ -52,3 +52,18 @@ def test_a_bezier_leaves_and_arrives_along_its_handles() -> None:
     curve = bezier(np.zeros(2), np.array([0.0, 5.0]), np.array([-5.0, 0.0]), np.array([20.0, 20.0]), 201)
     np.testing.assert_allclose(curve.tangents[0], (0, 1), atol=0.02)
     np.testing.assert_allclose(curve.tangents[-1], (1, 0), atol=0.02)
+
+
+def test_place_beside__is_one_of_many_places() -> None:
+    curve, ways = arc(), np.array([0.0, 7.3, 20.0])
+    many, directions = curve.beside(ways, 2.5), curve.direction(ways)
+    for way, point, (x, y) in zip(ways, many, directions, strict=True):
+        found, heading = curve.place_beside(float(way), 2.5)
+        np.testing.assert_array_equal(found, point)
+        assert heading == np.arctan2(y, x)
+
+
+def test_thin__keeps_ends_and_corners() -> None:
+    straight = np.array([(0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (2.0, 3.0)])
+    np.testing.assert_array_equal(thin(straight), straight[[0, 2, 3]])
+    np.testing.assert_array_equal(thin(straight[:2]), straight[:2])

@@ -11,7 +11,6 @@ from streetworld.optics import Optics
 from streetworld.rendering.labels import (
     Label,
     Pose,
-    TemplateTracers,
     View,
     _covering_pixels,
     _covers,
@@ -63,7 +62,7 @@ def view_of(*walls: tuple[float, float, float], optics: Optics = PLAIN, turned_d
 
 def look(*views: View, points: np.ndarray = NO_POINTS) -> Label | None:
     at = Pose(10.0, 0.0, 0.0, 0.0)
-    return label(7, annotation(), at, [(at, CAR)] * len(views), list(views), points, TemplateTracers())
+    return label(7, annotation(), at, [(at, CAR)] * len(views), list(views), points)
 
 
 def test_nothing_in_the_way_is_level_four() -> None:

@@ -111,3 +111,23 @@ def test_lots_stand_on_no_road_and_on_no_other_lot() -> None:
 
 def test_a_town_has_every_kind_of_lot() -> None:
     assert {lot.kind for lot in plan_town(TownRequest(1, 5, 5)).lots} == {"house", "park", "yard", "car_park"}
+
+
+def test_trees_stand_wherever_there_is_neither_road_nor_lot() -> None:
+    plan = plan_town(TownRequest(1, 5, 5))
+    network = plan.network
+    width, height = network.size_m
+    drawn = np.random.default_rng((5, 1, 3)).uniform((0, 0), (width, height), (int(width * height / 500), 2))
+    taken = np.zeros(len(drawn), dtype=bool)
+    borders = [(junction.outline, 3.4) for junction in network.junctions]
+    for road in network.roads:
+        one = road.profile
+        sides = [one.kerb_m(side) + one.verge_m[side < 0] + one.sidewalk_m[side < 0] for side in (1, -1)]
+        borders.append((road.curve.points, max(sides) + 0.15))
+    for points, reach_m in borders:
+        taken |= (np.linalg.norm(drawn[:, None] - points, axis=-1) <= reach_m + 2).any(axis=1)
+    for lot in plan.lots:
+        cosine, sine = np.cos(lot.yaw_rad), np.sin(lot.yaw_rad)
+        along, deep = np.abs((drawn - lot.center) @ np.array([(cosine, -sine), (sine, cosine)])).T
+        taken |= (along < lot.size_m[0] / 2 + 2) & (deep < lot.size_m[1] / 2 + 2)
+    np.testing.assert_array_equal(plan.trees, drawn[~taken])

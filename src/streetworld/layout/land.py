@@ -11,7 +11,7 @@ from streetworld.things.materials import Material
 from streetworld.things.shapes import place
 from streetworld.things.texture_parameters import CarParkParameters, FacadeParameters
 from streetworld.things.vehicles import draw_kind
-from streetworld.town.lots import CORNERS, Lot
+from streetworld.town.lots import Lot
 from streetworld.town.towns import Color
 
 
@@ -72,7 +72,7 @@ def _front_garden(street: Street, lot: Lot) -> None:
 
 def _fill_yard(street: Street, lot: Lot) -> None:
     """Fill a storage yard: clutter with a few vehicles among it."""
-    corners = list(lot.points(CORNERS))
+    corners = list(lot.corners)
     number = street.objects.add("terrain")
     street.meshes.append(place(quad(corners, KERB_M - 0.01, Material.PAVING), (0, 0, 0), object_id=number))
     columns = int(lot.size_m[0] // 7.0)
@@ -91,7 +91,7 @@ def _fill_yard(street: Street, lot: Lot) -> None:
 
 def _fill_car_park(street: Street, lot: Lot) -> None:
     """Fill the bays of a car park, 2.5 m wide along its front and back, an aisle between."""
-    corners = list(lot.points(CORNERS))
+    corners = list(lot.corners)
     number = street.objects.add("terrain", parameters=CarParkParameters(*lot.size_m))
     street.meshes.append(place(quad(corners, KERB_M, Material.CAR_PARK), (0, 0, 0), object_id=number))
     bays = int(lot.size_m[0] // 2.5)

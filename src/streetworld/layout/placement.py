@@ -81,10 +81,9 @@ def _slots(
     """Return random places (way, point, heading) along a road that are near the route."""
     way = start_m + street.rng.uniform(0, gap_m)
     while way < end_m:
-        at = np.array([way])
-        point, heading = road.curve.beside(at, offset_m)[0], road.curve.direction(at)[0]
+        point, heading = road.curve.place_beside(way, offset_m)
         if street.near(point):
-            yield way, point, math.atan2(heading[1], heading[0])
+            yield way, point, heading
         way += gap_m * street.rng.uniform(0.6, 1.5)
 
 
@@ -108,15 +107,11 @@ def _park(street: Street, road: Road, side: int, offset_m: float) -> None:
         extent = float(np.ptp(mesh.vertices[:, 0])) * 1.1
         if way + extent > length - ENDS_CLEAR_M:
             return
-        at = np.array([way + extent / 2])
-        point, heading = (
-            road.curve.beside(at, side * (offset_m + rng.normal(0, 0.06)))[0],
-            road.curve.direction(at)[0],
-        )
+        point, heading = road.curve.place_beside(way + extent / 2, side * (offset_m + rng.normal(0, 0.06)))
         way += extent + rng.uniform(0.5, 1.6)
         if street.near(point):
             turned = 0.0 if with_traffic or rng.random() < 0.1 else math.pi
-            yaw = math.atan2(heading[1], heading[0]) + turned + rng.normal(0, 0.02)
+            yaw = heading + turned + rng.normal(0, 0.02)
             (add_clutter if clutter else add_vehicle)(street, name, point, yaw, 0.0)
 
 
@@ -148,9 +143,7 @@ def _plant_posts(street: Street, road: Road, side: int, offset_m: float, posts: 
     number = 0
     way = 7.0 + posts.uniform(0, 4)
     while way < length - 7.0:
-        at = np.array([way])
-        point, heading = road.curve.beside(at, side * offset_m)[0], road.curve.direction(at)[0]
-        yaw = math.atan2(heading[1], heading[0])
+        point, yaw = road.curve.place_beside(way, side * offset_m)
         kind, draws = posts.random(), posts.random(6)
         way += posts.uniform(6.5, 11)
         number += 1

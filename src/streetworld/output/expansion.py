@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from streetworld.output.lane_records import expand_lanes
 from streetworld.output.map_records import MapRecords, Record
-from streetworld.town.lots import CORNERS, TownPlan
+from streetworld.town.lots import TownPlan
 from streetworld.town.network import (
     CROSSING_M,
     KERBSTONE_M,
@@ -47,7 +47,7 @@ class _Expansion:
         for number, lot in enumerate(self.plan.lots):
             if lot.kind == "car_park":
                 block = self.records.token("block", lot.road, lot.side)
-                polygon = self.records.polygon(lot.points(CORNERS))
+                polygon = self.records.polygon(lot.corners)
                 self.records.add(
                     "carpark_area",
                     ("lot", number),

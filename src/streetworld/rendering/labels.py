@@ -73,20 +73,6 @@ class Label:
         return 1 + sum(self.visible > limit for limit in (0.4, 0.6, 0.8))
 
 
-class TemplateTracers:
-    """Tracers of single templates, made when they are first needed."""
-
-    def __init__(self) -> None:
-        self._tracers: dict[int, Tracer] = {}
-
-    def of(self, template: Mesh) -> Tracer:
-        """Return the tracer of a template."""
-        key = id(template)  # its tracer keeps it alive, so no other mesh gets this number
-        if key not in self._tracers:
-            self._tracers[key] = Tracer(template)
-        return self._tracers[key]
-
-
 def box_points(annotation: Annotation, pose: Pose, per_edge: int) -> Float[np.ndarray, "N 3"]:
     """Return a lattice in an object's box in the scene's frame: its corners if there are two per edge."""
     local = _lattice(per_edge) * annotation.size_m + annotation.middle_m
@@ -115,7 +101,6 @@ def label(
     drawn: Sequence[tuple[Pose, Mesh]],
     views: Sequence[View],
     points: Float[np.ndarray, "P 3"],
-    tracers: TemplateTracers,
 ) -> Label | None:
     """Label an object, unless neither a camera nor the LiDAR has anything of it.
 
@@ -132,7 +117,7 @@ def label(
         pixels, weight = _covering_pixels(annotation, at, view)
         if len(pixels) == 0:
             continue
-        covered = _covers(tracers.of(template), annotation.scale, at, view, pixels)
+        covered = _covers(_tracer_of(template), annotation.scale, at, view, pixels)
         column, row = np.floor(pixels[covered]).astype(int).T
         own += weight * int(covered.sum())
         seen += weight * int((view.shot.object_id[row, column] == object_id).sum())
@@ -193,6 +178,12 @@ def _outline(
     matrix, depth = view.optics.intrinsics, np.maximum(camera[:, 2], 0.2)
     u = camera[:, 0] / depth * matrix[0, 0] + matrix[0, 2]
     return u, camera[:, 1] / depth * matrix[1, 1] + matrix[1, 2]
+
+
+@cache
+def _tracer_of(template: Mesh) -> Tracer:
+    """Return the tracer of a template, of which a process has few, whatever the number of its scenes."""
+    return Tracer(template)
 
 
 def _covers(

@@ -54,7 +54,7 @@ def take_sweep(
     hits.face[(hits.distance_m < RANGE_M[0]) | (hits.distance_m > RANGE_M[1])] = -1
     rows, surface = stage.surface(hits, moves & (hits.face >= 0), origin[None], turned)
     distance = hits.distance_m[rows]
-    facing = np.maximum(-(surface.normal * turned.take(rows, axis=0).T).sum(axis=0), 0.03)
+    facing = np.maximum(-(surface.normal * surface.direction).sum(axis=0), 0.03)
     footprint = distance * np.float32(0.003) / np.sqrt(facing)
     painted = coat(surface, footprint, appearance)
     bright = painted.albedo.mean(axis=0)

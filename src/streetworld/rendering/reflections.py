@@ -50,12 +50,11 @@ def reflect_street(
     light: Light,
     appearance: Appearance,
     surface: Surface,
-    directions: Float32[np.ndarray, "3 N"],
     puddles: Float32[np.ndarray, " N"],
 ) -> None:
     """Blend in what the wet ground mirrors, found by rays from it and shown without shadows."""
     rows = np.flatnonzero(puddles > 0.2)
-    bounced = directions[:, rows] * rgb(1.0, 1.0, -1.0)
+    bounced = surface.direction[:, rows] * rgb(1.0, 1.0, -1.0)
     starts = (surface.position[:, rows] + rgb(0.0, 0.0, 0.02)).T
     hits, moves = stage.hit_from(starts, bounced.T, np.arange(len(rows)))
     mirrored = sky_radiance(bounced, light)

@@ -21,8 +21,11 @@ from streetworld.things.objects import Appearance
 
 LAMP_COLOR = rgb(1.0, 0.72, 0.42)
 HEADLIGHT_COLOR = rgb(1.0, 0.95, 0.85)
-SOFT = (Material.LEAF, Material.SKIN, Material.CLOTH, Material.TROUSERS, Material.HAIR, Material.PAINT)
-"""Materials of round things, whose facing changes without an edge."""
+_IS_HARD = np.ones(64, dtype=bool)
+_IS_HARD[[Material.LEAF, Material.SKIN, Material.CLOTH, Material.TROUSERS, Material.HAIR, Material.PAINT]] = (
+    False
+)
+"""All materials but those of round things, whose facing changes without an edge."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,13 @@ def shade(
     object_id, crease = (np.full(count, -1, dtype=np.int32) for _ in range(2))
     if len(sky) < count:
         rows, surface = stage.surface(hits, moves, origin[None], directions)
-        seen, distance = directions.take(rows, axis=0).T.copy(), hits.distance_m.take(rows)
-        facing = np.maximum(-(surface.normal * seen).sum(axis=0), np.float32(0.02))
+        distance = hits.distance_m.take(rows)
+        facing = np.maximum(-(surface.normal * surface.direction).sum(axis=0), np.float32(0.02))
         footprint = distance * np.float32(pixel_rad) / np.sqrt(facing)
         painted = coat(surface, footprint, appearance)
         crease[rows] = _creases(surface)
         _ruffle(surface, footprint)
-        lit = _light_up(stage, lighting, appearance, surface, painted, seen)
+        lit = _light_up(stage, lighting, appearance, surface, painted)
         clear = np.exp(-distance / np.float32(light.fog_m))
         horizon = rgb(*light.horizon)
         _put(radiance, rows, horizon + clear * (lit - horizon))
@@ -104,7 +107,7 @@ def _creases(surface: Surface) -> Int32[np.ndarray, " N"]:
     """Return a number for object, material and facing of every point; it changes at an edge."""
     steps = np.rint(surface.normal * 2).astype(np.int32) + 3
     facing = steps[0] * 49 + steps[1] * 7 + steps[2]
-    facing[np.isin(surface.material, SOFT)] = 0
+    facing *= _IS_HARD.take(surface.material)
     return (surface.object_id * 64 + surface.material) * 343 + facing
 
 
@@ -128,7 +131,6 @@ def _light_up(
     appearance: Appearance,
     surface: Surface,
     painted: Coat,
-    directions: Float32[np.ndarray, "3 N"],
 ) -> Float32[np.ndarray, "3 N"]:
     """Return the light that surfaces send back along the rays."""
     light, albedo = lighting.light, painted.albedo
@@ -145,7 +147,7 @@ def _light_up(
     mirrored = reflect_sky(
         lit.take(shiny, axis=1),
         surface.normal.take(shiny, axis=1),
-        directions.take(shiny, axis=1),
+        surface.direction.take(shiny, axis=1),
         painted.gloss.take(shiny),
         sunlit.take(shiny),
         light,
@@ -153,7 +155,7 @@ def _light_up(
     _put(lit, shiny, mirrored)
     if light.wet:
         puddles = puddles_on(surface, ground, light)
-        reflect_street(lit, stage, light, appearance, surface, directions, puddles)
+        reflect_street(lit, stage, light, appearance, surface, puddles)
     return lit + painted.emission * np.float32(0.10 + light.lamps)
 
 
@@ -177,7 +179,7 @@ def _shade_below_movers(
     open_sky = np.ones(position.shape[1], dtype=np.float32)
     for x, y, yaw, half_length, half_width in boxes:
         dx, dy = position[0] - np.float32(x), position[1] - np.float32(y)
-        near = np.flatnonzero(np.abs(dx) + np.abs(dy) < half_length + half_width + 1.5)
+        near = np.flatnonzero(np.abs(dx) + np.abs(dy) < float(half_length + half_width + 1.5))
         if len(near) == 0:
             continue
         along = np.abs(dx[near] * math.cos(yaw) + dy[near] * math.sin(yaw)) - half_length

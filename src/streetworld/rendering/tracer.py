@@ -3,6 +3,7 @@
 Axes: `N` rays. One tracer holds what stands still in a scene, another what moves at one moment.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,8 @@ class Surface:
     normal: Float32[np.ndarray, "3 N"]
     """Unit normal, turned towards the ray's origin."""
     local: Float32[np.ndarray, "3 N"]
+    direction: Float32[np.ndarray, "3 N"]
+    """Of the ray."""
     material: UInt8[np.ndarray, " N"]
     object_id: Int32[np.ndarray, " N"]
 
@@ -116,7 +119,9 @@ class Tracer:
         normal, local = mixed[:3], mixed[3:]
         scale = 1 / np.maximum(np.sqrt((normal * normal).sum(axis=0)), 1e-9)
         normal *= np.where((normal * direction).sum(axis=0) > 0, -scale, scale)
-        return Surface(position, normal, local, mesh.material.take(face), mesh.object_id.take(face))
+        return Surface(
+            position, normal, local, direction, mesh.material.take(face), mesh.object_id.take(face)
+        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ class Stage:
             np.concatenate((surface.position, other.position), axis=1),
             np.concatenate((surface.normal, other.normal), axis=1),
             np.concatenate((surface.local, other.local), axis=1),
+            np.concatenate((surface.direction, other.direction), axis=1),
             np.concatenate((surface.material, other.material)),
             np.concatenate((surface.object_id, other.object_id)),
         )
@@ -208,7 +214,7 @@ class Stage:
             distance = float(np.linalg.norm(toward))
             if distance <= radius:
                 return np.arange(len(directions))
-            cosine = np.sqrt(1 - (radius / distance) ** 2)
+            cosine = math.sqrt(1 - (float(radius) / distance) ** 2)  # no float64, which all rays would become
             x, y, z = (float(part) for part in toward / distance)
             near |= columns[0] * x + columns[1] * y + columns[2] * z > cosine
         return np.flatnonzero(near)

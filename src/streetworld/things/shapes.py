@@ -18,7 +18,7 @@ Real = int | float
 Point = tuple[Real, Real, Real]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """Triangles, each with a material and the number of the object it belongs to."""
 

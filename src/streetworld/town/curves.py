@@ -39,11 +39,11 @@ class Curve:
 
     def position(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
         """Return the points at given ways; ways outside the curve give its ends."""
-        return np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.points.T], axis=-1)
+        return _pairs(*(np.interp(way_m, self.arc_m, axis) for axis in self.points.T))
 
     def direction(self, way_m: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
         """Return the unit directions at given ways."""
-        mixed = np.stack([np.interp(way_m, self.arc_m, axis) for axis in self.tangents.T], axis=-1)
+        mixed = _pairs(*(np.interp(way_m, self.arc_m, axis) for axis in self.tangents.T))
         return mixed / np.maximum(np.hypot(*mixed.T), 1e-9)[:, None]
 
     def frame(self, way_m: float) -> tuple[float, float, float]:
@@ -70,6 +70,12 @@ class Curve:
     ) -> Float[np.ndarray, "N 2"]:
         """Return the points `offset_m` to the left of the curve at given ways."""
         return self.position(way_m) + _left_of(self.direction(way_m)) * np.reshape(offset_m, (-1, 1))
+
+    def place_beside(self, way_m: float, offset_m: float) -> tuple[Float[np.ndarray, "2"], float]:
+        """Return the point `offset_m` to the left of the curve at one way, and the heading there."""
+        at = np.array([way_m])
+        position, (u, v) = self.position(at)[0], self.direction(at)[0]
+        return position + offset_m * np.array([-v, u]), math.atan2(v, u)
 
     def offset(self, offset_m: Float[np.ndarray, " P"] | float) -> "Curve":
         """Return the curve moved `offset_m` to its left, point by point."""
@@ -102,7 +108,14 @@ class Curve:
 
 def _left_of(direction: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
     """Return directions turned a quarter to the left."""
-    return np.stack((-direction[:, 1], direction[:, 0]), axis=-1)
+    return _pairs(-direction[:, 1], direction[:, 0])
+
+
+def _pairs(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2"]:
+    """Return points of two columns; `numpy.stack` takes several times as long for few points."""
+    points = np.empty((len(x), 2))
+    points[:, 0], points[:, 1] = x, y
+    return points
 
 
 def bezier(
@@ -126,12 +139,12 @@ def bezier(
 
 def thin(points: Float[np.ndarray, "P 2"], tolerance_m: float = 0.02) -> Float[np.ndarray, "Q 2"]:
     """Leave out points that lie on the line between their neighbours; ends and corners stay."""
-    for _ in range(4):
+    for _ in range(4 if len(points) > 2 else 0):
         before, middle, after = points[:-2:2], points[1:-1:2], points[2::2]
-        chord, gap = after - before, middle - before
-        length = np.maximum(np.hypot(*chord.T), 1e-9)
-        bend = np.abs(chord[:, 0] * gap[:, 1] - chord[:, 1] * gap[:, 0]) / length
-        way = chord[:, 0] * gap[:, 0] + chord[:, 1] * gap[:, 1]
+        (chord_x, chord_y), (x, y) = (after - before).T, (middle - before).T
+        length = np.maximum(np.hypot(chord_x, chord_y), 1e-9)
+        bend = np.abs(chord_x * y - chord_y * x) / length
+        way = chord_x * x + chord_y * y
         stays = (bend > tolerance_m) | (way <= 0) | (way >= length**2)
         if stays.all():
             break

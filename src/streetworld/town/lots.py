@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -43,6 +44,16 @@ class Lot:
     color: Color = (0.5, 0.5, 0.5)
     gabled: bool = False
     seed: int = 0
+
+    @cached_property
+    def circle(self) -> tuple[float, float, float]:
+        """The circle through its corners: x and y of the centre, and the radius."""
+        return *self.center.tolist(), math.hypot(*self.size_m) / 2
+
+    @cached_property
+    def corners(self) -> Float[np.ndarray, "4 2"]:
+        """Its corners, counter-clockwise from the front left."""
+        return self.points(CORNERS)
 
     def corner(self, along: float, deep: float) -> Float[np.ndarray, "2"]:
         """Return a point of the lot; `along` (to the right) and `deep` (to the back) go from -0.5 to 0.5."""
@@ -152,21 +163,28 @@ def _plant_gardens(
     """Plant about a tree every 500 square metres of land that nothing else stands on."""
     width, height = network.size_m
     tried = rng.uniform((0, 0), (width, height), (int(width * height / 500), 2))
-    return np.array([spot for spot in tried if _is_land(spot, cells, points, clearance)])
+    tried = tried[_is_off_roads(tried, points, clearance + 2)]
+    return np.array([spot for spot in tried if _is_off_lots(float(spot[0]), float(spot[1]), cells)])
 
 
-def _is_land(
-    spot: Float[np.ndarray, "2"],
-    cells: dict[tuple[int, int], list[Lot]],
-    points: Float[np.ndarray, "P 2"],
-    clearance: Float[np.ndarray, " P"],
-) -> bool:
-    """Tell whether a tree may stand at a point, which is neither on a lot nor near a road."""
-    x, y = float(spot[0]), float(spot[1])
-    if any(_holds(lot, x, y, 2.0) for lot in _around(cells, x, y)):
-        return False
-    near = _near(points, x, y, 20.0)
-    return bool((np.hypot(*(points[near] - spot).T) > clearance[near] + 2).all())
+def _is_off_roads(
+    spots: Float[np.ndarray, "N 2"], points: Float[np.ndarray, "P 2"], clearance_m: Float[np.ndarray, " P"]
+) -> Bool[np.ndarray, " N"]:
+    """Return which spots are farther from all points, sorted by x, than these demand."""
+    reach = float(clearance_m.max())
+    free = np.empty(len(spots), dtype=bool)
+    from_left = np.argsort(spots[:, 0])
+    for rows in np.array_split(from_left, len(spots) // 50 + 1):  # neighbours have the same few points near
+        x, y = spots[rows].T
+        first, end = np.searchsorted(points[:, 0], (x[0] - reach, x[-1] + reach))
+        gaps = np.hypot(x[:, None] - points[first:end, 0], y[:, None] - points[first:end, 1])
+        free[rows] = (gaps > clearance_m[first:end]).all(axis=1)
+    return free
+
+
+def _is_off_lots(x: float, y: float, cells: dict[tuple[int, int], list[Lot]]) -> bool:
+    """Tell whether a point lies on no lot, nor near one."""
+    return not any(_holds(lot, x, y, 2.0) for lot in _around(cells, x, y))
 
 
 def _around(cells: dict[tuple[int, int], list[Lot]], x: float, y: float) -> Iterator[Lot]:
@@ -178,10 +196,13 @@ def _around(cells: dict[tuple[int, int], list[Lot]], x: float, y: float) -> Iter
 
 def _holds(lot: Lot, x: float, y: float, border_m: float) -> bool:
     """Tell whether a point lies on a lot or near its border."""
-    dx, dy = x - lot.center[0], y - lot.center[1]
+    middle_x, middle_y, radius = lot.circle
+    dx, dy = x - middle_x, y - middle_y
+    if math.hypot(dx, dy) > radius + 2 * border_m:
+        return False
     cosine, sine = math.cos(lot.yaw_rad), math.sin(lot.yaw_rad)
     along, deep = abs(cosine * dx + sine * dy), abs(cosine * dy - sine * dx)
-    return bool(along < lot.size_m[0] / 2 + border_m and deep < lot.size_m[1] / 2 + border_m)
+    return along < lot.size_m[0] / 2 + border_m and deep < lot.size_m[1] / 2 + border_m
 
 
 def _draw_lot(network: Network, road: Road, side: int, way: float, rng: np.random.Generator) -> Lot:
@@ -257,10 +278,10 @@ def _is_free(
 
 def _overlap(first: Lot, second: Lot) -> bool:
     """Tell whether two rectangles meet, by the separating axis theorem, with 0.4 m between them."""
-    (x, y), (u, v) = first.center.tolist(), second.center.tolist()
-    if math.hypot(x - u, y - v) > (math.hypot(*first.size_m) + math.hypot(*second.size_m)) / 2 + 0.4:
+    (x, y, radius), (u, v, other_radius) = first.circle, second.circle
+    if math.hypot(x - u, y - v) > radius + other_radius + 0.4:
         return False
-    a, b = first.points(CORNERS), second.points(CORNERS)
+    a, b = first.corners, second.corners
     angles = np.array([lot.yaw_rad + turn for lot in (first, second) for turn in (0, math.pi / 2)])
     axes = np.stack((np.cos(angles), np.sin(angles)))
     seen_a, seen_b = a @ axes, b @ axes
