@@ -93,6 +93,25 @@ def test_resumed_run__ends_bit_for_bit_the_same(
     assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_resume__needs_no_backbone_weights_and_ends_bit_for_bit_the_same(
+    command: str, flags: Flags, tmp_path: Path, stopped_after_three_steps: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "backbone.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_efficientnet").state_dict(), file)
+    words = [*STEPS, "--student.backbone-weights", str(file)]
+    words += ["--val-split", "None"] if command == "finetune" else ["--loss.features", "0"]
+    assert main(flags(command, tmp_path / "run", *words)) == 130
+    stopped_after_three_steps.undo()
+    assert main(flags(command, tmp_path / "whole", *words)) == 0
+    file.unlink()
+    assert main([command, "--resume", str(tmp_path / "run")]) == 0
+    first, second = ((tmp_path / one / "weights.safetensors").read_bytes() for one in ("run", "whole"))
+    assert first == second
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "whole")
+
+
 def test_auto__logs_the_ratio_and_the_weight_in_use(flags: Flags, tmp_path: Path) -> None:
     assert main(flags("pretrain", tmp_path / "run", *STEPS, *AUTO)) == 0
     rows = rows_of(tmp_path / "run")

@@ -184,14 +184,12 @@ def _build(
         config: The settings.
         own: The user's module, for settings that name one.
         has_visibility: Whether the labels say how visible objects are.
-        restored: A checkpoint holds all weights: the pretraining run is not needed and may be gone.
+        restored: A checkpoint holds all weights: the pretraining run or the file of the backbone may be gone.
     """
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
-    if config.start is None:
-        student = build_student(config.student, grid, own)
-    elif restored:
-        student = build_student(config.student, grid, own, load_backbone=False)
+    if config.start is None or restored:
+        student = build_student(config.student, grid, own, load_backbone=not restored)
     else:
         start = RunFolder.of(config.start).path
         card = read_card(start)

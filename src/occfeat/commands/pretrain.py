@@ -110,7 +110,8 @@ def _pretrain(
     learned_from = _key_frames(config, sets, caches, needs, stored)
     cameras = max(len(config.view.cameras or one.index.default_channels) for one in sets.each)
     rigs = Rigs(cameras, sets.names or ("",))
-    network, teacher = build_network(config, objectives, caches[0], rigs, own)
+    load_backbone = not training.goes_on_from_checkpoint
+    network, teacher = build_network(config, objectives, caches[0], rigs, own, load_backbone=load_backbone)
     require_layers(network.student, config.optim)
     with training.open_run() as run:
         device = training.fabric.device
@@ -279,6 +280,8 @@ def build_network(
     cache: TeacherCache | None,
     rigs: Rigs,
     own: nn.Module | None,
+    *,
+    load_backbone: bool = True,
 ) -> tuple[PretrainingNetwork, Teacher | None]:
     """Build student, head, and the teacher unless it is cached; the same random weights for the same seed.
 
@@ -288,12 +291,13 @@ def build_network(
         cache: The teacher cache of a data set, if there is one.
         rigs: Cameras of the data sets.
         own: The user's module, for settings that name one.
+        load_backbone: False leaves the student's backbone random, for a checkpoint that holds all weights.
     """
     taught = "teacher" in needs_of(objectives)
     teacher = build_teacher(config.teacher, config.second_teacher) if taught and cache is None else None
     grid = build_grid(config.grid)
     torch.manual_seed(config.engine.seed)
-    student = build_student(config.student, grid, own)
+    student = build_student(config.student, grid, own, load_backbone=load_backbone)
     sees = TeacherShape()
     if taught and cache is not None:
         sees = TeacherShape(cache.card.parts_of_features, rigs.cameras, cache.card.patches, rigs.data_sets)
