@@ -165,9 +165,9 @@ def test_cache__stopped_by_a_signal_keeps_what_is_finished(
     path, write = tmp_path / "cache", caching.write_atomic
 
     def write_and_stop(file: Path, writer: Callable[[Path], object]) -> None:
-        write(file, writer)
         if file.name == "shard-00000.safetensors":
             os.kill(os.getpid(), 15)
+        write(file, writer)
 
     monkeypatch.setattr(caching, "write_atomic", write_and_stop)
     assert main(words(path)) == 130

@@ -62,3 +62,27 @@ def test_second_ctrl_c__stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_saving__takes_as_long_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupt, "GRACE_S", 0.2)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stop.saving():
+            time.sleep(0.6)
+        with pytest.raises(KeyboardInterrupt):  # what follows has a limit again
+            time.sleep(60)
+
+
+def test_saving__a_signal_that_comes_meanwhile_is_answered_afterwards() -> None:
+    saved = []
+    with StopRequest() as stop, pytest.raises(StopNow), stop.at_once(True), stop.saving():
+        saved += [os.kill(os.getpid(), signal.SIGTERM)]
+    assert saved == [None]
+
+
+def test_saving__is_ended_by_a_second_ctrl_c() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), stop.saving():
+            os.kill(os.getpid(), signal.SIGINT)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample
 from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
-from occfeat.runs.checkpoint import load_checkpoint
+from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
+from occfeat.training import interrupt, loop
 from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
@@ -126,6 +127,20 @@ def test_stop_and_resume__ends_bit_for_bit_like_an_uninterrupted_run(
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
     assert [row["step"] for row in _learned_rows(tmp_path / "parts")] == [3, 6, 7]
+
+
+def test_stop__a_checkpoint_that_takes_longer_than_a_step_may_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_slowly(path: Path, checkpoint: Checkpoint) -> None:
+        time.sleep(0.6)
+        save_checkpoint(path, checkpoint)
+
+    monkeypatch.setattr(interrupt, "GRACE_S", 0.2)
+    monkeypatch.setattr(loop, "save_checkpoint", save_slowly)
+    with pytest.raises(Interrupted, match="saved after step 3 of 7"):
+        _train(tmp_path / "run", _job(), stop_after=3)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").step == 3
 
 
 def test_resume__settings_that_were_edited_are_named(

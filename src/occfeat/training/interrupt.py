@@ -19,12 +19,14 @@ class StopNow(BaseException):
 class StopRequest:
     """Remembers a signal until the loop has finished its step.
 
-    A second Ctrl-C stops at once, as does a step that takes longer than `GRACE_S`.
+    A second Ctrl-C stops at once, as does a step that takes longer than `GRACE_S`. What is being saved has no
+    such limit.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._at_once = False
+        self._saving = False
         self._previous: dict[signal.Signals, Any] = {}
         self._patience: threading.Timer | None = None
 
@@ -35,8 +37,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
+        self._forget_time()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -51,17 +52,40 @@ class StopRequest:
         finally:
             self._at_once = False
 
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Let what is done be saved, however long that takes; a first signal is answered afterwards."""
+        self._saving = True
+        self._forget_time()
+        try:
+            yield
+        finally:
+            self._saving = False
+        if self.signal is not None:
+            self._answer()
+
     def _remember(self, number: int, _: FrameType | None) -> None:
         """Store the first signal; raise on a second Ctrl-C."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if not self._saving:
+            self._answer()
+
+    def _answer(self) -> None:
+        """Raise if nothing has to be finished; limit the time of the step if something has."""
         if self._at_once:
             raise StopNow
         if self._patience is None:
             self._patience = threading.Timer(GRACE_S, _interrupt_main_thread)
             self._patience.daemon = True
             self._patience.start()
+
+    def _forget_time(self) -> None:
+        """Take back the limit of time, if there is one."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 def _interrupt_main_thread() -> None:

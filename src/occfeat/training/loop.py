@@ -135,7 +135,7 @@ class Trainer(Generic[Target]):
             self.network.train()
             self._take_steps(self._batches(), progress, stop)
             self._share_buffers()
-            self._save()
+            self._save(stop)
             if self.average:
                 self.average.write()
 
@@ -146,13 +146,13 @@ class Trainer(Generic[Target]):
             try:
                 self._take_step(batches, stop)
             except StopNow:
-                self._save()
+                self._save(stop)
                 raise Interrupted(self._resume_message(stop.signal)) from None
             progress.advance(self.step, self._log())
             stopping = self._any_process(stop.signal is not None)
             due = time.monotonic() - saved_at >= 60 * self.job.engine.checkpoint_minutes
             if stopping or self._any_process(due):
-                self._save()
+                self._save(stop)
                 saved_at = time.monotonic()
             if stopping:
                 raise Interrupted(self._resume_message(stop.signal))
@@ -261,8 +261,14 @@ class Trainer(Generic[Target]):
         pin = self.fabric.device.type == "cuda"
         return load_batches(self.job.key_frames, order, self.job.engine, pin=pin)
 
-    def _save(self) -> None:
-        """Write a checkpoint; all processes must call it at once."""
+    def _save(self, stop: StopRequest) -> None:
+        """Write a checkpoint, however long that takes; all processes must call it at once."""
+        with stop.saving():
+            self._write_checkpoint()
+            self.fabric.barrier()
+
+    def _write_checkpoint(self) -> None:
+        """Write a checkpoint in the first process, with what it needs of the others."""
         pending = self.window.pending(self.fabric)
         broken = gather_texts(self.left_out.broken, self.fabric)
         incomplete = gather_texts(self.left_out.incomplete, self.fabric)
@@ -280,7 +286,6 @@ class Trainer(Generic[Target]):
                 settings=self._settings,
             )
             save_checkpoint(self.run.folder.checkpoint, checkpoint)
-        self.fabric.barrier()
 
     def _load(self) -> Checkpoint | None:
         """Read the checkpoint of the run, if there is one; say which settings have changed since.

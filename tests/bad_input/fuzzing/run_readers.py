@@ -176,7 +176,7 @@ def checkpoint(folder: Path) -> Reader:
         for _ in range(4):
             trainer._take_step(batches, StopRequest())
             trainer._log()
-        trainer._save()
+        trainer._save(StopRequest())
         trainer.metrics.close()
     metrics = run.folder.metrics.read_bytes()
 

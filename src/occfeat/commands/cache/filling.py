@@ -160,7 +160,8 @@ def _human(size_bytes: int) -> str:
 
 def _fill(path: Path, job: CacheJob, fabric: Fabric) -> Added:
     """Write the missing shards, shared among processes."""
-    writer = _ShardWriter(path, job, fabric)
+    stop = StopRequest()
+    writer = _ShardWriter(path, job, fabric, stop)
     numbers = []
     for number in range(fabric.global_rank, job.card.shards, fabric.world_size):
         if shard_file(path, number).is_file():
@@ -168,7 +169,7 @@ def _fill(path: Path, job: CacheJob, fabric: Fabric) -> Added:
         else:
             numbers.append(number)
     work = chain.from_iterable(map(writer.write, numbers))
-    with _progress() as progress, StopRequest() as stop:
+    with _progress() as progress, stop:
         bar = progress.add_task(job.kind.name, total=sum(len(job.rows_of(number)) for number in numbers))
         working = True
         while working:  # while any process has a batch left, so that all receive a request to stop
@@ -205,8 +206,8 @@ def _in_any_process(fabric: Fabric, *wishes: bool) -> list[bool]:
 class _ShardWriter:
     """Writes shards and counts key frames."""
 
-    def __init__(self, path: Path, job: CacheJob, fabric: Fabric) -> None:
-        self.path, self.job, self.fabric = path, job, fabric
+    def __init__(self, path: Path, job: CacheJob, fabric: Fabric, stop: StopRequest) -> None:
+        self.path, self.job, self.fabric, self.stop = path, job, fabric, stop
         self.seen = 0
         self.left_out = LeftOut(job.config.engine, [len(job.key_frames)])
 
@@ -222,7 +223,8 @@ class _ShardWriter:
             raise CacheError(f"All key frames of shard {number} are broken.", hint=hint)
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["rows"] = torch.tensor(rows, dtype=torch.int64)
-        write_atomic(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
+        with self.stop.saving():
+            write_atomic(shard_file(self.path, number), lambda temporary: save_file(tensors, temporary))
 
     @torch.inference_mode()
     def _batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
