@@ -1,12 +1,15 @@
 """What `NuScenesWriter` refuses, and that it says why before anything is written."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from occfeat.data.formats.nuscenes.writer import folder as writer_folder
 from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
+from occfeat.data.formats.nuscenes.writer.scene import rows_folder
 from occfeat.data.formats.nuscenes.writer.values import (
     CalibratedCamera,
     CalibratedRig,
@@ -184,6 +187,22 @@ def test_maps__must_be_there_and_have_names_of_their_own(tmp_path: Path) -> None
         (tmp_path / folder / "town.png").write_bytes(b"")
     with pytest.raises(DatasetError, match="Two base maps differ only by their folder"):
         writer.close()
+
+
+def test_folder__that_is_completed_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = writer_folder.lock_folder
+
+    def lock_too_late(path: Path) -> AbstractContextManager[None]:
+        (tmp_path / VERSION).mkdir()
+        return lock(path)
+
+    monkeypatch.setattr(writer_folder, "lock_folder", lock_too_late)
+    with pytest.raises(RunError, match="already exists"):
+        NuScenesWriter(tmp_path, VERSION)
+    with lock(rows_folder(tmp_path, VERSION)):
+        pass  # nothing holds it
 
 
 def test_folder__that_is_complete_or_in_use_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,22 @@ def test_cache__refuses_to_mix_settings(
 ) -> None:
     assert main(words(copied, "--dtype", "fp16")) == 2
     assert "dtype: the cache has int8, this run fp16" in capsys.readouterr().err
+
+
+def test_cache__refuses_another_one_that_was_begun_meanwhile(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock, path = caching.lock_folder, tmp_path / "cache"
+
+    def lock_too_late(folder: Path) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        assert main(words(path, "--dtype", "fp16")) == 0
+        return lock(folder)
+
+    monkeypatch.setattr(caching, "lock_folder", lock_too_late)
+    assert main(words(path)) == 2
+    assert "dtype: the cache has fp16, this run int8" in capsys.readouterr().err
+    assert TeacherCache(path).card.dtype == "fp16"
 
 
 def test_cache__refuses_a_folder_with_something_else(

@@ -7,12 +7,14 @@ import shlex
 import shutil
 import signal
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 import pytest
 from PIL import Image
 
+from occfeat.atomic import lock_folder
 from occfeat.cli import main
 from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
@@ -129,6 +131,19 @@ def test_demo__sigterm_in_its_world_leaves_no_processes(tmp_path: Path) -> None:
     assert f"Go on with: occfeat demo --out {out} --quick" in demo.printed
     assert "Traceback" not in demo.printed
     assert [helper for helper in helpers if helper.is_running()] == []
+
+
+def test_demo__refuses_another_one_that_was_begun_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lock_too_late(folder: Path) -> AbstractContextManager[None]:
+        (folder / "demo.yaml").write_text("seed: 7\n")
+        return lock_folder(folder)
+
+    monkeypatch.setattr(command, "lock_folder", lock_too_late)
+    assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 2
+    assert "demo with other settings" in capsys.readouterr().err
+    assert (tmp_path / "demo" / "demo.yaml").read_text() == "seed: 7\n"
 
 
 def test_demo__refuses_other_settings_and_other_folders(

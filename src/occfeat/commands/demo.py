@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from occfeat.atomic import lock_folder, write_text_atomic
+from occfeat.atomic import LOCK, lock_folder, partial_of, write_text_atomic
 from occfeat.commands.cache.cache import cache
 from occfeat.commands.dataset.check import check
 from occfeat.commands.dataset.view import view
@@ -40,7 +40,7 @@ from occfeat.report.pictures.comparison import Compared, draw_comparison
 from occfeat.runs.card import read_card
 from occfeat.runs.folder import CURVES, OCCUPANCY, RESULTS, RunFolder
 from occfeat.runs.footprint import Footprint
-from occfeat.runs.output import require_empty
+from occfeat.runs.output import make_folder, require_empty
 from occfeat.runs.saved_settings import settings_text
 from occfeat.settings.commands import (
     CacheConfig,
@@ -122,14 +122,14 @@ def demo(config: DemoConfig) -> Outcome:
     """
     for file in (STUDENT_FILE, TEACHER_FILE):
         locate(file)
-    _claim(config)
+    _require_own(config)  # before a folder of something else gets a lock file
+    make_folder(config.out)
     try:
-        with (
-            sigterm_like_ctrl_c(),
-            lock_folder(config.out),
-            Footprint(RunFolder(config.out).footprint) as footprint,
-        ):
-            arms = _Demo(config, footprint).run()
+        with sigterm_like_ctrl_c(), lock_folder(config.out):
+            _require_own(config)  # another process may have been faster
+            write_text_atomic(_claim_of(config.out), _settings_of(config))
+            with Footprint(RunFolder(config.out).footprint) as footprint:
+                arms = _Demo(config, footprint).run()
     except (Interrupted, KeyboardInterrupt) as stop:
         raise Interrupted(f"Stopped; finished stages are kept. Go on with: {_same_again(config)}") from stop
     return _conclude(config.out, arms, footprint)
@@ -236,15 +236,23 @@ def _configured(kind: type[Config], settings: dict[str, Any]) -> Config:
     return build(kind, merge(base_layer(kind, recipe="cpu-small", above=settings), settings))
 
 
-def _claim(config: DemoConfig) -> None:
+def _claim_of(out: Path) -> Path:
+    """Return the file that says whose demo a folder holds."""
+    return out / "demo.yaml"
+
+
+def _settings_of(config: DemoConfig) -> str:
+    """Return the settings of a demo, wherever it lies."""
+    return settings_text(config.model_copy(update={"out": Path()}))
+
+
+def _require_own(config: DemoConfig) -> None:
     """Refuse a folder that is neither new nor empty nor of this very demo."""
-    file, own = config.out / "demo.yaml", settings_text(config.model_copy(update={"out": Path()}))
-    if file.is_file():
-        if file.read_text(encoding="utf-8") != own:
-            raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
-        return
-    require_empty(config.out, hint="Choose another --out.")
-    write_text_atomic(file, own)
+    file = _claim_of(config.out)
+    if not file.is_file():
+        require_empty(config.out, hint="Choose another --out.", except_for={LOCK, partial_of(file).name})
+    elif file.read_text(encoding="utf-8") != _settings_of(config):
+        raise RunError(f"{config.out} holds a demo with other settings.", hint="Choose another --out.")
 
 
 def _metrics(file: Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from torch import Tensor
 
-from occfeat.atomic import lock_folder, write_atomic, write_text_atomic
+from occfeat.atomic import LOCK, lock_folder, partial_of, write_atomic, write_text_atomic
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
@@ -113,22 +113,33 @@ def make_cache(job: CacheJob, fabric: Fabric) -> Added:
     path = job.config.out
     with all_alive(fabric), ExitStack() as held:
         if fabric.is_global_zero:
-            _begin(path, job)
+            _require_own(path, job)  # before a folder of something else gets a lock file
+            make_folder(path)
             held.enter_context(lock_folder(path))
+            _require_own(path, job)  # another process may have been faster
+            _begin(path, job)
         fabric.barrier()
         return _fill(path, job, fabric)
 
 
+def _require_own(path: Path, job: CacheJob) -> None:
+    """Refuse a folder that holds something else than this cache.
+
+    Raises:
+        CacheError: It holds another cache.
+        RunError: It holds something else, or cannot be written.
+    """
+    kind, card_file = job.kind, path / job.kind.card_file
+    if not card_file.is_file():
+        require_empty(path, hint="Choose another --out.", except_for={LOCK, partial_of(card_file).name})
+    elif differences := kind.read_card(path).differences(job.card):
+        hint = "Choose another --out, or use the settings of this cache."
+        raise CacheError(f"{path} contains another {kind.name}:", first=differences, hint=hint)
+
+
 def _begin(path: Path, job: CacheJob) -> None:
-    """Write the card of a cache that is new, or that is the one to go on with, and that will fit the disk."""
+    """Write the card of a cache that will fit the disk."""
     card, kind = job.card, job.kind
-    if (path / kind.card_file).is_file():
-        if differences := kind.read_card(path).differences(card):
-            hint = "Choose another --out, or use the settings of this cache."
-            raise CacheError(f"{path} contains another {kind.name}:", first=differences, hint=hint)
-    else:
-        require_empty(path, hint="Choose another --out.")
-        make_folder(path)
     waiting = sum(not shard_file(path, number).is_file() for number in range(card.shards))
     wanted = min(waiting * card.shard_size, card.key_frames) * job.key_frame_bytes
     logger.info("%s", _size(job))

@@ -46,12 +46,9 @@ class NuScenesWriter:
     def __init__(self, root: str | Path, version: str) -> None:
         require_plain_name("version", version)
         self._root, self._version = Path(root), version
-        if (self._root / version).exists():
-            hint = "Choose another version or folder, or remove this one first."
-            raise RunError(f"{self._root / version} already exists.", hint=hint)
+        self._require_new()
         self._scene: SceneWriter | None = None
         self._splits: dict[str, str | None] = {}
-        self._held = ExitStack()
         self._is_open = True
         folder = rows_folder(self._root, version)
         try:
@@ -59,7 +56,16 @@ class NuScenesWriter:
         except OSError as error:
             hint = "Check the folder's permissions, or choose another one."
             raise RunError(f"The folder {folder} cannot be created: {error}.", hint=hint) from error
-        self._held.enter_context(lock_folder(folder))
+        with ExitStack() as held:
+            held.enter_context(lock_folder(folder))
+            self._require_new()  # another process may have been faster
+            self._held = held.pop_all()
+
+    def _require_new(self) -> None:
+        """Refuse a data set that is complete already."""
+        if (self._root / self._version).exists():
+            hint = "Choose another version or folder, or remove this one first."
+            raise RunError(f"{self._root / self._version} already exists.", hint=hint)
 
     def add_scene(
         self,
