@@ -7,7 +7,6 @@ REMOVED = {
     "view.decode_at_half": "JPEGs are decoded at half scale if that is enough",
     "engine.max_skipped": "a loss or gradient that is not finite stops the run",
     "engine.max_dead_workers": "a run stops when a loader process dies, and can be resumed",
-    "shard_size": "a file of a cache holds 64 key frames",
     "to": "ONNX is the only format",
 }
 """Why each was removed, or what replaced it."""
