@@ -7,13 +7,22 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi
+from huggingface_hub import ModelCard as HubCard
+from torch import nn
 
 import occfeat
 from occfeat.cli import main
 from occfeat.errors import RunError, WeightsError
+from occfeat.models.students.own import OwnStudent
+from occfeat.release.shipped import write_model
+from occfeat.runs.card import ModelCard
+from occfeat.segmentation.head import SegmentationHead
+from occfeat.segmentation.task import Segmenter
+from occfeat.settings.sections import GridConfig, ViewConfig
+from occfeat.settings.students import OwnStudentConfig
 from tests.release.models import CLASSES, write_run
-from tests.rigs import ring_of_cameras
+from tests.rigs import GRID, ring_of_cameras
 
 SAVED = {"README.md", "model.json", "weights.safetensors"}
 
@@ -56,7 +65,7 @@ def test_readme__says_what_the_run_folder_says(run: Path, tmp_path: Path) -> Non
     folder = tmp_path / "saved"
     occfeat.load_model(run).save_pretrained(folder, model_card_kwargs={"license": "cc-by-nc-sa-4.0"})
     text = (folder / "README.md").read_text()
-    header = ModelCard.load(folder / "README.md").data.to_dict()
+    header = HubCard.load(folder / "README.md").data.to_dict()
     assert header["license"] == "cc-by-nc-sa-4.0"
     assert header["library_name"] == "occfeat"
     for said in (
@@ -147,3 +156,32 @@ def test_from_pretrained__that_is_nowhere(tmp_path: Path) -> None:
         occfeat.ShippedModel.from_pretrained("someone/bev", cache_dir=tmp_path, local_files_only=True)
     with pytest.raises(RunError, match="does not contain a finished model"):
         occfeat.ShippedModel.from_pretrained(tmp_path)
+
+
+class Tied(nn.Module):
+    """Two layers with the same weights, which share their memory."""
+
+    channels = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+
+def test_write_model__tied_weights_are_loaded_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    head, tied = SegmentationHead(4, 1), Tied()
+    card = ModelCard(
+        stage="segmentation",
+        student=OwnStudentConfig(name="Tied"),
+        grid=GridConfig(lower_m=GRID.lower_m, upper_m=GRID.upper_m, cell_m=GRID.cell_m),
+        view=ViewConfig(image_size=(44, 80)),
+        classes=("vehicle",),
+    )
+    write_model(tmp_path, Segmenter(OwnStudent(tied, GRID), head), card)
+    fresh = Tied()
+    occfeat.load_model(tmp_path, student=fresh)
+    assert fresh.first.weight is fresh.second.weight
+    assert torch.equal(fresh.first.weight, tied.first.weight)
+    assert torch.equal(fresh.second.bias, tied.second.bias)

@@ -36,7 +36,7 @@ def write_model(folder: Path, network: nn.Module, card: ModelCard, *, only: str 
         only: Prefix of the tensors to write, such as `student.`.
     """
     tensors = {
-        name: tensor.detach().cpu().contiguous()
+        name: tensor.detach().to("cpu", copy=True).contiguous()  # tied weights must not share memory in it
         for name, tensor in network.state_dict().items()
         if name.startswith(only)
     }
