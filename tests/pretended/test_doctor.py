@@ -104,3 +104,31 @@ def test_scene__same_seed_same_batch_with_cells_that_cameras_see() -> None:
     cell, inside = SMALL.grid.cell_index(first.points.points_ego)
     assert inside.float().mean() > 0.5
     assert len(cell[inside].unique(dim=0)) > 300
+
+
+def test_doctor__targets_of_other_voxels_alone_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, count = TargetMaker.__call__, iter(range(9))
+
+    def elsewhere_the_second_time(maker: TargetMaker, batch: Any) -> Any:
+        targets = make(maker, batch)
+        if next(count) == 1:
+            cells = targets["features"].cells + 1000
+            targets["features"] = replace(targets["features"], cells=cells)
+        return targets
+
+    monkeypatch.setattr(TargetMaker, "__call__", elsewhere_the_second_time)
+    wrong = [row for row in compare_targets(torch.device("cpu")) if not row.is_right]
+    assert [(row.what, row.value) for row in wrong] == [
+        ("targets: share of voxels with features here alone", 2)
+    ]
+
+
+def test_doctor__a_device_that_computes_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    monkeypatch.setattr(compare, "_one_pass", lambda *_: (torch.ones(1),) * 3)
+    monkeypatch.setattr(compare, "_ten_steps", lambda *_: next(losses))
+    wrong = [row for row in compare_student("simplebev", torch.device("cpu")) if not row.is_right]
+    assert [(row.what.split(": ")[1], row.value) for row in wrong] == [
+        ("loss after 3 steps, relative", 1),
+        ("last loss over first", float("inf")),
+    ] * 2

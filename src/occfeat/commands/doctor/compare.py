@@ -1,5 +1,6 @@
 """A device beside the CPU: lifting, targets, losses, gradients and training steps of each student."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def compare_targets(device: torch.device) -> Iterator[Row]:
     common = [(place_of[tuple(cell)], row) for row, cell in enumerate(cells_there) if tuple(cell) in place_of]
     others = len(cells) + len(cells_there) - 2 * len(common)
     yield Row("targets: share of voxels with features here alone", others / len(cells), limit=0.001)
+    if not common:
+        return  # nothing is left to compare, and the last line says so
     mine, theirs = zip(*common, strict=True)
     true, got = features.features[list(mine)], features_there.features.cpu()[list(theirs)]
     yield Row("targets: features, largest difference", float((true - got).abs().max()), limit=0.01)
@@ -117,7 +120,8 @@ def compare_student(name: str, device: torch.device) -> Iterator[Row]:
         ten = _ten_steps(build_learner(STUDENTS[name], SMALL, device, precision), batch)
         apart = abs(ten[-1] - losses[-1]) / abs(losses[-1])
         yield Row(f"{name}, {precision}: loss after {STEPS} steps, relative", apart, limit=limit)
-        yield Row(f"{name}, {precision}: last loss over first", ten[-1] / ten[0], limit=0.95)
+        over_first = ten[-1] / ten[0] if ten[0] else math.inf
+        yield Row(f"{name}, {precision}: last loss over first", over_first, limit=0.95)
 
 
 def _one_pass(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
