@@ -21,6 +21,7 @@ from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training import interrupt, loop
 from occfeat.training.interrupt import StopRequest
+from occfeat.training.loading import loaders
 from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.step import Step, mean_of
@@ -272,6 +273,26 @@ def test_incomplete_key_frames__are_counted_once_after_resuming_too(tmp_path: Pa
     assert _learned_rows(tmp_path / "whole") == _learned_rows(tmp_path / "parts")
     saved = [load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "parts")]
     assert saved[0].incomplete == saved[1].incomplete == [["frame3", "frame5"]]
+
+
+def test_key_frames_left_out__are_those_of_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_another_process(texts: set[str], fabric: Fabric) -> list[list[str]]:
+        return [sorted(texts), ["frame3", "frame6"]]
+
+    job = _job(Numbers(broken=(3, 5)), max_broken=3, max_incomplete=0.3, log_every=1)
+    job.network.net = nn.Linear(3, 1)  # batch norm cannot learn from the one that is left of two
+    monkeypatch.setattr(loaders, "gather_texts", with_another_process)
+    _train(tmp_path / "run", job)
+    last = _learned_rows(tmp_path / "run")[-1]
+    assert (last["broken_key_frames"], last["incomplete_key_frames"]) == (3, 2)
+    less = replace(job, engine=job.engine.model_copy(update={"max_broken": 2}))
+    with pytest.raises(TrainingError, match=r"3 broken key frame\(s\), 2 allowed"):
+        _train(tmp_path / "less", less)
+    less = replace(job, engine=job.engine.model_copy(update={"max_incomplete": 0.01}))
+    with pytest.raises(TrainingError, match=r"2 key frame\(s\) lack a camera, 1 allowed"):
+        _train(tmp_path / "fewer", less)
 
 
 @pytest.mark.parametrize(("reads", "step"), [(0, 0), (8, 2), (10, 3)])

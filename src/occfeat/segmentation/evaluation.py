@@ -103,8 +103,7 @@ def evaluate_segmenter(
         iou[""].update(predicted, labels)
         for name, chosen in batch.by_data_set().items():
             iou[name].update(predicted[chosen], labels.of_key_frames(chosen))
-    mine = torch.tensor([len(left_out.broken), len(left_out.incomplete)], device=device)
-    skipped, incomplete = torch.as_tensor(fabric.all_reduce(mine, reduce_op="sum")).tolist()
+    skipped, incomplete = left_out.over_all(fabric)
     return Evaluation(split, len(rows) - skipped, skipped, incomplete, THRESHOLD, _metrics(iou))
 
 

@@ -315,7 +315,7 @@ class EngineConfig(Strict):
     checkpoint_minutes: NotNegative = 10.0
     """Minutes between checkpoints. 0: save after every step."""
     max_broken: Annotated[int, Field(ge=0)] = 0
-    """Number of broken key frames that each process skips before the run stops."""
+    """Number of broken key frames that are skipped, in all processes together, before the run stops."""
     max_incomplete: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Largest share of key frames of which some image may be missing or damaged, rounded up. They are used
     without these cameras, and counted."""

@@ -226,10 +226,9 @@ class Trainer(Generic[Target]):
         if self.step % self.job.engine.log_every and self.step != self.steps:
             return self._line
         metrics = self.window.metrics(self.fabric)
-        if self.left_out.broken:
-            metrics["broken_key_frames"] = len(self.left_out.broken)
-        if self.left_out.incomplete:
-            metrics["incomplete_key_frames"] = len(self.left_out.incomplete)
+        broken, incomplete = self.left_out.over_all(self.fabric)
+        left_out = {"broken_key_frames": broken, "incomplete_key_frames": incomplete}
+        metrics |= {name: float(count) for name, count in left_out.items() if count}
         metrics["learning_rate"] = learning_rate_at(self.step - 1, self.steps, self.job.optim)
         self.metrics.write(self.step, metrics)
         self.window = Window()

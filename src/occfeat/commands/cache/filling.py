@@ -190,11 +190,11 @@ def _fill(path: Path, job: CacheJob, fabric: Fabric) -> Added:
             except StopNow:
                 raise Interrupted(_how_to_go_on(path, job, _name_of(stop))) from None
             progress.update(bar, completed=writer.seen)
+            _, incomplete = writer.left_out.over_all(fabric)
             working, stopping = _in_any_process(fabric, busy, stop.signal is not None)
             if stopping:
                 raise Interrupted(_how_to_go_on(path, job, _name_of(stop)))
-    counts = (writer.seen, len(writer.left_out.incomplete))
-    return Added(*(round(over_all(fabric, float(count))) for count in counts))
+    return Added(round(over_all(fabric, float(writer.seen))), incomplete)
 
 
 def over_all(fabric: Fabric, mine: float) -> float:

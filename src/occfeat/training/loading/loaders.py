@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -19,6 +20,7 @@ from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
 from occfeat.settings.processor import usable_cores, why_alone
 from occfeat.settings.sections import EngineConfig
+from occfeat.training.gathering import gather_texts
 from occfeat.training.loading.handover import Parcel, Pinned, explain_trouble, pack
 
 logger = logging.getLogger(__name__)
@@ -238,7 +240,7 @@ class LeftOut:
         self.broken, self.incomplete = set(broken), set(incomplete)
 
     def add(self, loaded: Loaded) -> None:
-        """Count what was left out of a batch; each key frame counts once.
+        """Count what was left out of a batch of this process; each key frame counts once.
 
         Raises:
             TrainingError: It is more than the settings allow.
@@ -250,16 +252,33 @@ class LeftOut:
                 logger.warning("A camera is left out of key frame %s: %s", lacking.token, lacking.message)
         self.broken |= {one.token for one in loaded.broken}
         self.incomplete |= {lacking.token for lacking in loaded.incomplete}
-        if len(self.broken) > self.allowed:
+        self._require_few(len(self.broken), len(self.incomplete), loaded)
+
+    def over_all(self, fabric: Fabric) -> tuple[int, int]:
+        """Return how many key frames all processes have left out, and of how many an image.
+
+        All processes must call it at once.
+
+        Raises:
+            TrainingError: It is more than the settings allow.
+        """
+        each = (gather_texts(tokens, fabric) for tokens in (self.broken, self.incomplete))
+        broken, incomplete = (len(set().union(*tokens)) for tokens in each)
+        self._require_few(broken, incomplete, Loaded(None, ()))
+        return broken, incomplete
+
+    def _require_few(self, broken: int, incomplete: int, last: Loaded) -> None:
+        """Refuse numbers that the settings do not allow; the error names some of the last batch."""
+        if broken > self.allowed:
             raise TrainingError(
-                f"{len(self.broken)} broken key frame(s), {self.allowed} allowed.",
-                first=[one.message for one in loaded.broken[:3]],
+                f"{broken} broken key frame(s), {self.allowed} allowed.",
+                first=[one.message for one in last.broken[:3]],
                 hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-broken`.",
             )
-        if len(self.incomplete) > self.allowed_incomplete:
+        if incomplete > self.allowed_incomplete:
             raise TrainingError(
-                f"{len(self.incomplete)} key frame(s) lack a camera, {self.allowed_incomplete} allowed.",
-                first=[lacking.message for lacking in loaded.incomplete[:3]],
+                f"{incomplete} key frame(s) lack a camera, {self.allowed_incomplete} allowed.",
+                first=[lacking.message for lacking in last.incomplete[:3]],
                 hint="Run `occfeat check` on the data folder, or allow more with `--engine.max-incomplete`.",
             )
 
