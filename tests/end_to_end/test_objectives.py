@@ -1,6 +1,7 @@
 """An objective that the package does not know, and what objectives find out before the first step."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 import occfeat
 from occfeat.cli import main
+from occfeat.data.index.index import Index
 from occfeat.errors import Interrupted, OccFeatError
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import Features
 from occfeat.runs.checkpoint import CHECKPOINT_VERSION
+from occfeat.settings.sections import DataConfig
 from occfeat.training.step import ratio_of
 from tests.small_runs import rows_of, stopping_after
 
@@ -144,6 +147,19 @@ def test_centre__is_found_once_kept_and_read_by_the_analysis(
     pytest.importorskip("sklearn", reason="comes with the extra `analysis`")
     report = occfeat.analyse(run, data=folder, split="mini_train", clusters=3).path / "analysis.json"
     assert json.loads(report.read_text())["centered"] is True
+
+
+def test_prepared__counts_the_key_frames_that_could_be_read(
+    settings: dict[str, Any], tmp_path: Path, folder: Path
+) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    index = Index.open(DataConfig(root=data))
+    for camera in index.key_frame(int(index.rows("mini_train")[1])).cameras:
+        (data / camera.path).write_bytes((data / camera.path).read_bytes()[:500])
+    settings = {**settings, "data": data, "loss": {"features": 0.3, "center": "mean"}}
+    settings["engine"] = {**settings["engine"], "max_broken": 1}
+    run = occfeat.pretrain(out=tmp_path / "run", **settings).path
+    assert json.loads((run / "prepared.json").read_text())["features"]["key_frames"] == 2
 
 
 def test_checkpoint__of_an_older_version_is_refused(

@@ -329,11 +329,11 @@ def _prepare(
             survey = _Survey(maker, key_frames, spread(rows, one.survey), training)
             with torch.no_grad(), autocast(training.fabric.device, training.config.engine.precision):
                 statistics = one.prepare(network.outputs[one.name], survey)
-            found[one.name] = {"key_frames": len(survey.rows), **statistics}
+            found[one.name] = {"key_frames": survey.read, **statistics}
     return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Survey:
     """Evidence of some key frames, read in every iteration; those that cannot be read are left out."""
 
@@ -341,9 +341,12 @@ class _Survey:
     key_frames: KeyFrameReader
     rows: NDArray[np.int64]
     training: Training[PretrainConfig]
+    read: int = 0
+    """Number of key frames that the last iteration has read."""
 
     def __iter__(self) -> Iterator[Evidence]:
         """Yield the evidence batch by batch."""
+        self.read = 0
         engine, device = self.training.config.engine, self.training.fabric.device
         order = in_order(self.rows, self.training.micro_batch)
         batches = iter(load_batches(self.key_frames, order, engine, pin=device.type == "cuda"))
@@ -353,6 +356,7 @@ class _Survey:
             if loaded is None:
                 return
             if loaded.batch is not None:
+                self.read += len(loaded.batch)
                 yield self.maker.evidence(loaded.batch.to(device, non_blocking=True))
 
 
