@@ -1,8 +1,10 @@
 """Freed memory stays with the process, where the C library can do that."""
 
+import ctypes
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +32,11 @@ def page_faults(way: str) -> int:
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can keep freed memory")
+LIBRARY, VERSION = platform.libc_ver()
+OLD = LIBRARY != "glibc" or tuple(map(int, VERSION.split("."))) < (2, 35)
+
+
+@pytest.mark.skipif(OLD, reason="only glibc can keep freed memory, and such large arrays from 2.35 on")
 def test_keep_freed_memory__a_run_does_not_fault_in_the_same_pages_again() -> None:
     assert allocator.keep_freed_memory()
     assert page_faults("run") * 10 < page_faults("plain")
@@ -39,3 +45,21 @@ def test_keep_freed_memory__a_run_does_not_fault_in_the_same_pages_again() -> No
 def test_keep_freed_memory__is_left_alone_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not allocator.keep_freed_memory()
+
+
+def test_keep_freed_memory__takes_the_largest_limit_of_an_old_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = {}
+
+    def mallopt(option: int, value: int) -> int:
+        """As glibc before 2.35 on a machine of 64 bits."""
+        if option == -3 and value > 32 * 2**20:
+            return 0
+        chosen[option] = value
+        return 1
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert allocator.keep_freed_memory()
+    assert chosen == {-3: 32 * 2**20, -1: 2**31 - 1}
