@@ -202,6 +202,16 @@ def test_layer_decay__moments_are_restored_to_the_bit(layer_decay: float) -> Non
     assert torch.equal(*ends)
 
 
+def test_layer_decay__moments_of_other_groups_are_refused() -> None:
+    student = nn.Sequential(PyramidEncoder("test_efficientnet", 4), nn.Linear(1, 1))
+    network = Holder(student)
+    optimizer = build_optimizer(network, OptimConfig(layer_decay=0.7))
+    with pytest.raises(ValueError, match=r"got \[\d+, 2\]; if optim\.layer_decay was edited, restore it"):
+        restore_optimizer(optimizer, build_optimizer(network, OptimConfig()).state_dict())
+    other = build_optimizer(network, OptimConfig(layer_decay=0.9, student_rate=0.5))
+    restore_optimizer(optimizer, other.state_dict())  # the same groups at other rates
+
+
 def test_learning_rate__equals_torch_one_cycle() -> None:
     config, steps = OptimConfig(learning_rate=0.1, warmup=0.25), 40
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])

@@ -80,9 +80,14 @@ def restore_optimizer(optimizer: torch.optim.AdamW, state: dict[str, Any]) -> No
 
     Raises:
         KeyError: The state does not hold moments.
-        ValueError: They are not those of these parameters.
+        ValueError: They are not those of these parameters, or are in another order.
     """
     groups = optimizer.state_dict()["param_groups"]
+    then, now = ([len(group["params"]) for group in some] for some in (state["param_groups"], groups))
+    if then != now:  # moments are found by their places in the groups, which `optim.layer_decay` makes
+        raise ValueError(
+            f"expected groups of {now} parameters, got {then}; if optim.layer_decay was edited, restore it"
+        )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     restored = {}
     for number, moments in state["state"].items():
