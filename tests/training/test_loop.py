@@ -20,6 +20,7 @@ from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training import interrupt, loop
+from occfeat.training.device import draw_apart
 from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading import loaders
 from occfeat.training.loading.order import Mix
@@ -293,6 +294,21 @@ def test_key_frames_left_out__are_those_of_all_processes(
     less = replace(job, engine=job.engine.model_copy(update={"max_incomplete": 0.01}))
     with pytest.raises(TrainingError, match=r"2 key frame\(s\) lack a camera, 1 allowed"):
         _train(tmp_path / "fewer", less)
+
+
+def test_random_numbers__are_those_of_each_process_and_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+
+    def draw(rank: int, step: int) -> list[float]:
+        monkeypatch.setattr(Fabric, "global_rank", rank)
+        torch.manual_seed(1)  # all processes begin alike
+        draw_apart(fabric, 1, step)
+        return torch.rand(3).tolist()
+
+    assert draw(0, 0) == draw(0, 7) == torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist()
+    others = [draw(rank, step) for rank in (1, 2) for step in (0, 1)]
+    assert len({tuple(one) for one in (draw(0, 0), *others)}) == 5
+    assert draw(2, 1) == others[-1]
 
 
 @pytest.mark.parametrize(("reads", "step"), [(0, 0), (8, 2), (10, 3)])

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -96,6 +97,16 @@ def _environment(launched: Launched | None) -> ClusterEnvironment | None:
     if launched:
         return TorchElasticEnvironment() if launched.by == "torchrun" else SrunEnvironment()
     return LightningEnvironment() if "SLURM_NTASKS" in os.environ else None
+
+
+def draw_apart(fabric: Fabric, seed: int, step: int) -> None:
+    """Give each process other random numbers in a step; those of the first go on as they are.
+
+    All begin with one state, that of the seed or of a checkpoint. A resumed run draws the same ones again.
+    """
+    if fabric.global_rank:
+        entropy = np.random.SeedSequence((seed, fabric.global_rank, step))
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from occfeat.runs.run import Run
 from occfeat.runs.saved_settings import changed_settings, flat_settings
 from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
-from occfeat.training.device import autocast
+from occfeat.training.device import autocast, draw_apart
 from occfeat.training.gathering import gather_texts
 from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading.loaders import (
@@ -166,6 +166,7 @@ class Trainer(Generic[Target]):
         optim = self.job.optim
         micro_batches = optim.batch_size // (self.micro_batch_size * self.fabric.world_size)
         set_learning_rate(self._adam, learning_rate_at(self.step, self.steps, optim))
+        draw_apart(self.fabric, self.job.engine.seed, self.step)
         if isinstance(self.job.network, CountsSteps):
             self.job.network.begin_step(self.step)
         attempt = Attempt()
