@@ -218,7 +218,7 @@ class KeyFrameRule(Strict):
     missing_cameras: Literal["keep", "drop"] = "keep"
     """What happens to a key frame in which a camera has no image in time."""
     sweeps: bool = True
-    """Keep the LiDAR sweeps between key frames, for `view.sweeps`."""
+    """Keep the LiDAR sweeps between key frames: `view.sweeps`, `loss.window_s`, `loss.times` read them."""
     skip_start_s: NotNegative = 0.0
     """Seconds to leave out at the beginning of each recording."""
     skip_end_s: NotNegative = 0.0
