@@ -210,12 +210,12 @@ def index(data: PathLike, **settings: Any) -> Outcome:
 
 
 def import_recordings(recordings: PathLike | Sequence[PathLike], out: PathLike, **settings: Any) -> Outcome:
-    """Write bags as a data set in nuScenes format; see `ImportConfig`.
+    """Write bags, Waymo Open v2 or KITTI raw as a data set in nuScenes format; see `ImportConfig`.
 
     It starts processes that import the calling script, so call it below `if __name__ == "__main__":` there.
 
     Args:
-        recordings: Bags, each a recording of its own; or a single one.
+        recordings: Bags or folders, each a recording of its own; or a single one.
         out: Folder of the data set.
         **settings: Fields of `ImportConfig`.
     """
@@ -224,7 +224,7 @@ def import_recordings(recordings: PathLike | Sequence[PathLike], out: PathLike, 
 
 
 def view(data: PathLike, out: PathLike, **settings: Any) -> Outcome:
-    """Draw one key frame as a picture; see `ViewerConfig`."""
+    """Draw one key frame as a picture, or a scene as a recording (`.rrd`); see `ViewerConfig`."""
     return _run(build(settings_of.ViewerConfig, {"data": data, "out": out, **settings}))
 
 

@@ -367,9 +367,11 @@ def _description(command: Command) -> str:
     lines = [(command.settings.__doc__ or "").strip()]
     if command.positional:
         lines.append(f"The {command.positional} can be given first, without its flag.")
-    lines.append("--config FILE: settings from a YAML file, below the flags.")
+    lines.append("--config FILE: settings from a YAML file; flags override it.")
     if command.recipes:
-        lines.append(f"--recipe NAME: named settings, below the file: {names_of_recipes()}.")
+        lines.append(
+            f"--recipe NAME: named settings; the file and flags override them: {names_of_recipes()}."
+        )
     if "student" in command.settings.model_fields:
         lines.append(f"--student.kind KIND: {', '.join(KINDS)}; each has its own flags, shown below.")
     if command.resumes:

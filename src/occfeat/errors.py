@@ -88,7 +88,7 @@ class WeightsError(OccFeatError):
 
 
 class CacheError(OccFeatError):
-    """A teacher cache that is incomplete, damaged or made for something else."""
+    """A cache of teacher features or images that is incomplete, damaged or made for something else."""
 
 
 class RunError(OccFeatError):

@@ -220,8 +220,10 @@ def test_pretraining_run__cannot_evaluate_or_predict(
 
 def test_predict__settings_are_looked_at_before_the_run(tmp_path: Path, refused: Refused) -> None:
     words = ["predict", str(tmp_path / "no-run"), "--out", str(tmp_path / "out")]
-    assert "Give either --rig or --data" in refused(words)
-    assert "Give either --rig or --data" in refused([*words, "--rig", "rig.json", "--data", "/nowhere"])
+    assert "Expected either --rig or --data, got neither." in refused(words)
+    assert "Expected either --rig or --data, got both." in refused(
+        [*words, "--rig", "rig.json", "--data", "/nowhere"]
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -251,7 +253,7 @@ def test_view__writes_pictures_and_recordings_alone(
 
 def test_export__writes_onnx_files_alone(pretrained: Path, tmp_path: Path, refused: Refused) -> None:
     said = refused(["export", str(pretrained), "--out", str(tmp_path / "model.txt")])
-    assert "model.txt does not end in .onnx" in said
+    assert f"Expected an --out that ends in .onnx, got {tmp_path / 'model.txt'}." in said
 
 
 def test_view__unknown_key_frame_is_told_some_that_are_there(

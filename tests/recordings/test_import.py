@@ -107,7 +107,7 @@ def test_inspection__drafts_a_rig_file_that_works(tmp_path: Path, capsys: pytest
     assert "exists already" in capsys.readouterr().err
     assert import_bag(tmp_path / "drive", bag, "--rig", str(rig)) == 0
     said = capsys.readouterr().out
-    assert "6 key frames in 1 scenes" in said
+    assert "6 key frames in 1 scene\n" in said
     assert "No problems found." in said
     assert said.splitlines()[-1] == str(tmp_path / "drive" / "import")
     names = {path.name for path in (tmp_path / "drive" / "import").glob("*.*")}

@@ -119,7 +119,7 @@ def test_saved_folder__is_a_run_for_commands(
     folder = tmp_path / "saved"
     occfeat.load_model(run).save_pretrained(folder)
     assert main(["predict", str(folder), "--out", str(tmp_path / "out")]) == 2
-    assert "Give either --rig or --data" in capsys.readouterr().err
+    assert "Expected either --rig or --data, got neither." in capsys.readouterr().err
 
 
 def test_push_to_hub__sends_these_files_and_no_others(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
 
 
 def _warn_of_default_rate(config: FinetuneConfig) -> None:
-    """Warn if what was pretrained learns at a rate that nobody chose: a run says nothing about it."""
+    """Warn if a pretrained network learns at the default rate: a run says nothing about its rate."""
     chosen = "optim" in config.model_fields_set and "learning_rate" in config.optim.model_fields_set
     if config.start is not None and not chosen:
         what = (

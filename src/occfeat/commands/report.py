@@ -45,7 +45,8 @@ def report(config: ReportConfig) -> Outcome:
     if config.out.exists():
         raise RunError(f"{config.out} exists already.", hint="Choose another --out.")
     if config.out.suffix != ".html":
-        raise SettingsError(f"Expected an --out that ends in .html, got {config.out}.", hint="Rename it.")
+        hint = "Give it a name such as report.html."
+        raise SettingsError(f"Expected an --out that ends in .html, got {config.out}.", hint=hint)
     runs = read_runs(config.runs)
     require_comparable(runs)
     groups = group_runs(runs)

@@ -191,7 +191,7 @@ def require_categories(sets: DataSets, categories: Mapping[str, str]) -> None:
 
 
 def require_boxes(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, ...]) -> None:
-    """Refuse data without a single box of a class, from which it would be learned to be absent.
+    """Refuse data without a single box of a class, which would teach that the class never occurs.
 
     Raises:
         DatasetError: A data set has no boxes in these key frames although objects are to be learned, or no
@@ -214,7 +214,7 @@ def require_boxes(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, .
 
 
 def _require_few_left_out(index: Index, objects: list[str]) -> None:
-    """Refuse a data set of which too many boxes are left out: their objects would be learned to be absent."""
+    """Refuse a data set that lost too many boxes, which would teach that their objects never occur."""
     faults = [fault for fault in index.metadata.loose_faults if fault[0] == LEFT_OUT]
     lost = sum(count for _, count, _ in faults)
     total = lost + sum(index.count_categories(index.rows(ALL)).values())

@@ -115,7 +115,8 @@ class KeyFrames(Dataset[Sample]):
             seed: Seed of the random changes.
             effect: A change of the student's images before augmentation, such as a corruption. The teacher's
             images stay clean.
-            stored: Cache of the student's images, read in place of their files. It cannot have an effect.
+            stored: Cache of the student's images, read in place of their files. Cannot be combined with
+            `effect`.
 
         Raises:
             SettingsError: A camera, a LiDAR or the split does not exist, or several sweeps are to be joined

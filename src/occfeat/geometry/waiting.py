@@ -17,7 +17,7 @@ def true_entries(mask: Bool[Tensor, "*shape"], count: int) -> Int64[Tensor, "K D
 
     Args:
         mask: A mask of `D` axes.
-        count: Number of its true entries, `K`, so that nobody waits for the device to count them.
+        count: Number of its true entries, `K`, so that no code waits for the device to count them.
     """
     if mask.device.type == "cuda":
         return torch.nonzero_static(mask, size=count)

@@ -175,7 +175,7 @@ class PretrainingNetwork(nn.Module):
 
     @torch.no_grad()
     def _compare_some(self, views: Views, targets: Targets, chosen: Int64[Tensor, " b"]) -> Step:
-        """Return loss and metrics of some key frames, without objectives that cannot say their part."""
+        """Return loss and metrics of some key frames, where `of_key_frames` gives a target."""
         parts = {one.name: one.of_key_frames(targets[one.name], chosen) for one in self.objectives}
         some = {name: part for name, part in parts.items() if part is not None}
         return self._sum(self._terms({name: view[chosen] for name, view in views.items()}, some))

@@ -70,8 +70,7 @@ class BevModel(nn.Module):
 
         Raises:
             SettingsError: A value is not an image, the numbers of cameras differ, a calibration is
-                impossible, or
-            a camera sees no ground within reach of the grid.
+                impossible, or a camera sees no ground within reach of the grid.
         """
         probabilities: Tensor = self(*self.prepare(images, intrinsics, ego_from_camera, lenses))
         return dict(zip(self.classes, probabilities[0], strict=True))

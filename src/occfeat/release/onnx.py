@@ -1,8 +1,8 @@
 """Export of a fine-tuned network to ONNX, to run it without PyTorch.
 
 Inputs are images and calibration of pinhole cameras, or only images if the rig is stored in the file, with
-any lenses. The output is
-probabilities. All shapes are fixed. The metadata of the file describe inputs and output.
+any lenses. The output is probabilities. All shapes are fixed. The metadata of the file describe inputs and
+output.
 
 Axes: `N` cameras, `H W` image in pixels, `K` classes, `X Y` BEV cells (x forward, y left).
 """

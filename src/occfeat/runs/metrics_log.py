@@ -168,7 +168,7 @@ def require_loggers(names: Sequence[LoggerName] | None) -> None:
     """Refuse loggers whose packages are not installed, before a run begins.
 
     Raises:
-        ExtraError: A package is missing.
+        MissingExtraError: A package is missing.
     """
     for name in names or ():
         require_extra(name, what=f"The logger {name} of engine.loggers")
@@ -183,7 +183,7 @@ def open_loggers(names: Sequence[LoggerName] | None, folder: Path, step: int) ->
         step: Step the run goes on from.
 
     Raises:
-        ExtraError: A package is missing.
+        MissingExtraError: A package is missing.
         RunError: A logger cannot be started.
     """
     require_loggers(names)

@@ -146,7 +146,7 @@ class CacheConfig(UsesData):
     """Camera channels, in order. Empty: all cameras of the data set, clockwise from the front."""
     teacher: TeacherConfig = TeacherConfig()
     second_teacher: TeacherConfig = NO_TEACHER
-    """Another teacher, whose features are learned beside those of the first. Name `none`: there is none."""
+    """Another teacher, whose features are learned beside those of the first. `none`: no second teacher."""
     dtype: FeatureType = "int8"
     """Storage type of the features: int8 with a scale per patch, or float16."""
     batch_size: Positive = 4
@@ -179,7 +179,7 @@ class PretrainConfig(TrainsOnSets):
     """The BEV network. Each `kind` has its own settings."""
     teacher: TeacherConfig = TeacherConfig()
     second_teacher: TeacherConfig = NO_TEACHER
-    """Another teacher, whose features are learned beside those of the first. Name `none`: there is none."""
+    """Another teacher, whose features are learned beside those of the first. `none`: no second teacher."""
     teacher_cache: PerSet[InputPath | None] = (None,)
     """Folder written by `occfeat cache` with the same teacher, one per data set. None: run the teacher on
     every image."""

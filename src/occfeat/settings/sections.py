@@ -121,8 +121,8 @@ class TeacherConfig(Strict):
     """timm name of a vision transformer or of a network with stages, such as resnet50, or `packaged` for the
     DINOv2-derived ViT-S/14 of `make demo`."""
     weights: WeightsSource = "hub"
-    """`hub`, or the path of a local file in timm's or Meta's format. `packaged`: those of
-    tf_efficientnet_lite0."""
+    """`hub`, the path of a local file in timm's, Meta's or Hugging Face's format, or `packaged` for the name
+    `tf_efficientnet_lite0`, whose weights come with `make setup`."""
     image_size: ImageSize = (224, 392)
     """Height and width of the teacher's images, multiples of its patch size."""
     block: Expert[int | tuple[int, ...] | None] = None
@@ -135,7 +135,7 @@ class TeacherConfig(Strict):
 
 
 NO_TEACHER = TeacherConfig(name="none")
-"""Settings of a second teacher that there is not."""
+"""Settings that mean: no second teacher."""
 
 
 class HeadConfig(Strict):
@@ -331,7 +331,8 @@ class LabelsConfig(Strict):
     """What the boxes of a data set are labels of."""
 
     categories: dict[str, ObjectClass] = Field(default={})
-    """Class of categories, by their whole names, above what the format says: `{car: vehicle}`."""
+    """Class of categories, by their whole names, in place of what the format says: `{car: vehicle}`, on the
+    command line `car vehicle`."""
 
 
 class DataConfig(Strict):

@@ -58,4 +58,5 @@ def _check(transformer: Any, blocks: Sequence[int], normalize: bool) -> None:
         raise SettingsError("The teacher has no final LayerNorm.", hint="Set teacher.normalize to false.")
     height_px, width_px = transformer.patch_embed.patch_size
     if height_px != width_px:
-        raise SettingsError(f"The teacher's patches of {height_px} x {width_px} pixels are not square.")
+        what = f"Expected a teacher of square patches, got {height_px} x {width_px} pixels."
+        raise SettingsError(what, hint="Use one such as vit_small_patch14_dinov2.lvd142m.")

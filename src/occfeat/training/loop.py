@@ -53,9 +53,9 @@ from occfeat.training.window import Window
 
 logger = logging.getLogger(__name__)
 SHOWN = 8
-"""Settings that have changed, of which so many are named."""
+"""Largest number of changed settings to name."""
 REASON_LETTERS = 400
-"""Letters of a reason that are shown: torch names every tensor."""
+"""Longest reason shown, in characters: torch names every tensor."""
 Target = TypeVar("Target")
 
 

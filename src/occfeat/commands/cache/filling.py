@@ -138,7 +138,7 @@ def _require_own(path: Path, job: CacheJob) -> None:
 
 
 def _begin(path: Path, job: CacheJob) -> None:
-    """Write the card of a cache that will fit the disk."""
+    """Write the card; refuse a cache that is too large for the disk."""
     card, kind = job.card, job.kind
     waiting = sum(not shard_file(path, number).is_file() for number in range(card.shards))
     wanted = min(waiting * card.shard_size, card.key_frames) * job.key_frame_bytes

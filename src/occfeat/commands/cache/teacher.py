@@ -70,7 +70,7 @@ def _card(config: CacheConfig, teacher: Teacher, key_frames: KeyFrames) -> Cache
 
 
 class _TeacherStore:
-    """Computes and encodes what the teacher sees, and sums up how like the exact features it is."""
+    """Computes and encodes what the teacher sees, and sums up their cosine with the exact features."""
 
     def __init__(self, card: CacheCard, teacher: Teacher, fabric: Fabric, config: CacheConfig) -> None:
         self.card, self.teacher, self.device = card, teacher, fabric.device

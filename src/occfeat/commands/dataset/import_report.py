@@ -52,13 +52,14 @@ def report_import(root: Path, results: Sequence[SceneResult], *, has_poses: bool
     warnings += dict.fromkeys(sentence for result in results for sentence in result.damage)
     left_out = sum((Counter(result.left_out) for result in results), Counter[str]())
     empty = [result.name for result in results if not result.key_frames]
+    scenes = len(results) - len(empty)
     lines = [
-        f"{sum(result.key_frames for result in results)} key frames in {len(results) - len(empty)} scenes",
+        f"{sum(result.key_frames for result in results)} key frames in {scenes} scene{'s' * (scenes != 1)}",
         *([f"Without a key frame: {', '.join(empty)}"] if empty else []),
         *(f"left out: {count} x {reason}" for reason, count in left_out.most_common()),
         *(f"Warning: {warning}" for warning in warnings),
         report.text(),
-        f"Look whether the points lie on what they come from: {', '.join(path.name for path in pictures)}",
+        f"Check that the points lie on what they come from: {', '.join(path.name for path in pictures)}",
     ]
     text = "\n".join(lines)
     write_text_atomic(root / FOLDER / "summary.txt", text + "\n")

@@ -34,7 +34,8 @@ def export(config: ExportConfig) -> Outcome:
             something else; then nothing is written.
     """
     if config.out.suffix != ".onnx":
-        raise SettingsError(f"{config.out} does not end in .onnx.", hint="Choose such an --out.")
+        hint = "Give it a name such as model.onnx."
+        raise SettingsError(f"Expected an --out that ends in .onnx, got {config.out}.", hint=hint)
     model = load_model(RunFolder.of(config.run).path)
     if config.rig is None:
         count = config.cameras or len(model.card.cameras or model.card.view.cameras) or USUAL_CAMERAS

@@ -91,7 +91,9 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
         OccFeatError: The run, the images, the data or the output folder cannot be used.
     """
     if (config.rig is None) == (config.data is None):
-        raise SettingsError("Give either --rig or --data.", hint="See `occfeat predict --help`.")
+        got = "neither" if config.rig is None else "both"
+        hint = "Give --rig for images of your own, or --data for key frames of a data set."
+        raise SettingsError(f"Expected either --rig or --data, got {got}.", hint=hint)
     run = RunFolder.of(config.run).path
     require_empty(config.out, hint="Choose another --out.")
     model = load_model(run, choose_device(config.device), student)

@@ -15,7 +15,7 @@ class Row:
     unit: str = ""
     """Unit of the value; empty for a share or a count."""
     limit: float | int | None = None
-    """Largest value that is right. None: nothing to be right about."""
+    """Largest value that is right. None: no limit."""
 
     @property
     def is_right(self) -> bool:

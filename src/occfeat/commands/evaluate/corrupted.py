@@ -51,7 +51,7 @@ class CorruptedPlan:
     """What is done to the images, by corruption and severity."""
     baseline: RobustnessResults | None
     begun: RobustnessResults | None
-    """What an evaluation left in the folder of the results that was stopped before its end."""
+    """Results of an interrupted evaluation."""
 
     @classmethod
     def make(cls, config: EvaluateConfig, index: Index, card: ModelCard, out: Path) -> "CorruptedPlan":

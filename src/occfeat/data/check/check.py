@@ -252,7 +252,7 @@ def _check_key_frames(
         index.require_lidars(view.lidars)
         files.append(lidar_files(index, rows, view.sweeps, view.lidars))
         for row in rows[~with_lidar(index, rows, view.lidars)]:
-            findings.add("no LiDAR record", f"sample {index.token(row)}", row=int(row))
+            findings.add("no LiDAR record", f"key frame {index.token(row)}", row=int(row))
     return check_presence(index.source, chain(*files), findings)
 
 

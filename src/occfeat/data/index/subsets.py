@@ -51,7 +51,8 @@ def label_subset(
         SettingsError: The fraction is out of range, or leaves no key frame.
     """
     if not 0 < fraction <= 1:
-        raise SettingsError(f"Expected a label fraction above 0 and at most 1, got {fraction}.")
+        what = f"Expected a label fraction above 0 and at most 1, got {fraction}."
+        raise SettingsError(what, hint="Use 0.01 for 1 % of the labels, or 1 for all.")
     if fraction == 1:
         chosen = rows
     elif isinstance(draw, EveryKthScene):

@@ -26,11 +26,11 @@ def accumulate(
     - *Occupied*: the key sweep hits it. Or at least two other sweeps hit it, no ray of any sweep passes below
       its highest hit, and it is hit both before and after the key sweep, or is on the ground. With `ignore`,
       two other hits suffice.
-    - *Empty*: the key sweep crosses it, or at least two others do and nobody hits it. Not what is occupied,
+    - *Empty*: the key sweep crosses it, or at least two others do and none hits it. Not what is occupied,
       or would be but for the time of its hits.
     - *Unknown*: all else.
 
-    On the ground are voxels below which nobody hits anything within some cells. Rays *in conflict* say that
+    On the ground are voxels below which no sweep hits anything within some cells. Rays *in conflict* say that
     something moved: two other sweeps hit a voxel, the key sweep does not, and a ray passes below. Or the key
     sweep alone hits it, and rays of two others pass below.
 

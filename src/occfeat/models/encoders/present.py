@@ -25,7 +25,7 @@ def encode_present(
     Args:
         encode: Computes the features of images.
         images: Images of the rigs.
-        present: Cameras that are not absent, on the CPU, so that nobody waits for the device.
+        present: Cameras that are not absent, on the CPU, so that no code waits for the device.
     """
     if present.all() or not present.any():
         features = encode(images.flatten(0, 1))

@@ -82,7 +82,7 @@ class FeatureOutput(nn.Module):
         teacher = shape.teacher
         self.parts, self.data_sets = teacher.parts, teacher.data_sets
         widths = torch.tensor(teacher.parts) if len(teacher.parts) > 1 else None
-        self.register_buffer("widths", widths)  # by which a checkpoint is read
+        self.register_buffer("widths", widths)  # read when a checkpoint is restored
         self.linear = nn.Linear(own_channels or shape.voxel_channels, teacher.channels)
         self.register_buffer("center", None if center == "none" else torch.zeros(teacher.channels))
         maps: tuple[int, ...] = (teacher.cameras, teacher.channels, *teacher.patches)

@@ -1,6 +1,6 @@
 """What the teacher sees at each patch of each camera on average (this project's option).
 
-A part of it is what is always there, such as sky above and road below. Another part are artefacts of vision
+A part of it is what is always there, such as sky above and road below. Another part is artefacts of vision
 transformers that depend on the position alone (Denoising Vision Transformers, ECCV 2024).
 
 Axes: `B` key frames, `S` data sets, `N` cameras, `V` views: the cameras of a key frame, or of several, `F`
