@@ -42,7 +42,7 @@ def draw_curves(file: Path, panels: dict[str, list[Curve]], x_title: str) -> Non
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(x_title)
     figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(file, dpi=110)
+    _save(figure, file)
 
 
 def draw_arms(file: Path, panels: dict[str, dict[str, Cell]]) -> None:
@@ -63,6 +63,12 @@ def draw_arms(file: Path, panels: dict[str, dict[str, Cell]]) -> None:
         axes.set_title(title, fontsize=9)
         axes.grid(axis="x", alpha=0.3)
     figure.suptitle("dots: runs; diamonds: means, with 95 % intervals over pretraining seeds", fontsize=9)
+    _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    """Write a plot, in a folder that is made if it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
 
 

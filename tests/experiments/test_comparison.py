@@ -192,9 +192,9 @@ def test_draw__arms_along_an_axis_become_curves(tmp_path: Path) -> None:
         for arm, seed in product(("occupancy", "ratio-0.3-raw-shared"), range(2))
     }
     asked.draw({}, ["linear"], "val", tmp_path / "none.png")
-    asked.draw(rows, ["linear"], "val", tmp_path / "some.png")
+    asked.draw(rows, ["linear"], "val", tmp_path / "new" / "some.png")
     assert not (tmp_path / "none.png").exists()
-    assert (tmp_path / "some.png").stat().st_size > 10_000
+    assert (tmp_path / "new" / "some.png").stat().st_size > 10_000
 
 
 def test_build_world__a_large_street_has_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
