@@ -64,6 +64,29 @@ def test_trace__follows_one_ray_of_each_voxel() -> None:
     assert trace(few, GRID).crossed.sum() >= 0.9 * trace(few, GRID, all_rays=True).crossed.sum()
 
 
+inside = st.tuples(st.floats(-1.99, 1.99), st.floats(-1.49, 1.49), st.floats(-2.49, 2.49))
+beside = st.tuples(st.floats(2.5, 6), st.floats(-6, 6), st.floats(-6, 6))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(positions, inside), min_size=1, max_size=6),
+    st.lists(st.tuples(beside, beside), max_size=3),
+)
+@example(
+    [((1.0, 1.0, 1.0), (-1.9, -1.4, -2.4))], [((5.0, 0.0, 0.0), (3.0, 0.0, 0.0))]
+)  # into the first voxel
+def test_trace__follows_a_ray_to_each_voxel_that_is_hit(
+    ending: list[tuple[Point, Point]], passing_by: list[tuple[Point, Point]]
+) -> None:
+    origins, returns = zip(*ending, *passing_by, strict=True)
+    found = trace(points_of(list(returns), list(origins)), GRID)
+    alone = [trace(points_of([point], [origin]), GRID) for origin, point in ending]
+    for voxel in np.argwhere(found.hit):
+        crossed = [one.crossed & ~found.hit for one in alone if one.hit[tuple(voxel)]]
+        assert any((one <= found.crossed).all() for one in crossed)
+
+
 def test_trace__leaves_out_what_is_not_finite() -> None:
     nan, far = float("nan"), float("inf")
     origin = [0.1, 0.2, 0.3]

@@ -51,7 +51,9 @@ def trace(points: Points, grid: VoxelGrid, *, all_rays: bool = False) -> RayVoxe
     hit[tuple(cell[inside].T)] = True
     ends = _Ends(points.points_ego.numpy(), points.origins_ego.numpy(), cell, inside)
     if not all_rays:
-        ends = ends.chosen(~inside | _one_of_each(_flat(cell, grid.shape), hit.size))
+        followed = ~inside
+        followed[inside] = _one_of_each(_flat(cell[inside], grid.shape), hit.size)
+        ends = ends.chosen(followed)
     rays = _clip(ends, grid)
     if not all_rays:
         rays = rays.chosen(_one_of_each(_flat(rays.last, grid.shape), hit.size))
