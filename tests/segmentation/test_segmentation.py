@@ -8,7 +8,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.sample import Labels
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import BevIou, metric_names
+from occfeat.segmentation.metrics import MOTION, BevIou, counted_cells, metric_names
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from tests.rigs import GRID, batch_of
 
@@ -54,6 +54,13 @@ def test_segmentation_loss__ignored_cells_get_no_gradient() -> None:
 def test_segmentation_loss__nothing_counted_is_zero() -> None:
     nothing = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     assert segmentation_loss(torch.randn(1, 1, 2, 2), nothing, nothing, 2.0).item() == 0
+
+
+@pytest.mark.parametrize("protocol", MOTION)
+def test_counted_cells__motion_needs_labels_that_say_it(protocol: str) -> None:
+    nothing = torch.zeros(1, 2, 3, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match="expected labels with motion, got none"):
+        counted_cells(_labels(nothing, nothing), protocol)
 
 
 def test_bev_iou__is_pooled_not_averaged_over_batches() -> None:

@@ -53,8 +53,10 @@ def metric_names(classes: tuple[str, ...], *, has_visibility: bool, motion: bool
 
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     """Return a mask of the cells that a protocol counts."""
-    others = {"moving": labels.not_moving, "still": labels.not_still}.get(protocol)
-    if others is not None:
+    if protocol in MOTION:
+        others = labels.not_moving if protocol == "moving" else labels.not_still
+        if others is None:
+            raise ValueError("expected labels with motion, got none")
         return ~(labels.low_visibility | others)
     return ~labels.low_visibility if protocol == "visible" else torch.ones_like(labels.target)
 
