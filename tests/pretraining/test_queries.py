@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +14,10 @@ from occfeat.data.sample.lidar import Points
 from occfeat.data.sample.sample import Batch
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
 from occfeat.pretraining.objectives.build import build_objectives
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.queries import (
     Queries,
     interpolate,
-    query_loss,
     query_points,
     query_target,
     voxel_centers,
@@ -105,9 +106,11 @@ def test_query_target__without_returns_costs_the_same_random_numbers() -> None:
     assert target.occupied.shape == (0,)
     _target(batch_of())
     assert torch.equal(torch.rand(1), after)
-    loss = query_loss(torch.zeros(0, requires_grad=True), target.occupied)
-    loss.backward()
-    assert loss.item() == 0
+    logits = torch.zeros(0, requires_grad=True)
+    for counted in (None, target.occupied):
+        loss = mean_entropy(logits, target.occupied, counted)
+        loss.backward()
+        assert loss.item() == 0
 
 
 def _interpolate_by_loops(voxels: torch.Tensor, key_frame: int, position: list[float]) -> torch.Tensor:
@@ -177,13 +180,22 @@ def test_interpolate__at_voxel_centres_gives_back_the_voxels() -> None:
     assert torch.equal(found.view(2, 6, 4, 3, 5).permute(0, 4, 1, 2, 3), voxels)
 
 
-def test_query_loss__equals_a_plain_loop() -> None:
+def test_mean_entropy__with_a_mask_has_the_gradients_of_a_sum_over_the_count() -> None:
+    logits, occupied = torch.randn(1001, requires_grad=True), torch.rand(1001) < 0.4
+    total = F.binary_cross_entropy_with_logits(logits, occupied.float(), reduction="sum") / 1001
+    loss = mean_entropy(logits, occupied, torch.ones_like(occupied))
+    assert torch.equal(loss, total)
+    assert torch.equal(*(torch.autograd.grad(one, logits)[0] for one in (loss, total)))
+
+
+def test_mean_entropy__equals_a_plain_loop() -> None:
     logits, occupied = torch.randn(9), torch.rand(9) < 0.4
     plain = [
         -math.log(1 / (1 + math.exp(-logit)) if full else 1 / (1 + math.exp(logit)))
         for logit, full in zip(logits.tolist(), occupied.tolist(), strict=True)
     ]
-    assert query_loss(logits, occupied).item() == pytest.approx(sum(plain) / 9, abs=1e-6)
+    for counted in (None, torch.ones_like(occupied)):
+        assert mean_entropy(logits, occupied, counted).item() == pytest.approx(sum(plain) / 9, abs=1e-6)
 
 
 def _network() -> PretrainingNetwork:

@@ -15,9 +15,11 @@ def mean_entropy(
 ) -> Float[Tensor, ""]:
     """Return the binary cross-entropy in float32, averaged over all cells or over those that count.
 
-    0 if no cell counts.
+    0 if there are no cells, or none counts.
     """
     logits = logits.float()
+    if counted is None and not logits.numel():
+        return logits.sum()
     if counted is None:
         return F.binary_cross_entropy_with_logits(logits, there.to(logits.dtype))
     total = F.binary_cross_entropy_with_logits(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from occfeat.data.sample.lidar import Points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.objectives.contract import HeadShape, Objective, Term
+from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.settings.sections import QueryConfig
 from occfeat.training.overlap import is_positive, overlap
@@ -90,7 +91,9 @@ class QueryOccupancy(Objective[QueryDecoder, QueryTarget]):
         """Return the binary cross-entropy as loss, the IoU of the queries as metric."""
         logits = output(read, target.queries)
         found = overlap(is_positive(logits), target.occupied)
-        return Term(query_loss(logits, target.occupied), {"query_iou": found.iou})
+        # With a mask, the sum is divided by the count: the gradients of a mean are rounded otherwise.
+        loss = mean_entropy(logits, target.occupied, torch.ones_like(target.occupied))
+        return Term(loss, {"query_iou": found.iou})
 
     def occupancy_probability(self, output: QueryDecoder, read: Tensor) -> Float[Tensor, "B X Y Z"]:
         """Return the occupancy probability of a query at the centre of each voxel."""
@@ -154,13 +157,6 @@ def _inside_only(
     lower_m, cell_m = points_ego.new_tensor(grid.lower_m), points_ego.new_tensor(grid.cell_m)
     position_cells = (points_ego[inside] - lower_m) / cell_m
     return QueryTarget(Queries(key_frame[inside], position_cells), occupied[inside])
-
-
-def query_loss(logits: Float[Tensor, " Q"], occupied: Bool[Tensor, " Q"]) -> Float[Tensor, ""]:
-    """Return the binary cross-entropy in float32, averaged over the queries; 0 if there are none."""
-    logits = logits.float()
-    total = F.binary_cross_entropy_with_logits(logits, occupied.to(logits.dtype), reduction="sum")
-    return total / max(len(logits), 1)
 
 
 def voxel_centers(voxels: Float[Tensor, "B D X Y Z"]) -> Queries:
