@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from occfeat.commands.layers import base_layer
-from occfeat.commands.outcome import Outcome, RunOutcome
+from occfeat.commands.outcome import Outcome, ResultsOutcome, RunOutcome
 from occfeat.commands.table import COMMANDS, load, name_of
 from occfeat.errors import SettingsError
 from occfeat.settings import commands as settings_of
@@ -127,7 +127,7 @@ def finetune(
     return _run(_configured(settings_of.FinetuneConfig, settings, recipe, config), _own(student))
 
 
-def evaluate(run: PathLike, *, student: Student | None = None, **settings: Any) -> RunOutcome:
+def evaluate(run: PathLike, *, student: Student | None = None, **settings: Any) -> ResultsOutcome:
     """Evaluate a fine-tuning run on a split; see `EvaluateConfig`.
 
     Args:
@@ -136,12 +136,12 @@ def evaluate(run: PathLike, *, student: Student | None = None, **settings: Any) 
         **settings: Fields of `EvaluateConfig`.
 
     Returns:
-        `metrics` by name and protocol, 0 to 1, pooled over the split.
+        `path` of the results and pictures, and `metrics` by name and protocol, 0 to 1, pooled over the split.
     """
     return _run(build(settings_of.EvaluateConfig, {"run": run, **settings}), student)
 
 
-def analyse(run: PathLike, **settings: Any) -> RunOutcome:
+def analyse(run: PathLike, **settings: Any) -> ResultsOutcome:
     """Analyse the features of a pretraining run; see `AnalyseConfig`.
 
     Args:

@@ -15,6 +15,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class ResultsOutcome(Outcome):
+    """What was measured of a run."""
+
+    path: Path = Path()
+    """The folder of the results and pictures."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics by name, such as `vehicle_iou/visible` (0 to 1)."""
+
+
+@dataclass(frozen=True)
 class RunOutcome(Outcome):
     """A finished run."""
 

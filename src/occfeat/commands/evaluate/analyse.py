@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from occfeat.atomic import write_text_atomic
-from occfeat.commands.outcome import RunOutcome, table
+from occfeat.commands.outcome import ResultsOutcome, table
 from occfeat.commands.pretrain import key_frames_of, open_cache
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
@@ -78,7 +78,7 @@ class _Subject:
     """Name of the data set among several of pretraining; empty for any other."""
 
 
-def analyse(config: AnalyseConfig) -> RunOutcome:
+def analyse(config: AnalyseConfig) -> ResultsOutcome:
     """Analyse a pretraining run; writes `analysis.json` and pictures.
 
     Raises:
@@ -96,7 +96,7 @@ def analyse(config: AnalyseConfig) -> RunOutcome:
         _draw_window(out, example, subject.key_frames)
     metrics = _metrics(results)
     counted = f"{len(subject.rows)} key frames of {config.split}, {len(voxels.names)} voxels"
-    return RunOutcome(f"{counted}\n{table(metrics)}\n{out / ANALYSIS}", path=out, metrics=metrics)
+    return ResultsOutcome(f"{counted}\n{table(metrics)}\n{out / ANALYSIS}", path=out, metrics=metrics)
 
 
 def _look(subject: _Subject, config: AnalyseConfig) -> tuple[Collected, Seen]:

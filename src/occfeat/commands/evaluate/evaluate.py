@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from occfeat.commands.evaluate.corrupted import CorruptedPlan, begin, draw_examples, evaluate_corrupted
-from occfeat.commands.outcome import RunOutcome, table
+from occfeat.commands.outcome import ResultsOutcome, table
 from occfeat.commands.sets import draw_predictions_of_sets, require_files, require_labels, require_motion
 from occfeat.data.dataset import ImageEffect, KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets
@@ -29,7 +29,7 @@ from occfeat.training.device import all_alive, build_fabric
 from occfeat.training.loading.several import SeveralKeyFrames, key_frames_of_sets
 
 
-def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOutcome:
+def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> ResultsOutcome:
     """Evaluate a fine-tuning run and write `results.json` and pictures.
 
     An evaluation under corruptions that was stopped goes on when it is asked for again.
@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig, student: nn.Module | None = None) -> RunOut
 
 def _evaluate(
     config: EvaluateConfig, card: ModelCard, model: ShippedModel, out: Path, fabric: Fabric
-) -> RunOutcome:
+) -> ResultsOutcome:
     """Evaluate a loaded network, with corruptions if they are asked for."""
     if not config.labels.categories:
         config = config.model_copy(update={"labels": card.labels})
@@ -129,7 +129,7 @@ class _Split:
         )
 
 
-def _outcome(fabric: Fabric, text: str, file: Path, metrics: dict[str, float]) -> RunOutcome:
+def _outcome(fabric: Fabric, text: str, file: Path, metrics: dict[str, float]) -> ResultsOutcome:
     """Return what the first process says, and the others do not."""
     shown = f"{text}{file}" if fabric.is_global_zero else ""
-    return RunOutcome(shown, path=file.parent, metrics=metrics)
+    return ResultsOutcome(shown, path=file.parent, metrics=metrics)
