@@ -37,7 +37,7 @@ def pretrained(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finetuned(flags: Flags, pretrained: Path) -> Path:
     run = pretrained.parent / "tuned"
-    words = ["--start", str(pretrained), "--val-split", "mini_val", "--optim.epochs", "2"]
+    words = ["--start", str(pretrained), "--val-split", "mini_val", "--optim.epochs", "2", "--pictures", "2"]
     assert main(flags("finetune", run, *words, "--classes", "vehicle", "pedestrian")) == 0
     return run
 
@@ -203,13 +203,15 @@ def test_finetune__a_vision_transformer_by_low_rank_updates(
     assert first == second
 
 
-def test_finetune__writes_tokens_results_and_pictures(finetuned: Path) -> None:
+def test_finetune__writes_tokens_results_and_pictures(finetuned: Path, folder: Path) -> None:
     assert len((finetuned / "label_tokens.txt").read_text().split()) == 3
     results = json.loads((finetuned / "evaluation-mini_val" / "results.json").read_text())
     assert results["key_frames"] == 3
     expected = {f"{name}_iou/{p}" for name in ("vehicle", "pedestrian") for p in ("all", "visible")}
     assert set(results["metrics"]) == expected
-    assert len(list((finetuned / "pictures").glob("*_vehicle.png"))) == 3
+    index = Index.open(DataConfig(root=folder))
+    first, _, last = (f"{index.token(row)}_vehicle.png" for row in index.rows("mini_val"))
+    assert {file.name for file in (finetuned / "pictures").glob("*_vehicle.png")} == {first, last}
 
 
 def test_evaluate__repeats_the_metrics_of_the_fine_tuning(

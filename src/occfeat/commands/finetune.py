@@ -101,8 +101,7 @@ def _finetune(config: FinetuneConfig, own: nn.Module | None, *, resume: bool) ->
         training.fit(Job(network, labels_of, key_frames, mix, config.optim, config.engine), run)
         if run.writes:
             write_model(run.folder.path, network.segmenter, _card(training))
-            shown = rows if val_rows is None else val_rows
-            shown = spread(shown, config.pictures) if sets.names else shown[: config.pictures]
+            shown = spread(rows if val_rows is None else val_rows, config.pictures)
             plain = _key_frames(config, sets, None)
             draw_predictions_of_sets(run.folder.pictures, network.segmenter, sets, plain, shown)
         if val_rows is None:
