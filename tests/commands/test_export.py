@@ -40,7 +40,7 @@ def test_export__for_any_rig(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
         f"input  images (3, 3, {height}, {width}), uint8",
         "input  intrinsics (3, 3, 3), float32",
         "input  ego_from_camera (3, 4, 4), float32",
-        "output probabilities (2, 16, 16), float32: vehicle, walkway in cells of 1 x 1 m",
+        "output probabilities (2, 16, 16), float32: vehicle, walkway on 16 x 16 cells of 1 x 1 m",
         "calibration that is an input is that of pinhole cameras",
         "opset 18",
     ):

@@ -126,3 +126,8 @@ def test_impossible_grids(
 def test_impossible_grids__height_counts() -> None:
     with pytest.raises(SettingsError, match="axis z"):
         VoxelGrid((0.0, 0.0, 2.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+
+
+def test_in_words__says_both_sides_of_a_cell() -> None:
+    grid = BevGrid((-2.0, -1.0), (2.0, 1.0), (0.5, 1.0))
+    assert grid.in_words() == "8 x 2 cells of 0.5 x 1 m from (-2.0, -1.0) to (2.0, 1.0) m"

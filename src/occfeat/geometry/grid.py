@@ -40,6 +40,11 @@ class BevGrid:
         x, y = count_cells(self.lower_m, self.upper_m, self.cell_m)
         return x, y
 
+    def in_words(self) -> str:
+        """Return the number, size and borders of the cells, such as `4 x 2 cells of 0.5 x 1 m from …`."""
+        (x, y), (length_m, width_m) = self.shape, self.cell_m
+        return f"{x} x {y} cells of {length_m:g} x {width_m:g} m from {self.lower_m} to {self.upper_m} m"
+
     def centers(self) -> Float[Tensor, "X Y 2"]:
         """Return the centres of all cells in the ego frame, in metres."""
         return _centers(self.lower_m, self.cell_m, self.shape)

@@ -10,7 +10,6 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError, SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
-from occfeat.release.model import BevModel
 from occfeat.release.onnx import OPSET, largest_difference, signature, to_onnx
 from occfeat.release.shipped import load_model
 from occfeat.runs.folder import RunFolder
@@ -57,7 +56,10 @@ def export(config: ExportConfig) -> Outcome:
     write_bytes_atomic(config.out, content)
     lines = [
         *(f"input  {line}" for line in signature(graph.graph.input)),
-        *(f"output {line}: {_cells(model)}" for line in signature(graph.graph.output)),
+        *(
+            f"output {line}: {', '.join(model.classes)} on {model.grid.in_words()}"
+            for line in signature(graph.graph.output)
+        ),
         *(("calibration that is an input is that of pinhole cameras",) if config.rig is None else ()),
         f"opset {OPSET}, {len(content) / 1e6:.1f} MB",
         f"largest difference to PyTorch's probabilities in onnxruntime: {difference:.1e}",
@@ -81,10 +83,3 @@ def _example(count: int, image_size: tuple[int, int]) -> tuple[UInt8[Tensor, "1 
         image_size=image_size,
     )
     return images, cameras
-
-
-def _cells(model: BevModel) -> str:
-    """Return what the output holds and where, in words."""
-    grid = model.grid
-    cell = f"{grid.cell_m[0]:g} x {grid.cell_m[1]:g} m"
-    return f"{', '.join(model.classes)} in cells of {cell} from {grid.lower_m} to {grid.upper_m} m"

@@ -102,10 +102,8 @@ def predict(config: PredictConfig, student: nn.Module | None = None) -> Outcome:
         make_folder(config.out)
         _write(config.out, view, model)
         count += 1
-    grid = model.grid
-    cells = " x ".join(map(str, grid.shape))
-    where = f"{cells} cells of {grid.cell_m[0]:g} m from {grid.lower_m} to {grid.upper_m} m"
-    return Outcome(f"{count} prediction(s) of {', '.join(model.classes)} on {where}\n{config.out}")
+    what = f"{count} prediction(s) of {', '.join(model.classes)} on {model.grid.in_words()}"
+    return Outcome(f"{what}\n{config.out}")
 
 
 def _views(config: PredictConfig, run: Path) -> Iterator[View]:
