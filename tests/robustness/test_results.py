@@ -7,9 +7,9 @@ import pytest
 from occfeat.data.corruptions.corruptions import SEVERITIES
 from occfeat.errors import RunError, SettingsError
 from occfeat.runs.folder import ROBUSTNESS
+from occfeat.segmentation.metrics import known_metrics
 from occfeat.segmentation.robustness.results import (
     RobustnessResults,
-    known_metrics,
     read_baseline,
     require_comparable,
     tables,

@@ -8,7 +8,15 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.sample import Labels
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import MOTION, BevIou, counted_cells, metric_names
+from occfeat.segmentation.metrics import (
+    MOTION,
+    PROTOCOLS,
+    BevIou,
+    counted_cells,
+    metric_names,
+    overlap_by_class,
+    overlap_by_protocol,
+)
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
 from tests.rigs import GRID, batch_of
 
@@ -61,6 +69,14 @@ def test_counted_cells__motion_needs_labels_that_say_it(protocol: str) -> None:
     nothing = torch.zeros(1, 2, 3, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match="expected labels with motion, got none"):
         counted_cells(_labels(nothing, nothing), protocol)
+
+
+def test_overlap_by_protocol__counts_for_each_protocol_what_it_counts_alone() -> None:
+    predicted, target, hidden = (torch.rand(3, 2, 2, 4, 4) < 0.5).unbind(0)
+    labels = _labels(target, hidden)
+    found = overlap_by_protocol(predicted, labels, PROTOCOLS)
+    assert found.keys() == set(PROTOCOLS)
+    assert found == {protocol: overlap_by_class(predicted, labels, protocol) for protocol in PROTOCOLS}
 
 
 def test_bev_iou__is_pooled_not_averaged_over_batches() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from occfeat.atomic import write_text_atomic
-from occfeat.segmentation.metrics import BevIou
+from occfeat.segmentation.metrics import BevIou, known_metrics
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.device import autocast
@@ -43,8 +43,7 @@ class Evaluation:
 
     def write(self, file: Path) -> None:
         """Write the metrics as JSON; NaN becomes null."""
-        finite = {name: value if value == value else None for name, value in self.metrics.items()}
-        text = json.dumps({**asdict(self), "metrics": finite}, indent=2) + "\n"
+        text = json.dumps({**asdict(self), "metrics": known_metrics(self.metrics)}, indent=2) + "\n"
         write_text_atomic(file, text)
 
 

@@ -11,6 +11,8 @@ threshold.
 Axes: `B` key frames, `K` classes, `X Y` BEV cells.
 """
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -51,6 +53,11 @@ def metric_names(classes: tuple[str, ...], *, has_visibility: bool, motion: bool
     return [*names, "mean_iou/map"] if layers_of(classes) else names
 
 
+def known_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics with None instead of NaN."""
+    return {name: value if value == value else None for name, value in metrics.items()}
+
+
 def counted_cells(labels: Labels, protocol: str) -> Bool[Tensor, "B K X Y"]:
     """Return a mask of the cells that a protocol counts."""
     if protocol in MOTION:
@@ -68,6 +75,15 @@ def overlap_by_class(
     counted = counted_cells(labels, protocol)
     pairs = zip((predicted & counted).unbind(1), (labels.target & counted).unbind(1), strict=True)
     return tuple(overlap(marked, target) for marked, target in pairs)
+
+
+def overlap_by_protocol(
+    predicted: Bool[Tensor, "B K X Y"], labels: Labels, protocols: Iterable[str]
+) -> dict[str, tuple[Overlap, ...]]:
+    """Count the cells of each class under `all` and other protocols; `map` counts the same cells as `all`."""
+    cells = dict.fromkeys("all" if protocol == "map" else protocol for protocol in protocols)
+    found = {protocol: overlap_by_class(predicted, labels, protocol) for protocol in cells}
+    return {**found, "map": found["all"]}
 
 
 class BevIou(Metric):
@@ -93,10 +109,10 @@ class BevIou(Metric):
 
     def update(self, predicted: Bool[Tensor, "B K X Y"], labels: Labels) -> None:
         """Add the predictions of a batch."""
+        found = overlap_by_protocol(predicted, labels, self.protocols)
         for row, protocol in enumerate(self.protocols):
-            found = overlap_by_class(predicted, labels, protocol)
-            self.counts[row, 0] += torch.stack([of_class.both for of_class in found])
-            self.counts[row, 1] += torch.stack([of_class.union for of_class in found])
+            self.counts[row, 0] += torch.stack([of_class.both for of_class in found[protocol]])
+            self.counts[row, 1] += torch.stack([of_class.union for of_class in found[protocol]])
 
     def compute(self) -> dict[str, float]:
         """Return IoU by name, 0 to 1; NaN for a class that neither occurs nor is predicted.

@@ -9,7 +9,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.sample import Batch, Labels, Sample
 from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.losses import segmentation_loss
-from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, overlap_by_class, protocols_of
+from occfeat.segmentation.metrics import PROTOCOLS, counted_cells, overlap_by_protocol, protocols_of
 from occfeat.training.overlap import is_positive
 from occfeat.training.step import Step, mean_of
 
@@ -132,9 +132,9 @@ class FinetuningNetwork(nn.Module):
         metrics = {"loss": mean_of(loss)}
         if len(losses) > 1:
             metrics |= {f"loss/{task}": mean_of(value) for task, value in losses.items()}
+        found = overlap_by_protocol(is_positive(logits), target, PROTOCOLS)
         for protocol in PROTOCOLS:
-            found = overlap_by_class(is_positive(logits), target, protocol)
-            for name, of_class in zip(target.classes, found, strict=True):
+            for name, of_class in zip(target.classes, found[protocol], strict=True):
                 if protocol in protocols_of(name, has_visibility=self.has_visibility):
                     metrics[f"{name}_iou/{protocol}"] = of_class.iou
         return Step(loss, metrics)

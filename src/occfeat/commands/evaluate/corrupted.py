@@ -19,11 +19,10 @@ from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, 
 from occfeat.runs.card import ModelCard
 from occfeat.runs.folder import ROBUSTNESS, ROBUSTNESS_TABLES
 from occfeat.segmentation.evaluation import Evaluation
-from occfeat.segmentation.metrics import metric_names
+from occfeat.segmentation.metrics import known_metrics, metric_names
 from occfeat.segmentation.robustness.results import (
     RobustnessResults,
     go_on,
-    known_metrics,
     read_baseline,
     read_begun,
     require_comparable,

@@ -107,12 +107,12 @@ class SegmentationPredictor:
 
 def ious(probability: Float[Tensor, "B K X Y"], labels: Labels) -> dict[str, float]:
     """Return the IoU of each class that occurs or is predicted, without cells of low visibility."""
-    scores = {}
-    for column, name in enumerate(labels.classes):
-        found = overlap_by_class(is_likely(probability), labels, "visible")[column]
-        if found.union:
-            scores[name] = found.iou.value()
-    return scores
+    found = overlap_by_class(is_likely(probability), labels, "visible")
+    return {
+        name: of_class.iou.value()
+        for name, of_class in zip(labels.classes, found, strict=True)
+        if of_class.union
+    }
 
 
 class PretrainingPredictor:

@@ -1,6 +1,6 @@
 """`robustness.json`: results of an evaluation under corruptions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -49,11 +49,6 @@ class RobustnessResults(Strict):
             named[f"{metric}/mRR"] = scores.mean.resilience_rate
             named[f"{metric}/mCE"] = scores.mean.corruption_error
         return {name: value for name, value in named.items() if value is not None}
-
-
-def known_metrics(metrics: Mapping[str, float]) -> Metrics:
-    """Return metrics with None instead of NaN."""
-    return {name: value if value == value else None for name, value in metrics.items()}
 
 
 def read_baseline(path: Path, split: str) -> RobustnessResults:
