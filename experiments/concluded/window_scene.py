@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from occfeat.data.augment import draw_change
-from occfeat.data.index.index import Boxes, Index
+from occfeat.data.index.index import Index
+from occfeat.data.keyframe import Boxes
 from occfeat.data.sample.contents import WindowRequest
 from occfeat.data.sample.lidar import Window
 from occfeat.data.sweeps.window import WindowReader

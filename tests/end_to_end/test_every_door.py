@@ -18,7 +18,8 @@ from occfeat.data.formats.nuscenes.writer.values import (
     LidarSweep,
     RecordingLog,
 )
-from occfeat.data.index.index import Index, KeyFrame
+from occfeat.data.index.index import Index
+from occfeat.data.keyframe import KeyFrame
 from occfeat.data.recordings.waymo.recording import find_recordings
 from occfeat.data.recordings.write import write_recordings
 from occfeat.settings.sections import DataConfig, TeacherConfig

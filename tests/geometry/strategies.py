@@ -85,3 +85,9 @@ def intrinsics() -> st.SearchStrategy[Tensor]:
         floats(-100.0, 1000.0),
         floats(-100.0, 1000.0),
     )
+
+
+def unproject(intrinsics: Tensor, pixels: Tensor, depth_m: Tensor) -> Tensor:
+    """Points in the camera frame at these pixels and depths: `project` of pinholes backwards."""
+    homogeneous = torch.cat((pixels, torch.ones_like(pixels[..., :1])), dim=-1)
+    return torch.linalg.solve(intrinsics, homogeneous.mT).mT * depth_m[..., None]

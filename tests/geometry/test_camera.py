@@ -17,11 +17,10 @@ from occfeat.geometry.camera import (
     project,
     resize,
     rotate,
-    unproject,
     visible_in,
 )
 from occfeat.geometry.pinhole import is_pinhole
-from tests.geometry.strategies import floats, intrinsics, point_clouds, vectors
+from tests.geometry.strategies import floats, intrinsics, point_clouds, unproject, vectors
 from tests.models.rigs import random_cameras
 
 SIZES = st.tuples(st.integers(4, 40), st.integers(4, 40))

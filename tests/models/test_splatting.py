@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.sample.cameras import Cameras
-from occfeat.geometry.camera import project, unproject
+from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.geometry.lens import Lens
 from occfeat.models.lifting.plans import PlanCache
 from occfeat.models.lifting.splatting import DepthBins, build_plan, frustum, splat
+from tests.geometry.strategies import unproject
 from tests.models.rigs import (
     SMALL_GRID,
     SQUARE_GRID,

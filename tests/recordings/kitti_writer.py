@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from occfeat.data.formats.points.floats import read_floats
-from occfeat.data.index.index import Index, KeyFrame
+from occfeat.data.index.index import Index
+from occfeat.data.keyframe import KeyFrame
 from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import read_records
 

@@ -64,8 +64,6 @@ def test_frames__are_grouped_by_tree() -> None:
     assert not tree.are_connected("cam", "gps")
     assert not tree.are_connected("cam", "nobody")
     assert tree.are_connected("nobody", "nobody")
-    assert tree.is_static("cam", "base_link")
-    assert not tree.is_static("cam", "odom")
 
 
 def test_frames_that_are_not_connected__are_named_with_their_trees() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from occfeat.data.formats.points.floats import read_floats
-from occfeat.data.index.index import CameraRecord, Index, KeyFrame, SweepRecord
+from occfeat.data.index.index import Index
+from occfeat.data.keyframe import CameraRecord, KeyFrame, SweepRecord
 from occfeat.data.recordings.waymo.sensors import CAMERAS
 from occfeat.settings.sections import DataConfig
 from tests.nuscenes_folder import read_records

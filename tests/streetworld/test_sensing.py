@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from occfeat.data.formats.nuscenes.writer.rows import token
-from occfeat.data.index.index import Index, KeyFrame
+from occfeat.data.index.index import Index
+from occfeat.data.keyframe import KeyFrame
 from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.settings.sections import DataConfig

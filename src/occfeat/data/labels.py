@@ -107,9 +107,8 @@ def draw_labels(
     Raises:
         SettingsError: A class does not exist.
     """
-    known = (*OBJECT_CLASSES, *LAYERS)
-    if unknown := [name for name in classes if name not in known]:
-        raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(known)}.")
+    if unknown := [name for name in classes if name not in CLASSES]:
+        raise SettingsError(f"There is no class {unknown[0]!r}.", hint=f"Classes: {', '.join(CLASSES)}.")
     corners = transform_points(new_ego_from_ego.double(), boxes.corners_ego().flatten(0, 1))
     polygons = polygons_on(corners.reshape(-1, 8, 3)[:, :4, :2], grid)
     subsets = _subsets(boxes, taxonomy, motion=motion)

@@ -59,17 +59,6 @@ def project_through(
     return uu * x + uv * y + u0, vu * x + vv * y + v0, depth_m
 
 
-def unproject(
-    intrinsics: Float[Tensor, "*B 3 3"],
-    pixels: Float[Tensor, "*B P 2"],
-    depth_m: Float[Tensor, "*B P"],
-) -> Float[Tensor, "*B P 3"]:
-    """Return the points in the camera frame at these pixels and depths: `project` of pinholes backwards."""
-    homogeneous = torch.cat((pixels, torch.ones_like(pixels[..., :1])), dim=-1)
-    rays = torch.linalg.solve(intrinsics, homogeneous.mT).mT
-    return rays * depth_m[..., None]
-
-
 def visible_in(
     image_size: tuple[int, int], pixels: Float[Tensor, "*B P 2"], depth_m: Float[Tensor, "*B P"]
 ) -> Bool[Tensor, "*B P"]:

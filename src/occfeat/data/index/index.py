@@ -11,7 +11,7 @@ from dataclasses import replace
 from operator import index
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -30,24 +30,15 @@ from occfeat.errors import DatasetError, KeyFrameError, SettingsError
 from occfeat.settings.sections import DataConfig
 
 if TYPE_CHECKING:
-    from occfeat.data.keyframe import Boxes, CameraRecord, EgoPath, KeyFrame, SweepRecord
+    from occfeat.data.keyframe import EgoPath, KeyFrame, SweepRecord
 
-__all__ = ["INDEX_SCHEMA_VERSION", "Boxes", "CameraRecord", "EgoPath", "Index", "KeyFrame", "SweepRecord"]
+__all__ = ["INDEX_SCHEMA_VERSION", "Index"]
 
 _log = logging.getLogger(__name__)
 
 NO_CATEGORIES: Mapping[str, str] = MappingProxyType({})
 FIRST_TOKENS = 3
 """Number of tokens that an error shows as examples."""
-
-
-def __getattr__(name: str) -> Any:
-    """Import the values of `keyframe`, which need torch, on first access."""
-    if name in __all__:
-        from occfeat.data import keyframe
-
-        return getattr(keyframe, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Index:

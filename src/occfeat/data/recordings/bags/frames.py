@@ -78,10 +78,6 @@ class FrameTree:
         first, second = plain_frame(first), plain_frame(second)
         return first == second or ({first, second} <= known and self._root_of(first) == self._root_of(second))
 
-    def is_static(self, first: str, second: str) -> bool:
-        """Return whether two connected frames never move against each other."""
-        return all(edge.moving is None for edge, _ in self.path(plain_frame(first), plain_frame(second)))
-
     def look_up(self, target: str, source: str, times_us: Int64[ndarray, " Q"]) -> Float64[ndarray, "Q 4 4"]:
         """Return `target_from_source` at these times.
 
