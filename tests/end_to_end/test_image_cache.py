@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from occfeat.cli import main
-from occfeat.data.check.stale import image_bytes
+from occfeat.data.check.image_bytes import image_bytes
 from occfeat.data.dataset import BrokenKeyFrame, Draw, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents

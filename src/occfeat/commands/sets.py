@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from occfeat.data.augment import ImageChange, zoomed_size
 from occfeat.data.check.categories import listed, unknown_categories
 from occfeat.data.check.check import quick_check, require_plausible, warn_of_set
-from occfeat.data.check.stale import image_bytes
+from occfeat.data.check.image_bytes import image_bytes
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets

@@ -11,7 +11,7 @@ from torch import Tensor
 from occfeat.commands.cache.filling import CacheJob, make_cache, open_key_frames
 from occfeat.commands.outcome import Outcome
 from occfeat.data.augment import ImageChange, zoomed_size
-from occfeat.data.check.stale import image_bytes
+from occfeat.data.check.image_bytes import image_bytes
 from occfeat.data.dataset import Draw, KeyFrames
 from occfeat.data.index.subsets import spread
 from occfeat.data.sample.sample import Batch, Sample

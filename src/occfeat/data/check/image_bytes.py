@@ -1,4 +1,4 @@
-"""Whether the image files of a data set are those that an image cache was packed from."""
+"""The sizes of image files in bytes, by which an image cache knows them again."""
 
 import numpy as np
 from jaxtyping import Int64
