@@ -206,6 +206,10 @@ class Index:
             raise DatasetError(f"There is no key frame {token!r} in {self.source.folder}.", hint=hint)
         return int(row)
 
+    def timestamp_us(self, row: SupportsIndex) -> int:
+        """Return the time of a key frame."""
+        return int(self._table["timestamp_us"][index(row)].as_py())
+
     def has_lidar_file(self, row: SupportsIndex) -> bool:
         """Return whether a key frame has LiDAR records whose files exist."""
         sweeps = self.key_frame(row).sweeps

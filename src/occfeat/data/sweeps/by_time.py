@@ -32,7 +32,7 @@ def read_by_time(
     Raises:
         SettingsError: The ego pose of the key frame is not known.
     """
-    key_us = index.key_frame(row).timestamp_us
+    key_us = index.timestamp_us(row)
     points_ego, after_s = [torch.empty(0, 3)], [torch.empty(0)]
     for sweep in index.sweeps_within(row, window_s, view.lidars):
         try:

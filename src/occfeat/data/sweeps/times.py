@@ -30,7 +30,7 @@ class TimesReader(Tracer):
         """
         reach_s = max(map(abs, request.times_s)) + request.tolerance_s
         sweeps = self.index.sweeps_within(row, reach_s, self.view.lidars)
-        key_us = self.index.key_frame(row).timestamp_us
+        key_us = self.index.timestamp_us(row)
         states = [
             self._states(choose_nearest(sweeps, key_us + round(time_s * 1e6), request.tolerance_s))
             for time_s in request.times_s
