@@ -81,13 +81,13 @@ def peak_above_mb(work: Callable[[], object]) -> float:
 
 
 def _status_mb(name: str) -> float:
-    """A size of this process."""
+    """Return a size of this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 def in_fresh_process(script: str, *arguments: object) -> list[float]:
-    """The numbers a benchmark prints. Call it before anything large: a child inherits its parent's peak."""
+    """Return what a benchmark prints. Call it before anything large: a child inherits its parent's peak."""
     module = ".".join(Path(script).resolve().relative_to(ROOT).with_suffix("").parts)
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -113,7 +113,7 @@ def record(
 
 
 def read_measurements() -> list[Measurement]:
-    """The measurements of the benchmarks that ran last."""
+    """Read the measurements of the benchmarks that ran last."""
     if not LATEST.is_file():
         return []
     rows = json.loads(LATEST.read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def read_measurements() -> list[Measurement]:
 
 
 def table(measurements: list[Measurement]) -> str:
-    """The measurements for a reader."""
+    """Return the measurements for a reader."""
     said = {None: "", True: "met", False: "MISSED"}
     lines = [f"{'measurement':<58}{'value':>9}{'spread':>16}{'target':>9}"]
     for one in measurements:
@@ -133,7 +133,7 @@ def table(measurements: list[Measurement]) -> str:
 
 
 def arguments(description: str | None, repeats: int, ways: tuple[str, ...] = ()) -> argparse.Namespace:
-    """The command line that benchmarks have in common; `memory` names a way to measure in this process."""
+    """Read the command line of benchmarks; `memory` names a way to measure in this process."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -85,7 +85,7 @@ def weights_of(tuning: Tuning, *, averaged: bool) -> Weights:
 
 
 def planned(starts: list[str], ways: list[str]) -> list[Tuning]:
-    """All fine-tunings: way after way, each with all starts of a seed and a draw before the next."""
+    """Return all fine-tunings: way after way, each with all starts of a seed and a draw before the next."""
     pairs = sorted(product(range(SEEDS), range(DRAWS)), key=lambda pair: (max(pair), pair))
     return [Tuning(start, way, *pair) for way in ways for pair in pairs for start in starts]
 

@@ -38,6 +38,7 @@ START_NS, RETURNS, SWEEPS, BOXES = 315_966_253_660_357_000, 99_000, 157, 73
 
 
 def main() -> None:
+    """Run the benchmark and print what it measures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--logs", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=7)
@@ -52,6 +53,7 @@ def main() -> None:
 
 
 def compare_loading(root: Path, repeats: int) -> None:
+    """Measure the rate of loading beside that of plain decoding."""
     write_log(root / "train" / str(uuid.uuid4()), np.random.default_rng(0), key_frames=4)
     index = Index.open(DataConfig(root=root))
     key_frames = KeyFrames(index, ViewConfig(), Contents(points=True), grid=build_grid(GridConfig()))
@@ -77,6 +79,7 @@ def compare_loading(root: Path, repeats: int) -> None:
 
 
 def decode(index: Index, row: int, size: tuple[int, int] | None) -> None:
+    """Decode the files of a key frame, and nothing else."""
     key_frame = index.key_frame(row)
     for camera in key_frame.cameras:
         data = np.frombuffer((index.root / camera.path).read_bytes(), np.uint8)
@@ -87,6 +90,7 @@ def decode(index: Index, row: int, size: tuple[int, int] | None) -> None:
 
 
 def time_index(root: Path, logs: int) -> None:
+    """Measure how long an index takes, and its memory."""
     random = np.random.default_rng(0)
     for _ in range(logs):
         write_log(root / "train" / str(uuid.UUID(bytes=random.bytes(16))), random, key_frames=0)
@@ -142,11 +146,12 @@ def write_log(log: Path, random: np.random.Generator, key_frames: int) -> None:
 
 
 def poses(count: int) -> dict[str, np.ndarray]:
+    """Return the columns of poses that do not move."""
     return {name: np.full(count, float(name == "qw")) for name in POSE}
 
 
 def jpeg(height: int, random: np.random.Generator) -> bytes:
-    """A picture with coarse shapes and some noise, about as large as a real one."""
+    """Return a picture with coarse shapes and some noise, about as large as a real one."""
     coarse = random.integers(0, 256, (40, 40, 3), np.uint8)
     picture = cv2.resize(coarse, (3598 - height, height), interpolation=cv2.INTER_CUBIC)
     noise = random.integers(0, 12, picture.shape, np.uint8)
@@ -154,11 +159,13 @@ def jpeg(height: int, random: np.random.Generator) -> bytes:
 
 
 def put(path: Path, columns: dict[str, Any]) -> None:
+    """Write columns as a Feather file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     feather.write_feather(pa.table(columns), str(path), compression="lz4")
 
 
 def say(text: str) -> None:
+    """Print a line."""
     sys.stdout.write(f"{text}\n")
 
 

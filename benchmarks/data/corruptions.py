@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 
 def blur_plainly(pixels: Pixels) -> Pixels:
-    """One shifted copy per pixel of the streak."""
+    """Blur with one shifted copy per pixel of the streak."""
     radius, sigma = corruptions.BLUR_RADIUS_SIGMA[MID]
     steps = np.arange(2 * radius + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -59,7 +59,7 @@ def darken_plainly(pixels: Pixels) -> Pixels:
 
 
 def fog_plainly(pixels: Pixels) -> Pixels:
-    """The same heights; values from 0 to 1 in double precision."""
+    """Lay the same fog; values from 0 to 1 in double precision."""
     amount, decay = corruptions.FOG_AMOUNT_DECAY[MID]
     height, width, _ = pixels.shape
     value = pixels / 255
@@ -70,7 +70,7 @@ def fog_plainly(pixels: Pixels) -> Pixels:
 
 
 def snow_plainly(pixels: Pixels) -> Pixels:
-    """The same flakes; values from 0 to 1 in double precision."""
+    """Let the same flakes fall; values from 0 to 1 in double precision."""
     mix, value = corruptions.SNOW_MIX[MID], pixels / 255
     flakes = snow_flakes(pixels.shape[:2], *corruptions.SNOW_FLAKES[MID], random_numbers(0))
     layer = np.round(flakes * 255)[..., None] / 255.0
@@ -108,6 +108,7 @@ def photograph() -> Pixels:
 
 
 def main() -> None:
+    """Run the benchmark and print what it measures."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     pixels = photograph()

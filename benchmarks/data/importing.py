@@ -180,6 +180,7 @@ def run(code: str, bag: Path, out: Path, workers: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the benchmark and print what it measures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=40)
     parser.add_argument("--folder", type=Path)

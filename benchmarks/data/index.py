@@ -94,7 +94,7 @@ print(json.dumps({"seconds": seconds, "peak_mb": resource.getrusage(resource.RUS
 
 
 def token(table: str, number: int) -> str:
-    """A token that looks random and is not."""
+    """Return a token that looks random and is not."""
     salt = int.from_bytes(table.encode()[-4:], "big")
     return f"{((number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 + salt * 0x1000003) % 2**128:032x}"
 
@@ -110,6 +110,7 @@ def write_table(folder: Path, name: str, records: Iterator[dict[str, object]]) -
 
 
 def write_small_tables(folder: Path) -> None:
+    """Write the tables that hold few records."""
     channels = list(RECORDS_PER_HALF_SECOND)
     kinds = {"C": "camera", "L": "lidar", "R": "radar"}
     sensors = [
@@ -158,10 +159,12 @@ def write_small_tables(folder: Path) -> None:
 
 
 def scene_of(sample: int) -> int:
+    """Return the number of the scene of a key frame."""
     return sample * SCENES // KEY_FRAMES
 
 
 def samples(share: float) -> Iterator[dict[str, object]]:
+    """Yield the records of a share of the key frames."""
     for i in range(int(KEY_FRAMES * share)):
         scene = token("scene", scene_of(i))
         yield {
@@ -174,10 +177,12 @@ def samples(share: float) -> Iterator[dict[str, object]]:
 
 
 def time_us(sample: int) -> int:
+    """Return the time of a key frame."""
     return 1_530_000_000_000_000 + sample * 500_000
 
 
 def sample_data(share: float) -> Iterator[dict[str, object]]:
+    """Yield the records of images and sweeps of a share of the key frames."""
     number, channels = 0, list(RECORDS_PER_HALF_SECOND)
     for i in range(int(KEY_FRAMES * share)):
         for j, channel in enumerate(channels):
@@ -203,6 +208,7 @@ def sample_data(share: float) -> Iterator[dict[str, object]]:
 
 
 def ego_poses(share: float) -> Iterator[dict[str, object]]:
+    """Yield the ego poses of a share of the key frames."""
     total = int(KEY_FRAMES * share) * sum(RECORDS_PER_HALF_SECOND.values())
     for i in range(total):
         yield {
@@ -214,6 +220,7 @@ def ego_poses(share: float) -> Iterator[dict[str, object]]:
 
 
 def annotations(share: float) -> Iterator[dict[str, object]]:
+    """Yield the boxes of a share of the key frames."""
     boxes, key_frames = int(BOXES * share), int(KEY_FRAMES * share)
     for i in range(boxes):
         yield {
@@ -261,6 +268,7 @@ def run(python: str, code: str, root: Path) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the benchmark and print what it measures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

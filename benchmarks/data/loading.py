@@ -92,7 +92,7 @@ def draw_boxes(frame: KeyFrame) -> np.ndarray:
 
 
 def whole_image(file: Callable[[], torch.Tensor], *_: object) -> torch.Tensor:
-    """An effect that changes nothing, for which images are decoded whole."""
+    """Return the image as it is: an effect for which images are decoded whole."""
     return file()
 
 
@@ -104,7 +104,7 @@ def loader(
     stored: Path | None = None,
     augment: AugmentConfig | None = None,
 ) -> KeyFrames:
-    """The package's key frames."""
+    """Return the package's key frames."""
     config = GridConfig()
     return KeyFrames(
         index,
@@ -127,7 +127,7 @@ def pack(data: Path, folder: Path) -> dict[str, Path]:
 
 
 def difference(ours: KeyFrames, theirs: KeyFrames, rows: list[int]) -> str:
-    """How far the images of two ways are apart, in grey levels of 255."""
+    """Return how far the images of two ways are apart, in grey levels of 255."""
     pairs = [(ours.sample(row).images.int(), theirs.sample(row).images.int()) for row in rows[:10]]
     apart = torch.stack([(one - other).abs().float() for one, other in pairs])
     far = (apart > 8).float().mean()
@@ -135,6 +135,7 @@ def difference(ours: KeyFrames, theirs: KeyFrames, rows: list[int]) -> str:
 
 
 def main(given: argparse.Namespace) -> None:
+    """Run the benchmark and print what it measures."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()

@@ -49,7 +49,7 @@ class Scene:
 
 
 def make_scene(cells: int, image_size: tuple[int, int]) -> Scene:
-    """The recipe's grid with this many cells along x and y, and a rig of six cameras."""
+    """Build the recipe's grid with this many cells along x and y, and a rig of six cameras."""
     config = RECIPES["paper-bevformer-b0"]().grid
     size_m = (config.upper_m[0] - config.lower_m[0]) / cells
     grid = VoxelGrid(config.lower_m, config.upper_m, (size_m, size_m, config.cell_m[2]))
@@ -61,7 +61,7 @@ def make_scene(cells: int, image_size: tuple[int, int]) -> Scene:
 
 
 def make_student(way: str, scene: Scene) -> BevFormer:
-    """The same weights either way."""
+    """Build the same weights either way."""
     torch.manual_seed(0)
     student = build_student(RECIPES["paper-bevformer-b0"]().student, scene.grid, load_backbone=False)
     assert isinstance(student, BevFormer)
@@ -97,6 +97,7 @@ def agreement(students: dict[str, BevFormer], scene: Scene) -> tuple[float, floa
 
 
 def row(way: str, queries: int, times: list[tuple[float, float]], megabytes: float) -> str:
+    """Return a row of the table."""
     forward, backward, both = (
         statistics.median(values) for values in (*zip(*times, strict=True), [f + b for f, b in times])
     )
@@ -104,6 +105,7 @@ def row(way: str, queries: int, times: list[tuple[float, float]], megabytes: flo
 
 
 def main(scene: Scene, repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     memory = {way: in_fresh_process(__file__, *sys.argv[1:], "--memory", way)[0] for way in WAYS}
     students = {way: make_student(way, scene) for way in WAYS}
     value, gradient = agreement(students, scene)

@@ -37,12 +37,15 @@ class Met:
 
 
 def convolutions() -> list[Met]:
-    """All convolutions of a step, those with most arithmetic first."""
+    """Return all convolutions of a step, those with most arithmetic first."""
     network, _ = networks()
     found: list[Met] = []
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        """Return a hook that notes what a layer meets."""
+
         def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            """Note a layer, with an input of the same size."""
             assert isinstance(layer, nn.Conv2d | nn.Conv3d)
             taps = math.prod(layer.kernel_size) * layer.in_channels // layer.groups
             found.append(Met(name, layer, torch.rand_like(inputs[0]), 2.0 * taps * output.numel()))
@@ -85,12 +88,14 @@ def both_ways(met: Met) -> Callable[[], None]:
     upstream = torch.rand_like(met.layer(entered))
 
     def work() -> None:
+        """Run one backward pass."""
         met.layer(entered).backward(upstream)
 
     return work
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     fastest = matmul_rate(repeats)
     found = convolutions()
     total = sum(one.flops for one in found)

@@ -71,6 +71,7 @@ def convolution_seconds(layout: torch.memory_format) -> float:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     memory = {way: in_fresh_process(__file__, "--memory", way)[0] for way in WAYS}
     prepared = inputs()
     losses = [float(loss_of(way, *prepared).detach()) for way in WAYS]
@@ -90,7 +91,7 @@ def main(repeats: int) -> None:
 
 
 def compare_convolutions(repeats: int) -> None:
-    """The 3-D convolution in both layouts, whichever the package uses on this processor."""
+    """Measure the 3-D convolution in both layouts, whichever the package uses on this processor."""
     layouts = {"last": torch.channels_last_3d, "first": torch.contiguous_format}
     ways = {name: partial(convolution_seconds, layout) for name, layout in layouts.items()}
     last, first = (times[1:] for times in in_turn(ways, 1 + repeats).values())

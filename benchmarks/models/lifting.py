@@ -48,22 +48,25 @@ def surround_rig() -> Cameras:
 
 
 def grid() -> VoxelGrid:
-    """The default grid: 200 x 200 x 8 voxels."""
+    """Return the default grid: 200 x 200 x 8 voxels."""
     config = GridConfig()
     return VoxelGrid(config.lower_m, config.upper_m, config.cell_m)
 
 
 def sparse(plans: PlanCache[LiftingPlan]) -> Lifting:
+    """Return the lifting by sparse products."""
     voxels = grid()
     return lambda features, cameras: lift(features, plans.plans(cameras, FEATURE_SIZE, STRIDE_PX, voxels))
 
 
 def dense() -> Lifting:
+    """Return the lifting that samples every voxel in every camera."""
     voxels = grid()
     return lambda features, cameras: lift_dense(features, cameras, STRIDE_PX, voxels)
 
 
 def inputs() -> tuple[Tensor, Tensor]:
+    """Return random features, and a gradient of the volume."""
     torch.manual_seed(0)
     return torch.randn(1, 6, CHANNELS, *FEATURE_SIZE).requires_grad_(), torch.randn(1, CHANNELS, 8, 200, 200)
 
@@ -126,6 +129,7 @@ def agreement(features: Tensor, cameras: Cameras, by_volume: Tensor) -> tuple[fl
 
 
 def row(name: str, forward: list[float], backward: list[float], megabytes: float) -> str:
+    """Return a row of the table."""
     total = statistics.median(f + b for f, b in zip(forward, backward, strict=True))
     return (
         f"| {name} | {statistics.median(forward):.3f} | {statistics.median(backward):.3f} | {total:.3f} "
@@ -134,6 +138,7 @@ def row(name: str, forward: list[float], backward: list[float], megabytes: float
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     cameras, (features, by_volume) = surround_rig(), inputs()
     memory = {name: in_fresh_process(__file__, "--memory", name)[0] for name in WAYS}
     value, gradient = agreement(features, cameras, by_volume)

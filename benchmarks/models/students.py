@@ -47,6 +47,7 @@ def measure(name: str, repeats: int, recompute: bool) -> tuple[int, float, float
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} repeats\n")
     print("| student | parameters | step s | peak memory MB | the same with engine.recompute | |")
     print("|---|---|---|---|---|---|")

@@ -47,6 +47,7 @@ def cameras() -> Cameras:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     torch.set_num_threads(1)
     points = sweep()
     occupied = occupancy_target(points, 1, GRID)

@@ -67,6 +67,7 @@ def measure(name: str, way: str, steps: int) -> tuple[float, float, float]:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} alternating repeats\n")
     print("| recipe | freed memory | step s | page faults per step | peak memory MB |\n|---|---|---|---|---|")
     for name in NAMES:

@@ -26,6 +26,7 @@ def megabytes(tensors: Iterable[Tensor]) -> float:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     network, _ = networks()
     batch, maker = cached_batch(), TargetMaker(network.objectives, network.student.grid)
     optimizer, average = build_optimizer(network, OptimConfig()), WeightAverage(network, horizon=100)

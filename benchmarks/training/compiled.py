@@ -27,6 +27,7 @@ def step_of(*, compiled: bool) -> Step:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     keep_freed_memory()
     steps = {"as it is": step_of(compiled=False), "compiled": step_of(compiled=True)}
     first = {name: seconds(step) for name, step in steps.items()}

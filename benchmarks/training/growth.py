@@ -58,7 +58,7 @@ CURVES: dict[str, list[Step]] = {
 
 
 def rig_of(step: Step) -> Cameras:
-    """The rig of the other benchmarks, again and again until there are enough cameras."""
+    """Return the rig of the other benchmarks, again and again until there are enough cameras."""
     rig = surround_rig()
     chosen = torch.arange(step.cameras) % 6
     smaller = resize(rig.image_size, SIZE).float()
@@ -147,6 +147,7 @@ def draw(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
 
 
 def main(given: argparse.Namespace) -> None:
+    """Run the benchmark and print what it measures."""
     print("| what grows | to | time | memory |\n|---|---|---|---|")
     makers: dict[str, Callable[[], dict[str, list[float]]]] = {
         name: (lambda name=name: step_curve(name, given.repeats)) for name in CURVES

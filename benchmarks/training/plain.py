@@ -62,11 +62,13 @@ class PlainStep(nn.Module):
         return loss - self.weight * similarity[counted].mean()
 
     def _bev(self, batch: Batch) -> Float[Tensor, "B C X Y"]:
+        """Return the BEV features of a batch."""
         features = self.student.encoder(batch.images.flatten(0, 1)).unflatten(0, batch.images.shape[:2])
         volume = lift_dense(features, batch.cameras, STRIDE_PX, self.student.grid)
         return self.student.bev_encoder(self.student.compress(volume.flatten(1, 2)))
 
     def _occupied(self, batch: Batch) -> Bool[Tensor, "B X Y Z"]:
+        """Return the occupied voxels of a batch."""
         assert batch.points is not None
         return occupancy_target(batch.points, len(batch), self.student.grid)
 

@@ -54,6 +54,7 @@ def key_frames(data: Path, split: str) -> int:
 
 
 def main(given: argparse.Namespace) -> None:
+    """Run the benchmark and print what it measures."""
     count, speed = key_frames(given.data, given.split), {}
     print("| processes | key frames per second |\n|---|---|")
     for processes in (1, 2):

@@ -87,7 +87,7 @@ def networks() -> tuple[PretrainingNetwork, Teacher]:
 
 
 def cached_batch() -> Batch:
-    """The batch with what the packaged teacher sees in it, in place of its images."""
+    """Return the batch with what the packaged teacher sees in it, in place of its images."""
     batch = sample_batch()
     given = batch.teacher
     assert isinstance(given, TeacherImages)
@@ -120,7 +120,7 @@ def memory_mb(way: str) -> float:
 
 
 def shares(step: Step) -> dict[str, float]:
-    """Where the time of a step goes, by operator, the largest first."""
+    """Return where the time of a step goes, by operator, the largest first."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         step().backward()
     times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
@@ -129,6 +129,7 @@ def shares(step: Step) -> dict[str, float]:
 
 
 def main(repeats: int) -> None:
+    """Run the benchmark and print what it measures."""
     memory = {way: in_fresh_process(__file__, "--memory", way)[0] for way in WAYS}
     steps = {way: step_of(way) for way in WAYS}
     losses = [float(steps[way]().detach()) for way in WAYS]

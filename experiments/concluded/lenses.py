@@ -53,7 +53,7 @@ LEDGER = Ledger(LEDGERS / "lenses.jsonl", Tuning)
 
 
 def planned(seeds: list[int]) -> list[Tuning]:
-    """All fine-tunings, seed after seed; those without pretraining have the first seed alone."""
+    """Return all fine-tunings, seed after seed; those without pretraining have the first seed alone."""
     kinds = [(True, seed) for seed in seeds] + [(False, seed) for seed in seeds[:1]]
     return [Tuning(rig, kind, seed, draw) for kind, seed in kinds for rig in RIGS for draw in range(DRAWS)]
 

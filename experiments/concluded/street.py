@@ -23,7 +23,7 @@ KEY_FRAMES = 4
 
 
 def build(out: Path, light: str, seed: int) -> float:
-    """A world of one scene; seconds it took."""
+    """Build a world of one scene; return the seconds it took."""
     begin = time.perf_counter()
     occfeat.build_world(
         out,
@@ -40,7 +40,7 @@ def build(out: Path, light: str, seed: int) -> float:
 
 
 def front_images(world: Path) -> list[Image.Image]:
-    """What the front camera sees in the first and in the last key frame."""
+    """Return what the front camera sees in the first and in the last key frame."""
     index = Index.open(DataConfig(root=world))
     cameras = (index.key_frame(int(row)).cameras[0] for row in (0, len(index) - 1))
     return [Image.open(world / camera.path) for camera in cameras]

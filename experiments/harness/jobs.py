@@ -20,7 +20,7 @@ def work(one_round: Callable[[], bool]) -> None:
 
 
 def is_pretrained(run: Path) -> bool:
-    """Whether a pretraining run has finished."""
+    """Return whether a pretraining run has finished."""
     return (RunFolder(run).pictures / OCCUPANCY).is_file()  # the last thing it writes
 
 
@@ -30,7 +30,7 @@ def results_file(run: Path, split: str) -> Path:
 
 
 def is_finetuned(run: Path, split: str | None) -> bool:
-    """Whether a fine-tuning run has finished, with its evaluation on a split if there is one."""
+    """Return whether a fine-tuning run has finished, with its evaluation on a split if there is one."""
     return (RunFolder(run).card if split is None else results_file(run, split)).is_file()
 
 
@@ -63,7 +63,7 @@ def finetune(
 
 
 def is_evaluated(out: Path) -> bool:
-    """Whether an evaluation under corruptions has finished."""
+    """Return whether an evaluation under corruptions has finished."""
     return (out / ROBUSTNESS_TABLES).is_file()
 
 
@@ -76,6 +76,7 @@ def evaluate(run: Path, out: Path, **settings: Any) -> bool:
 
 
 def _run(command: Callable[..., object], out: Path, settings: dict[str, Any]) -> None:
+    """Run a command, or resume what it began."""
     if RunFolder(out).checkpoint.is_file():
         command(resume=out)
         return
@@ -85,7 +86,7 @@ def _run(command: Callable[..., object], out: Path, settings: dict[str, Any]) ->
 
 @contextmanager
 def claim(out: Path) -> Iterator[bool]:
-    """Whether the job is this process's; it is given back when the process ends, however it ends."""
+    """Yield whether the job is this process's; it is given back when the process ends, however it ends."""
     locks = out.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     try:

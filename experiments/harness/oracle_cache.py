@@ -59,6 +59,7 @@ def write_oracle_cache(street: Path, out: Path, split: str = "train") -> CacheCa
 
 
 def _write_shard(file: Path, index: Index, rows: Int64[ndarray, " n"]) -> None:
+    """Write what the oracle sees in some key frames."""
     maps = encode(torch.stack([_seen(index, index.key_frame(int(row))) for row in rows]), "int8")
     tensors = {
         "rows": torch.from_numpy(rows),
@@ -75,6 +76,7 @@ def _seen(index: Index, key_frame: KeyFrame) -> Float[Tensor, "N F h w"]:
 
 
 def _shares(root: Path, camera: CameraRecord) -> Float[Tensor, "F h w"]:
+    """Return the shares of the classes in each square of an image."""
     name = Path(camera.path).with_suffix(".npz").name
     with np.load(resolve(root, f"truth/{camera.channel}/{name}"), allow_pickle=False) as truth:
         classes = torch.from_numpy(truth["class_id"].astype(np.int64))

@@ -43,7 +43,7 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def with_interval(values: Sequence[float], *, sign: bool = False) -> str:
-    """A mean and its interval; single values where they are too few."""
+    """Return a mean and its interval; single values where they are too few."""
     form = "{:+.1f}" if sign else "{:.1f}"
     if not values:
         return "-"

@@ -20,7 +20,7 @@ PUBLISHED = {
 
 
 def table(plan: Plan, task: str) -> str:
-    """One table of a task: a row per network and objective, a column per share of the labels."""
+    """Return one table of a task: a row per network and objective, a column per share of the labels."""
     shares = [f"{100 * fraction:g} %" for fraction in plan.epochs]
     lines = [
         f"| {METRICS[task]} | pretraining | " + " | ".join(shares) + " | paper, 1 % |",

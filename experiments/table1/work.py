@@ -71,7 +71,7 @@ class Plan:
     finetune_config: Path | None = None
 
     def tunings(self) -> list[Tuning]:
-        """All fine-tunings; those of one pretraining stand together."""
+        """Return all fine-tunings; those of one pretraining stand together."""
         kinds = product(self.seeds, self.recipes, self.objectives, self.tasks, self.epochs)
         return [
             Tuning(recipe, objective, task, fraction, seed, draw)
@@ -98,6 +98,7 @@ def one_round(plan: Plan) -> bool:
 
 
 def _pretrain(plan: Plan, tuning: Tuning) -> bool:
+    """Pretrain, or go on with it; return whether it is done."""
     run = plan.pretrained(tuning)
     if tuning.objective == "none" or jobs.is_pretrained(run):
         return True
@@ -114,6 +115,7 @@ def _pretrain(plan: Plan, tuning: Tuning) -> bool:
 
 
 def _finetune(plan: Plan, tuning: Tuning) -> bool:
+    """Fine-tune, or go on with it; return whether it is done."""
     start = {} if tuning.objective == "none" else {"start": plan.pretrained(tuning)}
     done = jobs.finetune(
         plan.runs / tuning.name,
@@ -141,7 +143,7 @@ def metric(plan: Plan, tuning: Tuning) -> float:
 
 
 def read_plan() -> Plan:
-    """The plan of the command line."""
+    """Read the plan of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)

@@ -24,7 +24,7 @@ BESIDE = 0.03
 
 
 def draw_draws(results: Results, path: Path) -> None:
-    """Every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
+    """Draw every fine-tuning as a dot, means with their intervals as bars, at the smallest share."""
     share = next(iter(LABELS))
     figure = Figure(figsize=(10, 9), layout="constrained")
     figure.suptitle(
@@ -39,6 +39,7 @@ def draw_draws(results: Results, path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, results: Results, mode: str, share: str, metric: str) -> None:
+    """Draw the arms of one mode, share and metric."""
     values = {arm: results.of(arm, mode, share, metric) for arm in reversed(ARMS)}
     shown = {arm: found for arm, found in values.items() if found}
     for position, (arm, found) in enumerate(shown.items()):
@@ -53,7 +54,7 @@ def _draw_panel(axes: Axes, results: Results, mode: str, share: str, metric: str
 
 
 def draw_shares(results: Results, path: Path) -> None:
-    """What more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
+    """Draw what more labels bring to the arms that have all shares; a panel for each way to fine-tune."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle("A town never seen: means over draws and pretraining seeds")
     panels = figure.subplots(len(DRAWN), len(results.modes), squeeze=False, sharex=True, sharey="row")
@@ -70,6 +71,7 @@ def draw_shares(results: Results, path: Path) -> None:
 
 
 def _draw_lines(axes: Axes, results: Results, mode: str, metric: str) -> None:
+    """Draw one line per arm over the shares of the labels."""
     for number, arm in enumerate(ARMS):
         found = [list(results.of(arm, mode, share, metric).values()) for share in LABELS]
         if all(found):

@@ -111,7 +111,7 @@ class Plan:
     modes: tuple[str, ...]
 
     def tunings(self) -> list[Tuning]:
-        """All fine-tunings, those of the smallest share of the labels first, whatever the seed.
+        """Return all fine-tunings, those of the smallest share of the labels first, whatever the seed.
 
         Nothing is gentle without pretraining: most of that network is yet to be learned.
         """
@@ -126,7 +126,7 @@ class Plan:
         ]
 
     def needs_pretraining(self, arm: str, seed: int) -> bool:
-        """Whether a fine-tuning that starts from it has no result yet."""
+        """Return whether a fine-tuning that starts from it has no result yet."""
         mine = (tuning for tuning in self.tunings() if (tuning.arm, tuning.seed) == (arm, seed))
         return ARMS[arm].loss is not None and not all(self.results(tuning).is_file() for tuning in mine)
 
@@ -160,14 +160,14 @@ def restore(plan: Plan, ledger: Path) -> None:
 
 
 def lacking(known: Collection[Tuning]) -> list[Tuning]:
-    """What tables need beside this: like is compared with like, so every seed has all arms, shares, modes."""
+    """Return what tables need beside this: every seed has all arms, shares and modes."""
     seeds = sorted({*SEEDS, *(tuning.seed for tuning in known)})
     whole = Plan(Path(), Path(), REPORTED, tuple(ARMS), tuple(seeds), tuple(LABELS), tuple(MODES))
     return [tuning for tuning in whole.tunings() if tuning not in known]
 
 
 def parser(about: str | None, split: str) -> argparse.ArgumentParser:
-    """What `work.py` and its report are told; `split` is the one they take if none is named."""
+    """Return what `work.py` and its report are told; `split` is the one they take if none is named."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("street", type=Path)
     made.add_argument("runs", type=Path)
@@ -182,7 +182,7 @@ def parser(about: str | None, split: str) -> argparse.ArgumentParser:
 
 
 def read_arguments(made: argparse.ArgumentParser) -> tuple[argparse.Namespace, Plan]:
-    """The command line, and the plan it asks for."""
+    """Read the command line, and the plan it asks for."""
     given = made.parse_args()
     if given.from_ledger and given.split != REPORTED:
         made.error(f"--from-ledger needs --split {REPORTED}: first_three.jsonl has metrics of no other")

@@ -48,7 +48,7 @@ GAINS = (("none", "vehicle_iou/visible"), (BASE, "vehicle_iou/visible"), (BASE, 
 
 
 def table(results: Results, mode: str, share: str) -> str:
-    """One table of a share of the labels: means, and gains; arms without a result are left out."""
+    """Return one table of a share of the labels: means, and gains; arms without a result are left out."""
     titles = [f"{METRICS[name]}, over {ARMS[base].title}" for base, name in GAINS]
     head = [*METRICS.values(), *titles]
     lines = [
@@ -68,14 +68,14 @@ def table(results: Results, mode: str, share: str) -> str:
 
 
 def all_tables(results: Results) -> dict[tuple[str, str], str]:
-    """A table for every mode and share that have a result."""
+    """Return a table for every mode and share that have a result."""
     known = {(tuning.mode, tuning.share) for tuning in results.found}
     cells = [(mode, share) for share in LABELS for mode in MODES if (mode, share) in known]
     return {(mode, share): table(results, mode, share) for mode, share in cells}
 
 
 def rows(results: Results) -> str:
-    """The result of every fine-tuning as a line of JSON, IoUs from 0 to 1."""
+    """Return the result of every fine-tuning as a line of JSON, IoUs from 0 to 1."""
     return "".join(
         json.dumps({**asdict(tuning), **{name: round(metrics[name], 5) for name in METRICS}}) + "\n"
         for tuning, metrics in results.found.items()
@@ -90,7 +90,7 @@ def draw_pictures(results: Results, folder: Path) -> None:
 
 
 def replaced(file: Path, text: str, mark: str) -> str:
-    """What a file holds, with other text between its marks.
+    """Return what a file holds, with other text between its marks.
 
     Raises:
         ValueError: The file lacks the marks.
@@ -127,7 +127,7 @@ def write(results: Results, drawn: Path) -> None:
 
 
 def refusal(split: str, found: Collection[Tuning]) -> str | None:
-    """Why --write must not be done with these results and the ledger's; None if it may be."""
+    """Return why --write must not be done with these results and the ledger's; None if it may be."""
     if split != REPORTED:
         return f"--write needs --split {REPORTED}: metrics of another would replace those that are reported"
     missing = lacking({*read_ledger(LEDGER), *found})

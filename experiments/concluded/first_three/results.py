@@ -52,7 +52,7 @@ class Results:
 
 
 def independent(values: PerTuning) -> list[float]:
-    """One value per draw of the labels, the mean of its pretraining seeds; of a single draw one per seed.
+    """Return one value per draw of the labels, the mean over its seeds; of a single draw one per seed.
 
     A draw comes back under every seed: counted as often, the same draws would make intervals narrow.
     """

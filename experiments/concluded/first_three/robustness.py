@@ -28,7 +28,7 @@ def tunings(plan: Plan, draws: list[int]) -> list[Tuning]:
 
 
 def folder(plan: Plan, tuning: Tuning) -> Path:
-    """Where the metrics of a network under corruptions are."""
+    """Return where the metrics of a network under corruptions are."""
     return plan.runs / tuning.name / f"robustness-{plan.split}"
 
 
@@ -50,7 +50,7 @@ def one_round(plan: Plan, chosen: list[Tuning]) -> bool:
 
 
 def parser(about: str | None) -> argparse.ArgumentParser:
-    """What this script and its report are told."""
+    """Return what this script and its report are told."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("street", type=Path)
     made.add_argument("runs", type=Path)
@@ -62,7 +62,7 @@ def parser(about: str | None) -> argparse.ArgumentParser:
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
-    """The part of the first three experiments that is looked at."""
+    """Return the part of the first three experiments that is looked at."""
     arms, seeds = tuple(given.arms), tuple(given.seeds)
     return Plan(given.street, given.runs, given.split, arms, seeds, (SHARE,), ("full",))
 

@@ -42,7 +42,7 @@ def collect(plan: Plan, draws: list[int]) -> Found:
 
 
 def rows() -> dict[str, Value]:
-    """What each row of the table shows."""
+    """Return what each row of the table shows."""
     shown: dict[str, Value] = {"clean images": lambda one: one.clean[METRIC]}
     for name in NAMES:
         shown[name] = lambda one, name=name: one.scores[METRIC].by_corruption[name].iou
@@ -53,7 +53,7 @@ def rows() -> dict[str, Value]:
 
 
 def table(found: Found, arms: tuple[str, ...]) -> str:
-    """A row for every corruption and score, a column for every arm, and for its paired gain over the base."""
+    """Return a row for every corruption and score, a column for every arm and for its paired gain."""
     gaining = [arm for arm in arms if arm != BASE]
     head = [ARMS[arm].title for arm in arms] + [f"gain of {ARMS[arm].title}" for arm in gaining]
     lines = [f"| {METRIC} | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
@@ -66,11 +66,13 @@ def table(found: Found, arms: tuple[str, ...]) -> str:
 
 
 def _of(found: Found, arm: str, value: Value) -> list[float]:
+    """Return a value of all networks of an arm, in percent."""
     mine = (value(results) for one, results in found.items() if one.arm == arm)
     return [100 * number for number in mine if number is not None]
 
 
 def _gains(found: Found, arm: str, value: Value) -> list[float]:
+    """Return the paired gains of an arm over the base, in percentage points."""
     by_draw = {(one.arm, one.seed, one.draw): value(results) for one, results in found.items()}
     pairs = [
         (number, by_draw.get((BASE, seed, draw)))
@@ -81,7 +83,7 @@ def _gains(found: Found, arm: str, value: Value) -> list[float]:
 
 
 def ledger(found: Found) -> str:
-    """A line of JSON for every network: clean IoU, and that of each corruption and severity, 0 to 1."""
+    """Return a line of JSON for every network: IoU of clean and of corrupted images, 0 to 1."""
     lines = []
     for one, results in found.items():
         under = {
@@ -94,7 +96,7 @@ def ledger(found: Found) -> str:
 
 
 def refusal(plan: Plan, draws: list[int], found: Found) -> str | None:
-    """Why --write must not be done with these results; None if it may be."""
+    """Return why --write must not be done with these results; None if it may be."""
     if plan.split != REPORTED:
         return f"--write needs --split {REPORTED}: metrics of another would replace those that are reported"
     known = (
@@ -111,7 +113,7 @@ def refusal(plan: Plan, draws: list[int], found: Found) -> str | None:
 
 
 def draw(found: Found, arms: tuple[str, ...], path: Path) -> None:
-    """A radar of all arms, each the mean over its draws."""
+    """Draw a radar of all arms, each the mean over its draws."""
     networks = []
     for arm in arms:
         results = [one for tuning, one in found.items() if tuning.arm == arm]

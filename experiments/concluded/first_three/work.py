@@ -43,6 +43,7 @@ def one_round(plan: Plan) -> bool:
 
 
 def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
+    """Pretrain, or go on with it; return whether it is done."""
     chosen = ARMS[arm]
     cache = plan.street.parent / ("oracle-cache" if chosen.oracle else "teacher-cache")
     return jobs.pretrain(
@@ -60,6 +61,7 @@ def _pretrain(plan: Plan, arm: str, seed: int) -> bool:
 
 
 def _finetune(plan: Plan, tuning: Tuning) -> bool:
+    """Fine-tune, or go on with it; return whether it is done."""
     labels, mode = LABELS[tuning.share], MODES[tuning.mode]
     base: dict[str, Any] = {}
     if ARMS[tuning.arm].loss is not None:
@@ -93,7 +95,7 @@ def _finetune(plan: Plan, tuning: Tuning) -> bool:
 
 
 def _say(plan: Plan, tuning: Tuning) -> None:
-    """A line for whoever waits."""
+    """Print a line for whoever waits."""
     done = [plan.results(one).is_file() for one in plan.tunings()]
     metrics = json.loads(plan.results(tuning).read_text(encoding="utf-8"))["metrics"]
     vehicle, layers = metrics["vehicle_iou/visible"], metrics["mean_iou/map"]
