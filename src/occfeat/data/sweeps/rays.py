@@ -2,7 +2,8 @@
 
 A ray enters a voxel through a plane between two cells. At the n-th plane along one axis, the other two
 coordinates are linear in n. So every voxel of a ray is found without sorting and without oversampling: for
-each axis, for each plane, of all rays at once.
+each axis, for each plane, of all rays at once. It runs in the loading processes. The sampling of
+`objectives.visibility`, on the device of the network, costs them nothing, but can miss a voxel.
 
 Axes: `P` returns, `R` rays, `X Y Z` voxels.
 """
