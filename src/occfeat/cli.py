@@ -23,7 +23,8 @@ from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.explain import ABBREVIATIONS, explain_flags, owners
 from occfeat.settings.layers import Layer, build_partial, merge
-from occfeat.settings.processor import share_processor
+from occfeat.settings.machine.threads import RAISE, explain_refusal, is_refusal, make_do_with_few_threads
+from occfeat.settings.processor import share_processor, usable_cores
 from occfeat.settings.recipes import names_of_recipes
 from occfeat.settings.removed import why_removed
 from occfeat.settings.signals import sigterm_like_ctrl_c
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of the system that say that a disk or quota is full, which is not a bug."""
+
+FEWER = "Use fewer workers (`--engine.workers 0`, or `--workers 1` where data are written)."
+"""What to do if no more processes can be started, beside raising their limit."""
 
 HELP_ALL = "--help-all"
 """Flag that shows expert settings as well."""
@@ -60,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share_processor()
     leave_out_nonsense()
     try:
+        make_do_with_few_threads(usable_cores())
         with sigterm_like_ctrl_c():  # loops that save replace this
             return _run(words[0], [word for word in words[1:] if word != "--debug"])
     except OccFeatError as error:
@@ -109,7 +114,10 @@ def _way_on(name: str) -> str:
 
 
 def _report_failure(error: Exception) -> int:
-    """Say that memory ran out, or show the exception that is being handled; return the exit code."""
+    """Say that memory or processes ran out, or show the exception that is handled; return the exit code."""
+    if is_refusal(error):
+        print(f"error: {explain_refusal(error)}\nHint: {FEWER} {RAISE}", file=sys.stderr)
+        return 2
     if not _is_out_of_memory(error):
         return _report_bug()
     hint = "Use smaller images (`view.image_size`), a grid with fewer cells or fewer workers."

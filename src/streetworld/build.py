@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from contextlib import ExitStack, contextmanager
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import orjson
@@ -38,6 +39,8 @@ SMALLEST_PX = 16
 DESCRIPTION = "world.json"
 SCENES = rows_folder(Path(), VERSION).name
 """Folder that only an unfinished world has: the rows of its finished scenes, and a lock."""
+PLANS = "plans"
+"""File in it with the plans of all towns, for helper processes of the same build."""
 UNBORN = {SCENES, f".{DESCRIPTION}.partial"}
 """All that a world holds whose build was killed before it was described."""
 
@@ -202,11 +205,17 @@ def _write_all(
         write_maps(out, towns)
         return
     require_helpers()
-    plans = {town: plan_town(town) for town in towns}
-    with start_helpers(min(workers, len(missing)), share_plans, plans) as pool:
+    plans = out / SCENES / PLANS
+    write_bytes_atomic(plans, ForkingPickler.dumps({town: plan_town(town) for town in towns}))
+    with start_helpers(min(workers, len(missing)), _take_over_plans, plans) as pool:
         maps = pool.submit(write_maps, out, towns)
         scenes = [pool.submit(write_scene, request, out) for request in missing]
         for future in as_completed(scenes):
             future.result()
             yield
         maps.result()
+
+
+def _take_over_plans(file: Path) -> None:
+    """Take over the plans that the parent of this helper process has just written."""
+    share_plans(ForkingPickler.loads(file.read_bytes()))

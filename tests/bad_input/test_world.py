@@ -1,6 +1,8 @@
 """What can be wrong with the folder of a world, and what is said when a build is stopped."""
 
+import errno
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from occfeat.errors import RunError
 from streetworld import build
 from streetworld.build import SCENES, build_world
 from streetworld.config import WorldConfig
+from streetworld.town import lots
 from tests.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
@@ -74,6 +77,37 @@ def test_a_machine_without_locks_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(RunError, match="No helper processes can be started: no lock can be made") as caught:
         processes.require_helpers()
     assert "--workers 1" in caught.value.hint
+
+
+def test_helpers__are_given_what_fits_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper may die before it has read it, and then nobody empties the pipe."""
+    given: list[object] = []
+
+    def start(_: int, *prepare: object) -> None:
+        given.extend(prepare)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "require_helpers", lambda: None)
+    monkeypatch.setattr(build, "start_helpers", start)
+    with pytest.raises(KeyboardInterrupt):
+        build_world(WorldConfig(out=tmp_path / "world", workers=2, **TINY))
+    assert len(pickle.dumps(given)) < 4096
+    assert isinstance(given[1], Path)
+    monkeypatch.setattr(lots, "_PLANS", {})
+    build._take_over_plans(given[1])
+    assert [town.number for town in lots._PLANS] == [2]  # both scenes are of the town for validation
+    assert all(plan.lots for plan in lots._PLANS.values())
+
+
+def test_helpers__that_a_limit_of_processes_refuses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(processes.SPAWN.Process, "start", refuse)
+    with pytest.raises(RunError, match="No more threads or processes can be started") as caught:
+        processes.require_helpers()
+    assert "--workers 1" in caught.value.hint
+    assert "ulimit -u" in caught.value.hint
 
 
 def test_a_helper_that_is_killed_is_no_bug() -> None:

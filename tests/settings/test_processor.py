@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from occfeat.settings import processor
+from occfeat.settings.machine import cgroups
 from occfeat.settings.processor import (
     BUSY_SPINS,
     LOOKS,
@@ -21,7 +22,7 @@ from occfeat.settings.processor import (
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of eight cores without a limit."""
-    monkeypatch.setattr(processor, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cgroups, "_ROOT", tmp_path)
     monkeypatch.setattr(processor, "_STAT", tmp_path / "stat")
     monkeypatch.setattr(processor, "LOOK_S", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

@@ -42,10 +42,14 @@ def rows_of(data: Deadly, **engine: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_dead_worker__stops_the_loading_and_says_what_to_do(tmp_path: Path) -> None:
+def test_dead_worker__stops_the_loading_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "describe_memory", lambda: "Its group allows 1.2 GB.")
     own = signal.signal(signal.SIGCHLD, _ignore)  # the user's handler stays
     with pytest.raises(TrainingError, match="A loading process has died") as caught:
         rows_of(Deadly(tmp_path))
+    assert "Its group allows 1.2 GB." in caught.value.hint
     assert "--engine.workers" in caught.value.hint
     assert "--resume" in caught.value.hint
     assert signal.signal(signal.SIGCHLD, own) is _ignore

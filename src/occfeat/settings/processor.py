@@ -6,6 +6,8 @@ import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from occfeat.settings.machine.cgroups import cpu_quota
+
 SPINS = "30000"
 """Turns of the loop in which a thread of GNU OpenMP waits before it sleeps.
 
@@ -26,14 +28,11 @@ LOOK_S = 0.01
 _STAT = Path("/proc/stat")
 """Where Linux counts what runs at this moment."""
 
-_CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux shows what a container may use."""
-
 
 def usable_cores() -> int:
     """Return the number of cores that a scheduler and a container leave to this process, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(_CGROUP)
+    quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
@@ -62,7 +61,7 @@ def share_processor(environ: MutableMapping[str, str] = os.environ) -> None:
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & environ.keys():
         environ["GOMP_SPINCOUNT"] = BUSY_SPINS if is_busy() else SPINS
-    if _quota(_CGROUP) is not None:  # torch knows of a scheduler's choice of cores, but not of a quota
+    if cpu_quota() is not None:  # torch knows of a scheduler's choice of cores, but not of a quota
         environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
@@ -83,18 +82,3 @@ def _running(stat: Path) -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("procs_running")) - 1
     except (OSError, ValueError, LookupError, StopIteration):
         return 0
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Return the cores that a container may use; None without a limit."""
-    try:
-        if (cgroup / "cpu.max").is_file():  # version 2
-            quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
-        else:
-            quota, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")
-                for name in ("quota", "period")
-            )
-        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
-    except (OSError, ValueError):  # `max` is not a number
-        return None

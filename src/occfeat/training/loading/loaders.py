@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
+from occfeat.settings.machine.cgroups import describe_memory, describe_processes
 from occfeat.settings.processor import usable_cores, why_alone
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.gathering import gather_texts
@@ -127,14 +128,22 @@ def load_batches(
     except (RuntimeError, *_CUT_OFF) as error:
         if not isinstance(error, _CUT_OFF) and all(worker.is_alive() for worker in workers):
             raise
-        hint = (
-            "Lack of memory is the usual reason: lower `--engine.workers`. "
-            "A training run goes on from its last checkpoint with `--resume`."
-        )
-        raise TrainingError(f"A loading process has died: {error}", hint=hint) from error
+        raise TrainingError(f"A loading process has died: {error}", hint=_after_death()) from error
     finally:  # they ignore signals to end, and may wait for what a dead one held
         for worker in workers:
             worker.kill()
+
+
+def _after_death() -> str:
+    """Return what to do when a loading process has died."""
+    parts = (
+        "Lack of memory, or of room for threads, is the usual reason.",
+        describe_memory(),
+        describe_processes(),
+        "Lower `--engine.workers`, or the size of batches.",
+        "A training run goes on from its last checkpoint with `--resume`, a cache with the same command.",
+    )
+    return " ".join(filter(None, parts))
 
 
 class _Arrivals:

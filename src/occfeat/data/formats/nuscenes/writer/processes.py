@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 
 from occfeat.errors import RunError
 from occfeat.settings.allocator import keep_freed_memory
+from occfeat.settings.machine.cgroups import describe_memory, describe_processes
+from occfeat.settings.machine.threads import RAISE, explain_refusal, is_refusal
 from occfeat.settings.processor import why_alone
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -23,7 +25,9 @@ def start_helpers(
 ) -> Iterator[ProcessPoolExecutor]:
     """Start processes that first call `prepare(*given)`.
 
-    They end at once when this process fails, is stopped or is gone.
+    They end at once when this process fails, is stopped or is gone. What is given goes through a pipe when a
+    helper starts, and has to fit its 64 kB: with more, this process would wait for ever for a helper that
+    dies before it has read it.
 
     Raises:
         RunError: One of them was killed.
@@ -34,8 +38,9 @@ def start_helpers(
         try:
             yield pool
         except BrokenProcessPool as error:
-            hint = "If memory is short, choose fewer `workers`. The same command goes on."
-            raise RunError("A helper process was killed.", hint=hint) from error
+            hint = "If memory is short, or the number of processes limited, choose fewer `workers`."
+            parts = hint, describe_memory(), describe_processes(), "The same command goes on."
+            raise RunError("A helper process was killed.", hint=" ".join(filter(None, parts))) from error
         except BaseException:
             ours.close()  # before the pool waits for its processes
             raise
@@ -68,7 +73,12 @@ def require_helpers() -> None:
         hint = "Set `--workers 1`, or make it writable."
         raise RunError(f"No helper processes can be started: {reason}.", hint=hint)
     helper = SPAWN.Process(target=int)
-    helper.start()
+    try:
+        helper.start()
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise RunError(explain_refusal(error), hint=f"Set `--workers 1`. {RAISE}") from error
     helper.join()
     if helper.exitcode:
         hint = 'In a script, do this below `if __name__ == "__main__":`.'

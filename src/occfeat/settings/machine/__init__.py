@@ -1,0 +1,1 @@
+"""What the machine and its limits leave to this process. Imports no torch."""

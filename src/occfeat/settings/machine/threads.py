@@ -1,0 +1,74 @@
+"""Whether the threads and processes that a command needs can be started. Imports no torch.
+
+Libraries answer badly where they cannot: OpenBLAS interrupts the program, GNU OpenMP ends it, and Arrow seems
+to have found a damaged file. So it is found out before they are imported.
+"""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import MutableMapping
+
+from occfeat.errors import RunError
+from occfeat.settings.machine.cgroups import describe_processes
+
+logger = logging.getLogger(__name__)
+
+LEAST = 12
+"""Room for threads that a command needs if each library starts one (this project's choice)."""
+
+PER_CORE = 4
+"""Threads that libraries start for each core, at most: those of numpy, scipy, torch and Arrow."""
+
+FEW = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}
+"""Variables by which libraries start no threads, or only one."""
+
+RAISE = "Raise the limit: `ulimit -u`, or that of the container (`docker run --pids-limit`)."
+"""What to do if no more can be started."""
+
+
+def make_do_with_few_threads(cores: int, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let libraries start one thread each if they cannot start one per core, and say so.
+
+    It must be called before numpy is imported, and holds for the processes that this one starts.
+
+    Raises:
+        RunError: They cannot start even these.
+    """
+    wanted = LEAST + PER_CORE * cores
+    started = _start(wanted)
+    if started < LEAST:
+        what = f"Expected room for {LEAST} more threads, got {started}. {describe_processes()}"
+        raise RunError(what.strip(), hint=RAISE)
+    if started < wanted:
+        what = "Libraries compute in one thread each, which is slow: only %d of %d threads can be started. %s"
+        logger.warning(what, started, wanted, f"{describe_processes()} {RAISE}".strip())
+        environ.update(FEW)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether an error says that no more threads or processes can be started."""
+    of_a_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    of_a_process = isinstance(error, OSError) and error.strerror == os.strerror(errno.EAGAIN)
+    return of_a_thread or of_a_process
+
+
+def explain_refusal(error: Exception) -> str:
+    """Return what is said of an error where no more threads or processes can be started."""
+    return f"No more threads or processes can be started: {error}. {describe_processes()}".strip()
+
+
+def _start(wanted: int) -> int:
+    """Return how many threads can run at once, up to a number."""
+    end, threads = threading.Event(), []
+    try:
+        for _ in range(wanted):
+            threads.append(threading.Thread(target=end.wait, daemon=True))
+            threads[-1].start()
+    except RuntimeError:
+        threads.pop()
+    end.set()
+    for thread in threads:
+        thread.join()
+    return len(threads)

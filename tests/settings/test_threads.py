@@ -1,0 +1,86 @@
+"""Limits of the number of threads and processes."""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from occfeat.cli import main
+from occfeat.errors import RunError
+from occfeat.settings.machine import threads
+from occfeat.settings.machine.threads import (
+    FEW,
+    LEAST,
+    PER_CORE,
+    explain_refusal,
+    is_refusal,
+    make_do_with_few_threads,
+)
+
+
+@pytest.fixture
+def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets so many threads start, as a limit does; 20 are said to be allowed."""
+    monkeypatch.setattr(threads, "describe_processes", lambda: "20 are allowed.")
+    start = threading.Thread.start
+
+    def limit(count: int) -> None:
+        left = iter(range(count))
+
+        def begin(thread: threading.Thread) -> None:
+            if next(left, None) is None:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", begin)
+
+    return limit
+
+
+def test_threads__without_a_limit_leave_all_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    environ, running = dict[str, str](), threading.active_count()
+    make_do_with_few_threads(2, environ)
+    assert environ == {}
+    assert caplog.messages == []
+    assert threading.active_count() == running
+
+
+def test_threads__that_are_few_are_used_one_by_one(
+    allow: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"OMP_NUM_THREADS": "8", "HOME": "/"}
+    allow(LEAST + PER_CORE * 2 - 1)
+    with caplog.at_level(logging.WARNING):
+        make_do_with_few_threads(2, environ)
+    assert environ == {"HOME": "/"} | FEW
+    assert f"only {LEAST + PER_CORE * 2 - 1} of {LEAST + PER_CORE * 2} threads can be started" in caplog.text
+    assert "20 are allowed. Raise the limit" in caplog.text
+
+
+def test_threads__that_do_not_suffice_are_refused(
+    allow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    allow(LEAST - 1)
+    with pytest.raises(
+        RunError, match=f"Expected room for {LEAST} more threads, got {LEAST - 1}. 20 are allowed"
+    ):
+        make_do_with_few_threads(2, {})
+    allow(0)
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr().err
+    assert f"Expected room for {LEAST} more threads, got 0" in said
+    assert "ulimit -u" in said
+
+
+def test_refusals__are_told_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = os.strerror(errno.EAGAIN)
+    monkeypatch.setattr(threads, "describe_processes", lambda: "")
+    for error in (RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, again)):
+        assert is_refusal(error)
+        assert explain_refusal(error) == f"No more threads or processes can be started: {error}."
+    for other in (RuntimeError("shapes"), OSError(errno.ENOENT, "no file"), ValueError(again)):
+        assert not is_refusal(other)
+    assert not is_refusal(BlockingIOError(errno.EAGAIN, "write could not complete without blocking"))
