@@ -81,7 +81,8 @@ class CacheKind(Generic[Card]):
         if not file.is_file():
             raise CacheError(
                 f"{path} is not {self.with_article}: {self.card_file} is missing.",
-                hint=f"Make one with `{self.command}`.",
+                hint=f"Give the folder of one, or make one with `{self.command}`. "
+                "A run that is resumed looks for it where it was: put it back there, or a link to it.",
             )
         try:
             return self.card.model_validate_json(file.read_bytes())
