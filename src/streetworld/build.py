@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from contextlib import ExitStack, contextmanager
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import orjson
@@ -27,7 +26,7 @@ from streetworld.output.scene_files import VERSION, write_scene
 from streetworld.request import SceneRequest
 from streetworld.rig_files import load_rig
 from streetworld.rigs import RIGS
-from streetworld.town.lots import TownRequest, plan_town, share_plans
+from streetworld.town.lots import TownRequest
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ SMALLEST_PX = 16
 DESCRIPTION = "world.json"
 SCENES = rows_folder(Path(), VERSION).name
 """Folder that only an unfinished world has: the rows of its finished scenes, and a lock."""
-PLANS = "plans"
-"""File in it with the plans of all towns, for helper processes of the same build."""
 UNBORN = {SCENES, f".{DESCRIPTION}.partial"}
 """All that a world holds whose build was killed before it was described."""
 
@@ -205,17 +202,10 @@ def _write_all(
         write_maps(out, towns)
         return
     require_helpers()
-    plans = out / SCENES / PLANS
-    write_bytes_atomic(plans, ForkingPickler.dumps({town: plan_town(town) for town in towns}))
-    with start_helpers(min(workers, len(missing)), _take_over_plans, plans) as pool:
+    with start_helpers(min(workers, len(missing))) as pool:
         maps = pool.submit(write_maps, out, towns)
         scenes = [pool.submit(write_scene, request, out) for request in missing]
         for future in as_completed(scenes):
             future.result()
             yield
         maps.result()
-
-
-def _take_over_plans(file: Path) -> None:
-    """Take over the plans that the parent of this helper process has just written."""
-    share_plans(ForkingPickler.loads(file.read_bytes()))

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -105,22 +105,8 @@ class TownRequest:
     """Junctions along each of its sides."""
 
 
-_PLANS: dict[TownRequest, TownPlan] = {}
-
-
+@cache
 def plan_town(request: TownRequest) -> TownPlan:
-    """Lay out a town, once per process."""
-    if request not in _PLANS:
-        _PLANS[request] = _lay_out(request)
-    return _PLANS[request]
-
-
-def share_plans(plans: dict[TownRequest, TownPlan]) -> None:
-    """Take over the plans another process has made."""
-    _PLANS.update(plans)
-
-
-def _lay_out(request: TownRequest) -> TownPlan:
     """Plan a town."""
     number, seed = request.number, request.seed
     network = build_network(TOWNS[number], seed, request.size)

@@ -21,9 +21,9 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @contextmanager
 def start_helpers(
-    count: int, prepare: Callable[..., object], *given: object
+    count: int, prepare: Callable[..., object] | None = None, *given: object
 ) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that first call `prepare(*given)`.
+    """Start processes that first call `prepare(*given)`, if there is something to prepare.
 
     They end at once when this process fails, is stopped or is gone. What is given goes through a pipe when a
     helper starts, and has to fit its 64 kB: with more, this process would wait for ever for a helper that
@@ -46,12 +46,15 @@ def start_helpers(
             raise
 
 
-def _begin_helper(parent: Connection, prepare: Callable[..., object], given: tuple[object, ...]) -> None:
+def _begin_helper(
+    parent: Connection, prepare: Callable[..., object] | None, given: tuple[object, ...]
+) -> None:
     """Prepare a helper process, which makes arrays of the same sizes again and again."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent passes it on
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    prepare(*given)
+    if prepare is not None:
+        prepare(*given)
 
 
 def _end_with(parent: Connection) -> None:
