@@ -188,7 +188,7 @@ def _metrics(results: dict[str, Any]) -> dict[str, float]:
 
 
 def _probe(
-    voxels: Collected, features: Float[torch.Tensor, "K F"], test: Bool[torch.Tensor, " K"]
+    voxels: Collected, features: Float[torch.Tensor, "V F"], test: Bool[torch.Tensor, " V"]
 ) -> Decisions:
     """Return what linear probes say of the voxels of key frames that they did not learn from."""
     return probe(features[~test], voxels.names[~test], features[test], NAMES)
