@@ -21,11 +21,10 @@ from streetworld.things.objects import Appearance
 
 LAMP_COLOR = rgb(1.0, 0.72, 0.42)
 HEADLIGHT_COLOR = rgb(1.0, 0.95, 0.85)
-_IS_HARD = np.ones(64, dtype=bool)
-_IS_HARD[[Material.LEAF, Material.SKIN, Material.CLOTH, Material.TROUSERS, Material.HAIR, Material.PAINT]] = (
-    False
-)
-"""All materials but those of round things, whose facing changes without an edge."""
+SOFT = (Material.LEAF, Material.SKIN, Material.CLOTH, Material.TROUSERS, Material.HAIR, Material.PAINT)
+"""Materials of round things, whose facing changes without an edge."""
+_IS_HARD = ~np.isin(np.arange(64), SOFT)
+"""Whether a material, by its number, is not one of these."""
 
 
 @dataclass(frozen=True)
