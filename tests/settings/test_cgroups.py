@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from occfeat.settings.machine import cgroups
-from occfeat.settings.machine.cgroups import cpu_quota, describe_memory, describe_processes
+from occfeat.settings.machine.cgroups import cpu_quota, describe_memory, describe_processes, process_room
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +90,13 @@ def test_processes__that_a_group_allows(trees: Path, group: str) -> None:
     assert describe_processes() == ""
     (trees / "pids" / group / "pids.max").write_text("20\n")
     assert describe_processes() == "The control group allows 20 threads and processes in all."
+
+
+def test_room_for_processes__is_that_of_the_fullest_group(trees: Path) -> None:
+    assert process_room() is None
+    for group, most, running in (("", "max", 900), ("cluster", "500", 450), ("cluster/job", "100", 40)):
+        (trees / group / "pids.max").write_text(f"{most}\n")
+        (trees / group / "pids.current").write_text(f"{running}\n")
+    assert process_room() == 50
+    (trees / "pids" / "cluster" / "pids.max").write_text("30\n")
+    assert process_room() == 30, "what runs in it is not known"

@@ -3,8 +3,10 @@
 import errno
 import logging
 import os
+import resource
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,7 @@ from occfeat.settings.machine.threads import (
 @pytest.fixture
 def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Lets so many threads start, as a limit does; 20 are said to be allowed."""
+    monkeypatch.setattr(threads, "_room", lambda: 0)
     monkeypatch.setattr(threads, "describe_processes", lambda: "20 are allowed.")
     start = threading.Thread.start
 
@@ -58,6 +61,64 @@ def test_threads__that_are_few_are_used_one_by_one(
     assert environ == {"HOME": "/"} | FEW
     assert f"only {LEAST + PER_CORE * 2 - 1} of {LEAST + PER_CORE * 2} threads can be started" in caplog.text
     assert "20 are allowed. Raise the limit" in caplog.text
+
+
+@pytest.mark.parametrize(("room", "started"), [(LEAST + PER_CORE * 128, LEAST), (0, LEAST + PER_CORE * 128)])
+def test_threads__are_all_tried_only_where_a_limit_may_be_near(
+    monkeypatch: pytest.MonkeyPatch, room: int, started: int
+) -> None:
+    tried = list[int]()
+
+    def start(count: int) -> int:
+        tried.append(count)
+        return count
+
+    monkeypatch.setattr(threads, "_room", lambda: room)
+    monkeypatch.setattr(threads, "_start", start)
+    make_do_with_few_threads(128, {})
+    assert tried == [started]
+
+
+def test_threads__that_libraries_cannot_start_are_found_where_the_room_is_known_wrongly(
+    allow: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(LEAST - 1)
+    monkeypatch.setattr(threads, "_room", lambda: 1000)
+    with pytest.raises(RunError, match="Expected room"):
+        make_do_with_few_threads(2, {})
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that runs 300 threads of at most 50 000, without other limits."""
+    (tmp_path / "loadavg").write_text("0.10 0.20 0.30 1/300 4711\n")
+    (tmp_path / "most").write_text("50000\n")
+    monkeypatch.setattr(threads, "_LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(threads, "_MOST", tmp_path / "most")
+    monkeypatch.setattr(threads, "process_room", lambda: None)
+    _limit(monkeypatch, {})
+    return tmp_path
+
+
+def _limit(monkeypatch: pytest.MonkeyPatch, limits: dict[int, int]) -> None:
+    """Set what the system says of this user's limits."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits.get(kind, resource.RLIM_INFINITY),) * 2)
+
+
+def test_room__is_what_every_limit_leaves(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threads._room() == 49_700
+    _limit(monkeypatch, {resource.RLIMIT_NPROC: 1000})
+    assert threads._room() == 700
+    monkeypatch.setattr(threads, "process_room", lambda: 20)
+    assert threads._room() == 20
+
+
+def test_room__that_is_not_known_is_none(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit(monkeypatch, {resource.RLIMIT_AS: 2**32})
+    assert threads._room() == 0, "each thread has a stack, of a size that is not known here"
+    _limit(monkeypatch, {})
+    (machine / "most").unlink()
+    assert threads._room() == 0
 
 
 def test_threads__that_do_not_suffice_are_refused(

@@ -41,6 +41,13 @@ def describe_processes() -> str:
     return "" if limit is None else f"The control group allows {limit} threads and processes in all."
 
 
+def process_room() -> int | None:
+    """Return how many more threads and processes the groups allow; None without a limit."""
+    groups = _groups("pids")
+    allowed = ((_number(group / "pids.max"), _number(group / "pids.current")) for group in groups)
+    return min((limit - (running or 0) for limit, running in allowed if limit is not None), default=None)
+
+
 def _groups(controller: str) -> list[Path]:
     """Return the folders of the groups that a controller has this process in, from the root on."""
     own = {"": "", controller: ""}
