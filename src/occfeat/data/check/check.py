@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from occfeat.data.check.calibration.look import look_at_calibration
+from occfeat.data.check.alignment.swapped import look_at_images_of_others
+from occfeat.data.check.calibration.look import CALIBRATION, look_at_calibration
 from occfeat.data.check.categories import check_categories
 from occfeat.data.check.files import (
     KeyFrameFile,
@@ -29,7 +30,7 @@ from occfeat.data.check.files import (
 )
 from occfeat.data.check.findings import Findings, Problem
 from occfeat.data.check.lenses import lens_notes
-from occfeat.data.check.pixels import look_at_images
+from occfeat.data.check.pixels import IMAGES, look_at_images
 from occfeat.data.check.whole import add_whole_set, notes_on_splits
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index
@@ -217,6 +218,9 @@ def _look(
     for kind, example in look_at_images(index, rows, channels):
         if kind not in said:  # poses are already known to be wrong
             findings.add(kind, example)
+    if lidars is not None and not {CALIBRATION, IMAGES} & {kind for kind, _ in findings.counts}:
+        for fault in look_at_images_of_others(index, rows, channels, lidars):
+            findings.add(IMAGES, fault)
 
 
 def warn_of_set(index: Index) -> None:

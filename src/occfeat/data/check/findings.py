@@ -29,7 +29,7 @@ _HINTS = {
     "`--view.cameras`. Multiply levels of 10, 12 or 14 bits by 64, 16 or 4 to fill files of 16 bits.",
     "implausible times": "Times are in microseconds, and those of key frames differ.",
     "implausible boxes": "Boxes are in the frame of the map, in metres, not in that of the car. Or the poses "
-    "of the car, or the calibration of the LiDAR, are wrong.",
+    "of the car are wrong, or those of other key frames, or the calibration of the LiDAR is wrong.",
     "singular intrinsics": "Correct the record.",
     "impossible lens": "Correct the record; the page about conventions has the models.",
     "missing LiDAR file": "Copy the LiDAR files into {root}. Fine-tuning and evaluation work without them.",

@@ -143,16 +143,25 @@ class Match:
         points: ndarray = (self._points - self._motion * np.float32(errors[3])) @ turn
         return points
 
-    def sums(self, errors: Float64[ndarray, "4"], level: int) -> Float64[ndarray, "F 2"]:
-        """Return the weighted strength of image edges below depth edges, and the weights, per key frame."""
+    def sums(
+        self, errors: Float64[ndarray, "4"], level: int, images: Float32[ndarray, "_ 3"] | None = None
+    ) -> Float64[ndarray, "F 2"]:
+        """Return the weighted strength of image edges below depth edges, and the weights, per key frame.
+
+        Args:
+            errors: The errors of the camera.
+            level: The level of the pyramid.
+            images: The pixels of all images at this level. None: those of the camera itself.
+        """
         _, (height, width) = self.optics.at_level(level)
         u, v, inside, _ = self.optics.project(self.points_with(errors), level)
         u, v = (np.where(inside, one, 0).astype(np.int64) for one in (u, v))
         at = (self.frame * height + v) * width + u
-        strength = np.einsum("ek,ek->e", self._levels[level][at], self._across)
+        pixels = self._levels[level] if images is None else images
+        strength = np.einsum("ek,ek->e", pixels[at], self._across)
         weight = self._weight * inside
         totals = (np.bincount(self.frame, one, self.frames) for one in (strength * weight, weight))
-        return np.stack(tuple(totals), axis=1)
+        return np.stack(tuple(totals), axis=1).astype(np.float64)  # without edges, numpy counts integers
 
 
 def degrees_per_pixel(optics: Optics, level: int) -> float:

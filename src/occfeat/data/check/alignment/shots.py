@@ -48,13 +48,18 @@ class Scan:
     motion: Motion
 
 
-def read_scan(index: Index, row: int) -> Scan | None:
+def read_scan(index: Index, row: int, lidars: tuple[str, ...] = ()) -> Scan | None:
     """Return the scan of a key frame; None if it has no LiDAR record.
+
+    Args:
+        index: The index of the data set.
+        row: The key frame.
+        lidars: The LiDARs that are read. Empty: all of them.
 
     Raises:
         KeyFrameError: The key frame or a LiDAR file cannot be used.
     """
-    key_frame = index.key_frame(row)
+    key_frame = index.key_frame(row, lidars=lidars)
     if not key_frame.sweeps:
         return None
     edges, returns = [], []

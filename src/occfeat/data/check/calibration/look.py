@@ -15,6 +15,8 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from occfeat.data.check.calibration.boxes import (
+    MIN_HOLD,
+    MIN_HOLD_OF_SOME,
     are_long,
     count_returns,
     fault_of_heights,
@@ -100,14 +102,21 @@ def look_at_calibration(
     if lidars is not None and (motion := list(faults_of_motion(index, rows, tuple(lidars)))):
         yield from ((POSES, fault) for fault in motion)
     elif not places and seen.held:
-        yield from ((BOXES, fault) for fault in _faults_of_boxes(seen))
+        yield from (
+            (BOXES, fault) for fault in _faults_of_boxes(seen, MIN_HOLD_OF_SOME if lidars else MIN_HOLD)
+        )
 
 
-def _faults_of_boxes(seen: _Seen) -> Iterator[str]:
-    """Find what is implausible about where boxes are and how they are turned, beside the LiDAR."""
+def _faults_of_boxes(seen: _Seen, least: float) -> Iterator[str]:
+    """Find what is implausible about where boxes are and how they are turned, beside the LiDAR.
+
+    Args:
+        seen: What was measured.
+        least: Smallest share of boxes that must hold returns.
+    """
     held, is_long, ground = (np.concatenate(one) for one in (seen.held, seen.long, seen.ground))
     faults = (
-        fault_of_returns(held) or fault_of_turns(held[is_long]),
+        fault_of_returns(held, least) or fault_of_turns(held[is_long]),
         fault_of_heights(ground[np.isfinite(ground)]),
     )
     yield from (fault for fault in faults if fault)
