@@ -15,6 +15,8 @@ from harness.study import BOTH, OCCUPANCY, Arm, World
 SWEPT = World("swept", 300, settings={"sweeps": 9})
 APART = {**METRICS, "vehicle_iou/moving": "vehicle, moving", "vehicle_iou/still": "vehicle, still"}
 WINDOW_S = 0.5
+CAR = {"car_lower_m": (-0.657, -0.865), "car_upper_m": (3.427, 0.865)}
+"""The car of nuScenes, whose rig the street has."""
 OVER_TIME = {"window_s": WINDOW_S, "features_window_s": 0.6}
 
 
@@ -36,7 +38,7 @@ ARMS: dict[str, Arm | None] = {
     "window-all": _occupancy("window of ±0.5 s, every hit believed", window_s=WINDOW_S, conflicts="ignore"),
     "both": BOTH,
     "over-time": _both("window and features over time", **OVER_TIME),
-    "path": _both("window, features over time and path", **OVER_TIME, path=0.1),
+    "path": _both("window, features over time and path", **OVER_TIME, path=0.1, **CAR),
     "times": _occupancy("occupancy from 1 s before to 1 s after", occupancy=0, times=1),
 }
 

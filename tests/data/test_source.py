@@ -18,7 +18,7 @@ import torch
 from occfeat.data.check.check import check, quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.formats import sources
-from occfeat.data.formats.nuscenes.source import NuScenes
+from occfeat.data.formats.nuscenes.source import ZOE_M, NuScenes
 from occfeat.data.formats.sources import find_source, known_sources, register_source
 from occfeat.data.index.index import Index
 from occfeat.data.index.index_file import map_index
@@ -279,6 +279,11 @@ def test_index__that_names_no_source_is_taken_as_that_of_nuscenes(folder: Path, 
 def test_taxonomy__of_names_that_nobody_knows(names: dict[str, dict[str, tuple[str, ...]]]) -> None:
     with pytest.raises(ValueError, match="got tree"):
         Taxonomy(**names)
+
+
+def test_nuscenes__knows_the_car_of_official_versions_alone(folder: Path) -> None:
+    assert NuScenes(folder, "v1.0-mini").car_m == ZOE_M
+    assert NuScenes(folder, "v1.0-own").car_m is None
 
 
 def test_nuscenes__hints_name_archives_of_official_versions_alone(folder: Path) -> None:

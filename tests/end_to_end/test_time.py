@@ -1,5 +1,6 @@
 """Pretraining with every option that learns from the time around a key frame."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,15 @@ def test_features_over_time__need_a_cache(
     said = capsys.readouterr().err
     assert "loss.features_window_s expects a teacher cache, got none" in said
     assert "occfeat cache" in said
+
+
+def test_path__needs_the_size_of_a_car_that_is_not_known(
+    flags: Flags, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "v1.0-mini").rename(own / "v1.0-own")
+    words = ["--loss.occupancy", "0", "--loss.features", "0", "--loss.path", "1", "--data", str(own)]
+    assert main(flags("pretrain", tmp_path / "run", *words)) == 2
+    said = capsys.readouterr().err
+    assert "loss.path expects loss.car_lower_m and loss.car_upper_m for v1.0-own, got none" in said
+    assert "back right and front left corner" in said

@@ -104,4 +104,6 @@ def test_step__learns_the_path_and_says_how_well() -> None:
 
 def test_settings__a_car_has_a_size() -> None:
     with pytest.raises(ValueError, match="expected car_lower_m below car_upper_m"):
-        PretrainLossConfig(car_lower_m=(4.0, -1.0))
+        PretrainLossConfig(car_lower_m=(4.0, -1.0), car_upper_m=(3.0, 1.0))
+    with pytest.raises(ValueError, match="expected both corners of the car, or neither"):
+        PretrainLossConfig(car_lower_m=(-1.0, -1.0))

@@ -28,6 +28,7 @@ from occfeat.data.sample.contents import (
     ViewsRequest,
     WindowRequest,
 )
+from occfeat.data.source.source import Footprint
 from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.window import warn_of_lonely
 from occfeat.errors import SettingsError
@@ -45,6 +46,7 @@ from occfeat.runs.folder import LEARNED, OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
+from occfeat.settings.sections import PretrainLossConfig
 from occfeat.teacher.build import build_teacher
 from occfeat.teacher.cache import TEACHER, TeacherCache
 from occfeat.teacher.network import Teacher
@@ -225,7 +227,7 @@ def key_frames_of(
     return KeyFrames(
         index,
         config.view,
-        _contents(config, cache, needs),
+        _contents(config, index, cache, needs),
         grid=build_grid(config.grid),
         augment=config.augment if learn else None,
         seed=config.engine.seed,
@@ -234,11 +236,14 @@ def key_frames_of(
     )
 
 
-def _contents(config: PretrainConfig, cache: TeacherCache | None, needs: frozenset[Need]) -> Contents:
+def _contents(
+    config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need]
+) -> Contents:
     """Return what a sample has to hold for the needs of objectives.
 
     Raises:
-        SettingsError: Features of other key frames are needed, and there is no teacher cache.
+        SettingsError: Features of other key frames are needed, and there is no teacher cache; or the size of
+            the car, and it is not known.
     """
     loss, teacher = config.loss, _teacher_part(config, cache, needs)
     return Contents(
@@ -246,8 +251,23 @@ def _contents(config: PretrainConfig, cache: TeacherCache | None, needs: frozens
         teacher=teacher,
         window=WindowRequest(loss.window_s, loss.conflicts) if "window" in needs else None,
         times=TimesRequest(loss.times_s, loss.times_tolerance_s) if "times" in needs else None,
-        path=PathRequest(loss.path_window_s, loss.car_lower_m, loss.car_upper_m) if "path" in needs else None,
+        path=PathRequest(loss.path_window_s, *_car_m(loss, index)) if "path" in needs else None,
     )
+
+
+def _car_m(loss: PretrainLossConfig, index: Index) -> Footprint:
+    """Return the footprint of the car of a data set, from the settings or as it is known.
+
+    Raises:
+        SettingsError: It is not known.
+    """
+    if loss.car_lower_m and loss.car_upper_m:
+        return loss.car_lower_m, loss.car_upper_m
+    if index.source.car_m is None:
+        hint = "Give the back right and front left corner of the car in its ego frame, in metres."
+        what = f"loss.path expects loss.car_lower_m and loss.car_upper_m for {index.source.title}, got none."
+        raise SettingsError(what, hint=hint)
+    return index.source.car_m
 
 
 def _teacher_part(

@@ -214,11 +214,11 @@ class PretrainLossConfig(Strict):
     returns above the ground are not, the others do not count (this project's option). 0.1 is a good start."""
     path_window_s: Expert[Annotated[float, Field(gt=0)]] = 3.0
     """Largest distance in time between a key frame and the path that is learned from it."""
-    car_lower_m: Expert[tuple[float, float]] = (-0.657, -0.865)
-    """Back right corner of the car in the ego frame. Default: the Renault Zoe of nuScenes, with the origin at
-    its rear axle."""
-    car_upper_m: Expert[tuple[float, float]] = (3.427, 0.865)
-    """Front left corner of the car in the ego frame."""
+    car_lower_m: Expert[tuple[float, float] | None] = None
+    """Back right corner of the car in the ego frame. None: that of the data set's car, which is known of
+    nuScenes alone."""
+    car_upper_m: Expert[tuple[float, float] | None] = None
+    """Front left corner of the car in the ego frame. None: that of the data set's car."""
     own: Expert[tuple[str, ...]] = ()
     """Names of custom objectives, which Python code passes as `objectives`. Set by the run."""
 
@@ -235,8 +235,11 @@ class PretrainLossConfig(Strict):
         if len(self.times_weights) != len(self.times_s):
             weights, times = len(self.times_weights), len(self.times_s)
             raise ValueError(f"expected as many times_weights as times_s, got {weights} and {times}")
-        if not all(low < high for low, high in zip(self.car_lower_m, self.car_upper_m, strict=True)):
-            corners = f"{self.car_lower_m} and {self.car_upper_m}"
+        lower, upper = self.car_lower_m, self.car_upper_m
+        if (lower is None) != (upper is None):
+            raise ValueError(f"expected both corners of the car, or neither, got {lower} and {upper}")
+        if lower and upper and not all(low < high for low, high in zip(lower, upper, strict=True)):
+            corners = f"{lower} and {upper}"
             raise ValueError(f"expected car_lower_m below car_upper_m along both axes, got {corners}")
         if self.window_s and self.occupancy == 0:
             raise ValueError("window_s above 0 expects an occupancy weight above 0, got 0")

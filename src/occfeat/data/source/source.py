@@ -28,6 +28,10 @@ OBJECT_KINDS = ("car", "truck", "bus", "trailer", "two-wheeler", "pedestrian", "
 """Kinds of objects that the analysis of a pretrained network distinguishes."""
 
 
+Footprint = tuple[tuple[float, float], tuple[float, float]]
+"""Back right and front left corner of a car, as (x, y) in metres of its ego frame."""
+
+
 @dataclass(frozen=True)
 class Taxonomy:
     """Meaning of the category names and visibility levels of a format.
@@ -119,6 +123,11 @@ class DataSource(ABC):
     def title(self) -> str:
         """Name of the data set in messages: its version, or else its format."""
         return self.version or self.name
+
+    @property
+    def car_m(self) -> Footprint | None:
+        """Footprint of the car that recorded the drives; None if it is not known."""
+        return None
 
     @classmethod
     @abstractmethod

@@ -12,7 +12,7 @@ from occfeat.data.formats.nuscenes.tables import NEEDED_TABLES, OTHER_TABLES, PL
 from occfeat.data.formats.points.files import check_points_file, read_points_file
 from occfeat.data.formats.points.floats import WIDTHS
 from occfeat.data.source.place import Place
-from occfeat.data.source.source import DataSource, LayerMap, Taxonomy
+from occfeat.data.source.source import DataSource, Footprint, LayerMap, Taxonomy
 from occfeat.data.source.sweep import Sweep
 from occfeat.data.source.tables import Joined
 from occfeat.errors import DatasetError
@@ -23,6 +23,9 @@ _ARCHIVES = {
     "v1.0-mini": ("v1.0-mini", "v1.0-mini"),
 }
 """LiDAR and camera archives of each official version."""
+
+ZOE_M = ((-0.657, -0.865), (3.427, 0.865))
+"""Footprint of nuScenes' Renault Zoe. The origin is the middle of its rear axle."""
 
 _HINTS = {
     "missing table": "Extract the metadata archive again ({meta}).",
@@ -152,6 +155,11 @@ class NuScenes(DataSource):
         lidars, cameras = _ARCHIVES[self.version]
         words = {"root": self.root, "meta": f"{self.version}_meta", "lidar": lidars, "camera": cameras}
         return {kind: hint.format(**words) for kind, hint in _HINTS.items()}
+
+    @property
+    def car_m(self) -> Footprint | None:
+        """Footprint of nuScenes' car, for official versions."""
+        return ZOE_M if self.version in _ARCHIVES else None
 
     @property
     def token_file(self) -> Path:
