@@ -62,8 +62,7 @@ def test_faults__are_none_where_key_frames_contradict_each_other() -> None:
 
 def test_faults__are_none_where_only_one_camera_has_other_images() -> None:
     sums = sums_of(OWN)
-    sums[:, 0, 0], sums[:, 0, 1] = 0.001, 0.05
-    sums[:, 1, 1] = 0.002
+    sums[:, 0, 0, 0], sums[:, 0, 1, 0], sums[:, 1, 1, 0] = 0.001, 0.05, 0.002
     assert [*faults_of("abc", sums)] == []
 
 
