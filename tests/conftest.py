@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.small_runs import flags, folder, teacher_weights
-from tests.small_world import street_world
+from tests.support.small_runs import flags, folder, teacher_weights
+from tests.support.small_world import street_world
 
 __all__ = ["flags", "folder", "nuscenes_root", "street_world", "teacher_weights"]
 

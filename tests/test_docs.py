@@ -26,7 +26,7 @@ from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS
 from occfeat.settings import sections as config
 from occfeat.settings.recipes import RECIPES, find_recipe
 from occfeat.settings.students import SimpleBevConfig
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

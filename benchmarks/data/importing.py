@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import ratio
-from tests.recordings.bag_writer import BagFile
-from tests.recordings.content import jpeg, points
+from tests.support.recordings.bag_writer import BagFile
+from tests.support.recordings.content import jpeg, points
 
 CAMERAS = ("front_left", "front", "front_right", "back_right", "back", "back_left")
 POINT = np.dtype(

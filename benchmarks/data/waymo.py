@@ -21,7 +21,14 @@ from PIL import Image
 from benchmarks.measuring import in_fresh_process, in_turn, peak_mb, ratio
 from occfeat.data.recordings.waymo.component import BATCH_ROWS, BUFFER_BYTES
 from occfeat.data.recordings.waymo.recording import find_recordings
-from tests.recordings.waymo_tables import CAMERA, INTRINSICS, LASER, TIME, ComponentWriter, write_component
+from tests.support.recordings.waymo_tables import (
+    CAMERA,
+    INTRINSICS,
+    LASER,
+    TIME,
+    ComponentWriter,
+    write_component,
+)
 
 SEGMENT = "made-up"
 SHAPES = {1: (64, 2650), 2: (200, 600), 3: (200, 600), 4: (200, 600), 5: (200, 600)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from occfeat.cli import main
-from tests.small_runs import Flags
+from tests.support.small_runs import Flags
 
 Refused = Callable[[list[str]], str]
 

@@ -1,7 +1,7 @@
 """Ways to damage a data folder, one thing at a time.
 
-Each function takes a sound folder of `tests.nuscenes_folder`, and returns the kind of problem that `check`
-must report and a token that it must name.
+Each function takes a sound folder of `tests.support.nuscenes_folder`. It returns the kind of problem that
+`check` must report and a token that it must name.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.nuscenes_folder import Records, edit_table, read_records
+from tests.support.nuscenes_folder import Records, edit_table, read_records
 
 Damage = Callable[[Path], tuple[str, str]]
 

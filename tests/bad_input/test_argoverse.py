@@ -20,8 +20,8 @@ from occfeat.data.sample.sample import Sample
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import DataConfig, ViewConfig
-from tests.data.argoverse_folder import build_argoverse_folder, log_name, write_feather
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.argoverse_folder import build_argoverse_folder, log_name, write_feather
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 LOG = Path("train") / log_name("scene-0061")
 POSES, CALIBRATION = "city_SE3_egovehicle.feather", "calibration/egovehicle_SE3_sensor.feather"

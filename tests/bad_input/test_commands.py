@@ -11,8 +11,8 @@ from occfeat.cli import main
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
 from tests.bad_input.conftest import Refused
-from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags
+from tests.support.nuscenes_folder import build_nuscenes_folder
+from tests.support.small_runs import Flags
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.bad_input.damage import (
     flat_box,
     singular_intrinsics,
 )
-from tests.nuscenes_folder import CHANNELS, Records, build_nuscenes_folder, edit_table, read_records
+from tests.support.nuscenes_folder import CHANNELS, Records, build_nuscenes_folder, edit_table, read_records
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 

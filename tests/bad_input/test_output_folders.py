@@ -12,7 +12,7 @@ import torch
 from occfeat.atomic import LOCK
 from occfeat.cli import main
 from tests.bad_input.conftest import Refused
-from tests.small_runs import Flags
+from tests.support.small_runs import Flags
 
 
 def test_output_folder_in_use__is_left_alone(flags: Flags, tmp_path: Path, refused: Refused) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from occfeat.cli import main
-from tests.nuscenes_folder import build_nuscenes_folder
-from tests.small_runs import Flags
+from tests.support.nuscenes_folder import build_nuscenes_folder
+from tests.support.small_runs import Flags
 
 pytest.importorskip("plotly", reason="comes with the extra `report`")
 Refused = Callable[..., str]

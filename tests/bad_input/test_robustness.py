@@ -11,9 +11,9 @@ from occfeat.cli import main
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
 from tests.bad_input.conftest import Refused
-from tests.nuscenes_folder import build_nuscenes_folder
-from tests.robustness.released_folder import write_released
-from tests.small_runs import Flags
+from tests.data.corruptions.released_folder import write_released
+from tests.support.nuscenes_folder import build_nuscenes_folder
+from tests.support.small_runs import Flags
 
 
 @pytest.fixture(scope="module")

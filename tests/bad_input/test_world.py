@@ -15,7 +15,7 @@ from occfeat.errors import RunError
 from streetworld import build
 from streetworld.build import SCENES, build_world
 from streetworld.config import WorldConfig
-from tests.small_world import SMALL
+from tests.support.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
 

@@ -6,7 +6,7 @@ import pytest
 
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 
 @pytest.fixture

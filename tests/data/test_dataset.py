@@ -22,7 +22,7 @@ from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
 from occfeat.training.loading.loaders import Draws, Loaded, collate_readable
 from tests.data.test_augment import EVERYTHING
-from tests.nuscenes_folder import CHANNELS, edit_table
+from tests.support.nuscenes_folder import CHANNELS, edit_table
 
 GRID = VoxelGrid((-50.0, -50.0, -4.5), (50.0, 50.0, 5.5), (0.5, 0.5, 1.25))
 VIEW = ViewConfig(image_size=(45, 80))

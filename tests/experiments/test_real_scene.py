@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.experiments.scripts import load
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 real_scene = load("real_scene")
 ledger = load("harness.ledger")

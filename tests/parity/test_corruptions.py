@@ -13,7 +13,7 @@ from occfeat.data.corruptions.blur import motion_blur
 from occfeat.data.corruptions.corruptions import random_numbers
 from occfeat.data.corruptions.light import brighten
 from occfeat.data.corruptions.weather import fog, fog_heights, snow, snow_flakes
-from tests.robustness.scene import made_up_image
+from tests.data.corruptions.scene import made_up_image
 
 pytestmark = pytest.mark.parity
 

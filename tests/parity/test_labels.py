@@ -15,7 +15,7 @@ from occfeat.geometry.camera import project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.grid import BevGrid
 from occfeat.settings.sections import DataConfig
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 pytestmark = pytest.mark.parity
 

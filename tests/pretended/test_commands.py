@@ -14,7 +14,7 @@ from occfeat.cli import main
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
 from tests.pretended.device import PretendedGpu
-from tests.small_runs import Flags
+from tests.support.small_runs import Flags
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")
 

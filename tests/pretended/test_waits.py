@@ -8,7 +8,7 @@ import pytest
 from occfeat.cli import main
 from occfeat.training.loop import Trainer
 from tests.pretended.device import PretendedGpu
-from tests.small_runs import Flags
+from tests.support.small_runs import Flags
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")
 

@@ -9,7 +9,7 @@ from occfeat.pretraining.network import PretrainingNetwork, Targets
 from occfeat.pretraining.objectives.build import build_objectives
 from occfeat.pretraining.objectives.contract import TeacherShape
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig, QueryConfig
-from tests.rigs import GRID
+from tests.support.rigs import GRID
 
 FEATURES = 5
 """Width of the teacher."""

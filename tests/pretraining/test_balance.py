@@ -13,7 +13,7 @@ from occfeat.pretraining.objectives.features import FeatureTarget
 from occfeat.pretraining.objectives.occupancy import OccupancyTarget
 from occfeat.settings.sections import PretrainLossConfig
 from tests.pretraining.small_networks import FEATURES, build_network
-from tests.rigs import GRID, batch_of
+from tests.support.rigs import GRID, batch_of
 
 BOTH = PretrainLossConfig(occupancy=2.0, features=0.5)
 AUTO = PretrainLossConfig(features="auto", ratio=0.2)

@@ -10,8 +10,8 @@ from occfeat.data.sample.sample import Batch
 from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.settings.sections import PretrainLossConfig, QueryConfig
-from tests import rigs
 from tests.pretraining.small_networks import FEATURES, build_network
+from tests.support import rigs
 
 NAMES = ("north", "south", "north")
 

@@ -19,7 +19,7 @@ from occfeat.pretraining.trunk import Trunk
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import LssConfig
 from tests.pretraining.small_networks import FEATURES, PlainStudent, build_network, learn
-from tests.rigs import GRID, batch_of
+from tests.support.rigs import GRID, batch_of
 
 BOTH = PretrainLossConfig(features=1.0)
 DISTILLATION = PretrainLossConfig(occupancy=0, features=1.0)

@@ -12,8 +12,8 @@ from occfeat.segmentation.head import SegmentationHead
 from occfeat.segmentation.task import Segmenter
 from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.settings.students import STUDENTS
-from tests.models.test_students import FEW, OWN
-from tests.rigs import GRID
+from tests.models.students.test_students import FEW, OWN
+from tests.support.rigs import GRID
 
 IMAGE_SIZE = (44, 80)
 """Height off the stride of 8."""

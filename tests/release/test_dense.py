@@ -8,10 +8,10 @@ from occfeat.models.students.own import OwnStudent
 from occfeat.models.students.student import Student
 from occfeat.release.dense import densify
 from tests.models.rigs import random_cameras, with_lenses
-from tests.models.test_simplebev import images_for
-from tests.models.test_students import KINDS
+from tests.models.students.test_simplebev import images_for
+from tests.models.students.test_students import KINDS
 from tests.release.models import IMAGE_SIZE, small_model
-from tests.rigs import GRID
+from tests.support.rigs import GRID
 
 
 @pytest.mark.parametrize(("seed", "lenses"), [(0, False), (1, False), (2, True)])

@@ -16,7 +16,7 @@ from occfeat.release.model import (
     _require_lenses,
 )
 from tests.release.models import small_model
-from tests.rigs import ring_of_cameras
+from tests.support.rigs import ring_of_cameras
 
 
 @pytest.fixture(scope="module")

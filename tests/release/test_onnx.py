@@ -9,10 +9,10 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError
 from occfeat.release.onnx import OPSET, largest_difference, signature, to_onnx
 from tests.models.rigs import surround
-from tests.models.test_simplebev import images_for
-from tests.models.test_students import KINDS
+from tests.models.students.test_simplebev import images_for
+from tests.models.students.test_students import KINDS
 from tests.release.models import CLASSES, IMAGE_SIZE, small_model
-from tests.rigs import GRID, ring_of_cameras
+from tests.support.rigs import GRID, ring_of_cameras
 
 SPATIAL = ("GridSample", "Conv", "ConvTranspose", "Resize", "MaxPool", "AveragePool", "InstanceNormalization")
 CAMERAS = 4

@@ -22,7 +22,7 @@ from occfeat.segmentation.task import Segmenter
 from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.settings.students import OwnStudentConfig
 from tests.release.models import CLASSES, write_run
-from tests.rigs import GRID, ring_of_cameras
+from tests.support.rigs import GRID, ring_of_cameras
 
 SAVED = {"README.md", "model.json", "weights.safetensors"}
 

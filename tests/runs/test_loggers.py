@@ -17,7 +17,7 @@ from occfeat.runs import metrics_log
 from occfeat.runs.metrics_log import MetricsLog, TensorBoardLogger, open_loggers, require_loggers
 from occfeat.runs.saved_settings import flat_settings
 from occfeat.settings import extras
-from tests.small_runs import Flags
+from tests.support.small_runs import Flags
 
 OURS = ("WANDB_", "MLFLOW_", "DO_NOT_TRACK")
 WRITE = """

@@ -18,7 +18,7 @@ from occfeat.segmentation.metrics import (
     overlap_by_protocol,
 )
 from occfeat.segmentation.task import FinetuningNetwork, Segmenter
-from tests.rigs import GRID, batch_of
+from tests.support.rigs import GRID, batch_of
 
 
 class MeanStudent(nn.Module):

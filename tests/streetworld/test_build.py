@@ -25,7 +25,7 @@ from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, calibrated_rig
 from streetworld.request import SceneRequest
 from streetworld.rig_files import load_rig
-from tests.small_world import SMALL
+from tests.support.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}
 

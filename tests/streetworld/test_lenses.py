@@ -24,10 +24,10 @@ from streetworld.rendering.labels import View
 from streetworld.rendering.sensors import turn
 from streetworld.rigs import RIGS, Rig
 from streetworld.scene import Scene
-from tests.rigs import GRID
 from tests.streetworld.test_optics import LENSES
 from tests.streetworld.test_scenes import REQUEST, built_street
 from tests.streetworld.test_sensing import pixel_errors
+from tests.support.rigs import GRID
 
 FRONT = RIGS["nuscenes"].cameras[0]
 WIDE = {"rational": 90.0, "off centre": 70.0, "half a turn": 190.0, "f-theta": 150.0}

@@ -11,8 +11,8 @@ from occfeat.cli import main
 from occfeat.errors import RunError, SettingsError
 from streetworld.build import build_world
 from streetworld.config import WorldConfig
-from tests.small_world import SMALL
 from tests.streetworld.test_build import files_of
+from tests.support.small_world import SMALL
 
 
 def test_another_world_or_other_files_are_left_alone(street_world: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from streetworld.scene import Scene, build_scene
 from streetworld.things.materials import CLASSES
 from streetworld.town.lots import TownRequest
 from streetworld.town.towns import TOWNS
-from tests.small_world import SMALL
+from tests.support.small_world import SMALL
 
 REQUEST = SceneRequest("here", TownRequest(2, 7, 4), 1, 2, "nuscenes", (64, 112), ("noon",), 0, True)
 

@@ -26,7 +26,7 @@ from occfeat.training.loading import loaders
 from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.step import Step, mean_of
-from tests.rigs import ring_of_cameras
+from tests.support.rigs import ring_of_cameras
 
 CHANGES_WITH_TIME = ("time/",)
 

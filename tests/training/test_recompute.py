@@ -13,7 +13,7 @@ from occfeat.pretraining.objectives.occupancy import OccupancyTarget
 from occfeat.settings.sections import HeadConfig, PretrainLossConfig
 from occfeat.settings.students import STUDENTS
 from occfeat.training.step import Step
-from tests.rigs import GRID, batch_of
+from tests.support.rigs import GRID, batch_of
 
 SMALL = {"backbone": "resnet18", "backbone_weights": "none", "image_channels": 16, "bev_channels": 16}
 

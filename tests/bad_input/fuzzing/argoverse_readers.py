@@ -16,9 +16,9 @@ from occfeat.settings.sections import DataConfig
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.data_readers import read_folder, read_key_frames
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_json
-from tests.data.argoverse_folder import build_argoverse_folder, write_map_file
-from tests.map_files import crossroads, write_expansion
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.argoverse_folder import build_argoverse_folder, write_map_file
+from tests.support.map_files import crossroads, write_expansion
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 ODD_VALUES: dict[str, tuple[Any, ...]] = {
     "f": (np.nan, np.inf, -np.inf, 0.0, 1e300, -1e300, 1e-320),

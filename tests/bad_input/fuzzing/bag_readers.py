@@ -19,8 +19,8 @@ from occfeat.data.recordings.bags.trajectory import build_trajectory
 from occfeat.errors import DatasetError
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_words, spoil_yaml
-from tests.recordings.bag_writer import BagFile, Form
-from tests.recordings.content import POINT, jpeg, points
+from tests.support.recordings.bag_writer import BagFile, Form
+from tests.support.recordings.content import POINT, jpeg, points
 
 START_US = 1_700_000_000_000_000
 TF = TRANSFORMS[0]

@@ -23,8 +23,8 @@ from occfeat.settings.sections import DataConfig, PretrainLossConfig, ViewConfig
 from occfeat.training.loading.loaders import collate_readable
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json
-from tests.map_files import crossroads, write_base_map, write_expansion
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.map_files import crossroads, write_base_map, write_expansion
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 GRID = VoxelGrid((-16.0, -16.0, -1.0), (16.0, 16.0, 3.0), (1.0, 1.0, 1.0))
 VIEW = ViewConfig(image_size=(16, 24), sweeps=2)

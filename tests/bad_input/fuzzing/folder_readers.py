@@ -16,10 +16,10 @@ from occfeat.data.recordings.from_bags.plan import plan_recordings
 from occfeat.data.recordings.rig_file import read_rig_file
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_yaml
-from tests.nuscenes_folder import build_nuscenes_folder
-from tests.recordings.drives import write_drive
-from tests.recordings.kitti_writer import write_kitti
-from tests.recordings.waymo_segment import build_segment
+from tests.support.nuscenes_folder import build_nuscenes_folder
+from tests.support.recordings.drives import write_drive
+from tests.support.recordings.kitti_writer import write_kitti
+from tests.support.recordings.waymo_segment import build_segment
 
 NUMBERS = (0, -1, 1, 2, 7, 255, 2**31 - 1, -(2**31), 2**40, math.nan, math.inf, -1e30, 1e308, 0.5, None)
 OTHERS = (pa.string(), pa.int8(), pa.float32(), pa.list_(pa.float64()), pa.binary(), pa.null())

@@ -8,8 +8,8 @@ from occfeat.data.formats.points.files import check_points_file, read_points_fil
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.data_readers import read_folder
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_floats, spoil_json, spoil_number
-from tests.data.point_files import write_pcd
-from tests.dialect_folders import build_lyft, build_t4, build_truckscenes
+from tests.support.dialect_folders import build_lyft, build_t4, build_truckscenes
+from tests.support.point_files import write_pcd
 
 FIELDS = np.dtype([("intensity", "u1"), ("x", "<f4"), ("y", "<f8"), ("ring", "<u2"), ("z", "<f4")])
 

@@ -49,7 +49,7 @@ from occfeat.training.loop import Job, Trainer
 from occfeat.training.step import Step
 from tests.bad_input.fuzzing.confined import Reader, Target
 from tests.bad_input.fuzzing.mutation import spoil_bytes, spoil_header, spoil_json, spoil_member, spoil_yaml
-from tests.rigs import ring_of_cameras
+from tests.support.rigs import ring_of_cameras
 
 
 def cache(folder: Path) -> Reader:

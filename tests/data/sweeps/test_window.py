@@ -20,7 +20,7 @@ from occfeat.data.sweeps.window import AROUND_M, WindowReader, choose_rounds, co
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.settings.sections import AugmentConfig, DataConfig, ViewConfig
-from tests.nuscenes_folder import build_nuscenes_folder
+from tests.support.nuscenes_folder import build_nuscenes_folder
 
 GRID = VoxelGrid((-20.0, -20.0, -1.0), (20.0, 20.0, 3.0), (1.0, 1.0, 1.0))
 SAME = draw_change(None, 6, seed=0, epoch=0, row=0)
