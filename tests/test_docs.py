@@ -154,7 +154,7 @@ def test_pages__are_all_in_the_contents() -> None:
 
 def script(name: str) -> ModuleType:
     """Import a script of the documentation, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

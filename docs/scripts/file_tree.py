@@ -1,6 +1,6 @@
 """Writes the file tree of both packages, each file with the first sentence of its docstring.
 
-Run by every build of the documentation. By hand: `python docs/file_tree.py FOLDER`.
+Run by every build of the documentation. By hand: `python docs/scripts/file_tree.py FOLDER`.
 """
 
 import ast
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SRC = Path(__file__).parents[1] / "src"
+SRC = Path(__file__).parents[2] / "src"
 PACKAGES = ("occfeat", "streetworld")
 
 

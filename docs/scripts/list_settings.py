@@ -1,6 +1,6 @@
 """Writes the tables of commands, recipes and settings that the command line page includes.
 
-Run by every build of the documentation. By hand: `python docs/list_settings.py FOLDER`.
+Run by every build of the documentation. By hand: `python docs/scripts/list_settings.py FOLDER`.
 """
 
 import sys

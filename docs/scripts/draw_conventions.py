@@ -1,6 +1,6 @@
 """Draws the pictures of the conventions page, with the package's own geometry so that they cannot go stale.
 
-Run by every build of the documentation. By hand: `python docs/draw_conventions.py FOLDER`.
+Run by every build of the documentation. By hand: `python docs/scripts/draw_conventions.py FOLDER`.
 """
 
 import math

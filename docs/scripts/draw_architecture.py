@@ -1,6 +1,6 @@
 """Draws the data flow of the architecture page. Imports nothing of the packages; a test compares their names.
 
-Run by every build of the documentation. By hand: `python docs/draw_architecture.py FOLDER`.
+Run by every build of the documentation. By hand: `python docs/scripts/draw_architecture.py FOLDER`.
 """
 
 import sys
