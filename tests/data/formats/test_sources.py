@@ -218,7 +218,7 @@ class Successor(Drives):
 
 def test_register_source__again_and_under_a_name_that_is_taken() -> None:
     register_source(Drives)
-    with pytest.raises(SettingsError, match=r"(?s)name 'drives'.*own_source\.Drives.*test_source\.Impostor"):
+    with pytest.raises(SettingsError, match=r"(?s)name 'drives'.*own_source\.Drives.*test_sources\.Impostor"):
         register_source(Impostor)
 
 
