@@ -1,8 +1,8 @@
 """Draws the picture of the method from a pretraining run and a key frame of a street world.
 
-By hand: `python docs/scripts/draw_method.py RUN DATA OUT [POSITION]`, for instance after `make demo` with the run
-`runs/demo/pretrained` and the data `runs/demo/street`. The key frame, given by its position, is one of the
-split `test`: a town that the run has not seen. Everything shown is data or the output of the network.
+By hand: `python docs/scripts/draw_method.py RUN DATA OUT [POSITION]`, for instance after `make demo` with the
+run `runs/demo/pretrained` and the data `runs/demo/street`. The key frame, given by its position, is one of
+the split `test`: a town that the run has not seen. Everything shown is data or the output of the network.
 
 Axes: `N` cameras, `K` voxels, `C` BEV channels, `X Y Z` voxels of the grid.
 """
