@@ -16,7 +16,7 @@ from occfeat.data.check.alignment.swapped import FEWEST_KEY_FRAMES, FITS, faults
 from occfeat.data.check.check import check
 from occfeat.data.index.index import Index
 from occfeat.settings.sections import DataConfig
-from tests.data.posts_world import FISHEYE, Camera, build_posts
+from tests.data.check.alignment.posts_world import FISHEYE, Camera, build_posts
 
 RIG = {"CAM_FRONT": Camera(), "CAM_LEFT": Camera(90.0), "CAM_BACK_LEFT": Camera(130.0, FISHEYE, 70.0)}
 
