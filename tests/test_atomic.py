@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.atomic import (
+from occfeat.errors import RunError
+from occfeat.machine.atomic import (
     LOCK,
     lock_folder,
     put_in_place,
@@ -17,7 +18,6 @@ from occfeat.atomic import (
     write_bytes_atomic,
     write_text_atomic,
 )
-from occfeat.errors import RunError
 
 
 def test_write_whole__replaces_an_older_file(tmp_path: Path) -> None:

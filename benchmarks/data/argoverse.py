@@ -31,7 +31,7 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import build_grid
-from occfeat.settings.allocator import keep_freed_memory
+from occfeat.machine.allocator import keep_freed_memory
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 
 START_NS, RETURNS, SWEEPS, BOXES = 315_966_253_660_357_000, 99_000, 157, 73

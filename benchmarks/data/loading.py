@@ -37,7 +37,7 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Sample
 from occfeat.data.stored.images import ImageCache
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.settings.allocator import keep_freed_memory
+from occfeat.machine.allocator import keep_freed_memory
 from occfeat.settings.sections import AugmentConfig, DataConfig, GridConfig, ViewConfig
 from occfeat.teacher.cache import TeacherCache
 

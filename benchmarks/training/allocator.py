@@ -19,10 +19,10 @@ from benchmarks.measuring import in_fresh_process, peak_mb, ratio, record
 from benchmarks.training.step import cached_batch, pretraining_network
 from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.data.sample.teacher import FeatureMaps, TeacherMaps
+from occfeat.machine.allocator import keep_freed_memory
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import TargetMaker
 from occfeat.release.shipped import build_grid
-from occfeat.settings.allocator import keep_freed_memory
 from occfeat.settings.recipes import RECIPES
 from occfeat.settings.sections import OptimConfig
 from occfeat.training.optim.adamw import build_optimizer

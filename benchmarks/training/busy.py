@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measuring import in_fresh_process, in_turn, ratio, record
-from occfeat.settings.processor import share_processor, usable_cores
+from occfeat.machine.processor import share_processor, usable_cores
 
 DEFAULT = "300000"
 """GNU OpenMP's own value, where there are no more threads than cores."""

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.measuring import arguments, in_turn, ratio, record
 from benchmarks.training.step import Step, cached_batch, grid, networks, seconds
+from occfeat.machine.allocator import keep_freed_memory
 from occfeat.pretraining.network import TargetMaker
-from occfeat.settings.allocator import keep_freed_memory
 
 
 def step_of(*, compiled: bool) -> Step:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock
 
-from occfeat.atomic import write_text_atomic
+from occfeat.machine.atomic import write_text_atomic
 
 LEDGERS = Path(__file__).parents[1] / "ledgers"
 """Folder of all ledgers."""

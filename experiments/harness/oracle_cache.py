@@ -20,12 +20,12 @@ from numpy import ndarray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from occfeat.atomic import write_atomic, write_text_atomic
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.paths import resolve
 from occfeat.data.stored.shards import shard_file
 from occfeat.errors import OccFeatError
+from occfeat.machine.atomic import write_atomic, write_text_atomic
 from occfeat.runs.output import require_empty
 from occfeat.settings.sections import DataConfig, TeacherConfig
 from occfeat.teacher.cache import TEACHER, CacheCard, encode

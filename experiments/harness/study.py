@@ -11,7 +11,7 @@ import occfeat
 from harness import jobs
 from harness.oracle_cache import write_oracle_cache
 from harness.settings import CHOSEN, CLASSES, PACKAGED, TRUTH, TURNED
-from occfeat.atomic import write_text_atomic
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.runs.folder import RESULTS
 from occfeat.teacher.cache import TEACHER
 

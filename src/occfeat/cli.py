@@ -19,18 +19,18 @@ from pydantic.fields import FieldInfo
 from occfeat.commands.layers import base_layer
 from occfeat.commands.table import COMMANDS, Command, load
 from occfeat.errors import Interrupted, OccFeatError, SettingsError, closest, did_you_mean
+from occfeat.machine.interrupt import sigterm_like_ctrl_c
+from occfeat.machine.launcher import find_launched, leave_out_nonsense
+from occfeat.machine.processor import share_processor, usable_cores
+from occfeat.machine.threads import RAISE, explain_refusal, is_refusal, make_do_with_few_threads
 from occfeat.runs.folder import RunFolder
 from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.explain import ABBREVIATIONS, explain_flags, owners
 from occfeat.settings.layers import Layer, build_partial, merge
-from occfeat.settings.machine.threads import RAISE, explain_refusal, is_refusal, make_do_with_few_threads
-from occfeat.settings.processor import share_processor, usable_cores
 from occfeat.settings.recipes import names_of_recipes
 from occfeat.settings.removed import why_removed
-from occfeat.settings.signals import sigterm_like_ctrl_c
 from occfeat.settings.strict import EXPERT, Strict
 from occfeat.settings.students import KINDS
-from occfeat.training.launcher import find_launched, leave_out_nonsense
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry

@@ -10,16 +10,16 @@ from pathlib import Path
 import orjson
 from rich.progress import Progress
 
-from occfeat.atomic import lock_folder, write_bytes_atomic
-from occfeat.data.formats.nuscenes.writer.processes import require_helpers, start_helpers
 from occfeat.data.formats.nuscenes.writer.scene import rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.errors import RunError, SettingsError
 from occfeat.geometry.lens import PINHOLE
-from occfeat.settings.allocator import keep_freed_memory
-from occfeat.settings.extras import require_extra
-from occfeat.settings.processor import usable_cores
-from occfeat.settings.signals import sigterm_like_ctrl_c
+from occfeat.machine.allocator import keep_freed_memory
+from occfeat.machine.atomic import lock_folder, write_bytes_atomic
+from occfeat.machine.extras import require_extra
+from occfeat.machine.interrupt import sigterm_like_ctrl_c
+from occfeat.machine.processes import require_helpers, start_helpers
+from occfeat.machine.processor import usable_cores
 from streetworld.config import WorldConfig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from occfeat.atomic import LOCK
 from occfeat.cli import main
+from occfeat.machine.atomic import LOCK
 from tests.bad_input.conftest import Refused
 from tests.support.small_runs import Flags
 

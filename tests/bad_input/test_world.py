@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from occfeat import cli
 from occfeat.cli import main
-from occfeat.data.formats.nuscenes.writer import processes
-from occfeat.data.formats.nuscenes.writer.processes import start_helpers
 from occfeat.errors import RunError
+from occfeat.machine import processes
+from occfeat.machine.processes import start_helpers
 from streetworld import build
 from streetworld.build import SCENES, build_world
 from streetworld.config import WorldConfig

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 
 
 class Shifted(nn.Module):

@@ -182,7 +182,7 @@ def test_view__refuses_what_it_cannot_show(
     assert "Only recordings show runs" in said("view.png", "--run", finetuned)
     assert "is not a pretraining run" in said("view.rrd", "--pretraining", finetuned)
     assert "got the pretraining run" in said("view.rrd", "--run", pretrained)
-    monkeypatch.setattr("occfeat.settings.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("occfeat.machine.extras.find_spec", lambda _: None)
     assert "pip install 'occfeat[viz]'" in said("view.rrd")
     assert list(tmp_path.iterdir()) == []
 

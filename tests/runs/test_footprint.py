@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from occfeat.errors import RunError
-from occfeat.runs import footprint as footprint_module
-from occfeat.runs.footprint import Footprint
+from occfeat.machine import footprint as footprint_module
+from occfeat.machine.footprint import Footprint
 
 
 def test_stage__adds_up_over_interruptions(tmp_path: Path) -> None:

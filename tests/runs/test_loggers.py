@@ -13,10 +13,10 @@ import pytest
 
 from occfeat.cli import main
 from occfeat.errors import MissingExtraError, RunError
+from occfeat.machine import extras
 from occfeat.runs import metrics_log
 from occfeat.runs.metrics_log import MetricsLog, TensorBoardLogger, open_loggers, require_loggers
 from occfeat.runs.saved_settings import flat_settings
-from occfeat.settings import extras
 from tests.support.small_runs import Flags
 
 OURS = ("WANDB_", "MLFLOW_", "DO_NOT_TRACK")

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from occfeat.atomic import LOCK, lock_folder
 from occfeat.errors import RunError, SettingsError
+from occfeat.machine.atomic import LOCK, lock_folder
 from occfeat.runs import run
 from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.runs.run import Run

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from occfeat.settings import allocator
+from occfeat.machine import allocator
 
 PAGES_OF = """
 import resource, sys, torch

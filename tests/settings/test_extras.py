@@ -11,7 +11,7 @@ import pytest
 from occfeat.cli import main
 from occfeat.commands.table import COMMANDS, load
 from occfeat.errors import MissingExtraError
-from occfeat.settings.extras import EXTRAS, require_extra
+from occfeat.machine.extras import EXTRAS, require_extra
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOT_ASKED_FOR = {"dev", "docs"}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.settings import processor
-from occfeat.settings.machine import cgroups
-from occfeat.settings.processor import (
+from occfeat.machine import cgroups, processor
+from occfeat.machine.processor import (
     BUSY_SPINS,
     LOOKS,
     SPINS,

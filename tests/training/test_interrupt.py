@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from occfeat.training import interrupt
-from occfeat.training.interrupt import StopNow, StopRequest
+from occfeat.machine import interrupt
+from occfeat.machine.interrupt import StopNow, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,10 +9,10 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from occfeat.errors import SettingsError
+from occfeat.machine.launcher import Launched, find_launched, leave_out_nonsense
 from occfeat.settings.sections import EngineConfig
 from occfeat.training import device
 from occfeat.training.device import SrunEnvironment, build_fabric
-from occfeat.training.launcher import Launched, find_launched, leave_out_nonsense
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2", "RANK": "3"}
 BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}

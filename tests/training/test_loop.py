@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample
 from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
+from occfeat.machine import interrupt
+from occfeat.machine.interrupt import StopRequest
 from occfeat.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from occfeat.runs.run import Run
 from occfeat.settings.sections import EngineConfig, OptimConfig
-from occfeat.training import interrupt, loop
+from occfeat.training import loop
 from occfeat.training.device import draw_apart
-from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading import loaders
 from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer

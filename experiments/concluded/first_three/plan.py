@@ -12,7 +12,7 @@ from filelock import FileLock
 from harness import jobs
 from harness.ledger import LEDGERS, Ledger
 from harness.settings import CHOSEN
-from occfeat.atomic import write_text_atomic
+from occfeat.machine.atomic import write_text_atomic
 
 LEDGER = LEDGERS / "first_three.jsonl"
 """A row per fine-tuning evaluated on the split test; `report.py --write` keeps it."""

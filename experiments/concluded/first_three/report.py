@@ -37,7 +37,7 @@ from concluded.first_three.plan import (
 )
 from concluded.first_three.results import BASE, METRICS, TITLES, Results, independent
 from harness.spread import with_interval
-from occfeat.atomic import write_atomic, write_text_atomic
+from occfeat.machine.atomic import write_atomic, write_text_atomic
 
 EXPERIMENTS = Path(__file__).resolve().parents[2]
 SHOWN = "gentle"

@@ -21,8 +21,8 @@ from concluded.first_three.report import EXPERIMENTS, put
 from concluded.first_three.robustness import parser, plan_of, read, tunings
 from harness.ledger import LEDGERS
 from harness.spread import with_interval
-from occfeat.atomic import write_text_atomic
 from occfeat.data.corruptions.corruptions import NAMES, SEVERITIES
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.report.pictures.robustness import Radar, draw_radar
 from occfeat.segmentation.robustness.results import RobustnessResults
 

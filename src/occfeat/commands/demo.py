@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from occfeat.atomic import LOCK, lock_folder, partial_of, write_text_atomic
 from occfeat.commands.cache.cache import cache
 from occfeat.commands.dataset.check import check
 from occfeat.commands.dataset.view import view
@@ -32,6 +31,9 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import collate
 from occfeat.errors import Interrupted, RunError, TrainingError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import LOCK, lock_folder, partial_of, write_text_atomic
+from occfeat.machine.footprint import Footprint
+from occfeat.machine.interrupt import sigterm_like_ctrl_c
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, locate
 from occfeat.release.model import BevModel
 from occfeat.release.shipped import load_model
@@ -39,7 +41,6 @@ from occfeat.report.page.page import Picture, Section, Table, write_page
 from occfeat.report.pictures.comparison import Compared, draw_comparison
 from occfeat.runs.card import read_card
 from occfeat.runs.folder import CURVES, OCCUPANCY, RESULTS, RunFolder
-from occfeat.runs.footprint import Footprint
 from occfeat.runs.output import make_folder, require_empty
 from occfeat.runs.saved_settings import settings_text
 from occfeat.settings.commands import (
@@ -52,7 +53,6 @@ from occfeat.settings.commands import (
 )
 from occfeat.settings.layers import build, merge
 from occfeat.settings.sections import DataConfig
-from occfeat.settings.signals import sigterm_like_ctrl_c
 from occfeat.settings.strict import Strict
 from streetworld.build import build_world
 from streetworld.config import WorldConfig

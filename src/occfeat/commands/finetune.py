@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
 from occfeat.commands.sets import (
     StoredImages,
@@ -29,6 +28,7 @@ from occfeat.data.index.subsets import EveryKthScene, RandomKeyFrames, label_sub
 from occfeat.data.sample.contents import Contents
 from occfeat.errors import SettingsError, WeightsError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.models.students.build import build_student
 from occfeat.release.shipped import load_student_weights, require_described, write_model
 from occfeat.runs.card import ModelCard, read_card

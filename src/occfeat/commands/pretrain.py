@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import RunOutcome
 from occfeat.commands.sets import StoredImages, mix_of, open_image_caches, require_order
 from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
@@ -33,6 +32,7 @@ from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.window import warn_of_lonely
 from occfeat.errors import SettingsError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.models.students.build import build_student
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
 from occfeat.pretraining.objectives.build import add_own, build_objectives

@@ -4,8 +4,8 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
+from occfeat.machine.extras import require_extra
 from occfeat.settings import commands as settings_of
-from occfeat.settings.extras import require_extra
 from occfeat.settings.strict import Strict
 from streetworld.config import WorldConfig
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 
 
 def transform_points(

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.errors import SettingsError
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 from occfeat.settings.cells import count_cells
 from occfeat.settings.sections import GridConfig
 

@@ -13,9 +13,9 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from occfeat.atomic import write_atomic, write_text_atomic
 from occfeat.errors import RunError, WeightsError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import write_atomic, write_text_atomic
 from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import load_checked, read_weights_file, require_fit
 from occfeat.release.model import BevModel

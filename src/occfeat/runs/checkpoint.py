@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from occfeat.atomic import write_atomic
 from occfeat.errors import RunError
+from occfeat.machine.atomic import write_atomic
 from occfeat.models.weights.loading import read_torch_file
 
 Count = Annotated[int, Field(ge=0)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from occfeat.settings.processor import usable_cores
+from occfeat.machine.processor import usable_cores
 
 Fingerprint = str | dict[str, str]
 """Fingerprint of the data set of a run, or those of several by their names."""

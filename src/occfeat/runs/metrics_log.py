@@ -23,8 +23,8 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 
 from occfeat.errors import RunError
+from occfeat.machine.extras import require_extra
 from occfeat.runs.saved_settings import flat_settings
-from occfeat.settings.extras import require_extra
 from occfeat.settings.sections import LoggerName
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from occfeat.atomic import LOCK, partial_of
 from occfeat.errors import RunError
+from occfeat.machine.atomic import LOCK, partial_of
 from occfeat.runs.folder import RunFolder
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from occfeat.atomic import lock_folder, write_text_atomic
 from occfeat.errors import RunError
+from occfeat.machine.atomic import lock_folder, write_text_atomic
 from occfeat.runs.environment import Fingerprint, describe_environment, fingerprints_of
 from occfeat.runs.folder import RunFolder
 from occfeat.runs.output import make_folder, require_free

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.atomic import write_text_atomic
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.segmentation.metrics import BevIou, known_metrics
 from occfeat.segmentation.task import Segmenter, labels_of
 from occfeat.settings.sections import EngineConfig

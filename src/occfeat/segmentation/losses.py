@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 
 
 def segmentation_loss(

@@ -15,9 +15,9 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from occfeat.errors import RunError, SettingsError
-from occfeat.settings.allocator import keep_freed_memory
+from occfeat.machine.allocator import keep_freed_memory
+from occfeat.machine.launcher import Launched, find_launched
 from occfeat.settings.sections import EngineConfig
-from occfeat.training.launcher import Launched, find_launched
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from occfeat.data.sample.sample import Batch
 from occfeat.errors import Interrupted, RunError, SettingsError, TrainingError
+from occfeat.machine.footprint import Footprint
+from occfeat.machine.interrupt import StopNow, StopRequest
 from occfeat.models.recompute import recompute_activations
 from occfeat.runs.checkpoint import DAMAGED, Checkpoint, load_checkpoint, save_checkpoint
-from occfeat.runs.footprint import Footprint
 from occfeat.runs.metrics_log import MetricsLog
 from occfeat.runs.run import Run
 from occfeat.runs.saved_settings import changed_settings, flat_settings
@@ -30,7 +31,6 @@ from occfeat.settings.sections import EngineConfig, OptimConfig
 from occfeat.training.attempt import Attempt
 from occfeat.training.device import autocast, draw_apart
 from occfeat.training.gathering import gather_texts
-from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading.loaders import (
     SLOW_LOADING,
     KeyFrameReader,

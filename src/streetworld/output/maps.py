@@ -9,7 +9,7 @@ import orjson
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from occfeat.atomic import write_bytes_atomic
+from occfeat.machine.atomic import write_bytes_atomic
 from streetworld.output.expansion import expand_map
 from streetworld.output.scene_files import map_file
 from streetworld.town.lots import TownRequest, plan_town

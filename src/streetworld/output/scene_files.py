@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from occfeat.atomic import write_bytes_atomic
 from occfeat.data.formats.nuscenes.writer.rows import token
 from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, file_stem
 from occfeat.data.formats.nuscenes.writer.values import (
@@ -20,6 +19,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
     LidarSweep,
     RecordingLog,
 )
+from occfeat.machine.atomic import write_bytes_atomic
 from streetworld.rendering.labels import Label
 from streetworld.rendering.lidar import Sweep
 from streetworld.rendering.sensors import Shot

@@ -21,6 +21,7 @@ from occfeat.data.stored.images import ImageCache, ImageCacheCard, pack_images
 from occfeat.data.stored.shards import shard_file
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.interrupt import StopRequest
 from occfeat.models.students.build import build_student
 from occfeat.models.weights.loading import load_checked, read_weights_file
 from occfeat.models.weights.meta_format import is_meta_format, timm_from_meta
@@ -43,7 +44,6 @@ from occfeat.settings.sections import (
 )
 from occfeat.settings.students import SimpleBevConfig
 from occfeat.teacher.cache import CacheCard, TeacherCache, encode
-from occfeat.training.interrupt import StopRequest
 from occfeat.training.loading.order import Mix
 from occfeat.training.loop import Job, Trainer
 from occfeat.training.step import Step

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from occfeat.atomic import lock_folder
 from occfeat.cli import main
 from occfeat.commands import demo as command
 from occfeat.errors import Interrupted
+from occfeat.machine.atomic import lock_folder
 from occfeat.models.weights.packaged import PackagedFile
 from occfeat.settings.yaml_file import read_yaml
 from streetworld.build import SCENES

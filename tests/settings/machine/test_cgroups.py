@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from occfeat.settings.machine import cgroups
-from occfeat.settings.machine.cgroups import cpu_quota, describe_memory, describe_processes, process_room
+from occfeat.machine import cgroups
+from occfeat.machine.cgroups import cpu_quota, describe_memory, describe_processes, process_room
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 
 from occfeat.cli import main
 from occfeat.errors import RunError
-from occfeat.settings.machine import threads
-from occfeat.settings.machine.threads import (
+from occfeat.machine import threads
+from occfeat.machine.threads import (
     FEW,
     LEAST,
     PER_CORE,

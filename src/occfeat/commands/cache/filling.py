@@ -18,7 +18,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from torch import Tensor
 
-from occfeat.atomic import LOCK, lock_folder, partial_of, write_atomic, write_text_atomic
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
@@ -27,11 +26,12 @@ from occfeat.data.sample.sample import Batch
 from occfeat.data.stored.shards import CacheKind, ShardCard, shard_file
 from occfeat.errors import CacheError, Interrupted
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import LOCK, lock_folder, partial_of, write_atomic, write_text_atomic
+from occfeat.machine.interrupt import StopNow, StopRequest
 from occfeat.runs.output import make_folder, require_empty, require_writable
 from occfeat.settings.commands import CacheConfig
 from occfeat.settings.sections import GridConfig, ViewConfig
 from occfeat.training.device import all_alive, build_fabric
-from occfeat.training.interrupt import StopNow, StopRequest
 from occfeat.training.loading.loaders import LeftOut, in_order, load_batches
 
 logger = logging.getLogger(__name__)

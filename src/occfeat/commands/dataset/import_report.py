@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import Outcome
 from occfeat.data.check.check import check
 from occfeat.data.dataset import KeyFrames
@@ -19,6 +18,7 @@ from occfeat.data.sweeps.points import read_points
 from occfeat.errors import KeyFrameError
 from occfeat.geometry.camera import visible_in
 from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.report.pictures.plots import draw_calibration
 from occfeat.report.pictures.rig import pixels_of
 from occfeat.segmentation.task import labels_of

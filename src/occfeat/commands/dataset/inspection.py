@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import Outcome
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.inspect import inspect_bag
 from occfeat.data.recordings.bags.summary import BagSummary, TopicSummary
 from occfeat.data.recordings.from_bags.draft import Draft, draft_rig
 from occfeat.errors import RunError
+from occfeat.machine.atomic import write_text_atomic
 
 
 def inspect_bags(bags: Sequence[Sequence[Path]], out: Path) -> Outcome:

@@ -6,7 +6,6 @@ from pathlib import Path
 import orjson
 import yaml
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.dataset.import_report import report_import
 from occfeat.commands.dataset.inspection import inspect_bags
 from occfeat.commands.outcome import Outcome
@@ -19,6 +18,7 @@ from occfeat.data.recordings.recording import Recording
 from occfeat.data.recordings.rig_file import RigFile, build_rig_file, read_rig_file
 from occfeat.data.recordings.write import FOLDER, write_recordings
 from occfeat.errors import DatasetError
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.settings.commands import ImportConfig
 
 FORMAT = 1

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.atomic import write_atomic
 from occfeat.commands.dataset.recording import record
 from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import ImageReader, KeyFrames
@@ -18,11 +17,12 @@ from occfeat.data.sample.contents import Contents
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.geometry.grid import build_grid
+from occfeat.machine.atomic import write_atomic
+from occfeat.machine.extras import require_extra
 from occfeat.report.pictures.plots import draw_calibration
 from occfeat.report.recording import write_recording
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
-from occfeat.settings.extras import require_extra
 
 
 def view(config: ViewerConfig) -> Outcome:

@@ -4,12 +4,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.atomic import write_bytes_atomic
 from occfeat.commands.deploy.predict import read_rig_file
 from occfeat.commands.outcome import Outcome
 from occfeat.data.sample.cameras import Cameras
 from occfeat.errors import ExportError, SettingsError
 from occfeat.geometry.frames import from_rotation, rotation_about_z
+from occfeat.machine.atomic import write_bytes_atomic
 from occfeat.release.onnx import OPSET, largest_difference, signature, to_onnx
 from occfeat.release.shipped import load_model
 from occfeat.runs.folder import RunFolder

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.doctor.compare import STUDENTS, compare_resumed, compare_student, compare_targets
 from occfeat.commands.doctor.rates import learning_rates, loading_rates
 from occfeat.commands.doctor.rows import Row, as_json, as_table
 from occfeat.commands.outcome import Outcome
 from occfeat.errors import WeightsError
+from occfeat.machine.atomic import write_text_atomic
+from occfeat.machine.extras import EXTRAS, Extra
+from occfeat.machine.processor import usable_cores
 from occfeat.models.weights.packaged import STUDENT_FILE, TEACHER_FILE, PackagedFile, locate
 from occfeat.settings.commands import DoctorConfig
-from occfeat.settings.extras import EXTRAS, Extra
-from occfeat.settings.processor import usable_cores
 from occfeat.training.device import choose_device
 
 logger = logging.getLogger(__name__)

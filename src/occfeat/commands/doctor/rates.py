@@ -27,8 +27,8 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import Batch
 from occfeat.data.stored.images import ImageCache
+from occfeat.machine.processor import usable_cores
 from occfeat.settings.commands import CacheConfig
-from occfeat.settings.processor import usable_cores
 from occfeat.settings.sections import DataConfig, EngineConfig, ViewConfig
 
 SECONDS = 5.0

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int64
 from rich.console import Console
 from rich.progress import track
 
-from occfeat.atomic import write_text_atomic
 from occfeat.commands.outcome import ResultsOutcome, table
 from occfeat.commands.pretrain import key_frames_of, open_cache
 from occfeat.data.check.check import quick_check
@@ -22,6 +21,7 @@ from occfeat.data.index.subsets import spread
 from occfeat.data.sample.contents import TimesRequest
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import SettingsError
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.pretraining.analysis.collect import (
     BEV,
     EDGES_M,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from occfeat.atomic import write_text_atomic
 from occfeat.data.check.files import check_presence, image_files
 from occfeat.data.check.findings import Findings
 from occfeat.data.corruptions.corruptions import SEVERITIES, Corruption, chosen
@@ -15,6 +14,7 @@ from occfeat.data.corruptions.released import open_released
 from occfeat.data.dataset import Draw, ImageEffect, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.sample import Sample
+from occfeat.machine.atomic import write_text_atomic
 from occfeat.report.pictures.robustness import SPOKES, Radar, draw_corruptions, draw_radar
 from occfeat.runs.card import ModelCard
 from occfeat.runs.folder import ROBUSTNESS, ROBUSTNESS_TABLES

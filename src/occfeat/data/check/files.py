@@ -18,7 +18,7 @@ from occfeat.data.images import check_size, ends_properly, read_image, read_size
 from occfeat.data.index.index import Index
 from occfeat.data.source.source import DataSource
 from occfeat.errors import KeyFrameError
-from occfeat.settings.processor import usable_cores
+from occfeat.machine.processor import usable_cores
 
 BLOCK = 4000
 """Largest number of queued files. Each takes 2 kB, and a data set has hundreds of thousands."""

@@ -29,7 +29,6 @@ import orjson
 import pyarrow as pa
 from filelock import BaseFileLock, FileLock, Timeout
 
-from occfeat.atomic import put_in_place
 from occfeat.data.index.arrow import SCHEMA, SCHEMA_VERSION, assemble
 from occfeat.data.index.validate import require_below
 from occfeat.data.source.place import Place
@@ -37,6 +36,7 @@ from occfeat.data.source.source import DataSource
 from occfeat.data.source.tables import Joined
 from occfeat.errors import DatasetError, LensError, OccFeatError
 from occfeat.geometry.lens import Lens, parse_lens
+from occfeat.machine.atomic import put_in_place
 
 _log = logging.getLogger(__name__)
 

@@ -18,19 +18,19 @@ from pathlib import Path
 import orjson
 from rich.progress import Progress
 
-from occfeat.atomic import lock_folder, write_bytes_atomic
-from occfeat.data.formats.nuscenes.writer.processes import (
-    SPAWN,
-    require_helpers,
-    start_helpers,
-)
 from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.data.formats.nuscenes.writer.values import require_plain_name
 from occfeat.data.recordings.recording import Recording
 from occfeat.errors import DatasetError, RunError
-from occfeat.settings.processor import usable_cores
-from occfeat.settings.signals import sigterm_like_ctrl_c
+from occfeat.machine.atomic import lock_folder, write_bytes_atomic
+from occfeat.machine.interrupt import sigterm_like_ctrl_c
+from occfeat.machine.processes import (
+    SPAWN,
+    require_helpers,
+    start_helpers,
+)
+from occfeat.machine.processor import usable_cores
 
 logger = logging.getLogger(__name__)
 

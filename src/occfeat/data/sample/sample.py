@@ -17,7 +17,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.lidar import PathCells, Points, TimedStates, Window
 from occfeat.data.sample.teacher import TeacherImages, TeacherMaps
 from occfeat.data.sample.tensors import T, Tensors, with_zeros
-from occfeat.geometry.waiting import upload
+from occfeat.machine.waiting import upload
 
 Part = TypeVar("Part")
 

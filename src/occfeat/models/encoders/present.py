@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from occfeat.geometry.waiting import upload
+from occfeat.machine.waiting import upload
 
 
 def encode_present(

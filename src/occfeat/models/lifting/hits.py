@@ -18,7 +18,7 @@ from torch import Tensor
 
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import project_voxels
 

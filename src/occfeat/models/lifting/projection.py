@@ -10,7 +10,7 @@ from torch import Tensor
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import project_through, visible_at
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import upload
+from occfeat.machine.waiting import upload
 
 
 def project_voxels(

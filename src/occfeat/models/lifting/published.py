@@ -19,7 +19,7 @@ from torch import Tensor
 
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import numbers_like, true_entries, upload
+from occfeat.machine.waiting import numbers_like, true_entries, upload
 from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import voxel_pixels
 

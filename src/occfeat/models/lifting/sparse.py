@@ -25,7 +25,7 @@ from torch import Tensor
 
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import true_entries
+from occfeat.machine.waiting import true_entries
 from occfeat.models.lifting.plans import Building
 from occfeat.models.lifting.projection import project_voxels
 from occfeat.models.lifting.sampling import bilinear_taps

@@ -22,7 +22,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import invert_pinhole
 from occfeat.geometry.distortion import undistort
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import upload
+from occfeat.machine.waiting import upload
 from occfeat.models.lifting.plans import Building
 
 

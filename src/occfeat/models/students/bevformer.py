@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 from occfeat.models.encoders.encoder import STRIDE_PX, ImageEncoder, feature_size
 from occfeat.models.encoders.present import encode_present
 from occfeat.models.lifting.deformable import PositionChooser, deformable_attention, split_heads

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from occfeat.errors import WeightsError
+from occfeat.machine.extras import require_extra
 from occfeat.models.weights.loading import read_weights_file
-from occfeat.settings.extras import require_extra
 
 STUDENT_BACKBONE = "tf_efficientnet_lite0"
 """timm name of the network the packaged student weights are for."""

@@ -23,7 +23,7 @@ from occfeat.errors import TrainingError
 from occfeat.geometry.camera import project, visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.geometry.waiting import entries_up_to, numbers_like, true_entries
+from occfeat.machine.waiting import entries_up_to, numbers_like, true_entries
 from occfeat.models.lifting.sampling import bilinear_taps
 from occfeat.pretraining.objectives.contract import (
     TEACHER,

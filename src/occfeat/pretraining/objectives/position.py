@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from occfeat.errors import SettingsError
-from occfeat.geometry.waiting import upload
+from occfeat.machine.waiting import upload
 
 
 @dataclass(frozen=True)

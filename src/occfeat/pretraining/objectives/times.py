@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from occfeat.data.sample.lidar import TimedStates
-from occfeat.geometry.waiting import numbers_like
+from occfeat.machine.waiting import numbers_like
 from occfeat.pretraining.objectives.contract import TIMES, HeadShape, Objective, Panel, Term
 from occfeat.pretraining.objectives.entropy import mean_entropy
 from occfeat.pretraining.objectives.evidence import Evidence

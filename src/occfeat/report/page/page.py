@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from occfeat.atomic import write_bytes_atomic
+from occfeat.machine.atomic import write_bytes_atomic
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from occfeat.data.dataset import BrokenKeyFrame, Draw
 from occfeat.data.sample.sample import Batch, Sample, collate
 from occfeat.errors import TrainingError
-from occfeat.settings.machine.cgroups import describe_memory, describe_processes
-from occfeat.settings.processor import usable_cores, why_alone
+from occfeat.machine.cgroups import describe_memory, describe_processes
+from occfeat.machine.processor import usable_cores, why_alone
 from occfeat.settings.sections import EngineConfig
 from occfeat.training.gathering import gather_texts
 from occfeat.training.loading.handover import Parcel, Pinned, explain_trouble, pack

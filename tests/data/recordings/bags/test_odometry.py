@@ -119,6 +119,6 @@ def test_sweep_with_few_points__is_left_out_and_counted() -> None:
 
 def test_missing_package__is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiss_icp", None)
-    monkeypatch.setattr("occfeat.settings.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("occfeat.machine.extras.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"occfeat\[slam\]"):
         poses_by_kiss_icp([], MOUNT)

@@ -12,7 +12,7 @@ from pathlib import Path
 from occfeat.data.recordings.bags.files.storage import Storage, open_storages
 from occfeat.data.recordings.bags.messages import Message
 from occfeat.errors import DatasetError
-from occfeat.settings.extras import require_extra
+from occfeat.machine.extras import require_extra
 
 
 @dataclass(frozen=True)

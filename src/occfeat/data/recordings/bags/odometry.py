@@ -13,7 +13,7 @@ from numpy import ndarray
 from occfeat.data.recordings.bags.clouds.read import Cloud
 from occfeat.data.recordings.bags.trajectory import Trajectory, build_trajectory
 from occfeat.geometry.motion import quaternions
-from occfeat.settings.extras import require_extra
+from occfeat.machine.extras import require_extra
 
 VOXEL_M = 1.0
 """Size of the voxels of KISS-ICP's map, its default for a range of 100 m."""

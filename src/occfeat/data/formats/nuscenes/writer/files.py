@@ -4,7 +4,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from occfeat.atomic import sync_file, sync_folder, write_bytes_atomic
+from occfeat.machine.atomic import sync_file, sync_folder, write_bytes_atomic
 
 THREADS = 2
 """Number of threads: one writes while the other waits for the disk."""

@@ -9,7 +9,6 @@ from types import MappingProxyType, TracebackType
 import numpy as np
 from jaxtyping import Real
 
-from occfeat.atomic import lock_folder
 from occfeat.data.formats.nuscenes.writer.scene import SceneWriter, rows_file, rows_folder
 from occfeat.data.formats.nuscenes.writer.tables import write_tables
 from occfeat.data.formats.nuscenes.writer.values import (
@@ -23,6 +22,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
 )
 from occfeat.data.source.splits import ALL
 from occfeat.errors import DatasetError, RunError
+from occfeat.machine.atomic import lock_folder
 
 
 class NuScenesWriter:

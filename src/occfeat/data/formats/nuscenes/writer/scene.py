@@ -18,7 +18,6 @@ import orjson
 from jaxtyping import Float32, Float64, Real
 from PIL import Image
 
-from occfeat.atomic import write_bytes_atomic
 from occfeat.data.formats.nuscenes.writer.files import FilesInBackground
 from occfeat.data.formats.nuscenes.writer.rows import Row, link, token, transform
 from occfeat.data.formats.nuscenes.writer.values import (
@@ -33,6 +32,7 @@ from occfeat.data.formats.nuscenes.writer.values import (
 )
 from occfeat.errors import DatasetError
 from occfeat.geometry.lens import PINHOLE
+from occfeat.machine.atomic import write_bytes_atomic
 
 JPEG_QUALITY = 92
 """JPEG quality of images given as pixels; chroma is not subsampled."""

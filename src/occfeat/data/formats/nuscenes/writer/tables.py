@@ -11,10 +11,10 @@ from pathlib import Path
 
 import orjson
 
-from occfeat.atomic import sync_folder, write_bytes_atomic
 from occfeat.data.formats.nuscenes.writer.rows import Row
 from occfeat.data.formats.nuscenes.writer.scene import named_row, rows_file
 from occfeat.errors import DatasetError, RunError
+from occfeat.machine.atomic import sync_folder, write_bytes_atomic
 
 CATEGORIES = (
     "human.pedestrian.adult",

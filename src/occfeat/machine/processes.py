@@ -1,4 +1,4 @@
-"""Helper processes that write scenes in parallel, and how all of them stop together."""
+"""Helper processes that work in parallel, and how all of them stop together."""
 
 import multiprocessing
 import os
@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from occfeat.errors import RunError
-from occfeat.settings.allocator import keep_freed_memory
-from occfeat.settings.machine.cgroups import describe_memory, describe_processes
-from occfeat.settings.machine.threads import RAISE, explain_refusal, is_refusal
-from occfeat.settings.processor import why_alone
+from occfeat.machine.allocator import keep_freed_memory
+from occfeat.machine.cgroups import describe_memory, describe_processes
+from occfeat.machine.processor import why_alone
+from occfeat.machine.threads import RAISE, explain_refusal, is_refusal
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from occfeat.settings.machine.cgroups import cpu_quota
+from occfeat.machine.cgroups import cpu_quota
 
 SPINS = "30000"
 """Turns of the loop in which a thread of GNU OpenMP waits before it sleeps.

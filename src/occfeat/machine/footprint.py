@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from occfeat.atomic import write_text_atomic
 from occfeat.errors import RunError
+from occfeat.machine.atomic import write_text_atomic
 
 INTERVAL_S = 5.0
 """Time between two measurements of memory; one stops allocations for some 20 ms per gigabyte."""

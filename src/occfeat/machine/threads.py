@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from occfeat.errors import RunError
-from occfeat.settings.machine.cgroups import describe_processes, process_room
+from occfeat.machine.cgroups import describe_processes, process_room
 
 logger = logging.getLogger(__name__)
 
