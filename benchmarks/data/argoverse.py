@@ -25,7 +25,7 @@ import torch
 from pyarrow import feather
 
 from occfeat.data.dataset import Draw, KeyFrames
-from occfeat.data.formats.argoverse2.rig import POSE, RING
+from occfeat.data.formats.argoverse2.calibrated_sensors import POSE, RING
 from occfeat.data.images import resize
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents

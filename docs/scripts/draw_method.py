@@ -36,8 +36,8 @@ from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureOutput
 from occfeat.pretraining.restore import load_pretraining
 from occfeat.report.pictures.bev import for_display
+from occfeat.report.pictures.camera_images import by_distance, draw_points, natural_rows
 from occfeat.report.pictures.palette import EGO_COLOR, HEIGHT_COLORS
-from occfeat.report.pictures.rig import by_distance, draw_points, natural_rows
 from occfeat.report.pictures.topdown import common_colors
 from occfeat.settings.sections import DataConfig
 from occfeat.teacher.build import build_teacher

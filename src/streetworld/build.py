@@ -21,10 +21,10 @@ from occfeat.machine.interrupt import sigterm_like_ctrl_c
 from occfeat.machine.processes import require_helpers, start_helpers
 from occfeat.machine.processor import usable_cores
 from streetworld.config import WorldConfig
+from streetworld.custom_rigs import load_rig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, write_scene
 from streetworld.request import SceneRequest
-from streetworld.rig_files import load_rig
 from streetworld.rigs import RIGS
 from streetworld.town.lots import TownRequest
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streetworld.rig_files import load_rig
+from streetworld.custom_rigs import load_rig
 from streetworld.rigs import Rig
 from streetworld.town.lots import TownRequest
 

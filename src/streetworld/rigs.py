@@ -1,7 +1,7 @@
 """Camera rigs: where cameras and LiDAR sit on the ego vehicle, and how they are calibrated.
 
 Frames: ego has x forward, y left, z up, origin on the ground below the rear axle; camera has x right, y down,
-z forward. A rig is one of `RIGS` or a JSON file (see `rig_files`).
+z forward. A rig is one of `RIGS` or a JSON file (see `custom_rigs`).
 """
 
 import math

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from occfeat.cli import main
-from occfeat.commands.dataset.recording import voxels_by_features, voxels_by_height
+from occfeat.commands.dataset.view_scene import voxels_by_features, voxels_by_height
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.lidar import Points
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.geometry.grid import build_grid
-from occfeat.report.recording import layout
+from occfeat.report.viewer import layout
 from occfeat.runs.card import read_card
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig
 from tests.support.nuscenes_folder import edit_table

@@ -21,10 +21,10 @@ from occfeat.settings.sections import DataConfig
 from streetworld import build
 from streetworld.build import SCENES, build_world, plan_scenes
 from streetworld.config import WorldConfig
+from streetworld.custom_rigs import load_rig
 from streetworld.output.maps import write_maps
 from streetworld.output.scene_files import VERSION, calibrated_rig
 from streetworld.request import SceneRequest
-from streetworld.rig_files import load_rig
 from tests.support.small_world import SMALL
 
 TINY = {**SMALL, "key_frames": 1, "image_size": (32, 48), "lights": ("noon",)}

@@ -8,7 +8,7 @@ import pytest
 
 from occfeat.errors import SettingsError
 from occfeat.geometry.lens import Lens
-from streetworld.rig_files import load_rig
+from streetworld.custom_rigs import load_rig
 from streetworld.rigs import RIGS, Camera
 
 

@@ -12,6 +12,7 @@ import torch
 from occfeat.geometry.camera import project
 from streetworld.actors.actors import Mover
 from streetworld.actors.traffic import Motion
+from streetworld.custom_rigs import load_rig
 from streetworld.layout.ground import quad
 from streetworld.rendering.ground_maps import GroundMap
 from streetworld.rendering.labels import View
@@ -19,7 +20,6 @@ from streetworld.rendering.lidar import Sweep
 from streetworld.rendering.light import LIGHTS
 from streetworld.rendering.tracer import Tracer
 from streetworld.request import SceneRequest
-from streetworld.rig_files import load_rig
 from streetworld.rigs import RIGS, Camera
 from streetworld.scene import HEADLIGHTS, Scene, build_scene
 from streetworld.things.materials import Material

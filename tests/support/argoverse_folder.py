@@ -19,7 +19,7 @@ from pyarrow import feather
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from occfeat.data.formats.argoverse2.rig import RING
+from occfeat.data.formats.argoverse2.calibrated_sensors import RING
 from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import KeyFrame, transform_from_pose

@@ -42,7 +42,7 @@ COMMANDS = {
     settings_of.CheckConfig.command: Command(settings_of.CheckConfig, "dataset.check", positional="data"),
     settings_of.IndexConfig.command: Command(settings_of.IndexConfig, "dataset.index", positional="data"),
     settings_of.ImportConfig.command: Command(
-        settings_of.ImportConfig, "dataset.recordings", "import_recordings", positional="recordings"
+        settings_of.ImportConfig, "dataset.import_recordings", "import_recordings", positional="recordings"
     ),
     settings_of.CacheConfig.command: Command(
         settings_of.CacheConfig, "cache.cache", recipes=True, parallel=True

@@ -10,7 +10,7 @@ import torch
 from occfeat.data.check.check import check, quick_check
 from occfeat.data.check.files import lidar_files
 from occfeat.data.dataset import KeyFrames
-from occfeat.data.formats.nuscenes.rig import order_lidars
+from occfeat.data.formats.nuscenes.calibrated_sensors import order_lidars
 from occfeat.data.formats.nuscenes.writer.folder import NuScenesWriter
 from occfeat.data.formats.nuscenes.writer.values import CalibratedRig, CameraImage, LidarSweep
 from occfeat.data.index.index import Index

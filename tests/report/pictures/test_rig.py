@@ -12,8 +12,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.geometry.camera import NEAREST_DEPTH_M, flip_left_right, project
 from occfeat.geometry.frames import invert, transform_points
 from occfeat.geometry.lens import Lens
-from occfeat.report.pictures.palette import CLASS_COLORS
-from occfeat.report.pictures.rig import (
+from occfeat.report.pictures.camera_images import (
     by_distance,
     clip_to_front,
     draw_boxes,
@@ -21,6 +20,7 @@ from occfeat.report.pictures.rig import (
     lines_of,
     natural_rows,
 )
+from occfeat.report.pictures.palette import CLASS_COLORS
 from tests.geometry.strategies import vectors
 from tests.report.scene import box_corners, find, rig_looking_at
 

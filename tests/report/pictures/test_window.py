@@ -11,8 +11,8 @@ from occfeat.data.index.index import Index
 from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.data.sweeps.points import read_points
+from occfeat.report.pictures.camera_images import by_time
 from occfeat.report.pictures.palette import EGO_COLOR, TIME_COLORS
-from occfeat.report.pictures.rig import by_time
 from occfeat.report.pictures.window import STATE_COLORS, draw_window, state_colors
 from occfeat.settings.sections import DataConfig, ViewConfig
 from tests.report.scene import find

@@ -19,8 +19,8 @@ from occfeat.errors import KeyFrameError
 from occfeat.geometry.camera import visible_in
 from occfeat.geometry.grid import VoxelGrid, build_grid
 from occfeat.machine.atomic import write_text_atomic
+from occfeat.report.pictures.camera_images import pixels_of
 from occfeat.report.pictures.plots import draw_calibration
-from occfeat.report.pictures.rig import pixels_of
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import Classes
 from occfeat.settings.sections import DataConfig, GridConfig, ViewConfig

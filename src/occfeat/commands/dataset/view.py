@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from occfeat.commands.dataset.recording import record
+from occfeat.commands.dataset.view_scene import record
 from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import ImageReader, KeyFrames
 from occfeat.data.index.index import Index
@@ -20,7 +20,7 @@ from occfeat.geometry.grid import build_grid
 from occfeat.machine.atomic import write_atomic
 from occfeat.machine.extras import require_extra
 from occfeat.report.pictures.plots import draw_calibration
-from occfeat.report.recording import write_recording
+from occfeat.report.viewer import write_recording
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig
 

@@ -25,9 +25,9 @@ from occfeat.pretraining.restore import load_network
 from occfeat.release.shipped import load_model
 from occfeat.report.page.page import Frame, Picture
 from occfeat.report.page.runs import RunFiles
+from occfeat.report.pictures.camera_images import natural_rows
 from occfeat.report.pictures.embedded import cells_uri, image_uri, numbers_uri, probability_uri, truth_uri
 from occfeat.report.pictures.palette import HEIGHT_COLORS
-from occfeat.report.pictures.rig import natural_rows
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
 from occfeat.segmentation.metrics import overlap_by_class
 from occfeat.segmentation.task import labels_of

@@ -18,7 +18,7 @@ from torch import Tensor
 from occfeat.geometry.camera import visible_in
 from occfeat.geometry.grid import VoxelGrid
 from occfeat.pretraining.analysis.collect import BEV, STUDENT, TEACHER, Seen
-from occfeat.report.pictures import bev, rig
+from occfeat.report.pictures import bev, camera_images
 from occfeat.report.pictures.palette import CLASS_COLORS, EGO_COLOR, OTHER_COLOR
 from occfeat.report.pictures.plots import PANEL_IN, save_figure
 from occfeat.report.pictures.topdown import colors_from_above, common_colors
@@ -110,7 +110,7 @@ def _draw_voxels(
     scale: ScalarMappable | None = None,
 ) -> None:
     """Draw a row per set of colours: the voxels on the images, and from above."""
-    rows = rig.natural_rows(seen.sample.cameras)
+    rows = camera_images.natural_rows(seen.sample.cameras)
     height_px, width_px = seen.sample.cameras.image_size
     images_in = 0.7 * PANEL_IN * max(map(len, rows))
     row_in = max(0.7 * PANEL_IN * len(rows) * height_px / width_px + 0.9, PANEL_IN)
@@ -119,7 +119,7 @@ def _draw_voxels(
     for (left, right), (title, rgb) in zip(parts, colors.items(), strict=True):
         left.suptitle(title, fontsize=11)
         values = np.asarray(rgb)
-        panels = rig.show_images(left, seen.sample.images, seen.sample.cameras, channels)
+        panels = camera_images.show_images(left, seen.sample.images, seen.sample.cameras, channels)
         for camera, axes in panels.items():
             if seen.sample.cameras.present[camera]:
                 _draw_on_image(axes, seen, camera, values)
@@ -138,7 +138,7 @@ def _draw_voxels(
 def _draw_on_image(axes: Axes, seen: Seen, camera: int, colors: np.ndarray) -> None:
     """Draw the voxels that a camera may see, the nearest on top."""
     cameras = seen.sample.cameras
-    pixels, depth_m = rig.pixels_of(seen.centers_ego, cameras, camera)
+    pixels, depth_m = camera_images.pixels_of(seen.centers_ego, cameras, camera)
     inside = visible_in(cameras.image_size, pixels, depth_m).nonzero()[:, 0]
     order = inside[depth_m[inside].argsort(descending=True)]
     u, v = pixels[order].unbind(-1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from occfeat.data.sample.sample import Sample
 from occfeat.geometry.grid import BevGrid
-from occfeat.report.pictures import bev, rig
+from occfeat.report.pictures import bev, camera_images
 from occfeat.report.pictures.palette import PROBABILITY_COLORS
 from occfeat.report.pictures.plots import PANEL_IN, save_figure
 from occfeat.training.overlap import THRESHOLD
@@ -39,7 +39,7 @@ def draw_comparison(path: Path, rows: Sequence[Compared], grid: BevGrid) -> None
         rows: At least one key frame.
         grid: Extent of the BEV cells.
     """
-    lines = rig.natural_rows(rows[0].sample.cameras)
+    lines = camera_images.natural_rows(rows[0].sample.cameras)
     height_px, width_px = rows[0].sample.cameras.image_size
     images_in = 0.8 * PANEL_IN * max(map(len, lines))
     row_in = max(0.8 * PANEL_IN * len(lines) * height_px / width_px + 0.8, PANEL_IN)
@@ -54,13 +54,13 @@ def draw_comparison(path: Path, rows: Sequence[Compared], grid: BevGrid) -> None
 
 def _show_images(figure: SubFigure, row: Compared, grid: BevGrid) -> None:
     """Draw the images of one key frame, with LiDAR points where it has some."""
-    panels = rig.show_images(figure, row.sample.images, row.sample.cameras, row.channels)
+    panels = camera_images.show_images(figure, row.sample.images, row.sample.cameras, row.channels)
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     for camera, axes in panels.items():
         if row.sample.points is not None and row.sample.cameras.present[camera]:
             points_ego = row.sample.points.points_ego
-            colors = rig.by_distance(points_ego, farthest_m)
-            rig.draw_points(axes, points_ego, row.sample.cameras, camera, colors)
+            colors = camera_images.by_distance(points_ego, farthest_m)
+            camera_images.draw_points(axes, points_ego, row.sample.cameras, camera, colors)
 
 
 def _show_bev(figure: SubFigure, row: Compared, grid: BevGrid) -> None:

@@ -16,7 +16,7 @@ from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.sample import Labels
 from occfeat.errors import RunError
 from occfeat.geometry.grid import BevGrid, VoxelGrid
-from occfeat.report.pictures import bev, rig
+from occfeat.report.pictures import bev, camera_images
 from occfeat.report.pictures.palette import CLASS_COLORS, HEIGHT_COLORS, PROBABILITY_COLORS
 from occfeat.report.pictures.topdown import colors_from_above, common_colors, height_from_above
 from occfeat.runs.metrics_log import FACTORS
@@ -62,14 +62,18 @@ def draw_calibration(
     farthest_m = max(map(abs, (*grid.lower_m, *grid.upper_m)))
     colors = None
     if points_ego is not None:
-        colors = rig.by_distance(points_ego, farthest_m) if after_s is None else rig.by_time(after_s)
-    panels = rig.show_images(left, images, cameras, channels)
+        colors = (
+            camera_images.by_distance(points_ego, farthest_m)
+            if after_s is None
+            else camera_images.by_time(after_s)
+        )
+    panels = camera_images.show_images(left, images, cameras, channels)
     for camera, axes in panels.items():
         if not cameras.present[camera]:
             continue
         if points_ego is not None and colors is not None:
-            rig.draw_points(axes, points_ego, cameras, camera, colors)
-        rig.draw_boxes(axes, corners_ego, categories, cameras, camera)
+            camera_images.draw_points(axes, points_ego, cameras, camera, colors)
+        camera_images.draw_boxes(axes, corners_ego, categories, cameras, camera)
     axes = right.subplots()
     bev.bev_axes(axes, grid, "BEV labels" if points_ego is None else "BEV labels and LiDAR")
     bev.show_classes(axes, labels.target, labels.classes, grid)
@@ -111,7 +115,7 @@ def draw_prediction(
         title: Written above everything.
     """
     figure, left, right = _images_and_bev(images, cameras, bev_panels=1 if target is None else 2, title=title)
-    rig.show_images(left, images, cameras, channels)
+    camera_images.show_images(left, images, cameras, channels)
     panels = right.subplots(1, 1 if target is None else 2, squeeze=False)[0]
     if target is not None:
         bev.bev_axes(panels[0], grid, "true")
@@ -213,7 +217,7 @@ def _images_and_bev(
     images: UInt8[Tensor, "N 3 H W"], cameras: Cameras, *, bev_panels: int, title: str
 ) -> tuple[Figure, SubFigure, SubFigure]:
     """Make an empty figure with room for the images on the left and BEV panels on the right."""
-    rows = rig.natural_rows(cameras)
+    rows = camera_images.natural_rows(cameras)
     height_px, width_px = cameras.image_size
     images_in = PANEL_IN * max(map(len, rows))
     height_in = max(PANEL_IN * len(rows) * height_px / width_px + 0.8, PANEL_IN + 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from occfeat.data.sample.lidar import EMPTY, IN_CONFLICT, OCCUPIED
 from occfeat.geometry.grid import VoxelGrid
-from occfeat.report.pictures import bev, rig
+from occfeat.report.pictures import bev, camera_images
 from occfeat.report.pictures.palette import BACKGROUND, CLASS_COLORS, SERIES_COLORS
 from occfeat.report.pictures.plots import PANEL_IN, save_figure
 
@@ -49,7 +49,7 @@ def draw_window(
     figure = Figure(figsize=(3.2 * PANEL_IN, 1.25 * PANEL_IN), layout="constrained")
     first, *others = figure.subplots(1, 3)
     bev.bev_axes(first, grid.bev, "LiDAR returns by time")
-    colors = rig.by_time(after_s)
+    colors = camera_images.by_time(after_s)
     x, y, _ = points_ego.unbind(-1)
     style = {"cmap": colors.colors, "vmin": colors.limits[0], "vmax": colors.limits[1]}
     first.scatter(y.numpy(), x.numpy(), c=after_s.numpy(), s=0.5, linewidths=0, **style)

@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from occfeat.data.check.check import check
 from occfeat.data.dataset import KeyFrames
+from occfeat.data.formats.argoverse2.calibrated_sensors import read_sensor_poses
 from occfeat.data.formats.argoverse2.log import choose_key_frames
 from occfeat.data.formats.argoverse2.map_file import read_map_file
 from occfeat.data.formats.argoverse2.poses import Poses, compose
-from occfeat.data.formats.argoverse2.rig import read_sensor_poses
 from occfeat.data.formats.argoverse2.source import Argoverse2
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.index import Index

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from occfeat.data.formats.argoverse2.calibrated_sensors import DOWN_LIDAR, UP_LIDAR, read_sensor_poses
 from occfeat.data.formats.argoverse2.feather import read_table
-from occfeat.data.formats.argoverse2.rig import DOWN_LIDAR, UP_LIDAR, read_sensor_poses
 from occfeat.data.source.sweep import Sweep
 from occfeat.errors import DatasetError, KeyFrameError
 

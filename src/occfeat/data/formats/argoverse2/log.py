@@ -12,6 +12,15 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from occfeat.data.formats.argoverse2.calibrated_sensors import (
+    POSE,
+    POSE_KINDS,
+    RING,
+    STEREO,
+    UNCALIBRATED,
+    Camera,
+    read_cameras,
+)
 from occfeat.data.formats.argoverse2.feather import Kinds, integers, numbers, read_table
 from occfeat.data.formats.argoverse2.folders import (
     ANNOTATIONS,
@@ -26,15 +35,6 @@ from occfeat.data.formats.argoverse2.folders import (
     read_times,
 )
 from occfeat.data.formats.argoverse2.poses import Poses, compose
-from occfeat.data.formats.argoverse2.rig import (
-    POSE,
-    POSE_KINDS,
-    RING,
-    STEREO,
-    UNCALIBRATED,
-    Camera,
-    read_cameras,
-)
 from occfeat.data.source.faults import Fault
 from occfeat.data.source.place import Place
 from occfeat.data.source.tables import BOXES, CAMERAS, SWEEPS, fixed_lists

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from occfeat.data.formats.argoverse2 import lidar
+from occfeat.data.formats.argoverse2.calibrated_sensors import STEREO
 from occfeat.data.formats.argoverse2.folders import (
     CAMERA_FOLDER,
     LIDAR_FOLDER,
@@ -16,7 +17,6 @@ from occfeat.data.formats.argoverse2.folders import (
     is_log,
 )
 from occfeat.data.formats.argoverse2.join import join
-from occfeat.data.formats.argoverse2.rig import STEREO
 from occfeat.data.paths import resolve
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy, hash_file, new_hash

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from occfeat.data.formats.nuscenes.calibrated_sensors import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.formats.nuscenes.dialect import NUSCENES, TOKENS, Dialect
 from occfeat.data.formats.nuscenes.json_tables import Record, flags, texts, times, vectors
 from occfeat.data.formats.nuscenes.places import read_places
-from occfeat.data.formats.nuscenes.rig import CAMERA, LIDAR, UNKNOWN, Rig, read_rig
 from occfeat.data.formats.nuscenes.sizes import size_on_disk
 from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
 from occfeat.data.paths import is_plain_name

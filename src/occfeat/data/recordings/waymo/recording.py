@@ -13,9 +13,9 @@ from occfeat.data.formats.nuscenes.writer.values import AnnotatedBox, EgoPose, L
 from occfeat.data.recordings.key_frames import choose_key_frames
 from occfeat.data.recordings.recording import Moment, Recording
 from occfeat.data.recordings.waymo.boxes import read_boxes
+from occfeat.data.recordings.waymo.calibrated_sensors import make_rig, read_cameras, read_lasers
 from occfeat.data.recordings.waymo.component import TIME, Component
 from occfeat.data.recordings.waymo.frames import InTime, SweepReader, read_images
-from occfeat.data.recordings.waymo.rig import make_rig, read_cameras, read_lasers
 from occfeat.data.recordings.waymo.segments import Segment, find_segments
 from occfeat.errors import DatasetError
 

@@ -24,7 +24,7 @@ from occfeat.pretraining.restore import load_pretraining
 from occfeat.release.shipped import ShippedModel, load_model
 from occfeat.report.pictures.palette import HEIGHT_COLORS
 from occfeat.report.pictures.topdown import common_colors
-from occfeat.report.recording import BevLayers, Moment, TimedPoints, Voxels
+from occfeat.report.viewer import BevLayers, Moment, TimedPoints, Voxels
 from occfeat.runs.folder import RunFolder
 from occfeat.segmentation.task import labels_of
 from occfeat.settings.commands import ViewerConfig

@@ -25,8 +25,8 @@ from occfeat.geometry.camera import visible_in
 from occfeat.geometry.frames import invert
 from occfeat.geometry.grid import BevGrid
 from occfeat.geometry.lens import PINHOLE
+from occfeat.report.pictures.camera_images import EDGES, lines_of, natural_rows, pixels_of
 from occfeat.report.pictures.palette import DISTANCE_COLORS, TIME_COLORS, color_of
-from occfeat.report.pictures.rig import EDGES, lines_of, natural_rows, pixels_of
 
 BOX_PATH = (0, 1, 5, 1, 2, 6, 2, 3, 7, 3, 0, 4, 5, 6, 7, 4)
 """Corners of a box in an order that draws all its edges in one go."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import orjson
 import yaml
 
+from occfeat.commands.dataset.import_inspection import inspect_bags
 from occfeat.commands.dataset.import_report import report_import
-from occfeat.commands.dataset.inspection import inspect_bags
 from occfeat.commands.outcome import Outcome
 from occfeat.data.recordings.bags.bag import open_bag
 from occfeat.data.recordings.bags.inspect import inspect_bag
