@@ -24,11 +24,12 @@ import torch
 
 from benchmarks.measuring import arguments, in_turn, peak_above_mb, ratio, record
 from occfeat.commands.cache.cache import cache
-from occfeat.commands.pretrain import Rigs, build_network, key_frames_of, objectives_of
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.sample import collate
 from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.build import Rigs, build_network, objectives_of
+from occfeat.pretraining.key_frames import key_frames_of
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker
 from occfeat.pretraining.objectives.contract import needs_of
 from occfeat.settings.commands import CacheConfig, PretrainConfig

@@ -24,13 +24,13 @@ from matplotlib.patches import FancyArrowPatch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from occfeat.commands.pretrain import key_frames_of
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.contents import Contents
 from occfeat.data.sample.sample import collate
 from occfeat.geometry.grid import VoxelGrid, build_grid
+from occfeat.pretraining.key_frames import key_frames_of
 from occfeat.pretraining.objectives.contract import needs_of
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.pretraining.objectives.features import FeatureOutput

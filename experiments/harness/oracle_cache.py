@@ -22,7 +22,7 @@ from torch import Tensor
 
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.data.stored.shards import shard_file
 from occfeat.errors import OccFeatError
 from occfeat.machine.atomic import write_atomic, write_text_atomic

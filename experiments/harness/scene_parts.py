@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from occfeat.data.formats.nuscenes.json_tables import Record, read_table
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 
 WHOLE_TABLES = ("sensor", "category", "log", "map", "visibility", "attribute")
 """Tables that are small, and copied as they are where they exist."""

@@ -109,7 +109,7 @@ def test_batch__that_cannot_be_split_over_devices_claims_no_folder(
     command: str, flags: Flags, tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = SimpleNamespace(world_size=2, is_global_zero=True)
-    monkeypatch.setattr("occfeat.commands.training.build_fabric", lambda _: two)
+    monkeypatch.setattr("occfeat.commands.training.training.build_fabric", lambda _: two)
     said = refused(flags(command, tmp_path / "run", "--optim.batch-size", "3", "--engine.devices", "2"))
     assert "cannot be split evenly over 2 device(s)" in said
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occfeat.data.check.listing import Listing
-from occfeat.data.paths import leaves, resolve
+from occfeat.data.source.paths import leaves, resolve
 from occfeat.errors import KeyFrameError
 
 

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from torchmetrics import AveragePrecision
 
 from occfeat.commands.cache.cache import cache as make_cache
-from occfeat.commands.pretrain import Rigs, build_network, key_frames_of, objectives_of
 from occfeat.data.index.index import Index
 from occfeat.data.sample.sample import Batch, collate
 from occfeat.geometry.grid import build_grid
+from occfeat.pretraining.build import Rigs, build_network, objectives_of
+from occfeat.pretraining.key_frames import key_frames_of
 from occfeat.pretraining.network import TargetMaker, Targets
 from occfeat.pretraining.objectives.contract import Panel, needs_of
 from occfeat.pretraining.objectives.evidence import Evidence

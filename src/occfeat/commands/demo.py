@@ -18,12 +18,12 @@ import torch
 from occfeat.commands.cache.cache import cache
 from occfeat.commands.dataset.check import check
 from occfeat.commands.dataset.view import view
-from occfeat.commands.finetune import finetune
-from occfeat.commands.finetune import resume as resume_finetune
 from occfeat.commands.layers import base_layer
 from occfeat.commands.outcome import Outcome
-from occfeat.commands.pretrain import pretrain
-from occfeat.commands.pretrain import resume as resume_pretrain
+from occfeat.commands.training.finetune import finetune
+from occfeat.commands.training.finetune import resume as resume_finetune
+from occfeat.commands.training.pretrain import pretrain
+from occfeat.commands.training.pretrain import resume as resume_pretrain
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread

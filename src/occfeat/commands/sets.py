@@ -7,23 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from occfeat.data.augment import ImageChange, zoomed_size
 from occfeat.data.check.categories import listed, unknown_categories
 from occfeat.data.check.check import quick_check, require_plausible, warn_of_set
-from occfeat.data.check.image_bytes import image_bytes
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
-from occfeat.data.index.sets import DataSet, DataSets
+from occfeat.data.index.sets import DataSets
 from occfeat.data.labels import require_classes
 from occfeat.data.maps.masks import LAYERS
 from occfeat.data.source.faults import LEFT_OUT
 from occfeat.data.source.splits import ALL
-from occfeat.data.stored.images import IMAGES, ImageCache
-from occfeat.data.stored.shards import CacheKind, ShardCard
-from occfeat.errors import CacheError, DatasetError, SettingsError, did_you_mean
+from occfeat.errors import DatasetError, SettingsError, did_you_mean
 from occfeat.report.pictures.predictions import draw_predictions
 from occfeat.segmentation.task import Segmenter
-from occfeat.settings.commands import FinetuneConfig, PretrainConfig
 from occfeat.settings.sections import EngineConfig, ViewConfig
 from occfeat.training.loading.order import Mix
 from occfeat.training.loading.several import SeveralKeyFrames
@@ -79,56 +74,6 @@ def warn_of_shared(sets: DataSets, rows: NDArray[np.int64], val_rows: NDArray[np
         if len(names) == 2 and (shared := sorted(names[0] & names[1])):
             what = "%d scenes of %s are both trained on and evaluated on, such as %s: metrics are too good."
             logger.warning(what, len(shared), one.index.root, shared[0])
-
-
-StoredImages = tuple[ImageCache | None, ...]
-"""The image cache of each data set, or none."""
-
-
-def open_image_caches(
-    config: PretrainConfig | FinetuneConfig, sets: DataSets, rows: NDArray[np.int64]
-) -> StoredImages:
-    """Open the image cache of each data set, if there are any.
-
-    Raises:
-        CacheError: One is not that of its data set, of its present files, or of these key frames and images.
-        SettingsError: Images are to be corrupted, which needs their files.
-    """
-    caches: list[ImageCache | None] = [None] * len(sets.each)
-    paths = config.each(config.image_cache)
-    if any(paths) and config.augment.corruptions:
-        hint = "Leave out one of them: corruptions change images before they are resized."
-        raise SettingsError("augment.corruptions expects image files, got an image_cache.", hint=hint)
-    zoom = ImageChange(zoom=config.augment.scale[1])
-    for one, of_set in sets.parts(rows):
-        place = sets.each.index(one)
-        if (path := paths[place]) is None:
-            continue
-        require_order(IMAGES, path, one, sets)
-        with one.named_in_errors():
-            cameras, allowed = config.view.cameras or one.index.default_channels, config.engine.max_broken
-            cache = ImageCache(path)
-            cache.require(
-                of_set,
-                size=zoomed_size(zoom, config.view.image_size),
-                cameras=cameras,
-                fingerprint=one.index.fingerprint,
-                allowed=allowed,
-            )
-            cache.require_same_files(of_set, image_bytes(one.index, of_set, cameras), allowed)
-            caches[place] = cache
-    return tuple(caches)
-
-
-def require_order(kind: CacheKind[ShardCard], path: Path, one: DataSet, sets: DataSets) -> None:
-    """Refuse a cache of another of the data sets."""
-    fingerprint = kind.read_card(path).data_fingerprint
-    others = [other.name for other in sets.each if other.index.fingerprint == fingerprint]
-    if others and others != [one.name]:
-        raise CacheError(
-            f"The {kind.name} {path} was given for {one.name}, but it is that of {others[0]}.",
-            hint="Give the caches in the order of the data sets.",
-        )
 
 
 def require_labels(sets: DataSets, rows: NDArray[np.int64], classes: tuple[str, ...]) -> None:

@@ -48,10 +48,10 @@ COMMANDS = {
         settings_of.CacheConfig, "cache.cache", recipes=True, parallel=True
     ),
     settings_of.PretrainConfig.command: Command(
-        settings_of.PretrainConfig, "pretrain", recipes=True, resumes=True, parallel=True
+        settings_of.PretrainConfig, "training.pretrain", recipes=True, resumes=True, parallel=True
     ),
     settings_of.FinetuneConfig.command: Command(
-        settings_of.FinetuneConfig, "finetune", recipes=True, resumes=True, parallel=True
+        settings_of.FinetuneConfig, "training.finetune", recipes=True, resumes=True, parallel=True
     ),
     settings_of.EvaluateConfig.command: Command(
         settings_of.EvaluateConfig, "evaluate.evaluate", starts_empty=True, parallel=True, positional="run"

@@ -28,12 +28,12 @@ from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
 from occfeat.data.labels import draw_labels
 from occfeat.data.maps.maps import find_ground
-from occfeat.data.paths import resolve
 from occfeat.data.sample.cameras import Cameras
 from occfeat.data.sample.contents import Contents, ImagesForTeacher, StoredFeatures, ViewsRequest
 from occfeat.data.sample.lidar import PathCells, Points, TimedStates, Window
 from occfeat.data.sample.sample import Labels, Sample
 from occfeat.data.sample.teacher import TeacherImages, TeacherMaps, TeacherViews
+from occfeat.data.source.paths import resolve
 from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.path import driven_cells
 from occfeat.data.sweeps.points import read_points

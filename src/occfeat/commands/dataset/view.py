@@ -12,8 +12,8 @@ from occfeat.commands.outcome import Outcome
 from occfeat.data.dataset import ImageReader, KeyFrames
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
-from occfeat.data.paths import resolve
 from occfeat.data.sample.contents import Contents
+from occfeat.data.source.paths import resolve
 from occfeat.data.sweeps.by_time import read_by_time
 from occfeat.errors import KeyFrameError, RunError, SettingsError
 from occfeat.geometry.grid import build_grid

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from occfeat.commands.outcome import ResultsOutcome, table
-from occfeat.commands.pretrain import key_frames_of, open_cache
+from occfeat.commands.training.caches import open_teacher_cache
 from occfeat.data.check.check import quick_check
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.index import Index
@@ -43,6 +43,7 @@ from occfeat.pretraining.analysis.scores import (
     probe,
     similarity,
 )
+from occfeat.pretraining.key_frames import key_frames_of
 from occfeat.pretraining.network import PretrainingNetwork
 from occfeat.pretraining.objectives.contract import POINTS, needs_of
 from occfeat.pretraining.objectives.features import cosine
@@ -129,7 +130,7 @@ def _prepare(config: AnalyseConfig, run: Path) -> _Subject:
     path = config.teacher_cache
     cache = None
     if path is not None and "teacher" in needs:
-        cache = open_cache(path, settings, index, rows)
+        cache = open_teacher_cache(path, settings, index, rows)
     if cache is None:
         needs -= {"views"}
     teacher = None

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from occfeat.data.paths import leaves, resolve
+from occfeat.data.source.paths import leaves, resolve
 from occfeat.errors import KeyFrameError
 
 _PLAIN = re.compile(r"[\w+-][\w.+-]*")

@@ -18,7 +18,7 @@ from occfeat.data.images import read_deep_levels, read_image
 from occfeat.data.index.index import Index
 from occfeat.data.index.subsets import spread, successors
 from occfeat.data.keyframe import KeyFrame
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.errors import KeyFrameError
 
 PAIRS = 4

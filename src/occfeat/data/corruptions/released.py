@@ -16,7 +16,7 @@ from occfeat.data.check.listing import Listing
 from occfeat.data.dataset import ImageReader
 from occfeat.data.images import read_image
 from occfeat.data.keyframe import CameraRecord
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.errors import DatasetError, KeyFrameError
 from occfeat.settings.sections import CorruptionName, Severity
 

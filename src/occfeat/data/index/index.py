@@ -22,7 +22,7 @@ from numpy import ndarray
 from occfeat.data.formats.sources import find_source
 from occfeat.data.index.arrow import SCHEMA_VERSION as INDEX_SCHEMA_VERSION
 from occfeat.data.index.index_file import blaming, map_index, open_or_build
-from occfeat.data.paths import is_plain_name, resolve
+from occfeat.data.source.paths import is_plain_name, resolve
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.splits import ALL

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64
 from numpy import ndarray
 
-from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import LEFT_OUT, Fault
+from occfeat.data.source.paths import is_plain_name
 from occfeat.data.source.tables import (
     BOXES,
     CAMERAS,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from occfeat.data.paths import is_plain_name
+from occfeat.data.source.paths import is_plain_name
 from occfeat.data.source.splits import ALL
 from occfeat.errors import LensError, SettingsError
 from occfeat.geometry.lens import Lens

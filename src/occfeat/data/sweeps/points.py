@@ -15,8 +15,8 @@ from torch import Tensor
 
 from occfeat.data.augment import BeamChange
 from occfeat.data.keyframe import SweepRecord
-from occfeat.data.paths import resolve
 from occfeat.data.sample.lidar import Points
+from occfeat.data.source.paths import resolve
 from occfeat.data.source.source import DataSource
 from occfeat.data.source.sweep import Sweep
 from occfeat.geometry.frames import transform_points

@@ -14,7 +14,7 @@ from occfeat.data.check.alignment.match import Optics, Shot
 from occfeat.data.images import read_image
 from occfeat.data.index.index import Index
 from occfeat.data.keyframe import CameraRecord, KeyFrame
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.geometry.frames import invert
 
 AROUND_S = 0.75

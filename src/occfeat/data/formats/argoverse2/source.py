@@ -17,7 +17,7 @@ from occfeat.data.formats.argoverse2.folders import (
     is_log,
 )
 from occfeat.data.formats.argoverse2.join import join
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import DataSource, LayerMap, Taxonomy, hash_file, new_hash
 from occfeat.data.source.splits import read_splits_file

@@ -22,8 +22,8 @@ from occfeat.data.formats.nuscenes.json_tables import Record, flags, texts, time
 from occfeat.data.formats.nuscenes.places import read_places
 from occfeat.data.formats.nuscenes.sizes import size_on_disk
 from occfeat.data.formats.nuscenes.tables import Tables, dangling, repeated
-from occfeat.data.paths import is_plain_name
 from occfeat.data.source.faults import Fault, Faults, left_out
+from occfeat.data.source.paths import is_plain_name
 from occfeat.data.source.place import Place
 from occfeat.data.source.source import hash_file
 from occfeat.data.source.tables import LENS, TRACK, Joined, fixed_lists, is_box_size, is_pose

@@ -10,7 +10,7 @@ from pathlib import Path
 from occfeat.data.formats.nuscenes.base_map import BaseMap, read_base_map
 from occfeat.data.formats.nuscenes.map_expansion import read_expansion
 from occfeat.data.maps.masks import ShapeMap
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.data.source.place import Place
 from occfeat.errors import DatasetError, SettingsError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from occfeat.data.paths import resolve
+from occfeat.data.source.paths import resolve
 from occfeat.errors import KeyFrameError
 
 

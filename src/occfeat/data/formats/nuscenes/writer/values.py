@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Real, UInt8
 
-from occfeat.data.paths import is_plain_name, leaves
+from occfeat.data.source.paths import is_plain_name, leaves
 from occfeat.data.source.tables import FARTHEST_M
 from occfeat.errors import DatasetError
 from occfeat.geometry.lens import PINHOLE, Lens

@@ -11,16 +11,15 @@ from torch import nn
 
 from occfeat.commands.outcome import RunOutcome
 from occfeat.commands.sets import (
-    StoredImages,
     draw_predictions_of_sets,
     mix_of,
-    open_image_caches,
     require_boxes,
     require_categories,
     require_labels,
     warn_of_shared,
 )
-from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
+from occfeat.commands.training.caches import StoredImages, open_image_caches
+from occfeat.commands.training.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.corruptions.augment import training_effect
 from occfeat.data.dataset import KeyFrames
 from occfeat.data.index.sets import DataSet, DataSets

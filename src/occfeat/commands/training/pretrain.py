@@ -12,31 +12,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from occfeat.commands.outcome import RunOutcome
-from occfeat.commands.sets import StoredImages, mix_of, open_image_caches, require_order
-from occfeat.commands.training import Training, begin_training, outcome_of, settings_of_run
-from occfeat.data.corruptions.augment import training_effect
+from occfeat.commands.sets import mix_of
+from occfeat.commands.training.caches import StoredImages, open_image_caches, open_teacher_caches
+from occfeat.commands.training.training import Training, begin_training, outcome_of, settings_of_run
 from occfeat.data.dataset import Draw, KeyFrames
-from occfeat.data.index.index import Index
 from occfeat.data.index.sets import DataSet, DataSets
 from occfeat.data.index.subsets import spread
-from occfeat.data.sample.contents import (
-    Contents,
-    ImagesForTeacher,
-    PathRequest,
-    TimesRequest,
-    ViewsRequest,
-    WindowRequest,
-)
-from occfeat.data.source.source import Footprint
-from occfeat.data.stored.images import ImageCache
 from occfeat.data.sweeps.window import warn_of_lonely
-from occfeat.errors import SettingsError
 from occfeat.geometry.grid import build_grid
 from occfeat.machine.atomic import write_text_atomic
-from occfeat.models.students.build import build_student
+from occfeat.pretraining.build import Rigs, build_network, objectives_of
+from occfeat.pretraining.key_frames import key_frames_of
 from occfeat.pretraining.network import PretrainingNetwork, TargetMaker, Targets
-from occfeat.pretraining.objectives.build import add_own, build_objectives
-from occfeat.pretraining.objectives.contract import AnyObjective, Need, TeacherShape, needs_of
+from occfeat.pretraining.objectives.build import add_own
+from occfeat.pretraining.objectives.contract import AnyObjective, Need, needs_of
 from occfeat.pretraining.objectives.evidence import Evidence
 from occfeat.release.shipped import write_model
 from occfeat.report.pictures.learned import draw_panels
@@ -46,10 +35,7 @@ from occfeat.runs.folder import LEARNED, OCCUPANCY
 from occfeat.runs.metrics_log import last_row
 from occfeat.runs.run import Run
 from occfeat.settings.commands import PretrainConfig
-from occfeat.settings.sections import PretrainLossConfig
-from occfeat.teacher.build import build_teacher
-from occfeat.teacher.cache import TEACHER, TeacherCache
-from occfeat.teacher.network import Teacher
+from occfeat.teacher.cache import TeacherCache
 from occfeat.training.device import autocast
 from occfeat.training.loading.loaders import KeyFrameReader, collate_readable, in_order, load_batches
 from occfeat.training.loading.several import SeveralKeyFrames, key_frames_of_sets
@@ -107,7 +93,7 @@ def _pretrain(
     if "window" in needs:
         for one, of_set in sets.parts(rows):
             warn_of_lonely(one.index, of_set, config.loss.window_s)
-    caches = open_caches(config, sets, rows, needs)
+    caches = open_teacher_caches(config, sets, rows, needs)
     stored = open_image_caches(config, sets, rows)
     learned_from = _key_frames(config, sets, caches, needs, stored)
     cameras = max(len(config.view.cameras or one.index.default_channels) for one in sets.each)
@@ -140,52 +126,6 @@ def _pretrain(
     return outcome_of(run, last_row(run.folder.metrics))
 
 
-def objectives_of(config: PretrainConfig) -> tuple[AnyObjective, ...]:
-    """Build the objectives that the settings of a run ask for, without the user's own.
-
-    Raises:
-        SettingsError: The depth is to be learned by a student that has none.
-    """
-    return build_objectives(config.loss, head=config.head, queries=config.queries, student=config.student)
-
-
-def open_caches(
-    config: PretrainConfig, sets: DataSets, rows: NDArray[np.int64], needs: frozenset[Need]
-) -> tuple[TeacherCache | None, ...]:
-    """Open the teacher cache of each data set, if there are any and an objective needs the teacher.
-
-    Raises:
-        CacheError: One is not that of this teacher, its data set and these key frames.
-    """
-    caches: list[TeacherCache | None] = [None] * len(sets.each)
-    paths = config.each(config.teacher_cache)
-    for one, of_set in sets.parts(rows):
-        place = sets.each.index(one)
-        path = paths[place]
-        if path is not None and "teacher" in needs:
-            require_order(TEACHER, path, one, sets)
-            with one.named_in_errors():
-                caches[place] = open_cache(path, config, one.index, of_set)
-    return tuple(caches)
-
-
-def open_cache(path: Path, config: PretrainConfig, index: Index, rows: NDArray[np.int64]) -> TeacherCache:
-    """Open the teacher cache of a data set.
-
-    Raises:
-        CacheError: It is not that of this teacher and these key frames.
-    """
-    cache = TeacherCache(path)
-    cache.require(
-        rows,
-        teachers=(config.teacher, config.second_teacher),
-        cameras=config.view.cameras or index.default_channels,
-        fingerprint=index.fingerprint,
-        allowed=config.engine.max_broken,
-    )
-    return cache
-
-
 def _key_frames(
     config: PretrainConfig,
     sets: DataSets,
@@ -212,127 +152,6 @@ def _key_frames(
             return key_frames_of(config, one.index, caches[place], needs, learn=True, stored=stored[place])
 
     return key_frames_of_sets(sets, make)
-
-
-def key_frames_of(
-    config: PretrainConfig,
-    index: Index,
-    cache: TeacherCache | None,
-    needs: frozenset[Need],
-    *,
-    learn: bool,
-    stored: ImageCache | None = None,
-) -> KeyFrames:
-    """Return key frames with all that objectives need, changed at random if they are to learn from."""
-    return KeyFrames(
-        index,
-        config.view,
-        _contents(config, index, cache, needs),
-        grid=build_grid(config.grid),
-        augment=config.augment if learn else None,
-        seed=config.engine.seed,
-        effect=training_effect(config.augment, index.channels, config.engine.seed) if learn else None,
-        stored=stored,
-    )
-
-
-def _contents(
-    config: PretrainConfig, index: Index, cache: TeacherCache | None, needs: frozenset[Need]
-) -> Contents:
-    """Return what a sample has to hold for the needs of objectives.
-
-    Raises:
-        SettingsError: Features of other key frames are needed, and there is no teacher cache; or the size of
-            the car, and it is not known.
-    """
-    loss, teacher = config.loss, _teacher_part(config, cache, needs)
-    return Contents(
-        points="points" in needs,
-        teacher=teacher,
-        window=WindowRequest(loss.window_s, loss.conflicts) if "window" in needs else None,
-        times=TimesRequest(loss.times_s, loss.times_tolerance_s) if "times" in needs else None,
-        path=PathRequest(loss.path_window_s, *_car_m(loss, index)) if "path" in needs else None,
-    )
-
-
-def _car_m(loss: PretrainLossConfig, index: Index) -> Footprint:
-    """Return the footprint of the car of a data set, from the settings or as it is known.
-
-    Raises:
-        SettingsError: It is not known.
-    """
-    if loss.car_lower_m and loss.car_upper_m:
-        return loss.car_lower_m, loss.car_upper_m
-    if index.source.car_m is None:
-        hint = "Give the back right and front left corner of the car in its ego frame, in metres."
-        what = f"loss.path expects loss.car_lower_m and loss.car_upper_m for {index.source.title}, got none."
-        raise SettingsError(what, hint=hint)
-    return index.source.car_m
-
-
-def _teacher_part(
-    config: PretrainConfig, cache: TeacherCache | None, needs: frozenset[Need]
-) -> ImagesForTeacher | TeacherCache | ViewsRequest | None:
-    """Return what a sample has to hold of the teacher."""
-    if "teacher" not in needs:
-        return None
-    if "views" in needs:
-        if cache is None:
-            hint = "Make one with `occfeat cache`, and give it as `--teacher-cache`."
-            raise SettingsError("loss.features_window_s expects a teacher cache, got none.", hint=hint)
-        return ViewsRequest(cache, config.loss.features_window_s)
-    return cache if cache is not None else ImagesForTeacher(config.teacher.image_size)
-
-
-@dataclass(frozen=True)
-class Rigs:
-    """Cameras of the data sets of a run."""
-
-    cameras: int
-    """The largest number of cameras of a key frame."""
-    data_sets: tuple[str, ...] = ("",)
-    """Names of the data sets; that of a single one is empty."""
-
-
-def build_network(
-    config: PretrainConfig,
-    objectives: Sequence[AnyObjective],
-    cache: TeacherCache | None,
-    rigs: Rigs,
-    own: nn.Module | None,
-    *,
-    load_backbone: bool = True,
-) -> tuple[PretrainingNetwork, Teacher | None]:
-    """Build student, head, and the teacher unless it is cached; the same random weights for the same seed.
-
-    Args:
-        config: The settings.
-        objectives: What is learned.
-        cache: The teacher cache of a data set, if there is one.
-        rigs: Cameras of the data sets.
-        own: The user's module, for settings that name one.
-        load_backbone: False leaves the student's backbone random, for a checkpoint that holds all weights.
-    """
-    taught = "teacher" in needs_of(objectives)
-    teacher = build_teacher(config.teacher, config.second_teacher) if taught and cache is None else None
-    grid = build_grid(config.grid)
-    torch.manual_seed(config.engine.seed)
-    student = build_student(config.student, grid, own, load_backbone=load_backbone)
-    sees = TeacherShape()
-    if taught and cache is not None:
-        sees = TeacherShape(cache.card.parts_of_features, rigs.cameras, cache.card.patches, rigs.data_sets)
-    elif teacher is not None:
-        patches = teacher.patches(config.teacher.image_size)
-        sees = TeacherShape(teacher.parts, rigs.cameras, patches, rigs.data_sets)
-    network = PretrainingNetwork(
-        student,
-        objectives,
-        heights=grid.shape[2],
-        head=config.head,
-        teacher=sees,
-        ratio_every=config.loss.ratio_every,
-    )
-    return network, teacher
 
 
 def _prepare(
