@@ -47,6 +47,8 @@ from streetworld.config import WorldConfig
 MIDDLE, MEASURED_EVERY = 1, 50
 PLAIN = "OccFeat"
 Answer = TypeVar("Answer")
+BACK_M, FRONT_M = (-0.657, -0.865), (3.427, 0.865)
+"""Corners of a car, those of nuScenes'."""
 TRANSFORMER = TeacherConfig(name="packaged", image_size=(168, 294))
 STAGES = TeacherConfig(name="tf_efficientnet_lite0", weights="packaged", image_size=(160, 288))
 TEACHERS = {
@@ -76,9 +78,13 @@ OPTIONS = {
     "two teachers": Option(PretrainLossConfig(), teacher="two"),
     "window of 0.5 s": Option(PretrainLossConfig(window_s=0.5)),
     "window, features over time": Option(PretrainLossConfig(window_s=0.5, features_window_s=0.6)),
-    "path": Option(PretrainLossConfig(path=0.1)),
+    "path": Option(PretrainLossConfig(path=0.1, car_lower_m=BACK_M, car_upper_m=FRONT_M)),
     "other times, five": Option(PretrainLossConfig(times=1)),
-    "recipe +time": Option(PretrainLossConfig(window_s=0.5, features_window_s=0.6, path=0.1)),
+    "recipe +time": Option(
+        PretrainLossConfig(
+            window_s=0.5, features_window_s=0.6, path=0.1, car_lower_m=BACK_M, car_upper_m=FRONT_M
+        )
+    ),
 }
 
 

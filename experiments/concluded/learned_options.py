@@ -22,7 +22,9 @@ FEATURES: dict[str, Any] = {"features": 1, "center": "mean"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "window": {"loss": {"features": 0, "window_s": 0.5}},
     "times": {"loss": {"features": 0, "times": 1}},
-    "path": {"loss": {"features": 0, "path": 1}},
+    "path": {
+        "loss": {"features": 0, "path": 1, "car_lower_m": (-0.657, -0.865), "car_upper_m": (3.427, 0.865)}
+    },
     "features": {"loss": FEATURES},
     "position": {"loss": {"features": 1, "center": "position"}},
     "auto": {"loss": {**FEATURES, "features": "auto", "ratio": 0.3, "ratio_every": 5}},

@@ -189,7 +189,9 @@ def test_times__are_learned(learned: Callable[..., Learned]) -> None:
 
 
 def test_path__is_learned(learned: Callable[..., Learned]) -> None:
-    found = learned(PretrainLossConfig(features=0, path=1))
+    found = learned(
+        PretrainLossConfig(features=0, path=1, car_lower_m=(-0.657, -0.865), car_upper_m=(3.427, 0.865))
+    )
     target = found.targets["path"]
     constant = target.driven.sum() / target.known.sum()
     assert found.fell("path") > 0.5

@@ -71,7 +71,7 @@ def _car_m(loss: PretrainLossConfig, index: Index) -> Footprint:
     if loss.car_lower_m and loss.car_upper_m:
         return loss.car_lower_m, loss.car_upper_m
     if index.source.car_m is None:
-        hint = "Give the back right and front left corner of the car in its ego frame, in metres."
+        hint = "Give the back right and front left corner of the car in its ego frame, or `--loss.path 0`."
         what = f"loss.path expects loss.car_lower_m and loss.car_upper_m for {index.source.title}, got none."
         raise SettingsError(what, hint=hint)
     return index.source.car_m
