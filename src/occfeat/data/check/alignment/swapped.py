@@ -30,7 +30,7 @@ FITS = 0.01
 """Smallest mean strength of edges by which images fit a calibration."""
 STANDS_OUT = 2.0
 """Ratio of this strength to what both cameras have with images as they are, from which on these are swapped.
-Real scenes have at most 0.4, street worlds 0.15."""
+Scene-0916 of nuScenes has at most 0.17 over six key frames, a street world 0.13."""
 SIGMAS = 4.0
 """Number of standard errors over key frames by which this strength is above none."""
 
